@@ -1,0 +1,105 @@
+export { DOCUMENTS, type DocumentKind, type DocumentOf } from './documents.ts'
+export { CLUSTER_SET_LABEL } from './kinds/cluster-set.ts'
+export { type EdgeNodeStatus, VERDICTS, type Verdict } from './kinds/edge-node.ts'
+export type { EventSpec } from './kinds/event.ts'
+export { type ClusterClaim, REACHABILITY, type Reachability, type Taint } from './kinds/managed-cluster.ts'
+export type { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
+export {
+  type ClusterPredicate,
+  DECISION_GROUP_INDEX_LABEL,
+  DECISION_GROUP_NAME_LABEL,
+  DECISIONS_PER_SLICE,
+  PLACEMENT_LABEL,
+  type PlacementDecisionStatus,
+  type PlacementSpec,
+  type PlacementStatus,
+  SCHEDULING_DISABLED_ANNOTATION,
+  type Toleration,
+} from './kinds/placement.ts'
+export {
+  JOIN_TOKEN_PATTERN,
+  type JoinTokenSpec,
+  type JoinTokenStatus,
+  REGISTRATION_STATES,
+  type RegistrationSpec,
+  type RegistrationState,
+  type RegistrationStatus,
+} from './kinds/registration.ts'
+export {
+  CLUSTER_STATES,
+  type ClusterState,
+  DURATION_PATTERN,
+  type IntOrPercent,
+  ROLLOUT_PHASES,
+  type RolloutCluster,
+  type RolloutPhase,
+  type RolloutSpec,
+  type RolloutStatus,
+  type RolloutStrategy,
+} from './kinds/rollout.ts'
+export {
+  apiVersionOf,
+  findKind,
+  jsonSchemas,
+  KINDS,
+  type KindName,
+  type KindRow,
+  kindRow,
+  type ObjectOf,
+  objectSchema,
+  type SkerryObject,
+  type SpecFor,
+  type StatusFor,
+  type StoredMeta,
+  type Verb,
+} from './kinds.ts'
+export type { ClaimSelector, Condition, LabelSelector, ObjectMeta, SelectorRequirement, StatementRef } from './meta.ts'
+export { REFUSALS, Refusal, type RefusalCode } from './refusals.ts'
+export {
+  parseReportSubject,
+  REPORT_KINDS,
+  type ReportKind,
+  STREAM_DESIRED,
+  STREAM_REPORTS,
+  subjects,
+  wildcards,
+} from './subjects.ts'
+export { type Cause, causes, parse } from './validate.ts'
+export type { Ack, EpochMarker } from './wire/ack.ts'
+export { type ActivationWindow, DEFAULT_GATES, type DesiredState, type Gates } from './wire/desired-state.ts'
+export { HUB_TARGET, HubDescription, HubIntroduction, type HubKey } from './wire/hub-description.ts'
+export { type BlobRef, manifestTarget, OSImageManifest, osImageName } from './wire/manifest.ts'
+export {
+  type Acceptance,
+  RegistrationAnswer,
+  RegistrationChallenge,
+  type RegistrationProof,
+  type RegistrationRequest,
+  SiteBundle,
+} from './wire/registration.ts'
+export {
+  type AcceptedBody,
+  BATCH_BYTES,
+  type EvidenceBody,
+  type GapBody,
+  type RefusedBody,
+  STATEMENT_KINDS,
+  STATEMENTS_PER_BATCH,
+  Statement,
+  type StatementBatch,
+  type StatementKind,
+  type TransitionBody,
+} from './wire/statement.ts'
+export {
+  FAILURE_OUTCOMES,
+  type FailureOutcome,
+  type Heartbeat,
+  type Holds,
+  NODE_CLASSES,
+  NODE_PHASES,
+  type NodeClass,
+  type NodePhase,
+  type NodeStatus,
+  type RememberedFailure,
+} from './wire/status.ts'
+export { comparePositions, LABEL_PATTERN, type Position, PublicJwk, SUBDOMAIN_PATTERN } from './words.ts'

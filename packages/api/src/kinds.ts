@@ -1,0 +1,270 @@
+import { type Static, type TObject, type TSchema, Type } from 'typebox'
+import {
+  ManagedClusterSetBindingSpec,
+  ManagedClusterSetBindingStatus,
+  ManagedClusterSetSpec,
+  ManagedClusterSetStatus,
+} from './kinds/cluster-set.ts'
+import { EdgeNodeStatus } from './kinds/edge-node.ts'
+import { EventSpec } from './kinds/event.ts'
+import { ManagedClusterSpec, ManagedClusterStatus } from './kinds/managed-cluster.ts'
+import { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
+import { PlacementDecisionStatus, PlacementSpec, PlacementStatus } from './kinds/placement.ts'
+import { JoinTokenSpec, JoinTokenStatus, RegistrationSpec, RegistrationStatus } from './kinds/registration.ts'
+import { RolloutSpec, RolloutStatus } from './kinds/rollout.ts'
+import { ObjectMeta } from './meta.ts'
+import { closed, oneOf } from './words.ts'
+
+// The table of kinds: what http serves, the CLI lists and `explain` describes. A new kind is a new row.
+
+export type Verb = 'get' | 'list' | 'watch' | 'create' | 'update' | 'patch' | 'delete'
+const ALL: readonly Verb[] = ['get', 'list', 'watch', 'create', 'update', 'patch', 'delete']
+const READ: readonly Verb[] = ['get', 'list', 'watch']
+
+/** One kind as Kubernetes' discovery describes it, with its schemas. */
+export type KindRow = {
+  readonly kind: KindName
+  readonly group: string
+  readonly version: string
+  readonly plural: string
+  readonly singular: string
+  readonly shortNames: readonly string[]
+  readonly namespaced: boolean
+  /** What the API offers. A verb that is missing has another writer (DESIGN.md, "Who writes what"). */
+  readonly verbs: readonly Verb[]
+  readonly description: string
+  readonly spec: TSchema | undefined
+  readonly status: TSchema | undefined
+}
+
+const OCM = 'cluster.open-cluster-management.io'
+const OURS = { group: 'skerry.dev', version: 'v1alpha1' }
+
+const rows = {
+  ManagedCluster: {
+    group: OCM,
+    version: 'v1',
+    plural: 'managedclusters',
+    singular: 'managedcluster',
+    shortNames: ['cluster', 'clusters', 'mcl'],
+    namespaced: false,
+    verbs: ALL,
+    description: "A registered site's cluster.",
+    spec: ManagedClusterSpec,
+    status: ManagedClusterStatus,
+  },
+  ManagedClusterSet: {
+    group: OCM,
+    version: 'v1beta2',
+    plural: 'managedclustersets',
+    singular: 'managedclusterset',
+    shortNames: ['mclset', 'mclsets'],
+    namespaced: false,
+    verbs: ALL,
+    description: 'A group of clusters.',
+    spec: ManagedClusterSetSpec,
+    status: ManagedClusterSetStatus,
+  },
+  ManagedClusterSetBinding: {
+    group: OCM,
+    version: 'v1beta2',
+    plural: 'managedclustersetbindings',
+    singular: 'managedclustersetbinding',
+    shortNames: ['mclsetbinding', 'mclsetbindings'],
+    namespaced: true,
+    verbs: ALL,
+    description: 'Lets placements of its namespace choose from a cluster set.',
+    spec: ManagedClusterSetBindingSpec,
+    status: ManagedClusterSetBindingStatus,
+  },
+  Placement: {
+    group: OCM,
+    version: 'v1beta1',
+    plural: 'placements',
+    singular: 'placement',
+    shortNames: [],
+    namespaced: true,
+    verbs: ALL,
+    description: 'Which clusters: sets, selectors and tolerations.',
+    spec: PlacementSpec,
+    status: PlacementStatus,
+  },
+  PlacementDecision: {
+    group: OCM,
+    version: 'v1beta1',
+    plural: 'placementdecisions',
+    singular: 'placementdecision',
+    shortNames: [],
+    namespaced: true,
+    verbs: READ,
+    description: "A slice of a placement's decisions, written by the placement controller.",
+    spec: undefined,
+    status: PlacementDecisionStatus,
+  },
+  EdgeNode: {
+    ...OURS,
+    plural: 'edgenodes',
+    singular: 'edgenode',
+    shortNames: ['nodes'],
+    namespaced: true,
+    verbs: READ,
+    description: 'A node of a site: phase, image, slot and attestation. Namespace = cluster.',
+    spec: undefined,
+    status: EdgeNodeStatus,
+  },
+  OSImage: {
+    ...OURS,
+    plural: 'osimages',
+    singular: 'osimage',
+    shortNames: ['images'],
+    namespaced: false,
+    verbs: READ,
+    description: 'A signed OS image manifest of the TUF repository.',
+    spec: OSImageSpec,
+    status: OSImageStatus,
+  },
+  Rollout: {
+    ...OURS,
+    plural: 'rollouts',
+    singular: 'rollout',
+    shortNames: ['ro'],
+    namespaced: true,
+    verbs: ALL,
+    description: 'Placement, image and strategy: how an image reaches its clusters.',
+    spec: RolloutSpec,
+    status: RolloutStatus,
+  },
+  JoinToken: {
+    ...OURS,
+    plural: 'jointokens',
+    singular: 'jointoken',
+    shortNames: [],
+    namespaced: false,
+    verbs: ALL,
+    description: 'Lets nodes ask to belong. Holds the hash of a secret, never the secret.',
+    spec: JoinTokenSpec,
+    status: JoinTokenStatus,
+  },
+  Registration: {
+    ...OURS,
+    plural: 'registrations',
+    singular: 'registration',
+    shortNames: [],
+    namespaced: true,
+    verbs: ['get', 'list', 'watch', 'delete'],
+    description: "One node's request to belong. Namespace = cluster.",
+    spec: RegistrationSpec,
+    status: RegistrationStatus,
+  },
+  Event: {
+    ...OURS,
+    plural: 'events',
+    singular: 'event',
+    shortNames: ['ev'],
+    namespaced: true,
+    verbs: READ,
+    description: 'Something that happened, in a sentence.',
+    spec: EventSpec,
+    status: undefined,
+  },
+} as const satisfies Record<string, Omit<KindRow, 'kind'>>
+
+export type KindName = keyof typeof rows
+
+type SpecOf<K extends KindName> = (typeof rows)[K]['spec'] extends TSchema
+  ? Static<(typeof rows)[K]['spec']>
+  : undefined
+type StatusOf<K extends KindName> = (typeof rows)[K]['status'] extends TSchema
+  ? Static<(typeof rows)[K]['status']>
+  : undefined
+
+/** A stored object of a kind: complete metadata, its spec where the kind has one, its status once somebody wrote it. */
+export type ObjectOf<K extends KindName> = {
+  apiVersion: string
+  kind: K
+  metadata: StoredMeta
+} & (SpecOf<K> extends undefined ? { spec?: undefined } : { spec: SpecOf<K> }) &
+  (StatusOf<K> extends undefined ? { status?: undefined } : { status?: StatusOf<K> })
+export type SpecFor<K extends KindName> = SpecOf<K>
+export type StatusFor<K extends KindName> = StatusOf<K>
+
+/** Metadata as every stored object has it. */
+export type StoredMeta = {
+  name: string
+  namespace?: string
+  uid: string
+  resourceVersion: string
+  generation: number
+  creationTimestamp: string
+  deletionTimestamp?: string
+  labels?: Record<string, string>
+  annotations?: Record<string, string>
+  ownerReferences?: ObjectMeta['ownerReferences']
+  finalizers?: string[]
+}
+
+export type SkerryObject = { [K in KindName]: ObjectOf<K> }[KindName]
+
+export const KINDS: readonly KindRow[] = (Object.keys(rows) as KindName[]).map((kind) => ({ kind, ...rows[kind] }))
+
+/** The row of a kind. */
+export function kindRow(kind: KindName): KindRow {
+  return { kind, ...rows[kind] }
+}
+
+/** `group/version` of a kind. */
+export function apiVersionOf(kind: KindName): string {
+  return `${rows[kind].group}/${rows[kind].version}`
+}
+
+/** The row a person means: kind, plural, singular or short name, in any case, with or without its group; undefined when none. */
+export function findKind(word: string): KindRow | undefined {
+  const [name, ...group] = word.toLowerCase().split('.')
+  return KINDS.find(
+    (row) =>
+      (group.length === 0 || row.group === group.join('.')) &&
+      (row.kind.toLowerCase() === name ||
+        row.plural === name ||
+        row.singular === name ||
+        row.shortNames.some((short) => short === name)),
+  )
+}
+
+const objectSchemas = new Map<KindName, TObject>()
+
+/** The closed schema of a whole object of a kind, as a client sends it. */
+export function objectSchema(kind: KindName): TObject {
+  const known = objectSchemas.get(kind)
+  if (known) return known
+  const row = kindRow(kind)
+  const schema = closed(
+    {
+      apiVersion: oneOf([apiVersionOf(kind)]),
+      kind: oneOf([kind]),
+      metadata: ObjectMeta,
+      ...(row.spec ? { spec: row.spec } : {}),
+      ...(row.status ? { status: Type.Optional(row.status) } : {}),
+    },
+    { description: row.description },
+  )
+  objectSchemas.set(kind, schema)
+  return schema
+}
+
+/** Every schema of this package as JSON Schema (draft 2020-12), by name: for documents, other languages and charts. */
+export function jsonSchemas(documents: Record<string, { schema: TSchema }>): Record<string, unknown> {
+  const named = [
+    ...KINDS.map((row) => [row.kind, objectSchema(row.kind)] as const),
+    ...Object.entries(documents).map(([name, row]) => [name, row.schema] as const),
+  ]
+  return Object.fromEntries(
+    named.map(([name, schema]) => [
+      name,
+      {
+        $schema: 'https://json-schema.org/draft/2020-12/schema',
+        $id: `https://skerry.dev/schemas/${name}.json`,
+        ...schema,
+      },
+    ]),
+  )
+}

@@ -1,0 +1,46 @@
+import { type Static, Type } from 'typebox'
+import { Message, Reason, StatementRef } from '../meta.ts'
+import { NodeClass, NodePhase, RememberedFailure } from '../wire/status.ts'
+import { Count, closed, oneOf, Position, Sha256, Time } from '../words.ts'
+
+/** EAR's tiers (draft-ietf-rats-ear): what an attestation result says of one boot. */
+export const VERDICTS = ['affirming', 'warning', 'contraindicated', 'none'] as const
+export const Verdict = oneOf(VERDICTS)
+export type Verdict = Static<typeof Verdict>
+
+/** What a node of a site last said of itself, and what the hub made of it. Namespace = cluster. No spec: nobody orders it. */
+export const EdgeNodeStatus = closed({
+  class: Type.Optional(NodeClass),
+  driver: Type.Optional(Type.String()),
+  phase: Type.Optional(NodePhase),
+  reason: Type.Optional(Reason),
+  message: Type.Optional(Message),
+  image: Type.Optional(
+    closed({
+      sha256: Sha256,
+      name: Type.Optional(Type.String({ description: 'the OSImage with these bytes, where the hub knows one' })),
+      version: Type.Optional(Type.String()),
+    }),
+  ),
+  slot: Type.Optional(Type.String()),
+  bootId: Type.Optional(Type.String()),
+  holds: Type.Optional(Position),
+  nextWindow: Type.Optional(Time),
+  failed: Type.Optional(Type.Array(RememberedFailure)),
+  attestation: Type.Optional(
+    closed({
+      verdict: Verdict,
+      reason: Reason,
+      message: Message,
+      bootId: Type.String(),
+      judgedAt: Time,
+      statement: Type.Optional(StatementRef),
+    }),
+  ),
+  reachability: Type.Optional(oneOf(['Online', 'Late', 'Offline', 'Stale', 'NeverSeen'])),
+  lastTransitionTime: Type.Optional(Time),
+  statement: Type.Optional(StatementRef),
+  watermark: Type.Optional(Count),
+  agentVersion: Type.Optional(Type.String()),
+})
+export type EdgeNodeStatus = Static<typeof EdgeNodeStatus>

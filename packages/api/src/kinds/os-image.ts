@@ -1,0 +1,24 @@
+import { type Static, Type } from 'typebox'
+import { BlobRef, BootKind } from '../wire/manifest.ts'
+import { Count, closed, Sha256 } from '../words.ts'
+
+/** A view of one signed manifest in the TUF repository. Written by the trust repository alone. */
+export const OSImageSpec = closed({
+  target: Type.String({ description: 'path of the TUF target, images/<family>/<version>.json' }),
+  manifestSha256: Sha256,
+  family: Type.String(),
+  version: Type.String(),
+  releaseCounter: Count,
+  hardwareIds: Type.Array(Type.String()),
+  image: BlobRef,
+  boot: BootKind,
+  signers: Type.Array(Type.String(), { description: 'TUF key ids whose signatures over targets.json verified' }),
+})
+export type OSImageSpec = Static<typeof OSImageSpec>
+
+export const OSImageStatus = closed({
+  nodesRunning: Type.Optional(Count),
+  nodesFailed: Type.Optional(Count),
+  bytesPresent: Type.Optional(Type.Boolean({ description: "the image's bytes are on this hub" })),
+})
+export type OSImageStatus = Static<typeof OSImageStatus>

@@ -1,0 +1,66 @@
+import { type Static, Type } from 'typebox'
+import { ClaimSelector, Condition, LabelSelector } from '../meta.ts'
+import { closed, Name } from '../words.ts'
+
+export const Toleration = closed({
+  key: Type.Optional(Type.String({ maxLength: 316 })),
+  operator: Type.Optional(Type.String({ description: 'Equal (default) or Exists' })),
+  value: Type.Optional(Type.String({ maxLength: 1024 })),
+  effect: Type.Optional(Type.String({ description: 'empty matches every effect' })),
+  tolerationSeconds: Type.Optional(
+    Type.Union([Type.Integer(), Type.Null()], {
+      description: "counted from the taint's timeAdded; absent is for ever",
+    }),
+  ),
+})
+export type Toleration = Static<typeof Toleration>
+
+export const ClusterPredicate = closed({
+  requiredClusterSelector: Type.Optional(
+    closed({ labelSelector: Type.Optional(LabelSelector), claimSelector: Type.Optional(ClaimSelector) }),
+  ),
+})
+export type ClusterPredicate = Static<typeof ClusterPredicate>
+
+/** Which clusters. OCM's kind: `cluster.open-cluster-management.io/v1beta1`. */
+export const PlacementSpec = closed({
+  clusterSets: Type.Optional(Type.Array(Name)),
+  numberOfClusters: Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: 2_147_483_647 }), Type.Null()])),
+  predicates: Type.Optional(Type.Array(ClusterPredicate, { description: 'ORed; an empty list passes every cluster' })),
+  tolerations: Type.Optional(Type.Array(Toleration)),
+})
+export type PlacementSpec = Static<typeof PlacementSpec>
+
+export const PlacementStatus = closed({
+  observedGeneration: Type.Optional(Type.Integer()),
+  numberOfSelectedClusters: Type.Optional(Type.Integer()),
+  decisionGroups: Type.Optional(
+    Type.Array(
+      closed({
+        decisionGroupIndex: Type.Integer(),
+        decisionGroupName: Type.String(),
+        decisions: Type.Array(Type.String()),
+        clusterCount: Type.Integer(),
+      }),
+    ),
+  ),
+  conditions: Type.Optional(Type.Array(Condition)),
+})
+export type PlacementStatus = Static<typeof PlacementStatus>
+
+export const PLACEMENT_LABEL = 'cluster.open-cluster-management.io/placement'
+export const DECISION_GROUP_INDEX_LABEL = 'cluster.open-cluster-management.io/decision-group-index'
+export const DECISION_GROUP_NAME_LABEL = 'cluster.open-cluster-management.io/decision-group-name'
+export const SCHEDULING_DISABLED_ANNOTATION = 'cluster.open-cluster-management.io/experimental-scheduling-disable'
+/** A slice of a placement's decisions holds at most this many. */
+export const DECISIONS_PER_SLICE = 100
+
+/** A slice of a placement's decisions. Its spec is empty, as in OCM: decisions are status. */
+export const PlacementDecisionStatus = closed({
+  decisions: Type.Optional(
+    Type.Array(closed({ clusterName: Type.String(), reason: Type.String(), score: Type.Optional(Type.Integer()) }), {
+      maxItems: DECISIONS_PER_SLICE,
+    }),
+  ),
+})
+export type PlacementDecisionStatus = Static<typeof PlacementDecisionStatus>

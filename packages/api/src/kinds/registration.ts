@@ -1,0 +1,66 @@
+import { type Static, Type } from 'typebox'
+import { Condition, Message, Reason } from '../meta.ts'
+import { NodeClass } from '../wire/status.ts'
+import { Count, closed, Label, Name, NatsUserKey, oneOf, Sha256, Time } from '../words.ts'
+
+/** Few uses, short-lived, bound to a set and optionally to a cluster. The secret never reaches the hub: only its hash does. */
+export const JoinTokenSpec = closed({
+  secretSha256: Sha256,
+  expiresAt: Time,
+  maxUses: Type.Integer({ minimum: 1, maximum: 10_000, description: 'how many nodes may register with it' }),
+  clusterSet: Type.Optional(Name),
+  cluster: Type.Optional(Label),
+  classes: Type.Array(NodeClass, { minItems: 1, description: 'key classes it admits; software-key must be named' }),
+  acceptance: oneOf(['Manual', 'Automatic'], 'Automatic: this token is the rule that accepts; Manual: a person does'),
+})
+export type JoinTokenSpec = Static<typeof JoinTokenSpec>
+
+export const JoinTokenStatus = closed({ uses: Type.Optional(Count), lastUsedAt: Type.Optional(Time) })
+export type JoinTokenStatus = Static<typeof JoinTokenStatus>
+
+/** `id.secret`, as kubeadm's: the id is the JoinToken's name. */
+export const JOIN_TOKEN_PATTERN = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\\.[a-z0-9]{32,64}$'
+
+/** One node's request to belong, one a node. Namespace = cluster, name = node id. */
+export const RegistrationSpec = closed({
+  nodeName: Type.String({ maxLength: 253 }),
+  class: NodeClass,
+  keysDigest: Type.String({ description: 'digest of all public keys of the request: the row this came from' }),
+  nodeKeyThumbprint: Type.String({ description: 'RFC 7638' }),
+  natsKey: NatsUserKey,
+  fingerprint: Type.String({ description: 'short form of the transcript digest, to compare by telephone' }),
+  joinToken: Type.Optional(Type.String()),
+  hardwareId: Type.String(),
+  claims: Type.Record(Type.String(), Type.String()),
+  decision: Type.Optional(
+    closed({
+      state: oneOf(['Accepted', 'Denied', 'Revoked']),
+      by: Type.String(),
+      at: Time,
+      reason: Type.Optional(Message),
+    }),
+  ),
+})
+export type RegistrationSpec = Static<typeof RegistrationSpec>
+
+export const REGISTRATION_STATES = [
+  'Challenged',
+  'Pending',
+  'Accepted',
+  'Denied',
+  'Suspended',
+  'Left',
+  'Revoked',
+] as const
+export const RegistrationState = oneOf(REGISTRATION_STATES)
+export type RegistrationState = Static<typeof RegistrationState>
+
+export const RegistrationStatus = closed({
+  state: Type.Optional(RegistrationState),
+  reason: Type.Optional(Reason),
+  message: Type.Optional(Message),
+  incarnation: Type.Optional(Type.Integer({ minimum: 1 })),
+  credentialExpiresAt: Type.Optional(Time),
+  conditions: Type.Optional(Type.Array(Condition)),
+})
+export type RegistrationStatus = Static<typeof RegistrationStatus>

@@ -1,0 +1,112 @@
+import { type Static, Type } from 'typebox'
+import { Condition, Message, Reason, StatementRef } from '../meta.ts'
+import { ActivationWindow, Gates } from '../wire/desired-state.ts'
+import { Count, closed, Name, oneOf, Position, Sha256, Time } from '../words.ts'
+
+const IntOrPercent = Type.Union([
+  Type.Integer({ minimum: 0, maximum: 1_000_000 }),
+  Type.String({ pattern: '^[0-9]{1,3}%$' }),
+])
+export type IntOrPercent = Static<typeof IntOrPercent>
+
+/** Go's durations of whole hours, minutes and seconds (`1h30m`), or `None`. */
+export const DURATION_PATTERN = '^(None|([0-9]+h)?([0-9]+m)?([0-9]+s)?)$'
+const Duration = Type.String({
+  pattern: DURATION_PATTERN,
+  description: 'Go duration such as 90s or 1h30m; None is no limit',
+})
+
+/** OCM's RolloutStrategy, as far as this hub carries it out. */
+export const RolloutStrategy = closed({
+  type: Type.Optional(oneOf(['All', 'Progressive'], 'default All')),
+  all: Type.Optional(closed({ progressDeadline: Type.Optional(Duration) })),
+  progressive: Type.Optional(
+    closed({
+      maxConcurrency: Type.Optional(IntOrPercent),
+      maxFailures: Type.Optional(IntOrPercent),
+      minSuccessTime: Type.Optional(Duration),
+      progressDeadline: Type.Optional(Duration),
+    }),
+  ),
+})
+export type RolloutStrategy = Static<typeof RolloutStrategy>
+
+/** Placement + image + strategy: which image belongs where, and how it gets there. */
+export const RolloutSpec = closed({
+  placementRef: closed({ name: Name }),
+  image: closed({ name: Name }, { description: 'an OSImage' }),
+  strategy: Type.Optional(RolloutStrategy),
+  windows: Type.Optional(closed({ activation: Type.Array(ActivationWindow, { maxItems: 16 }) })),
+  gates: Type.Optional(Gates),
+  attestation: Type.Optional(
+    oneOf(['affirming', 'warning'], 'the worst verdict that still counts as success; default affirming'),
+  ),
+})
+export type RolloutSpec = Static<typeof RolloutSpec>
+
+export const ROLLOUT_PHASES = ['Pending', 'Running', 'Paused', 'Completed'] as const
+export type RolloutPhase = (typeof ROLLOUT_PHASES)[number]
+
+/** reference: rollout §7. What one cluster is doing in one rollout. */
+export const CLUSTER_STATES = [
+  'NotStarted',
+  'Offline',
+  'Sent',
+  'Delivered',
+  'Staging',
+  'WaitingForWindow',
+  'Activating',
+  'Soaking',
+  'Succeeded',
+  'Failed',
+  'TimeOut',
+  'RolledBack',
+  'Removed',
+] as const
+export const ClusterState = oneOf(CLUSTER_STATES)
+export type ClusterState = Static<typeof ClusterState>
+
+export const RolloutCluster = closed({
+  name: Type.String(),
+  state: ClusterState,
+  reason: Reason,
+  message: Message,
+  since: Time,
+  assignedAt: Type.Optional(Time),
+  position: Type.Optional(Position),
+  deliveredAt: Type.Optional(Time),
+  recheckAt: Type.Optional(Time),
+  statement: Type.Optional(StatementRef),
+})
+export type RolloutCluster = Static<typeof RolloutCluster>
+
+export const RolloutStatus = closed({
+  phase: Type.Optional(oneOf(ROLLOUT_PHASES)),
+  observedGeneration: Type.Optional(Type.Integer()),
+  image: Type.Optional(
+    closed({
+      target: Type.String(),
+      manifestSha256: Sha256,
+      imageSha256: Sha256,
+      releaseCounter: Count,
+      version: Type.String(),
+    }),
+  ),
+  clusters: Type.Optional(Type.Array(RolloutCluster)),
+  counts: Type.Optional(
+    closed({
+      total: Count,
+      succeeded: Count,
+      failed: Count,
+      rolledBack: Count,
+      inProgress: Count,
+      deferred: Count,
+      notStarted: Count,
+    }),
+  ),
+  recheckAt: Type.Optional(Time),
+  startedAt: Type.Optional(Time),
+  completedAt: Type.Optional(Time),
+  conditions: Type.Optional(Type.Array(Condition)),
+})
+export type RolloutStatus = Static<typeof RolloutStatus>

@@ -1,0 +1,72 @@
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
+import formats from 'ajv-formats'
+import type { Static, TSchema } from 'typebox'
+import { Refusal } from './refusals.ts'
+
+// One validator for every door. AJV judges, TypeBox only builds the schemas: its texts name what is wrong.
+
+// ajv-formats is CommonJS: under NodeNext its default export is the module object.
+const addFormats = formats as unknown as typeof formats.default
+const ajv = addFormats(new Ajv({ allErrors: true, removeAdditional: false, coerceTypes: false, strict: false }))
+const compiled = new WeakMap<TSchema, ValidateFunction>()
+
+/** One thing wrong with a value: where (`spec.image.name`) and what. */
+export type Cause = {
+  readonly field: string
+  readonly message: string
+  readonly reason: 'FieldValueInvalid' | 'FieldValueRequired' | 'FieldValueForbidden'
+}
+
+/** Everything wrong with `value` against `schema`; an empty list when nothing is. */
+export function causes(schema: TSchema, value: unknown): readonly Cause[] {
+  let validate = compiled.get(schema)
+  if (!validate) {
+    validate = ajv.compile(schema)
+    compiled.set(schema, validate)
+  }
+  if (validate(value)) return []
+  return (validate.errors ?? []).filter((error) => error.keyword !== 'anyOf').map(toCause)
+}
+
+/** `value` as the schema's type, or a Refusal that names the first path at fault. */
+export function parse<S extends TSchema>(schema: S, value: unknown, what: string): Static<S> {
+  const [first, ...more] = causes(schema, value)
+  if (!first) return value as Static<S>
+  const others = more.length > 0 ? ` (and ${more.length} more)` : ''
+  throw new Refusal('InvalidField', `${what}: ${first.field || 'the document'} ${first.message}${others}`, {
+    field: first.field,
+  })
+}
+
+function toCause(error: ErrorObject): Cause {
+  const at = fieldPath(error.instancePath)
+  if (error.keyword === 'additionalProperties') {
+    const member = String(error.params['additionalProperty'])
+    return { field: join(at, member), message: 'is not a known field', reason: 'FieldValueForbidden' }
+  }
+  if (error.keyword === 'required') {
+    return {
+      field: join(at, String(error.params['missingProperty'])),
+      message: 'is required',
+      reason: 'FieldValueRequired',
+    }
+  }
+  if (error.keyword === 'enum') {
+    const allowed = (error.params['allowedValues'] as unknown[]).join(', ')
+    return { field: at, message: `must be one of: ${allowed}`, reason: 'FieldValueInvalid' }
+  }
+  return { field: at, message: error.message ?? 'is invalid', reason: 'FieldValueInvalid' }
+}
+
+// /spec/predicates/0/x → spec.predicates[0].x, as kubectl prints it
+function fieldPath(pointer: string): string {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+    .reduce((path, part) => (/^\d+$/.test(part) ? `${path}[${part}]` : join(path, part)), '')
+}
+
+function join(path: string, member: string): string {
+  return path === '' ? member : `${path}.${member}`
+}

@@ -1,0 +1,66 @@
+import { type Static, Type } from 'typebox'
+import { closed, Label, oneOf, Position, Seconds, Sha256, Time } from '../words.ts'
+
+/** A stretch of time that repeats. Judged at the site, in its own zone. Several windows are a union; no window is always open. */
+export const ActivationWindow = closed({
+  at: Type.String({ maxLength: 128, description: 'cron, five fields: minute hour day-of-month month day-of-week' }),
+  timeZone: Type.String({ maxLength: 64, description: 'IANA zone' }),
+  durationSeconds: Type.Integer({
+    minimum: 60,
+    maximum: 604_800,
+    description: 'how long the window stays open; a start that is under way is never cut off',
+  }),
+})
+export type ActivationWindow = Static<typeof ActivationWindow>
+
+/** When a boot counts as good. */
+export const Gates = closed({
+  healthySeconds: Type.Integer({
+    minimum: 0,
+    maximum: 86_400,
+    description: 'the boot must stay healthy for so long without a break',
+  }),
+  timeoutSeconds: Type.Integer({
+    minimum: 1,
+    maximum: 86_400,
+    description: 'counted from the boot; after it the image is rolled back',
+  }),
+})
+export type Gates = Static<typeof Gates>
+
+/** What one cluster shall be: a JWS payload, `aud` in the protected header = cluster. Order is (timeline, generation). */
+export const DesiredState = closed({
+  kind: oneOf(['DesiredState']),
+  cluster: Label,
+  timeline: Position.properties.timeline,
+  generation: Position.properties.generation,
+  issuedAt: Time,
+  image: Type.Optional(
+    closed({
+      target: Type.String({ maxLength: 256, description: 'path of the TUF target' }),
+      sha256: Type.Unsafe<string>({
+        ...Sha256,
+        description: 'of the manifest: agreeing on it is agreeing on everything in it',
+      }),
+      rollout: Type.String({ maxLength: 320, description: 'namespace/name' }),
+    }),
+  ),
+  windows: closed({ activation: Type.Array(ActivationWindow, { maxItems: 16 }) }),
+  gates: Gates,
+  drain: closed({ timeoutSeconds: Seconds }),
+  budget: closed({
+    maxUnavailable: Type.Integer({
+      minimum: 1,
+      maximum: 1000,
+      description: 'nodes of the site that may be down at once',
+    }),
+  }),
+  onFailure: oneOf(['RollBack'], 'what a node does when its new boot is not good'),
+  attestation: oneOf(['affirming', 'warning']),
+  paused: Type.Boolean({ description: 'nothing new starts; what is activating finishes' }),
+  works: Type.Array(closed({ name: Label, sha256: Sha256 }), { maxItems: 1000 }),
+  tombstones: Type.Array(closed({ name: Label, generation: Type.Integer({ minimum: 1 }) }), { maxItems: 1000 }),
+})
+export type DesiredState = Static<typeof DesiredState>
+
+export const DEFAULT_GATES: Gates = { healthySeconds: 30, timeoutSeconds: 300 }

@@ -1,0 +1,101 @@
+import { type Static, Type } from 'typebox'
+import { RegistrationState } from '../kinds/registration.ts'
+import { closed, Jws, Label, NatsUserKey, oneOf, PublicJwk, Sha256, Time } from '../words.ts'
+import { NodeClass } from './status.ts'
+
+const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 16_384 })
+
+/** POST /agent/v1/registrations: a JWS by the node key it names. */
+export const RegistrationRequest = closed({
+  kind: oneOf(['RegistrationRequest']),
+  token: Type.Optional(
+    Type.String({ maxLength: 130, description: 'id.secret; not needed by a node whose keys are known' }),
+  ),
+  cluster: Type.Optional(Label),
+  nodeName: Type.String({
+    minLength: 1,
+    maxLength: 253,
+    description: "the Node's name; the hub derives the id from it",
+  }),
+  class: NodeClass,
+  ekCertificates: Type.Optional(Type.Array(Base64, { maxItems: 8 })),
+  ek: Type.Optional(Base64),
+  ak: Type.Optional(Base64),
+  nodeKey: PublicJwk,
+  natsKey: NatsUserKey,
+  hardwareId: Type.String({ minLength: 1, maxLength: 64 }),
+  claims: Type.Record(Type.String({ maxLength: 253 }), Type.String({ minLength: 1, maxLength: 1024 }), {
+    maxProperties: 20,
+  }),
+  acceptHub: Type.Unsafe<string>({
+    ...Sha256,
+    description: 'SHA-256 of root 1: the only hub this site will ever believe',
+  }),
+  agentVersion: Type.String({ maxLength: 64 }),
+})
+export type RegistrationRequest = Static<typeof RegistrationRequest>
+
+/** The answer: something only the holder of the keys can answer. `nonce` for software-key. */
+export const RegistrationChallenge = closed({
+  kind: oneOf(['RegistrationChallenge']),
+  id: Type.Unsafe<string>({
+    ...Sha256,
+    description: 'digest of the public keys in the request: a repeated request meets the same row',
+  }),
+  nonce: Sha256,
+  expiresAt: Time,
+})
+export type RegistrationChallenge = Static<typeof RegistrationChallenge>
+
+/** POST …/{id}/proof: a JWS by the node key over the transcript of both earlier bodies. */
+export const RegistrationProof = closed({
+  kind: oneOf(['RegistrationProof']),
+  id: Sha256,
+  nonce: Sha256,
+  transcript: Type.Unsafe<string>({
+    ...Sha256,
+    description: 'transcriptDigest(request, challenge): all keys are in it',
+  }),
+})
+export type RegistrationProof = Static<typeof RegistrationProof>
+
+/** What the hub signed when it accepted a node. The node keeps it: it restores the row of a hub that lost it. */
+export const Acceptance = closed({
+  kind: oneOf(['Acceptance']),
+  cluster: Label,
+  node: Label,
+  incarnation: Type.Integer({ minimum: 1 }),
+  class: NodeClass,
+  ekSha256: Type.Optional(Sha256),
+  akName: Type.Optional(Type.String({ maxLength: 128 })),
+  nodeKeyThumbprint: Type.String({ maxLength: 64 }),
+  natsKey: NatsUserKey,
+  routingToken: Type.String({ pattern: '^[a-z2-7]{16,32}$' }),
+  decidedBy: Type.String({ maxLength: 256 }),
+  decidedAt: Time,
+})
+export type Acceptance = Static<typeof Acceptance>
+
+/** GET …/{id}, and the answer to a proof. */
+export const RegistrationAnswer = closed({
+  kind: oneOf(['RegistrationAnswer']),
+  id: Sha256,
+  state: RegistrationState,
+  reason: Type.String(),
+  message: Type.String(),
+  fingerprint: Type.String(),
+  acceptance: Type.Optional(Jws),
+  natsJwt: Type.Optional(Type.String({ maxLength: 8192 })),
+})
+export type RegistrationAnswer = Static<typeof RegistrationAnswer>
+
+/** What a site administrator puts on a machine: whom it trusts, where to knock, and with which token. */
+export const SiteBundle = closed({
+  kind: oneOf(['SiteBundle']),
+  acceptHub: Sha256,
+  root: Type.String({ maxLength: 524_288, description: 'root 1, the exact text; its SHA-256 is acceptHub' }),
+  hubUrls: Type.Array(Type.String({ format: 'uri' }), { minItems: 1, maxItems: 8 }),
+  caPem: Type.Optional(Type.String({ maxLength: 65_536 })),
+  token: Type.Optional(Type.String({ maxLength: 130 })),
+})
+export type SiteBundle = Static<typeof SiteBundle>

@@ -1,0 +1,99 @@
+import { type Static, Type } from 'typebox'
+import { Message, Reason } from '../meta.ts'
+import { Count, closed, Label, oneOf, Position, Sha256, Time } from '../words.ts'
+import { FailureOutcome, NodeClass, NodePhase } from './status.ts'
+
+/** A node's clocks when it spoke. `wall` is a claim; the TPM's members are absent where there is no TPM. */
+export const StatementTime = closed({
+  wall: Time,
+  tpmClock: Type.Optional(Count),
+  resetCount: Type.Optional(Count),
+  restartCount: Type.Optional(Count),
+  safe: Type.Optional(Type.Boolean()),
+})
+
+const members = {
+  cluster: Label,
+  node: Label,
+  incarnation: Type.Integer({ minimum: 1 }),
+  seq: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+  prev: Type.Unsafe<string>({
+    ...Sha256,
+    description: 'digest of the previous text; of the registration transcript for seq 1',
+  }),
+  marker: Type.Unsafe<string>({
+    ...Sha256,
+    description: 'digest of the newest epoch marker seen; of the acceptance until the first',
+  }),
+  time: StatementTime,
+}
+
+/** The upgrade machine went from one phase to another, and why. Written in the transaction that moved it. */
+export const TransitionBody = closed({
+  from: NodePhase,
+  to: NodePhase,
+  reason: Reason,
+  message: Message,
+  position: Type.Optional(Position),
+  manifestSha256: Type.Optional(Sha256),
+  imageSha256: Type.Optional(Sha256),
+  slot: Type.Optional(Type.String({ maxLength: 64 })),
+  bootId: Type.Optional(Type.String({ maxLength: 64 })),
+  outcome: Type.Optional(FailureOutcome),
+})
+export type TransitionBody = Static<typeof TransitionBody>
+
+/** What booted. Without a TPM it is the node's own word, and says so by its class. */
+export const EvidenceBody = closed({
+  class: NodeClass,
+  bootId: Type.String({ maxLength: 64 }),
+  slot: Type.String({ maxLength: 64 }),
+  imageSha256: Sha256,
+  nonce: Type.Unsafe<string>({
+    ...Sha256,
+    description: 'hash of (newest epoch marker digest ‖ seq ‖ previous statement digest)',
+  }),
+})
+export type EvidenceBody = Static<typeof EvidenceBody>
+
+/** A desired state was verified and is on disk: the deadline clock starts here. */
+export const AcceptedBody = closed({ ...Position.properties, digest: Sha256 })
+export type AcceptedBody = Static<typeof AcceptedBody>
+
+/** Something arrived and was not believed. The previous state is kept. */
+export const RefusedBody = closed({
+  document: Type.String({ maxLength: 64, description: 'kind of the document, as far as it could be told' }),
+  code: Type.String({ maxLength: 64, description: 'a refusal code of this package' }),
+  message: Message,
+  digest: Sha256,
+  position: Type.Optional(Position),
+})
+export type RefusedBody = Static<typeof RefusedBody>
+
+/** Statements that nobody has any more, closed by the node's own signature. */
+export const GapBody = closed({ fromSeq: Count, toSeq: Count, reason: Reason })
+export type GapBody = Static<typeof GapBody>
+
+export const Statement = Type.Union([
+  closed({ kind: oneOf(['transition']), ...members, body: TransitionBody }),
+  closed({ kind: oneOf(['evidence']), ...members, body: EvidenceBody }),
+  closed({ kind: oneOf(['accepted']), ...members, body: AcceptedBody }),
+  closed({ kind: oneOf(['refused']), ...members, body: RefusedBody }),
+  closed({ kind: oneOf(['gap']), ...members, body: GapBody }),
+])
+export type Statement = Static<typeof Statement>
+export const STATEMENT_KINDS = ['transition', 'evidence', 'accepted', 'refused', 'gap'] as const
+export type StatementKind = (typeof STATEMENT_KINDS)[number]
+
+export const STATEMENTS_PER_BATCH = 100
+export const BATCH_BYTES = 192 * 1024
+
+/** `report.<cluster>.<node>.statements`: exact texts. One signature covers the batch and, through `prev`, all before it. */
+export const StatementBatch = closed({
+  kind: oneOf(['StatementBatch']),
+  cluster: Label,
+  node: Label,
+  incarnation: Type.Integer({ minimum: 1 }),
+  statements: Type.Array(Type.String({ maxLength: BATCH_BYTES }), { minItems: 1, maxItems: STATEMENTS_PER_BATCH }),
+})
+export type StatementBatch = Static<typeof StatementBatch>
