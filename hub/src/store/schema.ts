@@ -1,0 +1,303 @@
+import type {
+  EvidenceBody,
+  NodeClass,
+  NodeStatus,
+  PublicJwk,
+  RegistrationState,
+  StatementKind,
+  Verdict,
+} from '@skerry/api'
+import { sql } from 'drizzle-orm'
+import {
+  bigint,
+  bigserial,
+  customType,
+  index,
+  integer,
+  jsonb,
+  pgSequence,
+  pgTable,
+  primaryKey,
+  text,
+  timestamp,
+  uniqueIndex,
+} from 'drizzle-orm/pg-core'
+
+// Every table of the hub. Who may write which: DESIGN.md, "Who writes what". Migrations are generated from this file.
+
+const bytea = customType<{ data: Uint8Array; driverData: Buffer }>({
+  dataType: () => 'bytea',
+  toDriver: (value) => Buffer.from(value),
+  fromDriver: (value) => new Uint8Array(value),
+})
+const at = (name: string) => timestamp(name, { withTimezone: true, precision: 3 })
+const big = (name: string) => bigint(name, { mode: 'number' })
+
+/** One sequence for every kind: `metadata.resourceVersion` is a total order. */
+export const resourceVersions = pgSequence('resource_version')
+
+export const resource = pgTable(
+  'resource',
+  {
+    kind: text().notNull(),
+    /** Empty for cluster-scoped kinds. */
+    namespace: text().notNull().default(''),
+    name: text().notNull(),
+    uid: text().notNull(),
+    generation: big('generation').notNull(),
+    resourceVersion: big('resource_version').notNull(),
+    labels: jsonb().$type<Record<string, string>>().notNull().default({}),
+    annotations: jsonb().$type<Record<string, string>>().notNull().default({}),
+    /** What else metadata holds: ownerReferences, finalizers. */
+    meta: jsonb().$type<Record<string, unknown>>().notNull().default({}),
+    spec: jsonb().$type<unknown>(),
+    status: jsonb().$type<unknown>(),
+    createdAt: at('created_at').notNull(),
+    deletionAt: at('deletion_at'),
+  },
+  (t) => [
+    primaryKey({ columns: [t.kind, t.namespace, t.name] }),
+    uniqueIndex('resource_by_version').on(t.resourceVersion),
+    index('resource_by_labels').using('gin', t.labels),
+  ],
+)
+
+/** The watch history: one row for each version that was committed. */
+export const resourceChange = pgTable(
+  'resource_change',
+  {
+    resourceVersion: big('resource_version').primaryKey(),
+    type: text().$type<'ADDED' | 'MODIFIED' | 'DELETED'>().notNull(),
+    kind: text().notNull(),
+    namespace: text().notNull(),
+    name: text().notNull(),
+    object: jsonb().$type<unknown>().notNull(),
+    at: at('at').notNull(),
+  },
+  (t) => [index('resource_change_by_kind').on(t.kind, t.resourceVersion)],
+)
+
+export const auditRecord = pgTable('audit_record', {
+  id: bigserial({ mode: 'number' }).primaryKey(),
+  at: at('at').notNull(),
+  actor: text().notNull(),
+  sourceIp: text('source_ip').notNull(),
+  verb: text().notNull(),
+  kind: text().notNull(),
+  namespace: text().notNull(),
+  name: text().notNull(),
+  beforeDigest: text('before_digest'),
+  afterDigest: text('after_digest'),
+  requestId: text('request_id').notNull(),
+  /** SHA-256 over the previous record's hash and this record's members: a record cannot be taken out unseen. */
+  hash: text().notNull(),
+})
+
+export const controllerLease = pgTable('controller_lease', {
+  name: text().primaryKey(),
+  token: big('token').notNull(),
+  holder: text().notNull(),
+  acquiredAt: at('acquired_at').notNull(),
+})
+
+/** A request that has not been proven yet, or the row a repeated one meets. Bounded and expiring. */
+export const registrationRequest = pgTable(
+  'registration_request',
+  {
+    /** Digest of all public keys in the request. */
+    id: text().primaryKey(),
+    /** The JWS as it came. */
+    request: text().notNull(),
+    /** The challenge's exact bytes; its nonce is no secret, it proves freshness. */
+    challenge: text().notNull(),
+    transcript: text().notNull(),
+    cluster: text().notNull(),
+    node: text().notNull(),
+    tokenName: text('token_name'),
+    provenAt: at('proven_at'),
+    createdAt: at('created_at').notNull(),
+    expiresAt: at('expires_at').notNull(),
+  },
+  (t) => [index('registration_request_by_expiry').on(t.expiresAt)],
+)
+
+/** Who a node is: the one record that every later check reads. */
+export const nodeIdentity = pgTable(
+  'node_identity',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    state: text().$type<RegistrationState>().notNull(),
+    class: text().$type<NodeClass>().notNull(),
+    nodeKey: jsonb('node_key').$type<PublicJwk>().notNull(),
+    nodeKeyThumbprint: text('node_key_thumbprint').notNull(),
+    natsKey: text('nats_key').notNull(),
+    incarnation: integer().notNull(),
+    requestId: text('request_id').notNull(),
+    /** Digest of the registration exchange: `prev` of the node's first statement. */
+    transcript: text().notNull(),
+    acceptance: text().notNull(),
+    natsJwt: text('nats_jwt').notNull(),
+    credentialIssuedAt: at('credential_issued_at').notNull(),
+    credentialExpiresAt: at('credential_expires_at').notNull(),
+    decidedBy: text('decided_by').notNull(),
+    decidedAt: at('decided_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.node] }), uniqueIndex('node_identity_by_key').on(t.nodeKeyThumbprint)],
+)
+
+/** The secret last token of everything that goes down to a cluster. */
+export const clusterRouting = pgTable('cluster_routing', {
+  cluster: text().primaryKey(),
+  token: text().notNull(),
+  createdAt: at('created_at').notNull(),
+})
+
+export const natsRevocation = pgTable('nats_revocation', {
+  natsKey: text('nats_key').primaryKey(),
+  cluster: text().notNull(),
+  node: text().notNull(),
+  revokedAt: at('revoked_at').notNull(),
+  /** When the newest credential of this key would have ended anyway; the entry may be pruned after it. */
+  expiresAt: at('expires_at').notNull(),
+})
+
+export const tufMetadata = pgTable(
+  'tuf_metadata',
+  {
+    role: text().$type<'root' | 'targets' | 'snapshot' | 'timestamp'>().notNull(),
+    version: big('version').notNull(),
+    bytes: bytea().notNull(),
+    sha256: text().notNull(),
+    createdAt: at('created_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.role, t.version] })],
+)
+
+/** Target files small enough for the database: manifests and hub.json. Images are blobs on disk. */
+export const tufTarget = pgTable(
+  'tuf_target',
+  {
+    path: text().notNull(),
+    sha256: text().notNull(),
+    bytes: bytea().notNull(),
+    createdAt: at('created_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.path, t.sha256] })],
+)
+
+/** What a cluster shall run, and for which rollout. */
+export const assignment = pgTable('assignment', {
+  cluster: text().primaryKey(),
+  rolloutNamespace: text('rollout_namespace').notNull(),
+  rolloutName: text('rollout_name').notNull(),
+  rolloutUid: text('rollout_uid').notNull(),
+  target: text().notNull(),
+  manifestSha256: text('manifest_sha256').notNull(),
+  imageSha256: text('image_sha256').notNull(),
+  /** The part of the rollout that a site must know: windows, gates, attestation. */
+  terms: jsonb().$type<unknown>().notNull(),
+  assignedAt: at('assigned_at').notNull(),
+})
+
+/** Append-only. The newest (timeline, generation) of a cluster is what it shall be. */
+export const desiredState = pgTable(
+  'desired_state',
+  {
+    cluster: text().notNull(),
+    timeline: big('timeline').notNull(),
+    generation: big('generation').notNull(),
+    /** The exact payload bytes; the publisher signs these and nothing else. */
+    payload: bytea().notNull(),
+    digest: text().notNull(),
+    createdAt: at('created_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.timeline, t.generation] })],
+)
+
+export const publication = pgTable(
+  'publication',
+  {
+    cluster: text().notNull(),
+    timeline: big('timeline').notNull(),
+    generation: big('generation').notNull(),
+    subject: text().notNull(),
+    /** The JWS as sent, so that a refill of NATS sends the same text. */
+    jws: text().notNull(),
+    streamSeq: big('stream_seq').notNull(),
+    sentAt: at('sent_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.timeline, t.generation] })],
+)
+
+export const clusterHead = pgTable(
+  'cluster_head',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    incarnation: integer().notNull(),
+    /** Highest seq without a gap below it. */
+    watermark: big('watermark').notNull().default(0),
+    /** Highest seq stored, gaps or not. */
+    newestSeq: big('newest_seq').notNull().default(0),
+    lastHeardAt: at('last_heard_at').notNull(),
+    statusCounter: big('status_counter').notNull().default(0),
+    status: jsonb().$type<NodeStatus>(),
+    statusAt: at('status_at'),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.node] })],
+)
+
+/** Append-only: the exact texts that nodes signed. */
+export const statement = pgTable(
+  'statement',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    incarnation: integer().notNull(),
+    seq: big('seq').notNull(),
+    kind: text().$type<StatementKind>().notNull(),
+    digest: text().notNull(),
+    text: text().notNull(),
+    receivedAt: at('received_at').notNull(),
+  },
+  (t) => [
+    primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq] }),
+    index('statement_by_kind').on(t.cluster, t.node, t.kind, t.incarnation, t.seq),
+  ],
+)
+
+export const epochMarker = pgTable('epoch_marker', {
+  number: big('number').primaryKey(),
+  at: at('at').notNull(),
+  jws: text().notNull(),
+  digest: text().notNull(),
+})
+
+/** One a boot and evidence statement, append-only. */
+export const attestationResult = pgTable(
+  'attestation_result',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    incarnation: integer().notNull(),
+    seq: big('seq').notNull(),
+    bootId: text('boot_id').notNull(),
+    verdict: text().$type<Verdict>().notNull(),
+    reason: text().notNull(),
+    message: text().notNull(),
+    evidence: jsonb().$type<EvidenceBody>().notNull(),
+    judgedAt: at('judged_at').notNull(),
+  },
+  (t) => [
+    primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq] }),
+    index('attestation_result_by_boot').on(t.cluster, t.node, t.bootId),
+  ],
+)
+
+/** What this hub must remember of itself: the timeline, marks of one-time steps. */
+export const hubState = pgTable('hub_state', {
+  key: text().primaryKey(),
+  value: jsonb().$type<unknown>().notNull(),
+  changed: at('changed').notNull().default(sql`now()`),
+})
