@@ -1,0 +1,111 @@
+import { Command, InvalidArgumentError, Option } from 'commander'
+
+/** Which parts of the hub one process runs. */
+export const ROLES = ['api', 'controllers', 'ingest'] as const
+export type Role = (typeof ROLES)[number]
+
+/** How long the hub hears nothing before it says so. Changes no desired state. */
+export type ReachabilityThresholds = { readonly lateMs: number; readonly offlineMs: number; readonly staleMs: number }
+
+export type HubConfig = {
+  readonly dataDir: string
+  readonly roles: readonly Role[]
+  readonly host: string
+  readonly port: number
+  readonly httpPort: number | undefined
+  readonly names: readonly string[]
+  readonly databaseUrl: string | undefined
+  readonly reachability: ReachabilityThresholds
+  readonly logLevel: string
+}
+
+export type HubCommand =
+  | { readonly verb: 'serve'; readonly config: HubConfig }
+  | { readonly verb: 'init'; readonly config: HubConfig }
+
+const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
+
+/** What argv and environment ask for. An unknown flag, or a value that cannot be, ends in commander's error naming it (exit 2). */
+export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): HubCommand {
+  let parsed: HubCommand | undefined
+  const program = new Command('skerry-hub')
+    .description('The hub: stores placements and signed OS images, publishes desired state, takes in statements.')
+    .showHelpAfterError()
+    .exitOverride((error) => {
+      process.exit(error.exitCode === 0 ? 0 : 2)
+    })
+
+  program
+    .command('serve', { isDefault: true })
+    .description('run the hub until it is told to stop')
+    .addOption(roles())
+    .option('--http-port <port>', 'also serve plain HTTP on 127.0.0.1 (loopback only)', port)
+    .option('--late-after <seconds>', 'a cluster not heard from for so long is Late', seconds, 90)
+    .option('--offline-after <seconds>', 'and for so long is Offline', seconds, 300)
+    .option('--stale-after <seconds>', 'and for so long is Stale', seconds, 1_209_600)
+    .option('--log-level <level>', 'fatal, error, warn, info, debug or trace', 'info')
+  program.command('init').description('make keys, CA and addresses, and print what the offline signers need (JSON)')
+
+  for (const command of program.commands) {
+    command
+      .addOption(
+        new Option('--data <folder>', 'where keys, blobs, database and broker live')
+          .env('SKERRY_HUB_DATA')
+          .default('.data/hub'),
+      )
+      .option('--host <address>', 'address to listen on', '127.0.0.1')
+      .option('--port <port>', 'HTTPS port; when it is taken, another is chosen and said', port, 7443)
+      .option('--name <name...>', 'DNS names and addresses in the server certificate and in hub.json', [...LOOPBACK])
+      .action((options: Record<string, unknown>) => {
+        parsed = { verb: command.name() === 'init' ? 'init' : 'serve', config: toConfig(options, env) }
+      })
+  }
+  program.parse([...argv], { from: 'user' })
+  if (!parsed) throw new Error('commander ran no command')
+  return parsed
+}
+
+function toConfig(options: Record<string, unknown>, env: NodeJS.ProcessEnv): HubConfig {
+  const number = (name: string, otherwise: number) => (typeof options[name] === 'number' ? options[name] : otherwise)
+  return {
+    dataDir: String(options['data']),
+    roles: Array.isArray(options['roles']) ? (options['roles'] as Role[]) : [...ROLES],
+    host: String(options['host']),
+    port: number('port', 7443),
+    httpPort: typeof options['httpPort'] === 'number' ? options['httpPort'] : undefined,
+    names: Array.isArray(options['name']) ? options['name'].map(String) : [...LOOPBACK],
+    databaseUrl: env['DATABASE_URL'] || undefined,
+    reachability: {
+      lateMs: number('lateAfter', 90) * 1000,
+      offlineMs: number('offlineAfter', 300) * 1000,
+      staleMs: number('staleAfter', 1_209_600) * 1000,
+    },
+    logLevel: String(options['logLevel'] ?? 'info'),
+  }
+}
+
+function roles(): Option {
+  return new Option('--roles <list>', `which parts to run, by comma: ${ROLES.join(', ')}`)
+    .default([...ROLES], 'all')
+    .argParser((text) => {
+      const wanted = text.split(',').map((role) => role.trim())
+      for (const role of wanted) {
+        if (!ROLES.some((known) => known === role))
+          throw new InvalidArgumentError(`"${role}" is no role; there are ${ROLES.join(', ')}.`)
+      }
+      return wanted
+    })
+}
+
+function port(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 0 || value > 65_535)
+    throw new InvalidArgumentError('A port is a number from 0 to 65535.')
+  return value
+}
+
+function seconds(text: string): number {
+  const value = Number(text)
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('A number of seconds above 0 is wanted.')
+  return value
+}
