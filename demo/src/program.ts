@@ -37,7 +37,11 @@ export function startProgram({ entry, args, env, logFile }: ProgramOptions): Pro
   mkdirSync(dirname(logFile), { recursive: true })
   const log = createWriteStream(logFile, { flags: 'a', mode: 0o600 })
   // A session of its own keeps the terminal's Ctrl-C for us alone: we say in which order the parts end.
-  const child = spawn(process.execPath, [entry, ...args], { env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'pipe'], detached: true })
+  const child = spawn(process.execPath, [entry, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  })
   if (child.pid === undefined) throw new Error(`cannot start ${entry}`)
   const last: string[] = []
   const listeners = new Set<(line: string) => void>()
@@ -80,11 +84,16 @@ export function startProgram({ entry, args, env, logFile }: ProgramOptions): Pro
           if (found !== undefined) finish(() => resolve(found))
         }
         const timer = setTimeout(
-          () => finish(() => reject(new Error(`${what} did not come within ${deadlineMs / 1000} s; the log is in ${logFile}`))),
+          () =>
+            finish(() =>
+              reject(new Error(`${what} did not come within ${deadlineMs / 1000} s; the log is in ${logFile}`)),
+            ),
           deadlineMs,
         )
         listeners.add(listen)
-        void exited.then((code) => finish(() => reject(new Error(`the program ended (${code}) before ${what}:\n${last.join('\n')}`))))
+        void exited.then((code) =>
+          finish(() => reject(new Error(`the program ended (${code}) before ${what}:\n${last.join('\n')}`))),
+        )
         for (const line of seen) listen(line)
       })
     },

@@ -20,13 +20,17 @@ if (name === 'list') {
   process.exit(0)
 }
 const story = STORIES.find((known) => known.name === name)
-if (!story) program.error(`"${name}" is no story; there are: ${STORIES.map((known) => known.name).join(', ')}`, { exitCode: 2 })
+if (!story)
+  program.error(`"${name}" is no story; there are: ${STORIES.map((known) => known.name).join(', ')}`, { exitCode: 2 })
 else process.exit(await play(story, program.opts<{ keep?: string }>().keep))
 
 async function play(told: (typeof STORIES)[number], keep: string | undefined): Promise<number> {
   const started = performance.now()
   const dir = keep ?? mkdtempSync(join(tmpdir(), 'skerry-e2e-'))
-  const world = openWorld({ dir, say: (sentence) => console.log(`${((performance.now() - started) / 1000).toFixed(1).padStart(6)} s  ${sentence}`) })
+  const world = openWorld({
+    dir,
+    say: (sentence) => console.log(`${((performance.now() - started) / 1000).toFixed(1).padStart(6)} s  ${sentence}`),
+  })
   let failure: unknown
   try {
     await told.play(world)

@@ -25,9 +25,17 @@ export function placementController(): Controller {
       let recheckAtMs: number | undefined
       for (const placement of facts.placements) {
         const outcome = decide(facts, placement, nowMs)
-        if (outcome.recheckAtMs !== undefined) recheckAtMs = Math.min(recheckAtMs ?? Number.POSITIVE_INFINITY, outcome.recheckAtMs)
+        if (outcome.recheckAtMs !== undefined)
+          recheckAtMs = Math.min(recheckAtMs ?? Number.POSITIVE_INFINITY, outcome.recheckAtMs)
         const changed = await writeFenced(store, lease, (tx) => saveOutcome(tx, placement, facts.slices, outcome))
-        if (changed) log.info({ placement: `${placement.metadata.namespace}/${placement.metadata.name}`, selected: outcome.selected.length }, 'placement decided')
+        if (changed)
+          log.info(
+            {
+              placement: `${placement.metadata.namespace}/${placement.metadata.name}`,
+              selected: outcome.selected.length,
+            },
+            'placement decided',
+          )
       }
       return { recheckAtMs }
     },

@@ -1,0 +1,109 @@
+import { spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import { afterAll, describe, expect, inject, test } from 'vitest'
+import { commandLine, isAlive, until } from './child.ts'
+import { findNatsServer, isRecent } from './nats-server.ts'
+import { freePort } from './ports.ts'
+import { startPostgres, toOptions } from './postgres.ts'
+import { keepRunning } from './restarting.ts'
+import { testFolder, testNatsServer } from './testing.ts'
+
+const dir = mkdtempSync(join(tmpdir(), 'skerry-supervise-'))
+afterAll(() => rmSync(dir, { recursive: true, force: true }))
+
+describe('PostgreSQL', () => {
+  test('comes back with its data after it was killed, though its lock file still lies there', async () => {
+    const first = await startPostgres({ dataDir: join(dir, 'pg'), durable: true, say: () => {} })
+    const sql = postgres(toOptions(first.connection, { max: 1, onclose: () => {} }))
+    await sql`create table kept (n int)`
+    await sql`insert into kept values (42)`
+    await sql.end()
+    process.kill(first.pid, 'SIGKILL')
+    await first.exited
+    const second = await startPostgres({ dataDir: join(dir, 'pg'), durable: true, say: () => {} })
+    const again = postgres(toOptions(second.connection, { max: 1 }))
+    expect(await again`select n from kept`).toMatchObject([{ n: 42 }])
+    await again.end()
+    await second.stop()
+  })
+
+  test('a server that outlived its parent is ended before a new one starts on the same data', async () => {
+    const left = await startPostgres({ dataDir: join(dir, 'left'), durable: false, say: () => {} })
+    const said: string[] = []
+    const next = await startPostgres({
+      dataDir: join(dir, 'left'),
+      durable: false,
+      say: (sentence) => said.push(sentence),
+    })
+    expect(isAlive(left.pid)).toBe(false)
+    expect(said.join()).toContain(`process ${left.pid}`)
+    await next.stop()
+  })
+})
+
+describe('nats-server', () => {
+  test.each([
+    ['2.9.10', false],
+    ['2.12.14', false],
+    ['2.12.15', true],
+    ['2.13.9', false],
+    ['2.14.4', false],
+    ['2.14.5', true],
+    ['2.15.0', true],
+    ['2.16.1', true],
+    ['3.0.0', true],
+    ['0.0.0', false],
+  ])('version %s is recent enough: %s', (version, recent) => expect(isRecent(version)).toBe(recent))
+
+  test('takes another port when the wanted one is taken, and says so', async () => {
+    const port = await freePort()
+    const other = createServer().listen(port, '127.0.0.1')
+    await until(() => other.listening, 'listening', 5_000)
+    const server = await testNatsServer('', { port })
+    expect(server.port).not.toBe(port)
+    await server.stop()
+    other.close()
+  })
+
+  test('is started again when it is killed', async () => {
+    const folder = testFolder()
+    const kept = await keepRunning(
+      'nats-server',
+      () => testNatsServer('', { dir: folder }),
+      () => {},
+    )
+    const { pid } = kept.current()
+    process.kill(pid, 'SIGKILL')
+    await until(() => kept.current().pid !== pid, 'a new nats-server', 15_000)
+    expect(isAlive(kept.current().pid)).toBe(true)
+    await kept.stop()
+    expect(isAlive(kept.current().pid)).toBe(false)
+  })
+
+  test('a foreign process that got the old id is left alone', async () => {
+    const stranger = spawn('sleep', ['60'])
+    await until(() => commandLine(stranger.pid ?? 0).includes('sleep'), 'the stranger', 5_000)
+    const folder = testFolder()
+    const { writeFileSync } = await import('node:fs')
+    writeFileSync(join(folder, 'nats.pid'), String(stranger.pid))
+    const server = await testNatsServer('', { dir: folder })
+    expect(isAlive(stranger.pid ?? 0)).toBe(true)
+    stranger.kill('SIGKILL')
+    await server.stop()
+  })
+
+  test('NATS_URL comes first; with nothing at hand the error lists the ways', () => {
+    expect(findNatsServer({ NATS_URL: 'nats://127.0.0.1:1' }, () => {})).toEqual({
+      kind: 'url',
+      url: 'nats://127.0.0.1:1',
+    })
+    expect(() => findNatsServer({ PATH: '/nowhere', XDG_CACHE_HOME: join(dir, 'empty') }, () => {})).toThrow(
+      /PATH, install Go .* NATS_URL/,
+    )
+    expect(inject('natsServer')).toContain('nats-server')
+  })
+})

@@ -1,0 +1,60 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import { inject, onTestFinished } from 'vitest'
+import { type NatsServer, startNatsServer } from './nats-server.ts'
+import { type Connection, toOptions } from './postgres.ts'
+
+// What tests share: one PostgreSQL and one nats-server program, provided by scripts/test-environment.ts.
+
+declare module 'vitest' {
+  interface ProvidedContext {
+    postgres: Connection
+    natsServer: string
+  }
+}
+
+let made = 0
+
+/** A database of its own, dropped by `drop()`. */
+export async function testDatabase(): Promise<{ connection: Connection; drop(): Promise<void> }> {
+  const admin = inject('postgres')
+  made += 1
+  const name = `test_${process.pid}_${made}_${Math.floor(performance.timeOrigin) % 1_000_000}`
+  const sql = postgres(toOptions(admin, { max: 1, onnotice: () => {} }))
+  await sql`create database ${sql(name)}`
+  return {
+    connection: { ...admin, database: name },
+    async drop() {
+      await sql`drop database if exists ${sql(name)} with (force)`
+      await sql.end({ timeout: 5 })
+    },
+  }
+}
+
+/** A nats-server with this configuration; the caller stops it. */
+export async function testNatsServer(
+  config: string,
+  options: { dir?: string; port?: number } = {},
+): Promise<NatsServer> {
+  return startNatsServer({
+    binary: inject('natsServer'),
+    config,
+    dir: options.dir ?? testFolder(),
+    ...(options.port ? { port: options.port } : {}),
+    say: () => {},
+  })
+}
+
+/** An empty folder that goes with the test. */
+export function testFolder(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'skerry-test-'))
+  try {
+    onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+  } catch {
+    // Outside a test (beforeAll): the folder goes with the run's end.
+    process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
+  }
+  return dir
+}

@@ -1,0 +1,21 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { findNatsServer, startPostgres } from '@skerry/supervise'
+import type { TestProject } from 'vitest/node'
+
+// Starts one PostgreSQL for the whole run and finds (or builds, once) a nats-server. Tests take a database each.
+
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const say = (sentence: string) => console.log(`skerry: ${sentence}`)
+  // Tests start servers of their own with our accounts; a shared one behind NATS_URL cannot be stopped and emptied.
+  const nats = findNatsServer({ ...process.env, NATS_URL: undefined }, say)
+  const dir = mkdtempSync(join(tmpdir(), 'skerry-test-pg-'))
+  const database = await startPostgres({ dataDir: dir, durable: false, say: () => {} })
+  project.provide('postgres', database.connection)
+  project.provide('natsServer', nats.kind === 'binary' ? nats.path : '')
+  return async () => {
+    await database.stop()
+    rmSync(dir, { recursive: true, force: true })
+  }
+}
