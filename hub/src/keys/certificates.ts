@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
 import * as x509 from '@peculiar/x509'
-import { replaceFile } from './files.ts'
+import { writeSecret } from '@skerry/trust'
 
 // The hub's own CA and the certificate it serves. Valid from 1970 on, because a site's clock may stand anywhere; leaving
 // a CA is a new hub.json, signed offline, not an expiry that nobody at a dark site would see.
@@ -44,8 +44,8 @@ export async function openCertificates(dir: string, names: readonly string[]): P
   })
   const keyPem = await privatePem(keys.privateKey)
   // The certificate goes last: a key without its certificate is made anew, a certificate without its key never exists.
-  replaceFile(keyPath, keyPem)
-  replaceFile(certPath, cert.toString('pem'))
+  writeSecret(keyPath, keyPem)
+  writeSecret(certPath, cert.toString('pem'))
   return { caPem: ca.pem, certPem: cert.toString('pem'), keyPem }
 }
 
@@ -66,7 +66,7 @@ async function openCa(dir: string): Promise<{ cert: x509.X509Certificate; key: w
         await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       ],
     })
-    replaceFile(path, `${await privatePem(keys.privateKey)}${cert.toString('pem')}\n`)
+    writeSecret(path, `${await privatePem(keys.privateKey)}${cert.toString('pem')}\n`)
   }
   const [keyPem, certPem] = splitPem(readFileSync(path, 'utf8'))
   const key = await webcrypto.subtle.importKey('pkcs8', x509.PemConverter.decodeFirst(keyPem), ALGORITHM, false, [

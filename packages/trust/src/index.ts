@@ -1,1 +1,29 @@
-export {}
+export { evidenceNonce, sha256Hex, transcriptDigest } from './digest.ts'
+export { signBytes, signDocument, type Verified, verifyDocument, verifySelfSigned } from './documents.ts'
+export {
+  createKey,
+  keyPem,
+  keyRing,
+  openKeyFile,
+  parseKey,
+  type Signer,
+  thumbprint,
+  type VerifyKey,
+  verifyKey,
+  writeSecret,
+} from './keys.ts'
+export { parseStrictJson } from './strict-json.ts'
+export { openTrust, type Source, type Trust, type Versions } from './tuf/client.ts'
+export { MAX_BYTES, type Role, readRoot, readTargets, signMetadata, tufKey } from './tuf/metadata.ts'
+export {
+  type JudgedTargets,
+  judgeRoot,
+  judgeTargets,
+  makeOnline,
+  makeRoot,
+  makeTargets,
+  makeTimestamp,
+  readManifest,
+  rootThumbprint,
+  type TargetBytes,
+} from './tuf/repository.ts'

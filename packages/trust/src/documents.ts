@@ -1,0 +1,135 @@
+import { DOCUMENTS, type DocumentKind, type DocumentOf, PublicJwk, parse, Refusal } from '@skerry/api'
+import { CompactSign, compactVerify } from 'jose'
+import { sha256Hex } from './digest.ts'
+import { type Signer, type VerifyKey, verifyKey } from './keys.ts'
+import { parseStrictJson } from './strict-json.ts'
+
+// JWS documents: everything up is signed by a node's key, everything down by a hub key. jose does the cryptography; the
+// rules around it (trust §5) are here. Nothing of a header is believed but as a hint which stored key to try.
+
+export type Verified<K extends DocumentKind> = {
+  readonly payload: DocumentOf<K>
+  /** The signed bytes and their digest: what a document is called everywhere else. */
+  readonly bytes: Uint8Array
+  readonly digest: string
+  /** Thumbprint of the stored key that verified it. */
+  readonly thumbprint: string
+}
+
+/** Signs a payload as a document of a kind. `aud` is the cluster, or cluster/node, that it is for. */
+export async function signDocument<K extends DocumentKind>(
+  kind: K,
+  payload: DocumentOf<K>,
+  signer: Signer,
+  aud?: string,
+): Promise<string> {
+  return signBytes(kind, new TextEncoder().encode(JSON.stringify(payload)), signer, aud)
+}
+
+/** Signs bytes that already are the payload, such as a desired state as it stands in the database. */
+export async function signBytes(kind: DocumentKind, bytes: Uint8Array, signer: Signer, aud?: string): Promise<string> {
+  const header = {
+    alg: signer.alg,
+    typ: DOCUMENTS[kind].typ,
+    kid: signer.thumbprint,
+    ...(aud === undefined ? {} : { aud }),
+  }
+  return new CompactSign(bytes).setProtectedHeader(header).sign(signer.key)
+}
+
+/**
+ * The payload of a document that one of `keys` signed. Refusals: TooLarge, MalformedJws, UnknownKey, BadSignature,
+ * WrongType, WrongAudience (when `aud` is given), and those of the payload: MalformedJson, DuplicateMember, InvalidField.
+ */
+export async function verifyDocument<K extends DocumentKind>(
+  kind: K,
+  text: string,
+  keys: ReadonlyMap<string, VerifyKey>,
+  { aud }: { aud?: string } = {},
+): Promise<Verified<K>> {
+  const { header, payload } = split(kind, text)
+  const known = keys.get(header.kid)
+  if (!known) throw new Refusal('UnknownKey', `signed by key ${header.kid}, which is not listed for ${kind}`)
+  await verify(text, known, header)
+  if (header.typ !== DOCUMENTS[kind].typ)
+    throw new Refusal('WrongType', `signed as ${header.typ}, expected ${DOCUMENTS[kind].typ}`)
+  if (aud !== undefined && header.aud !== aud)
+    throw new Refusal('WrongAudience', `addressed to ${header.aud ?? 'nobody'}, this is ${aud}`)
+  return { payload: read(kind, payload), bytes: payload, digest: sha256Hex(payload), thumbprint: known.thumbprint }
+}
+
+/**
+ * The payload of a document that brings its own key in member `nodeKey` (a registration request): the signature proves
+ * that the sender holds that key, nothing more.
+ */
+export async function verifySelfSigned(text: string): Promise<Verified<'RegistrationRequest'>> {
+  const { header, payload } = split('RegistrationRequest', text)
+  const claimed = read('RegistrationRequest', payload)
+  const own = verifyKey(parse(PublicJwk, claimed.nodeKey, 'nodeKey'))
+  if (header.kid !== own.thumbprint) throw new Refusal('UnknownKey', 'signed by another key than the nodeKey it names')
+  await verify(text, own, header)
+  if (header.typ !== DOCUMENTS.RegistrationRequest.typ) throw new Refusal('WrongType', `signed as ${header.typ}`)
+  return { payload: claimed, bytes: payload, digest: sha256Hex(payload), thumbprint: own.thumbprint }
+}
+
+type Header = { alg: string; typ: string; kid: string; aud: string | undefined }
+// Members that would bring a key along or change what is signed: their presence alone is a refusal.
+const HEADER_MEMBERS = new Set(['alg', 'typ', 'kid', 'aud'])
+const SIGNATURE_BYTES = 64
+
+function split(kind: DocumentKind, text: string): { header: Header; payload: Uint8Array } {
+  const { maxBytes } = DOCUMENTS[kind]
+  if (text.length > maxBytes * 1.4 + 2_048) throw new Refusal('TooLarge', `a ${kind} may have ${maxBytes} bytes`)
+  const parts = text.split('.')
+  const [protectedPart, payloadPart, signaturePart] = parts
+  if (parts.length !== 3 || !protectedPart || !payloadPart || !signaturePart)
+    throw new Refusal('MalformedJws', 'not a compact JWS')
+  const payload = decode(payloadPart)
+  if (payload.byteLength > maxBytes) throw new Refusal('TooLarge', `a ${kind} may have ${maxBytes} bytes`)
+  if (decode(signaturePart).byteLength !== SIGNATURE_BYTES)
+    throw new Refusal('MalformedJws', 'the signature has an unexpected length')
+  return { header: readHeader(decode(protectedPart)), payload }
+}
+
+function readHeader(bytes: Uint8Array): Header {
+  const header = parseStrictJson(bytes, { maxBytes: 1_024, maxDepth: 2 })
+  if (typeof header !== 'object' || header === null || Array.isArray(header))
+    throw new Refusal('MalformedJws', 'the header is no object')
+  const members = new Map(Object.entries(header))
+  for (const [name, value] of members) {
+    if (!HEADER_MEMBERS.has(name)) throw new Refusal('MalformedJws', `the header member "${name}" is not allowed`)
+    if (typeof value !== 'string') throw new Refusal('MalformedJws', `the header member "${name}" is no string`)
+  }
+  const member = (name: string) => String(members.get(name) ?? '')
+  return {
+    alg: member('alg'),
+    typ: member('typ'),
+    kid: member('kid'),
+    aud: members.has('aud') ? member('aud') : undefined,
+  }
+}
+
+async function verify(text: string, stored: VerifyKey, header: Header): Promise<void> {
+  // The algorithm is the stored key's, whatever the header says.
+  if (header.alg !== stored.alg)
+    throw new Refusal('BadSignature', `signed with ${header.alg || 'no algorithm'}, the key is for ${stored.alg}`)
+  try {
+    await compactVerify(text, stored.key, { algorithms: [stored.alg] })
+  } catch (cause) {
+    throw new Refusal('BadSignature', 'the signature does not verify', { cause })
+  }
+}
+
+function read<K extends DocumentKind>(kind: K, payload: Uint8Array): DocumentOf<K> {
+  const { schema, maxBytes } = DOCUMENTS[kind]
+  return parse(schema, parseStrictJson(payload, { maxBytes }), kind) as DocumentOf<K>
+}
+
+// base64url has one spelling for each sequence of bytes here: padding, spaces and loose last bits are other digests of
+// one statement.
+function decode(part: string): Uint8Array {
+  const bytes = Buffer.from(part, 'base64url')
+  if (bytes.toString('base64url') !== part)
+    throw new Refusal('MalformedJws', 'base64url in a spelling that is not the canonical one')
+  return bytes
+}

@@ -1,0 +1,53 @@
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { parseStrictJson } from './strict-json.ts'
+
+const parse = (text: string) => parseStrictJson(Buffer.from(text), { maxBytes: 10_000 })
+
+describe('parseStrictJson', () => {
+  test.each([
+    ['{"a":1,"a":2}', 'DuplicateMember', 'a'],
+    ['{"a":{"b":1,"c":{},"b":2}}', 'DuplicateMember', 'a.b'],
+    ['{"a":[{"x":1},{"x":1,"x":2}]}', 'DuplicateMember', 'a[1].x'],
+    ['{"a":1,"\\u0061":2}', 'DuplicateMember', 'a'],
+    ['{"n":9007199254740993}', 'MalformedJson', ''],
+    ['\ufeff{}', 'MalformedJson', ''],
+    ['{"a":1', 'MalformedJson', ''],
+    ['{"n":1e999}', 'MalformedJson', ''],
+    ['['.repeat(40) + ']'.repeat(40), 'MalformedJson', ''],
+    [`"${'x'.repeat(10_001)}"`, 'TooLarge', ''],
+  ])('refuses %j as %s at "%s"', (text, code, field) => {
+    expect(() => parse(text)).toThrow(expect.objectContaining({ code, field }))
+  })
+
+  test('refuses bytes that are not UTF-8', () => {
+    expect(() => parseStrictJson(Buffer.from([0x22, 0xff, 0x22]), { maxBytes: 10 })).toThrow(
+      expect.objectContaining({ code: 'MalformedJson' }),
+    )
+  })
+
+  test('reads every JSON value as JSON.parse does', () => {
+    fc.assert(
+      fc.property(fc.jsonValue({ maxDepth: 6 }), (value) => {
+        const text = JSON.stringify(value)
+        if (/\d{16}/.test(text)) return
+        expect(parse(text)).toEqual(JSON.parse(text))
+      }),
+    )
+  })
+
+  test('any text gives a value or a refusal, never another error', () => {
+    fc.assert(
+      fc.property(
+        fc.string({ unit: fc.constantFrom('{', '}', '[', ']', '"', ':', ',', '\\', 'a', '1', '-', 'e', ' ') }),
+        (text) => {
+          try {
+            parse(text)
+          } catch (error) {
+            expect(error).toMatchObject({ name: 'Refusal' })
+          }
+        },
+      ),
+    )
+  })
+})

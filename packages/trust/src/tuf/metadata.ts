@@ -1,0 +1,150 @@
+import { createHash, sign } from 'node:crypto'
+import { createRequire } from 'node:module'
+import { type PublicJwk, Refusal } from '@skerry/api'
+import { Key, Metadata, MetadataKind, type Root, Signature, type Targets } from '@tufjs/models'
+import { sha256Hex } from '../digest.ts'
+import type { Signer } from '../keys.ts'
+import { parseStrictJson } from '../strict-json.ts'
+
+// TUF metadata as bytes: reading them strictly, signing them, and the rules that the specification's libraries leave open.
+
+// Typed by hand: the package brings no types and is CommonJS.
+const { canonicalize } = createRequire(import.meta.url)('@tufjs/canonical-json') as {
+  canonicalize(value: unknown): string
+}
+
+export const SPEC_VERSION = '1.0.34'
+export type Role = 'root' | 'targets' | 'snapshot' | 'timestamp'
+/** The most bytes of each file: a source that sends more is cut off. */
+export const MAX_BYTES: Record<Role, number> = {
+  root: 262_144,
+  targets: 4_194_304,
+  snapshot: 65_536,
+  timestamp: 16_384,
+}
+
+type Json = { readonly [member: string]: unknown }
+
+/** The TUF key of a signer's public half. The key id is the hash of the key, so one key cannot have two. */
+export function tufKey(jwk: PublicJwk): Key {
+  if (jwk.kty !== 'OKP') throw new Refusal('InvalidField', 'TUF keys are Ed25519 here')
+  const content = {
+    keytype: 'ed25519',
+    scheme: 'ed25519',
+    keyval: { public: Buffer.from(jwk.x, 'base64url').toString('hex') },
+  }
+  return Key.fromJSON(sha256Hex(canonicalize(content)), content)
+}
+
+/** Adds the signers' signatures to metadata; several people may do so one after the other. */
+export function signMetadata(bytes: Uint8Array, signers: readonly Signer[]): Uint8Array {
+  const metadata = readMetadata(bytes)
+  for (const signer of signers) {
+    const keyID = tufKey(signer.jwk).keyID
+    metadata.sign((data) => new Signature({ keyID, sig: sign(null, data, signer.key).toString('hex') }), true)
+  }
+  return toBytes(metadata)
+}
+
+/** The bytes of metadata as they are stored and served. */
+export function toBytes(metadata: Metadata<Root | Targets> | { toJSON(): unknown }): Uint8Array {
+  return new TextEncoder().encode(`${JSON.stringify(metadata.toJSON(), null, 1)}\n`)
+}
+
+/** Any metadata, read strictly. Refusal MetadataInvalid names what is wrong. */
+export function readMetadata(bytes: Uint8Array): Metadata<Root | Targets> {
+  const role = roleOf(strictMetadata(bytes))
+  const json = JSON.parse(Buffer.from(bytes).toString('utf8'))
+  return role === 'root' ? Metadata.fromJSON(MetadataKind.Root, json) : Metadata.fromJSON(MetadataKind.Targets, json)
+}
+
+export function readRoot(bytes: Uint8Array): Metadata<Root> {
+  expectRole(bytes, 'root')
+  return Metadata.fromJSON(MetadataKind.Root, JSON.parse(Buffer.from(bytes).toString('utf8')))
+}
+
+export function readTargets(bytes: Uint8Array): Metadata<Targets> {
+  expectRole(bytes, 'targets')
+  return Metadata.fromJSON(MetadataKind.Targets, JSON.parse(Buffer.from(bytes).toString('utf8')))
+}
+
+function expectRole(bytes: Uint8Array, role: Role): void {
+  const found = roleOf(strictMetadata(bytes))
+  if (found !== role) throw new Refusal('MetadataInvalid', `this is ${found} metadata, ${role} was expected`)
+}
+
+/**
+ * Everything that tuf-js accepts and Skerry does not: doubled members, versions that are no positive integers, one public
+ * key under two ids in a role, key ids that are not the hash of their key, targets without sha256. Refusal MetadataInvalid.
+ */
+export function strictMetadata(bytes: Uint8Array): Json {
+  const json = parseStrictJson(bytes, { maxBytes: MAX_BYTES.targets })
+  const signed = object(object(json, 'the file')['signed'], 'signed')
+  const role = roleOf({ signed })
+  if (bytes.byteLength > MAX_BYTES[role])
+    throw new Refusal('TooLarge', `${role} metadata of ${bytes.byteLength} bytes, where ${MAX_BYTES[role]} are allowed`)
+  positive(signed['version'], 'signed.version')
+  if (role === 'root') checkRoles(signed)
+  if (role === 'targets') checkTargets(signed)
+  if (role === 'snapshot' || role === 'timestamp') checkMeta(signed)
+  return { signed }
+}
+
+function roleOf(json: Json): Role {
+  const type = object(json['signed'], 'signed')['_type']
+  if (type === 'root' || type === 'targets' || type === 'snapshot' || type === 'timestamp') return type
+  throw new Refusal('MetadataInvalid', 'signed._type names no role', { field: 'signed._type' })
+}
+
+function checkRoles(signed: Json): void {
+  const keys = object(signed['keys'], 'signed.keys')
+  for (const [id, content] of Object.entries(keys)) {
+    if (sha256Hex(canonicalize(content)) !== id)
+      throw new Refusal('MetadataInvalid', `key id ${id} is not the hash of its key`, { field: `signed.keys.${id}` })
+  }
+  for (const [name, content] of Object.entries(object(signed['roles'], 'signed.roles'))) {
+    const role = object(content, `signed.roles.${name}`)
+    positive(role['threshold'], `signed.roles.${name}.threshold`)
+    const ids = Array.isArray(role['keyids']) ? role['keyids'].map(String) : []
+    const seen = new Set(ids.map((id) => publicPart(keys[id])))
+    if (seen.size !== ids.length)
+      throw new Refusal('MetadataInvalid', `role ${name} lists one key twice`, { field: `signed.roles.${name}` })
+  }
+}
+
+function publicPart(key: unknown): string {
+  return createHash('sha256')
+    .update(JSON.stringify(key ?? null))
+    .digest('hex')
+}
+
+function checkTargets(signed: Json): void {
+  if (signed['delegations'] !== undefined)
+    throw new Refusal('MetadataInvalid', 'delegations are not used by this repository', { field: 'signed.delegations' })
+  for (const [path, content] of Object.entries(object(signed['targets'], 'signed.targets'))) {
+    const target = object(content, `signed.targets.${path}`)
+    const sha256 = object(target['hashes'], `signed.targets.${path}.hashes`)['sha256']
+    if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) {
+      throw new Refusal('MetadataInvalid', `target ${path} has no sha256`, { field: `signed.targets.${path}.hashes` })
+    }
+    if (!/^[a-z0-9][a-z0-9./-]*$/.test(path) || path.includes('..'))
+      throw new Refusal('MetadataInvalid', `"${path}" is no target path`)
+  }
+}
+
+function checkMeta(signed: Json): void {
+  for (const [file, content] of Object.entries(object(signed['meta'], 'signed.meta'))) {
+    positive(object(content, `signed.meta.${file}`)['version'], `signed.meta.${file}.version`)
+  }
+}
+
+function positive(value: unknown, field: string): void {
+  if (!Number.isSafeInteger(value) || Number(value) < 1)
+    throw new Refusal('MetadataInvalid', `${field} must be a positive integer`, { field })
+}
+
+function object(value: unknown, field: string): Json {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Refusal('MetadataInvalid', `${field} must be an object`, { field })
+  return value as Json
+}

@@ -1,0 +1,340 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { HubIntroduction, OSImageManifest } from '@skerry/api'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { sha256Hex } from '../digest.ts'
+import { createKey, type Signer } from '../keys.ts'
+import { openTrust, type Trust } from './client.ts'
+import { readRoot, readTargets, signMetadata } from './metadata.ts'
+import { judgeRoot, judgeTargets, makeOnline, makeRoot, makeTargets, makeTimestamp } from './repository.ts'
+
+const NOW = Date.parse('2026-11-24T00:00:00Z')
+const DAY = 86_400_000
+const iso = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z/, 'Z')
+const code = (expected: string) => expect.objectContaining({ name: 'Refusal', code: expected })
+const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('utf8')
+
+const rootKeys = [1, 2, 3].map(() => createKey('EdDSA'))
+const targetsKeys = [1, 2, 3].map(() => createKey('EdDSA'))
+const snapshotKey = createKey('EdDSA')
+const timestampKey = createKey('EdDSA')
+const online = { snapshot: snapshotKey.jwk, timestamp: timestampKey.jwk }
+
+const jwk = createKey('EdDSA').jwk
+const key = { jwk, notBefore: iso(0) }
+const hub: HubIntroduction['hub'] = {
+  kind: 'HubDescription',
+  keys: { desiredState: [key], ack: [key], acceptance: [key] },
+  caPem: 'pem',
+  apiUrls: ['https://hub.example'],
+  natsUrls: ['tls://hub.example'],
+}
+const manifest = (version: string, releaseCounter: number): OSImageManifest => ({
+  kind: 'OSImageManifest',
+  family: 'edge-os',
+  version,
+  releaseCounter,
+  hardwareIds: ['x'],
+  image: { sha256: sha256Hex(version), length: 3, mediaType: 'a/b' },
+  boot: { kind: 'none' },
+})
+const file = (path: string, value: object) => ({ path, bytes: Buffer.from(JSON.stringify(value)) })
+const image = (version: string, counter: number) => file(`images/edge-os/${version}.json`, manifest(version, counter))
+
+/** A repository as a source of files, and what an attacker may put into it. */
+class Repository {
+  readonly files = new Map<string, Uint8Array>()
+  root: Uint8Array = new Uint8Array()
+  targets: Uint8Array | undefined
+  version = 0
+
+  addRoot(
+    version: number,
+    options: { signers?: readonly Signer[]; keys?: readonly Signer[]; online?: HubIntroduction['tuf'] } = {},
+  ): void {
+    const { signers = rootKeys.slice(0, 2), keys = rootKeys } = options
+    const plan = {
+      version,
+      rootKeys: keys.map((k) => k.jwk),
+      targetsKeys: targetsKeys.map((k) => k.jwk),
+      threshold: 2,
+      online: options.online ?? online,
+      expires: iso(NOW + 365 * DAY),
+    }
+    this.root = signMetadata(makeRoot(plan), signers)
+    this.files.set(`${version}.root.json`, this.root)
+  }
+
+  publish(
+    added: { path: string; bytes: Uint8Array }[],
+    options: { signers?: readonly Signer[]; snapshot?: Signer; timestamp?: Signer; expires?: string } = {},
+  ): void {
+    const {
+      signers = targetsKeys.slice(0, 2),
+      snapshot = snapshotKey,
+      timestamp = timestampKey,
+      expires = iso(NOW + 30 * DAY),
+    } = options
+    this.targets = signMetadata(makeTargets({ previous: this.targets, files: added, expires }), signers)
+    for (const { path, bytes } of added) {
+      const cut = path.lastIndexOf('/') + 1
+      this.files.set(`targets/${path.slice(0, cut)}${sha256Hex(bytes)}.${path.slice(cut)}`, bytes)
+    }
+    this.seal({ snapshot, timestamp, expires })
+  }
+
+  seal({ snapshot = snapshotKey, timestamp = timestampKey, expires = iso(NOW + DAY) } = {}): void {
+    if (!this.targets) throw new Error('nothing to seal')
+    this.version += 1
+    const made = makeOnline({
+      targets: this.targets,
+      version: this.version,
+      snapshot,
+      timestamp,
+      snapshotExpires: expires,
+      timestampExpires: expires,
+    })
+    this.files.set(`${readTargets(this.targets).signed.version}.targets.json`, this.targets)
+    this.files.set(`${this.version}.snapshot.json`, made.snapshot)
+    this.files.set('timestamp.json', made.timestamp)
+  }
+
+  source = async (path: string) => this.files.get(path)
+}
+
+let repository: Repository
+let dir: string
+let trust: Trust
+const open = (from = repository) =>
+  openTrust({
+    dir,
+    root: repository.files.get('1.root.json') ?? new Uint8Array(),
+    pinned: sha256Hex(repository.files.get('1.root.json') ?? ''),
+    source: from.source,
+  })
+
+beforeEach(async () => {
+  repository = new Repository()
+  repository.addRoot(1)
+  repository.publish([file('hub.json', hub), image('1', 1)])
+  dir = mkdtempSync(join(tmpdir(), 'skerry-tuf-'))
+  onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+  trust = open()
+  await trust.refresh(NOW)
+})
+
+describe('the site follows the repository', () => {
+  test('a manifest is believed by its path and digest, and kept for the dark', async () => {
+    const { bytes } = image('1', 1)
+    expect(await trust.manifest('images/edge-os/1.json', sha256Hex(bytes), NOW)).toEqual(manifest('1', 1))
+    const first = repository.files.get('1.root.json') ?? new Uint8Array()
+    repository.files.clear()
+    repository.files.set('1.root.json', first)
+    await expect(open().refresh(NOW)).rejects.toThrow(code('MetadataUnavailable'))
+    expect(await open().manifest('images/edge-os/1.json', sha256Hex(bytes), NOW)).toEqual(manifest('1', 1))
+    expect(open().hub()).toEqual(hub)
+    await expect(trust.manifest('images/edge-os/1.json', 'a'.repeat(64), NOW)).rejects.toThrow(code('ManifestMismatch'))
+    await expect(trust.manifest('images/edge-os/9.json', 'a'.repeat(64), NOW)).rejects.toThrow(code('TargetUnknown'))
+  })
+
+  test('another root than the pinned one is refused for ever', () => {
+    const other = new Repository()
+    other.addRoot(1, { keys: [1, 2, 3].map(() => createKey('EdDSA')) })
+    expect(() => openTrust({ dir, root: other.root, pinned: sha256Hex(other.root), source: other.source })).toThrow(
+      code('MetadataUntrusted'),
+    )
+    expect(() => openTrust({ dir, root: other.root, pinned: 'a'.repeat(64), source: other.source })).toThrow(
+      code('MetadataUntrusted'),
+    )
+  })
+
+  test('the given time judges, not the wall clock: this still reaches into tuf-js', async () => {
+    await expect(trust.refresh(NOW + 400 * DAY)).rejects.toThrow(code('MetadataExpired'))
+    await trust.refresh(NOW)
+  })
+
+  test('A02 freeze: expired metadata allows no new install, and what was trusted stays readable', async () => {
+    const { bytes } = image('1', 1)
+    await expect(trust.manifest('images/edge-os/1.json', sha256Hex(bytes), NOW + 31 * DAY)).rejects.toThrow(
+      code('MetadataExpired'),
+    )
+    expect(trust.hub()).toEqual(hub)
+    expect(trust.expires()).toBe(iso(NOW + 30 * DAY))
+  })
+
+  test('A09 long-root-chain: twelve roots later the site still follows', async () => {
+    for (let version = 2; version <= 13; version += 1) repository.addRoot(version)
+    await trust.refresh(NOW)
+    expect(trust.versions().root).toBe(13)
+  })
+})
+
+describe('attacks on metadata', () => {
+  const refused = async (expected: string) => {
+    const before = trust.versions()
+    await expect(trust.refresh(NOW)).rejects.toThrow(code(expected))
+    expect(open().versions()).toEqual(before)
+  }
+
+  test('A01 rollback: an older timestamp', async () => {
+    const old = repository.files.get('timestamp.json') ?? new Uint8Array()
+    repository.publish([image('2', 2)])
+    await trust.refresh(NOW)
+    repository.files.set('timestamp.json', old)
+    await refused('MetadataRollback')
+  })
+
+  test('A03 mix-and-match: a snapshot of another publication', async () => {
+    const old = repository.files.get('1.snapshot.json') ?? new Uint8Array()
+    repository.publish([image('2', 2)])
+    repository.files.set('2.snapshot.json', old)
+    await refused('MetadataInvalid')
+  })
+
+  test('A04 fast-forward: rotating the key that was pushed ahead lets the site follow again', async () => {
+    repository.version = 1_000_000
+    repository.seal()
+    await trust.refresh(NOW)
+    const fresh = { snapshot: createKey('EdDSA'), timestamp: createKey('EdDSA') }
+    repository.addRoot(2, { online: { snapshot: fresh.snapshot.jwk, timestamp: fresh.timestamp.jwk } })
+    repository.version = 5
+    repository.seal(fresh)
+    await trust.refresh(NOW)
+    expect(trust.versions()).toMatchObject({ root: 2, timestamp: 6 })
+  })
+
+  test('A07 one-offline-key and A10 duplicate-signer: one key, even twice, is no threshold', async () => {
+    const [one] = targetsKeys
+    if (!one) throw new Error('no key')
+    repository.publish([image('2', 2)], { signers: [one, one] })
+    await refused('MetadataUntrusted')
+  })
+
+  test('A10: one public key under two ids in a role is refused when the root is loaded', async () => {
+    const root = JSON.parse(text(repository.root)) as {
+      signed: { keys: Record<string, object>; roles: { targets: { keyids: string[] } } }
+    }
+    const id = root.signed.roles.targets.keyids[0] ?? ''
+    root.signed.keys['f'.repeat(64)] = root.signed.keys[id] ?? {}
+    expect(() => readRoot(Buffer.from(JSON.stringify(root)))).toThrow(code('MetadataInvalid'))
+  })
+
+  test('A13 parser-differential: a doubled member in any file', async () => {
+    const original = text(repository.files.get('timestamp.json') ?? new Uint8Array())
+    repository.version += 1
+    repository.seal()
+    repository.files.set('timestamp.json', Buffer.from(original.replace('"signed": {', '"signed": {\n "version": 7,')))
+    await refused('DuplicateMember')
+  })
+
+  test('A14 persist-first: a set that fails its last check is not switched to, and a crash leaves the old one', async () => {
+    repository.publish([image('2', 2), file('hub.json', { ...hub, apiUrls: ['https://other.example'] })])
+    for (const path of repository.files.keys()) if (path.endsWith('hub.json')) repository.files.delete(path)
+    // The old hub.json is cached by digest; the new one cannot be had.
+    await refused('MetadataUnavailable')
+    expect(readdirSync(dir).filter((name) => name.startsWith('set-')).length).toBeGreaterThan(1)
+    expect(open().hub()).toEqual(hub)
+  })
+
+  test('A16 endless-data: more bytes than a file may have', async () => {
+    repository.files.set('timestamp.json', Buffer.alloc(20_000, 0x20))
+    await refused('TooLarge')
+  })
+
+  test.each([0, -3, 1.5, 2 ** 53])('a version of %s is refused', async (version) => {
+    const bad = text(repository.files.get('timestamp.json') ?? new Uint8Array()).replace(
+      '"version": 1',
+      `"version": ${version}`,
+    )
+    repository.files.set('timestamp.json', Buffer.from(bad))
+    await expect(trust.refresh(NOW)).rejects.toThrow(expect.objectContaining({ name: 'Refusal' }))
+  })
+
+  test('targets without sha256 are refused', () => {
+    const targets = text(repository.targets ?? new Uint8Array()).replaceAll('"sha256"', '"md5"')
+    expect(() => readTargets(Buffer.from(targets))).toThrow(code('MetadataInvalid'))
+  })
+
+  test('a root signed by strangers, or skipping a number, is refused', async () => {
+    repository.addRoot(2, { signers: [1, 2].map(() => createKey('EdDSA')) })
+    await refused('MetadataUntrusted')
+    repository.addRoot(3)
+    repository.files.set('2.root.json', repository.root)
+    await refused('MetadataRollback')
+  })
+})
+
+describe('what the hub takes in', () => {
+  const load = (path: string, sha256: string) => {
+    const cut = path.lastIndexOf('/') + 1
+    return repository.files.get(`targets/${path.slice(0, cut)}${sha256}.${path.slice(cut)}`)
+  }
+  const next = (files: { path: string; bytes: Uint8Array }[], previous = repository.targets) => {
+    for (const { path, bytes } of files) {
+      const cut = path.lastIndexOf('/') + 1
+      repository.files.set(`targets/${path.slice(0, cut)}${sha256Hex(bytes)}.${path.slice(cut)}`, bytes)
+    }
+    return signMetadata(makeTargets({ previous, files, expires: iso(NOW + DAY) }), targetsKeys.slice(1))
+  }
+
+  test('roots one after the other', () => {
+    expect(judgeRoot(undefined, repository.root)).toBe(1)
+    const first = repository.root
+    repository.addRoot(3)
+    expect(() => judgeRoot(first, repository.root)).toThrow(code('MetadataRollback'))
+    expect(() => judgeRoot(undefined, repository.root)).toThrow(code('MetadataRollback'))
+  })
+
+  test('targets with their manifests and signers', () => {
+    expect(judgeTargets(repository.root, repository.targets, next([image('2', 2)]), load)).toMatchObject({
+      version: 2,
+      manifests: [{ manifest: { version: '1' } }, { manifest: { version: '2' } }],
+    })
+  })
+
+  test.each([
+    ['a manifest changed in place', () => next([image('1', 7)]), 'MetadataRollback'],
+    ['two versions with one counter', () => next([image('2', 1)]), 'ManifestMismatch'],
+    [
+      'a manifest under a foreign path',
+      () => next([file('images/edge-os/3.json', manifest('4', 4))]),
+      'ManifestMismatch',
+    ],
+    [
+      'a manifest with an unknown field',
+      () => next([file('images/edge-os/3.json', { ...manifest('3', 3), more: 1 })]),
+      'InvalidField',
+    ],
+    [
+      'one signature',
+      () =>
+        signMetadata(
+          makeTargets({ previous: repository.targets, files: [], expires: iso(NOW) }),
+          targetsKeys.slice(0, 1),
+        ),
+      'MetadataUntrusted',
+    ],
+  ])('refuses %s', (_, make, expected) => {
+    expect(() => judgeTargets(repository.root, repository.targets, make(), load)).toThrow(code(expected))
+  })
+
+  test('refuses targets in which a published one is gone', () => {
+    const json = JSON.parse(text(next([image('2', 2)])))
+    delete json.signed.targets['images/edge-os/1.json']
+    json.signatures = []
+    const forged = signMetadata(Buffer.from(JSON.stringify(json)), targetsKeys)
+    expect(() => judgeTargets(repository.root, repository.targets, forged, load)).toThrow(code('MetadataRollback'))
+  })
+
+  test('a timestamp made anew over the same snapshot is followed', async () => {
+    const snapshot = repository.files.get('1.snapshot.json') ?? new Uint8Array()
+    repository.files.set(
+      'timestamp.json',
+      makeTimestamp({ snapshot, version: 9, timestamp: timestampKey, expires: iso(NOW + 2 * DAY) }),
+    )
+    await trust.refresh(NOW)
+    expect(trust.versions()).toMatchObject({ timestamp: 9, snapshot: 1 })
+    expect(readFileSync(join(dir, 'current', 'timestamp.json'), 'utf8')).toContain('"version": 9')
+  })
+})
