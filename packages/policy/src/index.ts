@@ -1,1 +1,32 @@
-export {}
+export { type AdmissionFacts, admit } from './admission/admit.ts'
+export { type Appraisal, appraise, asGoodAs } from './attestation/appraise.ts'
+export { type Assessment, assess, type Claim, type ClusterInventory, type NodeInventory } from './compliance/assess.ts'
+export { reachability } from './compliance/reachability.ts'
+export {
+  type BootFacts,
+  type Effect,
+  type Event,
+  effectsOf,
+  type Fault,
+  initialState,
+  type Memory,
+  type Stage,
+  type State,
+  type Target,
+} from './node-upgrade/state.ts'
+export { step } from './node-upgrade/step.ts'
+export { admitPlacement } from './placement/admission.ts'
+export {
+  type ClusterReason,
+  type Decided,
+  type PlacementOutcome,
+  type SchedulingInput,
+  schedule,
+} from './placement/schedule.ts'
+export { clusterSetFault } from './placement/sets.ts'
+export { stampTaints } from './placement/taints.ts'
+export { judgeToken, nodeIdOf, type TokenFacts } from './registration/judge.ts'
+export type { ClusterFacts, NodeFacts, RolloutFacts } from './rollout/facts.ts'
+export { planRollout, type RolloutPlan } from './rollout/plan.ts'
+export { planSite, type SitePlan } from './site-plan/plan-site.ts'
+export { openingAt, windowFault } from './window/window.ts'

@@ -1,0 +1,162 @@
+import type { NodeClass, Reachability, StatementRef, Verdict } from '@skerry/api'
+
+// What can be claimed of a fleet, and on what each claim rests. Missing is never a pass.
+
+export type Result = 'pass' | 'fail' | 'not-assessed'
+export type Claim = {
+  readonly claim: 'HeardFrom' | 'RunsAssignedImage' | 'BootAttested' | 'ChainComplete'
+  readonly result: Result
+  readonly message: string
+  readonly statements: readonly StatementRef[]
+}
+
+export type NodeInventory = {
+  readonly node: string
+  readonly class: NodeClass
+  readonly lastHeardAt?: string
+  readonly confirmed?: { readonly imageSha256: string; readonly bootId: string; readonly statement: StatementRef }
+  readonly failure?: {
+    readonly imageSha256: string
+    readonly outcome: string
+    readonly reason: string
+    readonly statement: StatementRef
+  }
+  readonly verdict?: {
+    readonly bootId: string
+    readonly verdict: Verdict
+    readonly reason: string
+    readonly statement: StatementRef
+  }
+  readonly watermark: number
+  readonly newestSeq: number
+  readonly newest?: StatementRef
+}
+
+export type ClusterInventory = {
+  readonly cluster: string
+  readonly reachability: Reachability
+  readonly assigned?: { readonly image: string; readonly imageSha256: string; readonly rollout: string }
+  readonly nodes: readonly NodeInventory[]
+}
+
+export type Assessment = {
+  readonly asOf: string
+  readonly totals: Readonly<Record<Result, number>>
+  readonly clusters: readonly {
+    readonly cluster: string
+    readonly reachability: Reachability
+    readonly result: Result
+    readonly nodes: readonly {
+      readonly node: string
+      readonly class: NodeClass
+      readonly limitation?: string
+      readonly claims: readonly Claim[]
+    }[]
+  }[]
+}
+
+/** Assesses every cluster of the inventory, in name order. The same inventory and time give the same bytes. */
+export function assess(inventory: readonly ClusterInventory[], nowMs: number): Assessment {
+  const clusters = inventory
+    .toSorted((a, b) => (a.cluster < b.cluster ? -1 : 1))
+    .map((cluster) => {
+      const nodes = cluster.nodes
+        .toSorted((a, b) => (a.node < b.node ? -1 : 1))
+        .map((node) => ({ node: node.node, class: node.class, ...limitation(node), claims: claimsOf(cluster, node) }))
+      return {
+        cluster: cluster.cluster,
+        reachability: cluster.reachability,
+        result: worst(nodes.flatMap(({ claims }) => claims.map(({ result }) => result))),
+        nodes,
+      }
+    })
+  const totals = { pass: 0, fail: 0, 'not-assessed': 0 }
+  for (const { result } of clusters) totals[result] += 1
+  return { asOf: new Date(nowMs).toISOString(), totals, clusters }
+}
+
+function limitation({ class: kind }: NodeInventory): { limitation?: string } {
+  return kind === 'software-key'
+    ? { limitation: "the node's key is a file: its statements prove who holds the file, not what the machine booted" }
+    : {}
+}
+
+function claimsOf(cluster: ClusterInventory, node: NodeInventory): Claim[] {
+  const newest = node.newest ? [node.newest] : []
+  const heard = node.newest !== undefined && cluster.reachability !== 'NeverSeen'
+  const current = heard && cluster.reachability !== 'Stale'
+  return [
+    {
+      claim: 'HeardFrom',
+      result: current ? 'pass' : 'not-assessed',
+      message: heard
+        ? `last heard from at ${node.lastHeardAt ?? 'an unknown time'}; ${cluster.reachability}`
+        : 'was never heard from',
+      statements: newest,
+    },
+    runs(cluster, node, current),
+    attested(node, current),
+    {
+      claim: 'ChainComplete',
+      result: !heard ? 'not-assessed' : node.watermark === node.newestSeq ? 'pass' : 'fail',
+      message: heard
+        ? `statements 1 to ${node.watermark} without a gap; the newest is ${node.newestSeq}`
+        : 'no statement was received',
+      statements: newest,
+    },
+  ]
+}
+
+function runs({ assigned }: ClusterInventory, { confirmed, failure }: NodeInventory, current: boolean): Claim {
+  const claim = 'RunsAssignedImage'
+  const statements = [confirmed?.statement, failure?.statement].filter((ref) => ref !== undefined)
+  if (!assigned) return { claim, result: 'not-assessed', message: 'no image is assigned to this cluster', statements }
+  if (failure && failure.imageSha256 === assigned.imageSha256)
+    return {
+      claim,
+      result: 'fail',
+      message: `${assigned.image} ended in ${failure.outcome}: ${failure.reason}`,
+      statements: [failure.statement],
+    }
+  if (!confirmed || !current)
+    return {
+      claim,
+      result: 'not-assessed',
+      message: `no current statement says what runs here; ${assigned.image} is assigned`,
+      statements,
+    }
+  const same = confirmed.imageSha256 === assigned.imageSha256
+  return {
+    claim,
+    result: same ? 'pass' : 'fail',
+    message: same
+      ? `confirmed ${assigned.image} in boot ${confirmed.bootId}`
+      : `runs other bytes (${confirmed.imageSha256.slice(0, 12)}) than ${assigned.image}`,
+    statements: [confirmed.statement],
+  }
+}
+
+function attested({ confirmed, verdict }: NodeInventory, current: boolean): Claim {
+  const claim = 'BootAttested'
+  if (!current || !verdict || (confirmed && confirmed.bootId !== verdict.bootId))
+    return {
+      claim,
+      result: 'not-assessed',
+      message: 'the running boot has no attestation result',
+      statements: verdict ? [verdict.statement] : [],
+    }
+  // A warning proves nothing about the boot: it is no fault, and no pass either.
+  const result =
+    verdict.verdict === 'affirming' ? 'pass' : verdict.verdict === 'contraindicated' ? 'fail' : 'not-assessed'
+  return {
+    claim,
+    result,
+    message: `${verdict.verdict} (${verdict.reason}) for boot ${verdict.bootId}`,
+    statements: [verdict.statement],
+  }
+}
+
+function worst(results: readonly Result[]): Result {
+  if (results.includes('fail')) return 'fail'
+  return results.length === 0 || results.includes('not-assessed') ? 'not-assessed' : 'pass'
+}

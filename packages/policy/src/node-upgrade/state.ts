@@ -1,0 +1,124 @@
+import type { Gates, Position, RememberedFailure, TransitionBody } from '@skerry/api'
+
+// The node's upgrade machine as data. What exists only in a phase lives in that phase's member; what outlives every
+// upgrade lives in `memory`. All of it is saved before any effect runs.
+
+/** An admitted image: verified, agreed by digest, allowed here. */
+export type Target = {
+  readonly position: Position
+  readonly manifestSha256: string
+  readonly imageSha256: string
+  readonly imageLength: number
+  readonly version: string
+  readonly releaseCounter: number
+  readonly gates: Gates
+}
+
+export type Memory = {
+  /** What last proved good here: the floor that nothing goes below, and what a rollback returns to. */
+  readonly confirmed?: { readonly imageSha256: string; readonly version?: string; readonly releaseCounter: number }
+  /** Bytes that failed here. The same bytes are not tried again, under whatever name. */
+  readonly failures: readonly RememberedFailure[]
+}
+
+/** A fault of the surroundings keeps a phase waiting: how often it was tried, and when next. */
+type Waiting = { readonly attempt: number; readonly notBeforeMs: number }
+
+export type Stage =
+  | { readonly phase: 'Idle' }
+  | ({ readonly phase: 'Preflight'; readonly target: Target } & Waiting)
+  | ({ readonly phase: 'Staging'; readonly target: Target } & Waiting)
+  | { readonly phase: 'Staged'; readonly target: Target }
+  | { readonly phase: 'Activating'; readonly target: Target; readonly fromBootId: string; readonly sinceMs: number }
+  | {
+      readonly phase: 'Verifying'
+      readonly target: Target
+      readonly bootId: string
+      readonly bootedAtMs: number
+      readonly healthySinceMs?: number
+    }
+  | { readonly phase: 'Confirming'; readonly target: Target; readonly bootId: string }
+  | {
+      readonly phase: 'RollingBack'
+      readonly target: Target
+      readonly because: { readonly reason: string; readonly message: string }
+    }
+  | { readonly phase: 'Failed'; readonly target: Target }
+
+export type State = {
+  readonly stage: Stage
+  readonly memory: Memory
+  readonly reason: string
+  readonly message: string
+}
+
+/** What the driver says is running: facts, no judgement. */
+export type BootFacts = {
+  readonly bootId: string
+  readonly slot: string
+  readonly imageSha256: string
+  readonly healthy: boolean
+  /** The image whose tries were spent when the platform fell back to this one. */
+  readonly fellBackFrom?: string
+}
+
+/** `surroundings` may be right later; `image` never will. */
+export type Fault = { readonly of: 'surroundings' | 'image'; readonly reason: string; readonly message: string }
+
+export type Event =
+  | { readonly type: 'Desired'; readonly target: Target }
+  | { readonly type: 'Preflighted' }
+  | { readonly type: 'Staged' }
+  /** `jitter` in [0, 1) spreads the next try. */
+  | { readonly type: 'Faulted'; readonly fault: Fault; readonly jitter: number }
+  | { readonly type: 'TurnGranted'; readonly bootId: string }
+  | { readonly type: 'TurnHeld'; readonly reason: string; readonly message: string }
+  | { readonly type: 'Observed'; readonly facts: BootFacts }
+  | { readonly type: 'Blessed' }
+
+/** What a state wants done. Each may be run again at any time. */
+export type Effect =
+  | {
+      readonly effect: 'Preflight' | 'Stage' | 'Activate' | 'Confirm' | 'Rollback'
+      readonly target: Target
+      readonly notBeforeMs: number
+    }
+  | { readonly effect: 'Watch'; readonly target: Target }
+
+export type Step = { readonly state: State; readonly effects: readonly Effect[]; readonly statement?: TransitionBody }
+
+/** A node that has done nothing yet. */
+export function initialState(confirmed: Memory['confirmed']): State {
+  return {
+    stage: { phase: 'Idle' },
+    memory: { ...(confirmed ? { confirmed } : {}), failures: [] },
+    reason: 'Idle',
+    message: 'nothing to do',
+  }
+}
+
+/** The effects a state wants: what a restarted agent runs, with nothing else to remember. */
+export function effectsOf({ stage }: State): readonly Effect[] {
+  switch (stage.phase) {
+    case 'Preflight':
+      return [{ effect: 'Preflight', target: stage.target, notBeforeMs: stage.notBeforeMs }]
+    case 'Staging':
+      return [{ effect: 'Stage', target: stage.target, notBeforeMs: stage.notBeforeMs }]
+    case 'Activating':
+      return [{ effect: 'Activate', target: stage.target, notBeforeMs: 0 }]
+    case 'Verifying':
+      return [{ effect: 'Watch', target: stage.target }]
+    case 'Confirming':
+      return [{ effect: 'Confirm', target: stage.target, notBeforeMs: 0 }]
+    case 'RollingBack':
+      return [{ effect: 'Rollback', target: stage.target, notBeforeMs: 0 }]
+    case 'Idle':
+    case 'Staged':
+    case 'Failed':
+      return []
+    default: {
+      const never: never = stage
+      return never
+    }
+  }
+}

@@ -1,0 +1,19 @@
+import type { PlacementSpec } from '@skerry/api'
+import { selectorFault } from './selectors.ts'
+import { tolerationFault } from './taints.ts'
+
+/** Everything wrong with a placement's spec beyond its schema, with the field (D-07): said at the write, not at the next evaluation. */
+export function admitPlacement(name: string, spec: PlacementSpec): readonly { field: string; message: string }[] {
+  const faults: { field: string; message: string }[] = []
+  if (name.length > 63)
+    faults.push({ field: 'metadata.name', message: 'must have at most 63 characters: it is the value of a label' })
+  spec.predicates?.forEach(({ requiredClusterSelector: required }, index) => {
+    const at = `spec.predicates[${index}].requiredClusterSelector`
+    const [labels, claims] = [selectorFault(required?.labelSelector), selectorFault(required?.claimSelector)]
+    if (labels) faults.push({ field: `${at}.labelSelector`, message: labels })
+    if (claims) faults.push({ field: `${at}.claimSelector`, message: claims })
+  })
+  const fault = tolerationFault(spec.tolerations ?? [])
+  if (fault) faults.push({ field: 'spec.tolerations', message: fault })
+  return faults
+}

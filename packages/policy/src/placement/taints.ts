@@ -1,0 +1,72 @@
+import type { Taint, Toleration } from '@skerry/api'
+
+// Taints and tolerations: P-30 to P-34.
+
+/** A fault in a toleration (P-33), as OCM words it. */
+export function tolerationFault(tolerations: readonly Toleration[]): string | undefined {
+  for (const { key, operator, value } of tolerations) {
+    if (!key && operator !== 'Exists') return 'If the key is empty, operator must be Exists.'
+    if (operator === 'Exists' && value) return 'If the operator is Exists, the value should be empty.'
+  }
+  return undefined
+}
+
+export type Tolerated = { readonly refusedBy?: { taint: Taint; expired: boolean }; readonly expiresAtMs?: number }
+
+/** Whether every taint of a cluster is tolerated, and until when at the latest. `selected`: already in this placement's decisions. */
+export function tolerates(
+  taints: readonly Taint[],
+  tolerations: readonly Toleration[],
+  selected: boolean,
+  nowMs: number,
+): Tolerated {
+  let expiresAtMs: number | undefined
+  for (const taint of taints) {
+    if (taint.effect === 'PreferNoSelect') continue
+    if (taint.effect === 'NoSelectIfNew' && selected) continue
+    const one = toleratesOne(taint, tolerations, nowMs)
+    if (!one.by) return { refusedBy: { taint, expired: one.expired } }
+    if (one.expiresAtMs !== undefined) expiresAtMs = Math.min(expiresAtMs ?? one.expiresAtMs, one.expiresAtMs)
+  }
+  return expiresAtMs === undefined ? {} : { expiresAtMs }
+}
+
+function toleratesOne(
+  taint: Taint,
+  tolerations: readonly Toleration[],
+  nowMs: number,
+): { by: boolean; expired: boolean; expiresAtMs?: number } {
+  let expired = false
+  for (const toleration of tolerations) {
+    if (!matches(toleration, taint)) continue
+    if (toleration.tolerationSeconds === undefined || toleration.tolerationSeconds === null)
+      return { by: true, expired }
+    const expiresAtMs = expiry(taint, toleration.tolerationSeconds)
+    if (expiresAtMs !== undefined && nowMs < expiresAtMs) return { by: true, expired, expiresAtMs }
+    expired = true
+  }
+  return { by: false, expired }
+}
+
+function matches({ key, operator, value, effect }: Toleration, taint: Taint): boolean {
+  if (effect && effect !== taint.effect) return false
+  if (key && key !== taint.key) return false
+  if (operator === 'Exists') return true
+  return (!operator || operator === 'Equal') && (value ?? '') === (taint.value ?? '')
+}
+
+// OCM adds int64 nanoseconds: beyond 9,223,372,036 s the sum wraps (P-32).
+function expiry(taint: Taint, seconds: number): number | undefined {
+  if (!taint.timeAdded) return undefined
+  return Date.parse(taint.timeAdded) + Number(BigInt.asIntN(64, BigInt(seconds) * 1_000_000_000n) / 1_000_000n)
+}
+
+/** Taints as they are stored: `timeAdded` is the hub's to set, when a taint appears or its value or effect changes (P-34). */
+export function stampTaints(before: readonly Taint[], after: readonly Taint[], now: string): Taint[] {
+  const known = new Map(before.map((taint) => [taint.key, taint]))
+  return after.map((taint) => {
+    const was = known.get(taint.key)
+    const same = was && was.effect === taint.effect && (was.value ?? '') === (taint.value ?? '')
+    return { ...taint, timeAdded: same ? (was.timeAdded ?? now) : now }
+  })
+}

@@ -1,0 +1,180 @@
+import { type ClusterState, comparePositions, type RolloutSpec, type StatementRef } from '@skerry/api'
+import { asGoodAs } from '../attestation/appraise.ts'
+import type { ClusterFacts, NodeFacts } from './facts.ts'
+import type { Terms } from './strategy.ts'
+
+/** What one cluster is doing in a rollout, and why. `recheckAtMs`: when time alone may change it. */
+export type Standing = {
+  readonly state: ClusterState
+  readonly reason: string
+  readonly message: string
+  readonly recheckAtMs?: number
+  readonly statement?: StatementRef
+}
+
+const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
+const AT_WORK = new Set(['Draining', 'Activating', 'Verifying', 'Confirming', 'RollingBack'])
+
+/** States of reference rollout §7, from facts alone. */
+export function standingOf(
+  cluster: ClusterFacts,
+  rolloutUid: string,
+  manifestSha256: string,
+  spec: RolloutSpec,
+  terms: Terms,
+  nowMs: number,
+): Standing {
+  const failed = cluster.nodes.find((node) => node.failure)
+  const { assignment } = cluster
+  if (assignment && assignment.rolloutUid !== rolloutUid && assignment.newer) {
+    return {
+      state: 'Removed',
+      reason: 'AssignedElsewhere',
+      message: `the newer rollout ${assignment.rolloutName} has this cluster`,
+    }
+  }
+  if (failed?.failure) return failure(failed, failed.failure)
+  if (assignment?.rolloutUid !== rolloutUid || assignment.manifestSha256 !== manifestSha256) return unassigned(cluster)
+  if (cluster.refused) {
+    const { code, message, statement } = cluster.refused
+    return { state: 'Failed', reason: code, message: `the site refused the image: ${message}`, statement }
+  }
+  const { accepted, position } = cluster
+  const delivered = accepted && position && comparePositions(accepted.position, position) >= 0 ? accepted : undefined
+  if (!delivered) {
+    if (OUT_OF_REACH.has(cluster.reachability))
+      return {
+        state: 'Offline',
+        reason: 'Offline',
+        message: 'sent, and the site was not heard from since; it holds no slot',
+      }
+    return { state: 'Sent', reason: 'AwaitingAcceptance', message: 'sent; the site has not said that it accepted it' }
+  }
+  const progress = progressOf(cluster, spec, terms, nowMs)
+  // The clock starts with the site's own word (A-04), and a closed window stops it.
+  const endsAtMs =
+    terms.deadlineMs === undefined ||
+    progress.state === 'Succeeded' ||
+    progress.state === 'Failed' ||
+    progress.state === 'WaitingForWindow'
+      ? undefined
+      : delivered.atMs + terms.deadlineMs
+  if (endsAtMs === undefined) return { statement: delivered.statement, ...progress }
+  if (nowMs >= endsAtMs)
+    return {
+      state: 'TimeOut',
+      reason: 'ProgressDeadlineExceeded',
+      message: `was ${progress.state} (${progress.reason}) at its deadline`,
+      statement: delivered.statement,
+    }
+  return {
+    statement: delivered.statement,
+    ...progress,
+    recheckAtMs: Math.min(progress.recheckAtMs ?? endsAtMs, endsAtMs),
+  }
+}
+
+function unassigned(cluster: ClusterFacts): Standing {
+  if (OUT_OF_REACH.has(cluster.reachability)) {
+    const never = cluster.reachability === 'NeverSeen'
+    return {
+      state: 'Offline',
+      reason: never ? 'NeverSeen' : 'Offline',
+      message: never
+        ? 'was never heard from; it is sent the image when it is'
+        : 'is not reachable; it is sent the image when it returns, and holds no slot',
+    }
+  }
+  return { state: 'NotStarted', reason: 'NotStarted', message: 'nothing was sent yet' }
+}
+
+function failure(node: NodeFacts, failed: NonNullable<NodeFacts['failure']>): Standing {
+  const state = failed.outcome === 'RolledBack' ? 'RolledBack' : 'Failed'
+  return { state, reason: failed.reason, message: `node ${node.node}: ${failed.message}`, statement: failed.statement }
+}
+
+function progressOf(cluster: ClusterFacts, spec: RolloutSpec, terms: Terms, nowMs: number): Standing {
+  if (cluster.nodes.length === 0)
+    return { state: 'Delivered', reason: 'NoNodes', message: 'the cluster has no registered node' }
+  const busy = cluster.nodes.find((node) => AT_WORK.has(node.phase))
+  if (busy)
+    return {
+      state: 'Activating',
+      reason: busy.phase,
+      message: `node ${busy.node}: ${busy.message}`,
+      ...ref(busy.statement),
+    }
+  const open = cluster.nodes.find((node) => !node.confirmed)
+  if (open?.phase === 'Staged' && open.reason === 'WindowClosed')
+    return {
+      state: 'WaitingForWindow',
+      reason: 'WindowClosed',
+      message: `node ${open.node}: ${open.message}`,
+      ...ref(open.statement),
+    }
+  if (open && (open.phase === 'Preflight' || open.phase === 'Staging' || open.phase === 'Staged'))
+    return {
+      state: 'Staging',
+      reason: open.reason || open.phase,
+      message: `node ${open.node}: ${open.message}`,
+      ...ref(open.statement),
+    }
+  if (open)
+    return {
+      state: 'Delivered',
+      reason: 'Accepted',
+      message: `node ${open.node} has the desired state and has not begun`,
+    }
+  return soak(cluster.nodes, spec.attestation ?? 'affirming', terms, nowMs)
+}
+
+// Every node confirmed the target's bytes. What is missing is proof of that boot, then time.
+function soak(nodes: readonly NodeFacts[], wanted: 'affirming' | 'warning', terms: Terms, nowMs: number): Standing {
+  let confirmedAtMs = 0
+  let statement: StatementRef | undefined
+  for (const { node, confirmed, verdict } of nodes) {
+    if (!confirmed) continue
+    if (confirmed.atMs >= confirmedAtMs) statement = confirmed.statement
+    confirmedAtMs = Math.max(confirmedAtMs, confirmed.atMs)
+    if (!verdict || verdict.bootId !== confirmed.bootId)
+      return {
+        state: 'Soaking',
+        reason: 'AwaitingAttestation',
+        message: `node ${node}: the boot has no attestation result yet`,
+        ...ref(statement),
+      }
+    if (verdict.verdict === 'contraindicated')
+      return {
+        state: 'Failed',
+        reason: 'AttestationContraindicated',
+        message: `node ${node}: ${verdict.reason}`,
+        ...ref(statement),
+      }
+    if (!asGoodAs(verdict.verdict, wanted))
+      return {
+        state: 'Soaking',
+        reason: 'AttestationInsufficient',
+        message: `node ${node}: the verdict is ${verdict.verdict} (${verdict.reason}), this rollout asks for ${wanted}`,
+        ...ref(statement),
+      }
+  }
+  const endsAtMs = confirmedAtMs + terms.soakMs
+  if (nowMs < endsAtMs)
+    return {
+      state: 'Soaking',
+      reason: 'MinSuccessTime',
+      message: `confirmed; counts from ${new Date(endsAtMs).toISOString()} on`,
+      recheckAtMs: endsAtMs,
+      ...ref(statement),
+    }
+  return {
+    state: 'Succeeded',
+    reason: 'Confirmed',
+    message: 'every node runs the image in a boot that is as good as asked',
+    ...ref(statement),
+  }
+}
+
+function ref(statement: StatementRef | undefined): { statement?: StatementRef } {
+  return statement ? { statement } : {}
+}

@@ -1,0 +1,70 @@
+import type {
+  FailureOutcome,
+  NodePhase,
+  ObjectOf,
+  Position,
+  Reachability,
+  RolloutStatus,
+  StatementRef,
+  Verdict,
+} from '@skerry/api'
+
+// What a rollout is planned from. Times are epoch ms by the hub's clock of receipt, but for `since` in the previous status.
+
+export type NodeFacts = {
+  readonly node: string
+  readonly phase: NodePhase
+  readonly reason: string
+  readonly message: string
+  readonly statement?: StatementRef
+  /** The node confirmed a boot of these bytes: it said so in a signed statement. */
+  readonly confirmed?: {
+    readonly imageSha256: string
+    readonly bootId: string
+    readonly atMs: number
+    readonly statement: StatementRef
+  }
+  /** The newest failure of the rollout's own image on this node. */
+  readonly failure?: {
+    readonly outcome: FailureOutcome
+    readonly reason: string
+    readonly message: string
+    readonly atMs: number
+    readonly statement: StatementRef
+  }
+  /** The newest verdict on the boot that `confirmed` names. */
+  readonly verdict?: { readonly bootId: string; readonly verdict: Verdict; readonly reason: string }
+}
+
+export type ClusterFacts = {
+  readonly name: string
+  readonly reachability: Reachability
+  /** What the cluster is assigned now, by whichever rollout. */
+  readonly assignment?: {
+    readonly rolloutUid: string
+    readonly rolloutName: string
+    readonly manifestSha256: string
+    readonly atMs: number
+    readonly newer: boolean
+  }
+  /** The newest desired state that carries this assignment; undefined until it is composed. */
+  readonly position?: Position
+  readonly accepted?: { readonly position: Position; readonly atMs: number; readonly statement: StatementRef }
+  /** The site refused the image of `position`. */
+  readonly refused?: {
+    readonly code: string
+    readonly message: string
+    readonly atMs: number
+    readonly statement: StatementRef
+  }
+  readonly nodes: readonly NodeFacts[]
+}
+
+export type RolloutFacts = {
+  readonly rollout: ObjectOf<'Rollout'>
+  /** undefined while there is no such OSImage. */
+  readonly image: NonNullable<RolloutStatus['image']> | undefined
+  /** undefined while the placement is missing or undecided. */
+  readonly decided: readonly string[] | undefined
+  readonly clusters: readonly ClusterFacts[]
+}
