@@ -1,4 +1,12 @@
 CREATE SEQUENCE "public"."resource_version" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1;--> statement-breakpoint
+CREATE TABLE "api_token" (
+	"sha256" text PRIMARY KEY NOT NULL,
+	"name" text NOT NULL,
+	"role" text NOT NULL,
+	"created_at" timestamp (3) with time zone NOT NULL,
+	"expires_at" timestamp (3) with time zone
+);
+--> statement-breakpoint
 CREATE TABLE "assignment" (
 	"cluster" text PRIMARY KEY NOT NULL,
 	"rollout_namespace" text NOT NULL,

@@ -301,3 +301,12 @@ export const hubState = pgTable('hub_state', {
   value: jsonb().$type<unknown>().notNull(),
   changed: at('changed').notNull().default(sql`now()`),
 })
+
+/** Bearer tokens, by hash. */
+export const apiToken = pgTable('api_token', {
+  sha256: text().primaryKey(),
+  name: text().notNull(),
+  role: text().$type<'platform-admin' | 'viewer'>().notNull(),
+  createdAt: at('created_at').notNull(),
+  expiresAt: at('expires_at'),
+})

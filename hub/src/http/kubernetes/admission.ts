@@ -1,0 +1,64 @@
+import { type Cause, CLUSTER_SET_LABEL, type KindName, LABEL_PATTERN, type ObjectOf, type SpecFor } from '@skerry/api'
+import { admitPlacement, clusterSetFault, stampTaints, windowFault } from '@skerry/policy'
+
+// What a write must meet beyond its schema, and what the hub adds to it. The judgements are policy's.
+
+const LABEL = new RegExp(LABEL_PATTERN)
+/** Clusters and Rollouts name other things by their own name, so theirs is one label. */
+const ONE_LABEL: ReadonlySet<KindName> = new Set(['ManagedCluster', 'JoinToken', 'Rollout'])
+
+type Candidate = { metadata: { name: string; namespace?: string; labels?: Record<string, string> }; spec?: unknown }
+
+/** Every fault of an object, with its field. */
+export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Cause[] {
+  const faults: { field: string; message: string }[] = []
+  const { name } = object.metadata
+  if (ONE_LABEL.has(kind) && !LABEL.test(name)) faults.push({ field: 'metadata.name', message: `must be one RFC 1123 label (${LABEL_PATTERN})` })
+  switch (kind) {
+    case 'Placement':
+      faults.push(...admitPlacement(name, object.spec as SpecFor<'Placement'>))
+      break
+    case 'ManagedClusterSet': {
+      const fault = clusterSetFault(object as ObjectOf<'ManagedClusterSet'>)
+      if (fault) faults.push({ field: 'spec.clusterSelector', message: fault })
+      break
+    }
+    case 'ManagedClusterSetBinding':
+      if ((object.spec as SpecFor<'ManagedClusterSetBinding'>).clusterSet !== name) faults.push({ field: 'spec.clusterSet', message: "must be the binding's own name" })
+      break
+    case 'ManagedCluster': {
+      const keys = ((object.spec as SpecFor<'ManagedCluster'>).taints ?? []).map(({ key }) => key)
+      if (new Set(keys).size !== keys.length) faults.push({ field: 'spec.taints', message: 'names a key twice' })
+      break
+    }
+    case 'Rollout':
+      ;(object.spec as SpecFor<'Rollout'>).windows?.activation.forEach((window, index) => {
+        const fault = windowFault(window, nowMs)
+        if (fault) faults.push({ field: `spec.windows.activation[${index}]`, message: fault })
+      })
+      break
+    case 'PlacementDecision':
+    case 'EdgeNode':
+    case 'OSImage':
+    case 'JoinToken':
+    case 'Registration':
+    case 'Event':
+      break
+    default: {
+      const never: never = kind
+      return never
+    }
+  }
+  return faults.map((fault) => ({ ...fault, reason: 'FieldValueInvalid' }))
+}
+
+/** What the hub itself sets on a write: the time of a taint, the default cluster set. */
+export function complete(kind: KindName, object: Candidate, before: Candidate | undefined, nowMs: number): Candidate {
+  if (kind !== 'ManagedCluster') return object
+  const spec = object.spec as SpecFor<'ManagedCluster'>
+  const was = (before?.spec as SpecFor<'ManagedCluster'> | undefined)?.taints ?? []
+  const labels = { ...object.metadata.labels }
+  if (!labels[CLUSTER_SET_LABEL]) labels[CLUSTER_SET_LABEL] = 'default'
+  const taints = spec.taints ? { taints: stampTaints(was, spec.taints, new Date(nowMs).toISOString()) } : {}
+  return { ...object, metadata: { ...object.metadata, labels }, spec: { ...spec, ...taints } }
+}
