@@ -1,0 +1,57 @@
+import { DEFAULT_GATES, type DesiredState, type Position } from '@skerry/api'
+import { sha256Hex } from '@skerry/trust'
+import { type Assignment, listAssignments } from '../store/assignments.ts'
+import { appendDesired, newestDesired, type StoredDesired } from '../store/desired-states.ts'
+import { writeFenced } from '../store/leases.ts'
+import { wake } from '../store/wake.ts'
+import type { Controller } from './run.ts'
+
+/** Composes one document a cluster out of what is assigned to it. A change, and nothing else, is a new generation. */
+export function desiredController(): Controller {
+  return {
+    name: 'desired',
+    async reconcile({ store, lease, now }) {
+      const stored = new Map((await newestDesired(store.sql)).map((state) => [state.cluster, state]))
+      for (const assignment of await listAssignments(store.sql)) {
+        const before = stored.get(assignment.cluster)
+        const position = nextPosition(before)
+        const document = compose(assignment, position, new Date(now()).toISOString())
+        if (before && sameOrder(before.document, document)) continue
+        const payload = new TextEncoder().encode(JSON.stringify(document))
+        await writeFenced(store, lease, async (tx) => {
+          await appendDesired(tx, assignment.cluster, position, payload, sha256Hex(payload))
+          await wake(tx, 'desired-state')
+        })
+      }
+      return {}
+    },
+  }
+}
+
+function nextPosition(before: StoredDesired | undefined): Position {
+  return before ? { timeline: before.position.timeline, generation: before.position.generation + 1 } : { timeline: 0, generation: 1 }
+}
+
+function compose({ cluster, target, manifestSha256, rolloutNamespace, rolloutName, terms }: Assignment, position: Position, issuedAt: string): DesiredState {
+  return {
+    kind: 'DesiredState',
+    cluster,
+    ...position,
+    issuedAt,
+    image: { target, sha256: manifestSha256, rollout: `${rolloutNamespace}/${rolloutName}` },
+    windows: { activation: [...terms.windows] },
+    gates: terms.gates ?? DEFAULT_GATES,
+    drain: { timeoutSeconds: 0 },
+    budget: { maxUnavailable: 1 },
+    onFailure: 'RollBack',
+    attestation: terms.attestation,
+    paused: false,
+    works: [],
+    tombstones: [],
+  }
+}
+
+function sameOrder(a: DesiredState, b: DesiredState): boolean {
+  const order = ({ generation: _, timeline: __, issuedAt: ___, ...rest }: DesiredState) => JSON.stringify(rest)
+  return order(a) === order(b)
+}

@@ -1,0 +1,30 @@
+import type { ActivationWindow, Gates } from '@skerry/api'
+import type { Reader, Tx } from './store.ts'
+
+/** The part of a rollout that a site must know. */
+export type Terms = { windows: readonly ActivationWindow[]; gates: Gates; attestation: 'affirming' | 'warning' }
+export type Assignment = {
+  cluster: string
+  rolloutNamespace: string
+  rolloutName: string
+  rolloutUid: string
+  target: string
+  manifestSha256: string
+  imageSha256: string
+  terms: Terms
+  assignedAt: Date
+}
+
+export async function listAssignments(tx: Reader): Promise<Assignment[]> {
+  return tx<Assignment[]>`
+    select cluster, rollout_namespace as "rolloutNamespace", rollout_name as "rolloutName", rollout_uid as "rolloutUid", target, manifest_sha256 as "manifestSha256",
+      image_sha256 as "imageSha256", terms, assigned_at as "assignedAt" from assignment order by cluster`
+}
+
+export async function saveAssignment(tx: Tx, a: Omit<Assignment, 'assignedAt'>): Promise<void> {
+  const terms = tx.json(a.terms as Parameters<Tx['json']>[0])
+  await tx`insert into assignment (cluster, rollout_namespace, rollout_name, rollout_uid, target, manifest_sha256, image_sha256, terms, assigned_at)
+    values (${a.cluster}, ${a.rolloutNamespace}, ${a.rolloutName}, ${a.rolloutUid}, ${a.target}, ${a.manifestSha256}, ${a.imageSha256}, ${terms}, now())
+    on conflict (cluster) do update set rollout_namespace = excluded.rollout_namespace, rollout_name = excluded.rollout_name, rollout_uid = excluded.rollout_uid,
+      target = excluded.target, manifest_sha256 = excluded.manifest_sha256, image_sha256 = excluded.image_sha256, terms = excluded.terms, assigned_at = now()`
+}

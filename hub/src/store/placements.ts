@@ -1,0 +1,33 @@
+import { type ObjectOf, PLACEMENT_LABEL } from '@skerry/api'
+import type { Decided } from '@skerry/policy'
+import { listObjects } from './resources.ts'
+import type { Reader } from './store.ts'
+
+/** Everything a placement is judged by: the same for the controller that decides and for whoever asks why. */
+export type PlacementFacts = {
+  readonly placements: readonly ObjectOf<'Placement'>[]
+  readonly sets: readonly ObjectOf<'ManagedClusterSet'>[]
+  readonly bindings: readonly ObjectOf<'ManagedClusterSetBinding'>[]
+  readonly clusters: readonly ObjectOf<'ManagedCluster'>[]
+  readonly slices: readonly ObjectOf<'PlacementDecision'>[]
+  readonly decisions: readonly Decided[]
+}
+
+export async function loadPlacementFacts(tx: Reader): Promise<PlacementFacts> {
+  const slices = await listObjects(tx, 'PlacementDecision')
+  return {
+    placements: await listObjects(tx, 'Placement'),
+    sets: await listObjects(tx, 'ManagedClusterSet'),
+    bindings: await listObjects(tx, 'ManagedClusterSetBinding'),
+    clusters: await listObjects(tx, 'ManagedCluster'),
+    slices,
+    decisions: slices.flatMap(({ metadata, status }) =>
+      (status?.decisions ?? []).map(({ clusterName }) => ({ namespace: metadata.namespace ?? '', placement: metadata.labels?.[PLACEMENT_LABEL] ?? '', cluster: clusterName })),
+    ),
+  }
+}
+
+/** The stored slices of a placement. */
+export function slicesOf({ slices }: Pick<PlacementFacts, 'slices'>, { metadata }: ObjectOf<'Placement'>): ObjectOf<'PlacementDecision'>[] {
+  return slices.filter((slice) => slice.metadata.namespace === metadata.namespace && slice.metadata.labels?.[PLACEMENT_LABEL] === metadata.name)
+}
