@@ -19,7 +19,9 @@ export function attestationController(): Controller {
         const statement = parse(Statement, JSON.parse(text), 'statement')
         if (statement.kind !== 'evidence') return []
         const nonce = evidenceNonce(statement.marker, statement.seq, statement.prev)
-        return [{ ...ref, bootId: statement.body.bootId, evidence: statement.body, ...appraise(statement.body, { nonce }) }]
+        return [
+          { ...ref, bootId: statement.body.bootId, evidence: statement.body, ...appraise(statement.body, { nonce }) },
+        ]
       })
       await writeFenced(store, lease, async (tx) => {
         for (const { digest: _, ...result } of results) await appendResult(tx, result)

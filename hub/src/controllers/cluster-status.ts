@@ -9,12 +9,19 @@ import type { ReachabilityLimits } from './rollout.ts'
 import type { Controller } from './run.ts'
 
 /** Shows what nodes last said and how long ago they were heard: EdgeNode status, a cluster's reachability, use of images. */
-export function clusterStatusController(limits: ReachabilityLimits, onReachability: (counts: ReadonlyMap<Reachability, number>) => void): Controller {
+export function clusterStatusController(
+  limits: ReachabilityLimits,
+  onReachability: (counts: ReadonlyMap<Reachability, number>) => void,
+): Controller {
   return {
     name: 'cluster-status',
     async reconcile({ store, lease, now }) {
       const nowMs = now()
-      const [fleet, clusters, images] = await Promise.all([loadFleet(store.sql), listObjects(store.sql, 'ManagedCluster'), listObjects(store.sql, 'OSImage')])
+      const [fleet, clusters, images] = await Promise.all([
+        loadFleet(store.sql),
+        listObjects(store.sql, 'ManagedCluster'),
+        listObjects(store.sql, 'OSImage'),
+      ])
       const bySha256 = new Map(images.map((image) => [image.spec.image.sha256, image]))
       const counts = new Map<Reachability, number>()
       const rechecks: number[] = []
@@ -26,7 +33,8 @@ export function clusterStatusController(limits: ReachabilityLimits, onReachabili
         if (changesAtMs !== undefined) rechecks.push(changesAtMs)
         await writeFenced(store, lease, async (tx) => {
           await saveReachability(tx, cluster, state, nowMs)
-          for (const node of nodes) await saveNode(tx, node, reachability(node.lastHeardAt?.getTime(), limits, nowMs).state, bySha256)
+          for (const node of nodes)
+            await saveNode(tx, node, reachability(node.lastHeardAt?.getTime(), limits, nowMs).state, bySha256)
         })
       }
       await writeFenced(store, lease, async (tx) => {
@@ -38,22 +46,51 @@ export function clusterStatusController(limits: ReachabilityLimits, onReachabili
   }
 }
 
-async function saveReachability(tx: Tx, cluster: ObjectOf<'ManagedCluster'>, state: Reachability, nowMs: number): Promise<void> {
+async function saveReachability(
+  tx: Tx,
+  cluster: ObjectOf<'ManagedCluster'>,
+  state: Reachability,
+  nowMs: number,
+): Promise<void> {
   const current = await getObject(tx, 'ManagedCluster', '', cluster.metadata.name)
   if (!current) return
   const reached = state === 'Online' || state === 'Late'
-  let conditions = setCondition(current.status?.conditions ?? [], { type: 'Reachable', status: reached ? 'True' : 'False', reason: state, message: `the site is ${state} by the hub's own receive time` }, nowMs)
+  let conditions = setCondition(
+    current.status?.conditions ?? [],
+    {
+      type: 'Reachable',
+      status: reached ? 'True' : 'False',
+      reason: state,
+      message: `the site is ${state} by the hub's own receive time`,
+    },
+    nowMs,
+  )
   conditions = setCondition(
     conditions,
     reached
-      ? { type: 'ManagedClusterConditionAvailable', status: 'True', reason: 'ManagedClusterAvailable', message: 'Managed cluster is available' }
-      : { type: 'ManagedClusterConditionAvailable', status: 'Unknown', reason: 'NotHeardFrom', message: 'the site was not heard from; it stays selected and goes on by itself' },
+      ? {
+          type: 'ManagedClusterConditionAvailable',
+          status: 'True',
+          reason: 'ManagedClusterAvailable',
+          message: 'Managed cluster is available',
+        }
+      : {
+          type: 'ManagedClusterConditionAvailable',
+          status: 'Unknown',
+          reason: 'NotHeardFrom',
+          message: 'the site was not heard from; it stays selected and goes on by itself',
+        },
     nowMs,
   )
   await saveStatus(tx, 'ManagedCluster', '', cluster.metadata.name, { ...current.status, conditions })
 }
 
-async function saveNode(tx: Tx, node: FleetNode, state: Reachability, images: ReadonlyMap<string, ObjectOf<'OSImage'>>): Promise<void> {
+async function saveNode(
+  tx: Tx,
+  node: FleetNode,
+  state: Reachability,
+  images: ReadonlyMap<string, ObjectOf<'OSImage'>>,
+): Promise<void> {
   const { status, transition } = node
   const [result] = node.results
   const booted = result?.evidence.imageSha256 ?? status?.booted.imageSha256
@@ -62,20 +99,42 @@ async function saveNode(tx: Tx, node: FleetNode, state: Reachability, images: Re
     class: node.class,
     reachability: state,
     watermark: node.watermark,
-    ...(status ? { driver: status.driver, agentVersion: status.agentVersion, slot: status.slot, bootId: status.bootId, failed: status.failed } : {}),
+    ...(status
+      ? {
+          driver: status.driver,
+          agentVersion: status.agentVersion,
+          slot: status.slot,
+          bootId: status.bootId,
+          failed: status.failed,
+        }
+      : {}),
     ...(status?.nextWindow ? { nextWindow: status.nextWindow } : {}),
     phase: transition?.body.to ?? status?.phase ?? 'Idle',
     reason: transition?.body.reason ?? status?.reason ?? 'NotHeardFrom',
     message: transition?.body.message ?? status?.message ?? 'has said nothing yet',
     ...(transition ? { lastTransitionTime: transition.receivedAt.toISOString() } : {}),
-    ...(booted ? { image: { sha256: booted, ...(image ? { name: image.metadata.name, version: image.spec.version } : {}) } } : {}),
-    ...(node.accepted ? { holds: { timeline: node.accepted.body.timeline, generation: node.accepted.body.generation } } : {}),
+    ...(booted
+      ? { image: { sha256: booted, ...(image ? { name: image.metadata.name, version: image.spec.version } : {}) } }
+      : {}),
+    ...(node.accepted
+      ? { holds: { timeline: node.accepted.body.timeline, generation: node.accepted.body.generation } }
+      : {}),
     ...(node.newest ? { statement: node.newest } : {}),
     ...(result
       ? {
           attestation: {
-            verdict: result.verdict, reason: result.reason, message: result.message, bootId: result.bootId, judgedAt: result.judgedAt.toISOString(),
-            statement: { cluster: result.cluster, node: result.node, incarnation: result.incarnation, seq: result.seq, digest: result.digest },
+            verdict: result.verdict,
+            reason: result.reason,
+            message: result.message,
+            bootId: result.bootId,
+            judgedAt: result.judgedAt.toISOString(),
+            statement: {
+              cluster: result.cluster,
+              node: result.node,
+              incarnation: result.incarnation,
+              seq: result.seq,
+              digest: result.digest,
+            },
           },
         }
       : {}),

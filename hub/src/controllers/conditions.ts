@@ -1,8 +1,14 @@
 import type { Condition } from '@skerry/api'
 
 /** Conditions with one of them set. Its time moves when its status does, and not otherwise. */
-export function setCondition(conditions: readonly Condition[], next: Omit<Condition, 'lastTransitionTime'>, nowMs: number): Condition[] {
+export function setCondition(
+  conditions: readonly Condition[],
+  next: Omit<Condition, 'lastTransitionTime'>,
+  nowMs: number,
+): Condition[] {
   const before = conditions.find(({ type }) => type === next.type)
   const lastTransitionTime = before?.status === next.status ? before.lastTransitionTime : new Date(nowMs).toISOString()
-  return [...conditions.filter(({ type }) => type !== next.type), { ...next, lastTransitionTime }].toSorted((a, b) => (a.type < b.type ? -1 : 1))
+  return [...conditions.filter(({ type }) => type !== next.type), { ...next, lastTransitionTime }].toSorted((a, b) =>
+    a.type < b.type ? -1 : 1,
+  )
 }

@@ -29,10 +29,16 @@ export function desiredController(): Controller {
 }
 
 function nextPosition(before: StoredDesired | undefined): Position {
-  return before ? { timeline: before.position.timeline, generation: before.position.generation + 1 } : { timeline: 0, generation: 1 }
+  return before
+    ? { timeline: before.position.timeline, generation: before.position.generation + 1 }
+    : { timeline: 0, generation: 1 }
 }
 
-function compose({ cluster, target, manifestSha256, rolloutNamespace, rolloutName, terms }: Assignment, position: Position, issuedAt: string): DesiredState {
+function compose(
+  { cluster, target, manifestSha256, rolloutNamespace, rolloutName, terms }: Assignment,
+  position: Position,
+  issuedAt: string,
+): DesiredState {
   return {
     kind: 'DesiredState',
     cluster,

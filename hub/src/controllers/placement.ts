@@ -16,7 +16,8 @@ export function placementController(): Controller {
       let recheckAtMs: number | undefined
       for (const placement of facts.placements) {
         const outcome = schedule({ ...facts, placement, nowMs: now() })
-        if (outcome.recheckAtMs !== undefined) recheckAtMs = Math.min(recheckAtMs ?? outcome.recheckAtMs, outcome.recheckAtMs)
+        if (outcome.recheckAtMs !== undefined)
+          recheckAtMs = Math.min(recheckAtMs ?? outcome.recheckAtMs, outcome.recheckAtMs)
         await writeFenced(store, lease, (tx) => save(tx, placement, facts, outcome, now()))
       }
       await writeFenced(store, lease, (tx) => dropOrphans(tx, facts))
@@ -25,37 +26,68 @@ export function placementController(): Controller {
   }
 }
 
-async function save(tx: Tx, placement: ObjectOf<'Placement'>, facts: PlacementFacts, outcome: PlacementOutcome, nowMs: number): Promise<void> {
+async function save(
+  tx: Tx,
+  placement: ObjectOf<'Placement'>,
+  facts: PlacementFacts,
+  outcome: PlacementOutcome,
+  nowMs: number,
+): Promise<void> {
   if (outcome.kind === 'Skipped') return
   const { namespace = '', name, generation } = placement.metadata
   const current = await getObject(tx, 'Placement', namespace, name)
   // What was judged must be what is there; otherwise the next look judges anew.
   if (current?.metadata.generation !== generation) return
   if (outcome.kind === 'Decided') await saveSlices(tx, placement, facts, outcome)
-  let conditions = (current.status?.conditions ?? []).filter(({ type }) => outcome.kind === 'Frozen' || type !== 'DecisionsFrozen')
-  for (const condition of outcome.conditions) conditions = setCondition(conditions, { ...condition, observedGeneration: generation }, nowMs)
+  let conditions = (current.status?.conditions ?? []).filter(
+    ({ type }) => outcome.kind === 'Frozen' || type !== 'DecisionsFrozen',
+  )
+  for (const condition of outcome.conditions)
+    conditions = setCondition(conditions, { ...condition, observedGeneration: generation }, nowMs)
   const decided =
     outcome.kind === 'Frozen'
       ? { ...current.status }
       : {
           numberOfSelectedClusters: outcome.selected.length,
-          decisionGroups: [{ decisionGroupIndex: 0, decisionGroupName: '', decisions: outcome.slices.map((slice) => slice.name), clusterCount: outcome.selected.length }],
+          decisionGroups: [
+            {
+              decisionGroupIndex: 0,
+              decisionGroupName: '',
+              decisions: outcome.slices.map((slice) => slice.name),
+              clusterCount: outcome.selected.length,
+            },
+          ],
         }
   await saveStatus(tx, 'Placement', namespace, name, { ...decided, observedGeneration: generation, conditions })
 }
 
-async function saveSlices(tx: Tx, placement: ObjectOf<'Placement'>, facts: PlacementFacts, outcome: PlacementOutcome): Promise<void> {
+async function saveSlices(
+  tx: Tx,
+  placement: ObjectOf<'Placement'>,
+  facts: PlacementFacts,
+  outcome: PlacementOutcome,
+): Promise<void> {
   const { namespace = '', name, uid } = placement.metadata
-  const ownerReferences = [{ apiVersion: placement.apiVersion, kind: placement.kind, name, uid, controller: true, blockOwnerDeletion: true }]
+  const ownerReferences = [
+    { apiVersion: placement.apiVersion, kind: placement.kind, name, uid, controller: true, blockOwnerDeletion: true },
+  ]
   for (const slice of outcome.slices) {
-    const labels = { [PLACEMENT_LABEL]: name, [DECISION_GROUP_NAME_LABEL]: slice.groupName, [DECISION_GROUP_INDEX_LABEL]: String(slice.groupIndex) }
+    const labels = {
+      [PLACEMENT_LABEL]: name,
+      [DECISION_GROUP_NAME_LABEL]: slice.groupName,
+      [DECISION_GROUP_INDEX_LABEL]: String(slice.groupIndex),
+    }
     const metadata = { name: slice.name, namespace, labels, ownerReferences }
-    if (await getObject(tx, 'PlacementDecision', namespace, slice.name)) await updateObject(tx, 'PlacementDecision', { metadata })
+    if (await getObject(tx, 'PlacementDecision', namespace, slice.name))
+      await updateObject(tx, 'PlacementDecision', { metadata })
     else await createObject(tx, 'PlacementDecision', { metadata })
-    await saveStatus(tx, 'PlacementDecision', namespace, slice.name, { decisions: slice.decisions.map((decision) => ({ ...decision })) })
+    await saveStatus(tx, 'PlacementDecision', namespace, slice.name, {
+      decisions: slice.decisions.map((decision) => ({ ...decision })),
+    })
   }
   const kept = new Set(outcome.slices.map((slice) => slice.name))
-  for (const slice of slicesOf(facts, placement)) if (!kept.has(slice.metadata.name)) await deleteObject(tx, 'PlacementDecision', namespace, slice.metadata.name)
+  for (const slice of slicesOf(facts, placement))
+    if (!kept.has(slice.metadata.name)) await deleteObject(tx, 'PlacementDecision', namespace, slice.metadata.name)
 }
 
 // Slices of a placement that is gone go with it.
@@ -63,6 +95,7 @@ async function dropOrphans(tx: Tx, facts: PlacementFacts): Promise<void> {
   const alive = new Set(facts.placements.map(({ metadata }) => metadata.uid))
   for (const slice of facts.slices) {
     const owner = slice.metadata.ownerReferences?.[0]?.uid
-    if (owner === undefined || !alive.has(owner)) await deleteObject(tx, 'PlacementDecision', slice.metadata.namespace ?? '', slice.metadata.name)
+    if (owner === undefined || !alive.has(owner))
+      await deleteObject(tx, 'PlacementDecision', slice.metadata.namespace ?? '', slice.metadata.name)
   }
 }

@@ -1,5 +1,12 @@
-import { comparePositions, DEFAULT_GATES, type ObjectOf, PLACEMENT_LABEL, type RolloutSpec, type RolloutStatus } from '@skerry/api'
-import { type ClusterFacts, type NodeFacts, planRollout, reachability, type RolloutPlan } from '@skerry/policy'
+import {
+  comparePositions,
+  DEFAULT_GATES,
+  type ObjectOf,
+  PLACEMENT_LABEL,
+  type RolloutSpec,
+  type RolloutStatus,
+} from '@skerry/api'
+import { type ClusterFacts, type NodeFacts, planRollout, type RolloutPlan, reachability } from '@skerry/policy'
 import { type Assignment, listAssignments, saveAssignment } from '../store/assignments.ts'
 import { newestDesired, type StoredDesired } from '../store/desired-states.ts'
 import { recordEvent } from '../store/events.ts'
@@ -39,7 +46,8 @@ export function rolloutController(limits: ReachabilityLimits): Controller {
         const decided = decidedBy(fleet, rollout)
         const clusters = (decided ?? []).map((name) => clusterFacts(fleet, rollout, name, image, limits, nowMs))
         const plan = planRollout({ rollout, image, decided, clusters }, nowMs)
-        for (const at of [plan.recheckAtMs, ...clusters.map(({ changesAtMs }) => changesAtMs)]) if (at !== undefined && at > nowMs) recheckAtMs = Math.min(recheckAtMs ?? at, at)
+        for (const at of [plan.recheckAtMs, ...clusters.map(({ changesAtMs }) => changesAtMs)])
+          if (at !== undefined && at > nowMs) recheckAtMs = Math.min(recheckAtMs ?? at, at)
         await savePlan(store, lease, rollout, image, plan, nowMs)
       }
       return { recheckAtMs }
@@ -62,7 +70,9 @@ async function loadFacts(store: Store, rollouts: readonly Rollout[]): Promise<Fl
   return {
     rollouts,
     images: new Map(images.map((image) => [image.metadata.name, image])),
-    placements: new Map(placements.map((placement) => [`${placement.metadata.namespace}/${placement.metadata.name}`, placement])),
+    placements: new Map(
+      placements.map((placement) => [`${placement.metadata.namespace}/${placement.metadata.name}`, placement]),
+    ),
     slices,
     assignments: new Map(assignments.map((assignment) => [assignment.cluster, assignment])),
     desired: new Map(desired.map((state) => [state.cluster, state])),
@@ -72,35 +82,84 @@ async function loadFacts(store: Store, rollouts: readonly Rollout[]): Promise<Fl
 
 function imageOf(fleet: Fleet, { spec }: Rollout): NonNullable<RolloutStatus['image']> | undefined {
   const image = fleet.images.get(spec.image.name)?.spec
-  return image && { target: image.target, manifestSha256: image.manifestSha256, imageSha256: image.image.sha256, releaseCounter: image.releaseCounter, version: image.version }
+  return (
+    image && {
+      target: image.target,
+      manifestSha256: image.manifestSha256,
+      imageSha256: image.image.sha256,
+      releaseCounter: image.releaseCounter,
+      version: image.version,
+    }
+  )
 }
 
 function decidedBy(fleet: Fleet, { metadata, spec }: Rollout): string[] | undefined {
   const placement = fleet.placements.get(`${metadata.namespace}/${spec.placementRef.name}`)
   if (placement?.status?.observedGeneration !== placement?.metadata.generation || !placement) return undefined
   return fleet.slices
-    .filter((slice) => slice.metadata.namespace === metadata.namespace && slice.metadata.labels?.[PLACEMENT_LABEL] === placement.metadata.name)
+    .filter(
+      (slice) =>
+        slice.metadata.namespace === metadata.namespace &&
+        slice.metadata.labels?.[PLACEMENT_LABEL] === placement.metadata.name,
+    )
     .flatMap((slice) => (slice.status?.decisions ?? []).map(({ clusterName }) => clusterName))
 }
 
-function clusterFacts(fleet: Fleet, rollout: Rollout, name: string, image: RolloutStatus['image'], limits: ReachabilityLimits, nowMs: number): ClusterFacts & { changesAtMs?: number } {
+function clusterFacts(
+  fleet: Fleet,
+  rollout: Rollout,
+  name: string,
+  image: RolloutStatus['image'],
+  limits: ReachabilityLimits,
+  nowMs: number,
+): ClusterFacts & { changesAtMs?: number } {
   const nodes = fleet.nodes.get(name) ?? []
   const heard = nodes.map(({ lastHeardAt }) => lastHeardAt?.getTime()).filter((at) => at !== undefined)
-  const { state, changesAtMs } = reachability(heard.length > 0 ? Math.max(...(heard as number[])) : undefined, limits, nowMs)
+  const { state, changesAtMs } = reachability(
+    heard.length > 0 ? Math.max(...(heard as number[])) : undefined,
+    limits,
+    nowMs,
+  )
   const assignment = fleet.assignments.get(name)
   const desired = fleet.desired.get(name)
   // The document carries the assignment once the desired controller composed it; before that nothing was sent.
-  const position = assignment && desired?.document.image?.sha256 === assignment.manifestSha256 && desired.document.image.rollout === keyOf(assignment) ? desired.position : undefined
+  const position =
+    assignment &&
+    desired?.document.image?.sha256 === assignment.manifestSha256 &&
+    desired.document.image.rollout === keyOf(assignment)
+      ? desired.position
+      : undefined
   const accepted = leastAccepted(nodes)
-  const refused = nodes.map((node) => node.refused).find((said) => said?.body.position && position && comparePositions(said.body.position, position) === 0)
+  const refused = nodes
+    .map((node) => node.refused)
+    .find((said) => said?.body.position && position && comparePositions(said.body.position, position) === 0)
   return {
     name,
     reachability: state,
     ...(changesAtMs === undefined ? {} : { changesAtMs }),
-    ...(assignment ? { assignment: { rolloutUid: assignment.rolloutUid, rolloutName: assignment.rolloutName, manifestSha256: assignment.manifestSha256, atMs: assignment.assignedAt.getTime(), newer: isNewer(fleet, assignment, rollout) } } : {}),
+    ...(assignment
+      ? {
+          assignment: {
+            rolloutUid: assignment.rolloutUid,
+            rolloutName: assignment.rolloutName,
+            manifestSha256: assignment.manifestSha256,
+            atMs: assignment.assignedAt.getTime(),
+            newer: isNewer(fleet, assignment, rollout),
+          },
+        }
+      : {}),
     ...(position ? { position } : {}),
     ...(accepted ? { accepted } : {}),
-    ...(refused ? { refused: { code: refused.body.code, message: refused.body.message, atMs: refused.receivedAt.getTime(), statement: refused.ref } } : {}),
+    ...(refused
+      ? {
+          refused: {
+            code: refused.body.code,
+            message: refused.body.message,
+            atMs: refused.receivedAt.getTime(),
+            statement: refused.ref,
+          },
+        }
+      : {}),
     nodes: nodes.map((node) => nodeFacts(node, image)),
   }
 }
@@ -109,13 +168,27 @@ function clusterFacts(fleet: Fleet, rollout: Rollout, name: string, image: Rollo
 function leastAccepted(nodes: readonly FleetNode[]): ClusterFacts['accepted'] {
   const said = nodes.map((node) => node.accepted)
   const [first] = said.toSorted((a, b) => (a && b ? comparePositions(a.body, b.body) : a ? 1 : -1))
-  return first && { position: { timeline: first.body.timeline, generation: first.body.generation }, atMs: first.receivedAt.getTime(), statement: first.ref }
+  return (
+    first && {
+      position: { timeline: first.body.timeline, generation: first.body.generation },
+      atMs: first.receivedAt.getTime(),
+      statement: first.ref,
+    }
+  )
 }
 
 function nodeFacts(node: FleetNode, image: RolloutStatus['image']): NodeFacts {
   const { transition, confirmed, failed } = node
   const isTarget = (sha256: string | undefined) => image !== undefined && sha256 === image.imageSha256
-  const boot = confirmed && isTarget(confirmed.body.imageSha256) && confirmed.body.bootId ? { imageSha256: confirmed.body.imageSha256 ?? '', bootId: confirmed.body.bootId, atMs: confirmed.receivedAt.getTime(), statement: confirmed.ref } : undefined
+  const boot =
+    confirmed && isTarget(confirmed.body.imageSha256) && confirmed.body.bootId
+      ? {
+          imageSha256: confirmed.body.imageSha256 ?? '',
+          bootId: confirmed.body.bootId,
+          atMs: confirmed.receivedAt.getTime(),
+          statement: confirmed.ref,
+        }
+      : undefined
   const result = boot && node.results.find(({ bootId }) => bootId === boot.bootId)
   // A failure counts until a later confirmation of the same bytes, which only a person's retry can bring about.
   const stands = failed && isTarget(failed.body.imageSha256) && (!boot || failed.ref.seq > boot.statement.seq)
@@ -126,12 +199,29 @@ function nodeFacts(node: FleetNode, image: RolloutStatus['image']): NodeFacts {
     message: transition?.body.message ?? 'has said nothing yet',
     ...(transition ? { statement: transition.ref } : {}),
     ...(boot ? { confirmed: boot } : {}),
-    ...(stands ? { failure: { outcome: failed.body.outcome ?? 'ActivationFailed', reason: failed.body.reason, message: failed.body.message, atMs: failed.receivedAt.getTime(), statement: failed.ref } } : {}),
+    ...(stands
+      ? {
+          failure: {
+            outcome: failed.body.outcome ?? 'ActivationFailed',
+            reason: failed.body.reason,
+            message: failed.body.message,
+            atMs: failed.receivedAt.getTime(),
+            statement: failed.ref,
+          },
+        }
+      : {}),
     ...(result ? { verdict: { bootId: result.bootId, verdict: result.verdict, reason: result.reason } } : {}),
   }
 }
 
-async function savePlan(store: Store, lease: Lease, rollout: Rollout, image: RolloutStatus['image'], plan: RolloutPlan, nowMs: number): Promise<void> {
+async function savePlan(
+  store: Store,
+  lease: Lease,
+  rollout: Rollout,
+  image: RolloutStatus['image'],
+  plan: RolloutPlan,
+  nowMs: number,
+): Promise<void> {
   await writeFenced(store, lease, async (tx) => {
     const { namespace = '', name } = rollout.metadata
     const current = await getObject(tx, 'Rollout', namespace, name)
@@ -139,7 +229,8 @@ async function savePlan(store: Store, lease: Lease, rollout: Rollout, image: Rol
     if (image) for (const cluster of plan.advance) await assign(tx, current, image, cluster)
     if (plan.advance.length > 0) await wake(tx, 'assignment')
     let conditions = current.status?.conditions ?? []
-    for (const condition of plan.conditions) conditions = setCondition(conditions, { ...condition, observedGeneration: current.metadata.generation }, nowMs)
+    for (const condition of plan.conditions)
+      conditions = setCondition(conditions, { ...condition, observedGeneration: current.metadata.generation }, nowMs)
     const status: RolloutStatus = {
       phase: plan.phase,
       observedGeneration: current.metadata.generation,
@@ -148,7 +239,9 @@ async function savePlan(store: Store, lease: Lease, rollout: Rollout, image: Rol
       counts: plan.counts,
       ...(plan.recheckAtMs === undefined ? {} : { recheckAt: new Date(plan.recheckAtMs).toISOString() }),
       startedAt: current.status?.startedAt ?? new Date(nowMs).toISOString(),
-      ...(plan.phase === 'Completed' ? { completedAt: current.status?.completedAt ?? new Date(nowMs).toISOString() } : {}),
+      ...(plan.phase === 'Completed'
+        ? { completedAt: current.status?.completedAt ?? new Date(nowMs).toISOString() }
+        : {}),
       conditions,
     }
     const changed = await saveStatus(tx, 'Rollout', namespace, name, status)
@@ -156,14 +249,30 @@ async function savePlan(store: Store, lease: Lease, rollout: Rollout, image: Rol
   })
 }
 
-async function assign(tx: Tx, { metadata, spec }: Rollout, image: NonNullable<RolloutStatus['image']>, cluster: string): Promise<void> {
+async function assign(
+  tx: Tx,
+  { metadata, spec }: Rollout,
+  image: NonNullable<RolloutStatus['image']>,
+  cluster: string,
+): Promise<void> {
   await saveAssignment(tx, {
-    cluster, rolloutNamespace: metadata.namespace ?? '', rolloutName: metadata.name, rolloutUid: metadata.uid, target: image.target, manifestSha256: image.manifestSha256, imageSha256: image.imageSha256, terms: termsOf(spec),
+    cluster,
+    rolloutNamespace: metadata.namespace ?? '',
+    rolloutName: metadata.name,
+    rolloutUid: metadata.uid,
+    target: image.target,
+    manifestSha256: image.manifestSha256,
+    imageSha256: image.imageSha256,
+    terms: termsOf(spec),
   })
 }
 
 function termsOf(spec: RolloutSpec): Assignment['terms'] {
-  return { windows: spec.windows?.activation ?? [], gates: spec.gates ?? DEFAULT_GATES, attestation: spec.attestation ?? 'affirming' }
+  return {
+    windows: spec.windows?.activation ?? [],
+    gates: spec.gates ?? DEFAULT_GATES,
+    attestation: spec.attestation ?? 'affirming',
+  }
 }
 
 async function tell(tx: Tx, rollout: Rollout, status: RolloutStatus): Promise<void> {
@@ -172,13 +281,29 @@ async function tell(tx: Tx, rollout: Rollout, status: RolloutStatus): Promise<vo
   if (rollout.status?.phase !== status.phase) {
     const breached = status.conditions?.find(({ type }) => type === 'Breached')
     const bad = breached?.status === 'True'
-    await recordEvent(tx, { type: bad ? 'Warning' : 'Normal', reason: bad ? 'Breached' : `Rollout${status.phase}`, message: bad ? `the rollout stopped: ${breached.message}` : `the rollout is ${status.phase}`, component: 'rollout', regarding })
+    await recordEvent(tx, {
+      type: bad ? 'Warning' : 'Normal',
+      reason: bad ? 'Breached' : `Rollout${status.phase}`,
+      message: bad ? `the rollout stopped: ${breached.message}` : `the rollout is ${status.phase}`,
+      component: 'rollout',
+      regarding,
+    })
   }
   const before = new Map((rollout.status?.clusters ?? []).map((cluster) => [cluster.name, cluster.state]))
   for (const cluster of status.clusters ?? []) {
-    if (before.get(cluster.name) === cluster.state || !['Succeeded', 'Failed', 'TimeOut', 'RolledBack'].includes(cluster.state)) continue
+    if (
+      before.get(cluster.name) === cluster.state ||
+      !['Succeeded', 'Failed', 'TimeOut', 'RolledBack'].includes(cluster.state)
+    )
+      continue
     const type = cluster.state === 'Succeeded' ? ('Normal' as const) : ('Warning' as const)
-    await recordEvent(tx, { type, reason: cluster.state, message: `${cluster.name}: ${cluster.message}`, component: 'rollout', regarding })
+    await recordEvent(tx, {
+      type,
+      reason: cluster.state,
+      message: `${cluster.name}: ${cluster.message}`,
+      component: 'rollout',
+      regarding,
+    })
   }
 }
 
@@ -190,7 +315,8 @@ function isNewer(fleet: Fleet, assignment: Assignment, rollout: Rollout): boolea
 
 function newestFirst(a: Rollout, b: Rollout): number {
   const [first, second] = [a.metadata, b.metadata]
-  if (first.creationTimestamp !== second.creationTimestamp) return first.creationTimestamp > second.creationTimestamp ? -1 : 1
+  if (first.creationTimestamp !== second.creationTimestamp)
+    return first.creationTimestamp > second.creationTimestamp ? -1 : 1
   return first.name < second.name ? -1 : first.name > second.name ? 1 : 0
 }
 

@@ -1,5 +1,13 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
-import { CLUSTER_SET_LABEL, JOIN_TOKEN_PATTERN, LABEL_PATTERN, Refusal, type RegistrationAnswer, type RegistrationChallenge, type RegistrationRequest } from '@skerry/api'
+import {
+  CLUSTER_SET_LABEL,
+  JOIN_TOKEN_PATTERN,
+  LABEL_PATTERN,
+  Refusal,
+  type RegistrationAnswer,
+  type RegistrationChallenge,
+  type RegistrationRequest,
+} from '@skerry/api'
 import { judgeToken, nodeIdOf } from '@skerry/policy'
 import { sha256Hex, thumbprint, transcriptDigest, verifyDocument, verifyKey, verifySelfSigned } from '@skerry/trust'
 import type { FastifyInstance } from 'fastify'
@@ -13,7 +21,11 @@ import { StatusError } from './status-error.ts'
 // The three calls by which a node asks to belong. Every step may be repeated: one row, keyed by the digest of the keys.
 // Nothing but that bounded, expiring row is written before the proof.
 
-export type AgentDoor = { readonly store: Store; readonly now: () => number; readonly onRefused: (document: string, refusal: Refusal) => void }
+export type AgentDoor = {
+  readonly store: Store
+  readonly now: () => number
+  readonly onRefused: (document: string, refusal: Refusal) => void
+}
 
 const CHALLENGE_MS = 10 * 60_000
 const MAX_OPEN = 20_000
@@ -35,9 +47,13 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
     })
     agent.post<{ Params: { id: string } }>('/agent/v1/registrations/:id/proof', { config }, async (request) => {
       limit(request.ip)
-      return refusing(door, 'RegistrationProof', () => prove(door, request.params.id, String(request.body ?? ''), request.ip, request.id))
+      return refusing(door, 'RegistrationProof', () =>
+        prove(door, request.params.id, String(request.body ?? ''), request.ip, request.id),
+      )
     })
-    agent.get<{ Params: { id: string } }>('/agent/v1/registrations/:id', { config }, async (request) => answer(door, request.params.id))
+    agent.get<{ Params: { id: string } }>('/agent/v1/registrations/:id', { config }, async (request) =>
+      answer(door, request.params.id),
+    )
   })
 }
 
@@ -60,7 +76,12 @@ async function challenge({ store, now }: AgentDoor, text: string): Promise<strin
   const cluster = known?.cluster ?? request.cluster ?? token?.spec.cluster ?? nodeIdOf(request.nodeName)
   const node = known?.node ?? nodeIdOf(request.nodeName)
   if (!LABEL.test(cluster)) throw new Refusal('InvalidField', `"${cluster}" is no cluster id`, { field: 'cluster' })
-  if (request.class !== 'software-key') throw new Refusal('TokenOutOfScope', 'this hub cannot challenge a TPM; register with class software-key where a join token admits it', { field: 'class' })
+  if (request.class !== 'software-key')
+    throw new Refusal(
+      'TokenOutOfScope',
+      'this hub cannot challenge a TPM; register with class software-key where a join token admits it',
+      { field: 'class' },
+    )
   if (known) refuseUnlessWelcome(known.state)
   else if (!token) throw new Refusal('TokenUnknown', 'a node that is not known yet needs a join token')
   else {
@@ -69,22 +90,45 @@ async function challenge({ store, now }: AgentDoor, text: string): Promise<strin
     if (other) throw new Refusal('NodeTaken', `node ${node} of cluster ${cluster} belongs to another key`)
   }
   const expiresAt = new Date(now() + CHALLENGE_MS)
-  const body: RegistrationChallenge = { kind: 'RegistrationChallenge', id, nonce: randomBytes(32).toString('hex'), expiresAt: expiresAt.toISOString() }
+  const body: RegistrationChallenge = {
+    kind: 'RegistrationChallenge',
+    id,
+    nonce: randomBytes(32).toString('hex'),
+    expiresAt: expiresAt.toISOString(),
+  }
   const answer = JSON.stringify(body)
-  const row = { id, request: text, challenge: answer, transcript: transcriptDigest(text, answer), cluster, node, tokenName: token?.name ?? null, expiresAt }
+  const row = {
+    id,
+    request: text,
+    challenge: answer,
+    transcript: transcriptDigest(text, answer),
+    cluster,
+    node,
+    tokenName: token?.name ?? null,
+    expiresAt,
+  }
   const stored = await store.sql.begin((tx) => saveRequest(tx, row, MAX_OPEN))
-  if (!stored) throw new StatusError(429, 'too many registrations are open', { retryAfterSeconds: 30, code: 'TooManyRequests' })
+  if (!stored)
+    throw new StatusError(429, 'too many registrations are open', { retryAfterSeconds: 30, code: 'TooManyRequests' })
   return answer
 }
 
-async function prove({ store, now }: AgentDoor, id: string, text: string, sourceIp: string, requestId: string): Promise<RegistrationAnswer> {
+async function prove(
+  { store, now }: AgentDoor,
+  id: string,
+  text: string,
+  sourceIp: string,
+  requestId: string,
+): Promise<RegistrationAnswer> {
   const open = await loadRequest(store.sql, id)
-  if (!open || open.expiresAt.getTime() < now()) throw new Refusal('ChallengeExpired', 'there is no open challenge for these keys; start again')
+  if (!open || open.expiresAt.getTime() < now())
+    throw new Refusal('ChallengeExpired', 'there is no open challenge for these keys; start again')
   const { payload: request } = await verifySelfSigned(open.request)
   const key = verifyKey(request.nodeKey)
   const { payload: proof } = await verifyDocument('RegistrationProof', text, new Map([[key.thumbprint, key]]))
   const { nonce } = JSON.parse(open.challenge) as RegistrationChallenge
-  if (proof.id !== id || proof.nonce !== nonce || proof.transcript !== open.transcript) throw new Refusal('ProofMismatch', 'the proof does not cover this request and challenge')
+  if (proof.id !== id || proof.nonce !== nonce || proof.transcript !== open.transcript)
+    throw new Refusal('ProofMismatch', 'the proof does not cover this request and challenge')
   await write(store, async (tx) => {
     const known = await identityByKey(tx, key.thumbprint)
     if (known) refuseUnlessWelcome(known.state)
@@ -92,7 +136,8 @@ async function prove({ store, now }: AgentDoor, id: string, text: string, source
       const token = open.tokenName === null ? undefined : await getObject(tx, 'JoinToken', '', open.tokenName)
       if (!token) throw new Refusal('TokenUnknown', 'the join token is gone')
       await judge(tx, { name: token.metadata.name, spec: token.spec }, request, open.cluster, id, now())
-      if (await loadIdentity(tx, open.cluster, open.node)) throw new Refusal('NodeTaken', `node ${open.node} of cluster ${open.cluster} belongs to another key`)
+      if (await loadIdentity(tx, open.cluster, open.node))
+        throw new Refusal('NodeTaken', `node ${open.node} of cluster ${open.cluster} belongs to another key`)
     }
     await markProven(tx, id)
     if (open.tokenName !== null) {
@@ -105,11 +150,19 @@ async function prove({ store, now }: AgentDoor, id: string, text: string, source
 }
 
 // The Registration, and for the first node its ManagedCluster, come to be here and nowhere else.
-async function enter(tx: Tx, request: RegistrationRequest, open: { cluster: string; node: string; tokenName: string | null; transcript: string }, by: { id: string; thumbprint: string; sourceIp: string; requestId: string }): Promise<void> {
+async function enter(
+  tx: Tx,
+  request: RegistrationRequest,
+  open: { cluster: string; node: string; tokenName: string | null; transcript: string },
+  by: { id: string; thumbprint: string; sourceIp: string; requestId: string },
+): Promise<void> {
   const { cluster, node } = open
   if (!(await getObject(tx, 'ManagedCluster', '', cluster))) {
     const token = open.tokenName === null ? undefined : await getObject(tx, 'JoinToken', '', open.tokenName)
-    await createObject(tx, 'ManagedCluster', { metadata: { name: cluster, labels: { [CLUSTER_SET_LABEL]: token?.spec.clusterSet ?? 'default' } }, spec: { hubAcceptsClient: false } })
+    await createObject(tx, 'ManagedCluster', {
+      metadata: { name: cluster, labels: { [CLUSTER_SET_LABEL]: token?.spec.clusterSet ?? 'default' } },
+      spec: { hubAcceptsClient: false },
+    })
   }
   const before = await getObject(tx, 'Registration', cluster, node)
   const spec = {
@@ -119,16 +172,44 @@ async function enter(tx: Tx, request: RegistrationRequest, open: { cluster: stri
     nodeKeyThumbprint: by.thumbprint,
     natsKey: request.natsKey,
     fingerprint: fingerprintOf(open.transcript),
-    ...(open.tokenName ? { joinToken: open.tokenName } : before?.spec.joinToken ? { joinToken: before.spec.joinToken } : {}),
+    ...(open.tokenName
+      ? { joinToken: open.tokenName }
+      : before?.spec.joinToken
+        ? { joinToken: before.spec.joinToken }
+        : {}),
     hardwareId: request.hardwareId,
     claims: request.claims,
     // The same key with a new credential is the same node: who decided about it stays decided. Another key is not.
-    ...(before?.spec.nodeKeyThumbprint === by.thumbprint && before.spec.decision ? { decision: before.spec.decision } : {}),
+    ...(before?.spec.nodeKeyThumbprint === by.thumbprint && before.spec.decision
+      ? { decision: before.spec.decision }
+      : {}),
   }
   if (before) await updateObject(tx, 'Registration', { metadata: before.metadata, spec })
-  else await createObject(tx, 'Registration', { metadata: { name: node, namespace: cluster }, spec, status: { state: 'Pending', reason: 'AwaitingDecision', message: 'a rule or a person decides' } })
-  await recordAudit(tx, { actor: `node-key/${by.thumbprint}`, sourceIp: by.sourceIp, verb: 'register', kind: 'Registration', namespace: cluster, name: node, before: before?.spec, after: spec, requestId: by.requestId })
-  if (!before) await recordEvent(tx, { type: 'Normal', reason: 'RegistrationReceived', message: `node ${node} asks to belong, class ${request.class}, fingerprint ${spec.fingerprint}`, component: 'registration', regarding: { kind: 'Registration', namespace: cluster, name: node } })
+  else
+    await createObject(tx, 'Registration', {
+      metadata: { name: node, namespace: cluster },
+      spec,
+      status: { state: 'Pending', reason: 'AwaitingDecision', message: 'a rule or a person decides' },
+    })
+  await recordAudit(tx, {
+    actor: `node-key/${by.thumbprint}`,
+    sourceIp: by.sourceIp,
+    verb: 'register',
+    kind: 'Registration',
+    namespace: cluster,
+    name: node,
+    before: before?.spec,
+    after: spec,
+    requestId: by.requestId,
+  })
+  if (!before)
+    await recordEvent(tx, {
+      type: 'Normal',
+      reason: 'RegistrationReceived',
+      message: `node ${node} asks to belong, class ${request.class}, fingerprint ${spec.fingerprint}`,
+      component: 'registration',
+      regarding: { kind: 'Registration', namespace: cluster, name: node },
+    })
 }
 
 async function answer({ store }: AgentDoor, id: string): Promise<RegistrationAnswer> {
@@ -136,8 +217,10 @@ async function answer({ store }: AgentDoor, id: string): Promise<RegistrationAns
   if (!open) throw new StatusError(404, 'no such registration; start again', { code: 'ChallengeExpired' })
   const registration = await getObject(store.sql, 'Registration', open.cluster, open.node)
   const identity = await loadIdentity(store.sql, open.cluster, open.node)
-  const state = !open.provenAt || registration?.spec.keysDigest !== id ? 'Challenged' : (registration.status?.state ?? 'Pending')
-  const mine = state === 'Accepted' && identity?.requestId === id && identity.state === 'Accepted' ? identity : undefined
+  const state =
+    !open.provenAt || registration?.spec.keysDigest !== id ? 'Challenged' : (registration.status?.state ?? 'Pending')
+  const mine =
+    state === 'Accepted' && identity?.requestId === id && identity.state === 'Accepted' ? identity : undefined
   return {
     kind: 'RegistrationAnswer',
     id,
@@ -150,14 +233,24 @@ async function answer({ store }: AgentDoor, id: string): Promise<RegistrationAns
   }
 }
 
-async function judge(tx: Parameters<typeof tokenUses>[0], token: { name: string; spec: Parameters<typeof judgeToken>[2]['spec'] }, request: RegistrationRequest, cluster: string, id: string, nowMs: number): Promise<void> {
+async function judge(
+  tx: Parameters<typeof tokenUses>[0],
+  token: { name: string; spec: Parameters<typeof judgeToken>[2]['spec'] },
+  request: RegistrationRequest,
+  cluster: string,
+  id: string,
+  nowMs: number,
+): Promise<void> {
   const counted = await tokenUses(tx, token.name, id)
   const clusterExists = (await getObject(tx, 'ManagedCluster', '', cluster)) !== undefined
   const refusal = judgeToken(request, cluster, { spec: token.spec, ...counted, clusterExists }, nowMs)
   if (refusal) throw refusal
 }
 
-async function findToken(store: Store, text: string): Promise<{ name: string; spec: Parameters<typeof judgeToken>[2]['spec'] }> {
+async function findToken(
+  store: Store,
+  text: string,
+): Promise<{ name: string; spec: Parameters<typeof judgeToken>[2]['spec'] }> {
   const [name = '', secret = ''] = text.split('.')
   const token = TOKEN.test(text) ? await getObject(store.sql, 'JoinToken', '', name) : undefined
   const given = createHash('sha256').update(secret).digest()
@@ -170,7 +263,9 @@ async function findToken(store: Store, text: string): Promise<{ name: string; sp
 // Reads the token out of a request that nothing was verified of yet; the verified request is read anew afterwards.
 function peekToken(text: string): string | undefined {
   try {
-    const payload = JSON.parse(Buffer.from(text.split('.')[1] ?? '', 'base64url').toString('utf8')) as { token?: unknown }
+    const payload = JSON.parse(Buffer.from(text.split('.')[1] ?? '', 'base64url').toString('utf8')) as {
+      token?: unknown
+    }
     return typeof payload.token === 'string' ? payload.token : undefined
   } catch (cause) {
     throw new Refusal('MalformedJws', 'not a registration request', { cause })
@@ -200,7 +295,11 @@ function rateLimit(now: () => number): (source: string) => void {
     if (!entry || entry.untilMs < nowMs) counts.set(source, { count: 1, untilMs: nowMs + 60_000 })
     else {
       entry.count += 1
-      if (entry.count > RATE_PER_MINUTE) throw new StatusError(429, 'too many registrations from this address', { retryAfterSeconds: Math.ceil((entry.untilMs - nowMs) / 1000), code: 'TooManyRequests' })
+      if (entry.count > RATE_PER_MINUTE)
+        throw new StatusError(429, 'too many registrations from this address', {
+          retryAfterSeconds: Math.ceil((entry.untilMs - nowMs) / 1000),
+          code: 'TooManyRequests',
+        })
     }
   }
 }

@@ -9,7 +9,10 @@ export type ApiRole = (typeof API_ROLES)[number]
 export type Identity = { readonly name: string; readonly role: ApiRole }
 
 /** What a route asks of whoever calls it. `open`: nobody is asked; what is served there is not secret and is verified by its reader. */
-export type Access = 'open' | 'authenticated' | { readonly verb: Verb | 'approve' | 'publish'; readonly resource: string }
+export type Access =
+  | 'open'
+  | 'authenticated'
+  | { readonly verb: Verb | 'approve' | 'publish'; readonly resource: string }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -35,8 +38,12 @@ export async function authenticate(store: Store, request: FastifyRequest): Promi
 
 /** Whether a role may do this. viewer reads; platform-admin does everything. */
 export function authorize(identity: Identity, access: Access): void {
-  if (access === 'open' || access === 'authenticated' || identity.role === 'platform-admin' || READS.has(access.verb)) return
-  throw new StatusError(403, `User "${identity.name}" with role ${identity.role} cannot ${access.verb} ${access.resource}`)
+  if (access === 'open' || access === 'authenticated' || identity.role === 'platform-admin' || READS.has(access.verb))
+    return
+  throw new StatusError(
+    403,
+    `User "${identity.name}" with role ${identity.role} cannot ${access.verb} ${access.resource}`,
+  )
 }
 
 /** Stores a token's hash, unless it is there. */

@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
 /** A part the hub needs: undefined when it is well, otherwise what is wrong. */
 export type Check = { readonly name: string; readonly fault: () => Promise<string | undefined> }
@@ -11,26 +11,51 @@ export function makeMetrics() {
   const registers = [registry]
   return {
     registry,
-    http: new Histogram({ name: 'skerry_http_request_seconds', help: 'requests by route template', labelNames: ['method', 'route', 'code'], registers }),
+    http: new Histogram({
+      name: 'skerry_http_request_seconds',
+      help: 'requests by route template',
+      labelNames: ['method', 'route', 'code'],
+      registers,
+    }),
     statements: new Counter({ name: 'skerry_statements_total', help: 'statements committed', registers }),
-    refusals: new Counter({ name: 'skerry_refusals_total', help: 'documents that were not believed', labelNames: ['document', 'code'], registers }),
-    clusters: new Gauge({ name: 'skerry_clusters', help: 'clusters by reachability', labelNames: ['reachability'], registers }),
+    refusals: new Counter({
+      name: 'skerry_refusals_total',
+      help: 'documents that were not believed',
+      labelNames: ['document', 'code'],
+      registers,
+    }),
+    clusters: new Gauge({
+      name: 'skerry_clusters',
+      help: 'clusters by reachability',
+      labelNames: ['reachability'],
+      registers,
+    }),
     publications: new Counter({ name: 'skerry_publications_total', help: 'desired states published', registers }),
   }
 }
 export type Metrics = ReturnType<typeof makeMetrics>
 
-export function healthRoutes(app: FastifyInstance, { checks, metrics }: { checks: readonly Check[]; metrics: Metrics }): void {
+export function healthRoutes(
+  app: FastifyInstance,
+  { checks, metrics }: { checks: readonly Check[]; metrics: Metrics },
+): void {
   app.get('/livez', { config: { access: 'open' } }, () => 'ok')
   const ready = async (): Promise<{ name: string; fault: string | undefined }[]> =>
-    Promise.all(checks.map(async ({ name, fault }) => ({ name, fault: await fault().catch((error: unknown) => (error instanceof Error ? error.message : 'failed')) })))
+    Promise.all(
+      checks.map(async ({ name, fault }) => ({
+        name,
+        fault: await fault().catch((error: unknown) => (error instanceof Error ? error.message : 'failed')),
+      })),
+    )
   for (const path of ['/readyz', '/startupz']) {
     app.get(path, { config: { access: 'open' } }, async (request, reply) => {
       const found = await ready()
       const well = found.every(({ fault }) => fault === undefined)
       reply.code(well ? 200 : 503).type('text/plain')
       const verbose = Object.hasOwn(request.query as object, 'verbose') || !well
-      const lines = found.map(({ name, fault }) => (fault === undefined ? `[+]${name} ok` : `[-]${name} failed: ${fault}`))
+      const lines = found.map(({ name, fault }) =>
+        fault === undefined ? `[+]${name} ok` : `[-]${name} failed: ${fault}`,
+      )
       return verbose ? `${lines.join('\n')}\n${path.slice(1)} check ${well ? 'passed' : 'failed'}\n` : 'ok'
     })
   }

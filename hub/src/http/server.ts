@@ -15,7 +15,19 @@ const BODY_LIMIT = 1_048_576
  * The hub's HTTP server: strict JSON bodies, Status errors, and an identity for every route that does not say that it
  * is open. A route without an access rule is a mistake that stops the start.
  */
-export function buildServer({ store, routes, metrics, tls, log }: { store: Store; routes: readonly Routes[]; metrics: Metrics; tls: { key: string; cert: string } | undefined; log: FastifyBaseLogger }): FastifyInstance {
+export function buildServer({
+  store,
+  routes,
+  metrics,
+  tls,
+  log,
+}: {
+  store: Store
+  routes: readonly Routes[]
+  metrics: Metrics
+  tls: { key: string; cert: string } | undefined
+  log: FastifyBaseLogger
+}): FastifyInstance {
   const app = Fastify({
     loggerInstance: log,
     disableRequestLogging: true,
@@ -28,7 +40,9 @@ export function buildServer({ store, routes, metrics, tls, log }: { store: Store
 
   app.removeAllContentTypeParsers()
   for (const type of ['application/json', 'application/merge-patch+json', 'application/json-patch+json']) {
-    app.addContentTypeParser(type, { parseAs: 'buffer' }, async (_: unknown, body: Buffer) => (body.length === 0 ? undefined : parseStrictJson(body, { maxBytes: BODY_LIMIT, maxDepth: 48 })))
+    app.addContentTypeParser(type, { parseAs: 'buffer' }, async (_: unknown, body: Buffer) =>
+      body.length === 0 ? undefined : parseStrictJson(body, { maxBytes: BODY_LIMIT, maxDepth: 48 }),
+    )
   }
   app.decorateRequest('identity', undefined)
   app.addHook('onRoute', ({ method, url, config }) => {
@@ -41,7 +55,10 @@ export function buildServer({ store, routes, metrics, tls, log }: { store: Store
     authorize(request.identity, access)
   })
   app.addHook('onResponse', async (request, reply) => {
-    metrics.http.observe({ method: request.method, route: request.routeOptions.url ?? 'none', code: reply.statusCode }, reply.elapsedTime / 1000)
+    metrics.http.observe(
+      { method: request.method, route: request.routeOptions.url ?? 'none', code: reply.statusCode },
+      reply.elapsedTime / 1000,
+    )
   })
   app.setNotFoundHandler(async () => {
     throw new StatusError(404, 'the server could not find the requested resource')

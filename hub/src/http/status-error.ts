@@ -5,12 +5,32 @@ import { WriteConflict } from '../store/resources.ts'
 // Kubernetes' Status is the one form of every error that leaves this server.
 
 const REASONS = {
-  400: 'BadRequest', 401: 'Unauthorized', 403: 'Forbidden', 404: 'NotFound', 405: 'MethodNotAllowed', 406: 'NotAcceptable', 409: 'Conflict', 410: 'Expired',
-  412: 'PreconditionFailed', 413: 'RequestEntityTooLarge', 415: 'UnsupportedMediaType', 422: 'Invalid', 429: 'TooManyRequests', 500: 'InternalError', 503: 'ServiceUnavailable',
+  400: 'BadRequest',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  404: 'NotFound',
+  405: 'MethodNotAllowed',
+  406: 'NotAcceptable',
+  409: 'Conflict',
+  410: 'Expired',
+  412: 'PreconditionFailed',
+  413: 'RequestEntityTooLarge',
+  415: 'UnsupportedMediaType',
+  422: 'Invalid',
+  429: 'TooManyRequests',
+  500: 'InternalError',
+  503: 'ServiceUnavailable',
 } as const
 export type HttpCode = keyof typeof REASONS
 
-export type Details = { name?: string; group?: string; kind?: string; causes?: readonly Cause[]; retryAfterSeconds?: number; code?: string }
+export type Details = {
+  name?: string
+  group?: string
+  kind?: string
+  causes?: readonly Cause[]
+  retryAfterSeconds?: number
+  code?: string
+}
 
 /** An answer that is no success: an HTTP code, a sentence, and Kubernetes' details. */
 export class StatusError extends Error {
@@ -27,11 +47,22 @@ export class StatusError extends Error {
   }
 }
 
-export type StatusBody = { kind: 'Status'; apiVersion: 'v1'; metadata: object; status: 'Failure'; message: string; reason: string; details: object; code: number }
+export type StatusBody = {
+  kind: 'Status'
+  apiVersion: 'v1'
+  metadata: object
+  status: 'Failure'
+  message: string
+  reason: string
+  details: object
+  code: number
+}
 
 export function statusBody({ code, reason, message, details }: StatusError): StatusBody {
   const { causes, ...rest } = details
-  const told = causes ? { ...rest, causes: causes.map((cause) => ({ reason: cause.reason, message: cause.message, field: cause.field })) } : rest
+  const told = causes
+    ? { ...rest, causes: causes.map((cause) => ({ reason: cause.reason, message: cause.message, field: cause.field })) }
+    : rest
   return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Failure', message, reason, details: told, code }
 }
 
@@ -42,11 +73,20 @@ export function toStatusError(error: unknown): StatusError {
     if (error.code === 'AlreadyExists') return new StatusError(409, error.message, { reason: 'AlreadyExists' }, error)
     return new StatusError(error.code === 'PreconditionFailed' ? 412 : 409, error.message, {}, error)
   }
-  if (error instanceof Refusal) return new StatusError(refusalCode(error), error.message, { code: error.code, causes: [{ field: error.field, message: error.message, reason: 'FieldValueInvalid' }] }, error)
-  if (error instanceof LeaseLost) return new StatusError(503, 'another hub took over; try again', { retryAfterSeconds: 1 }, error)
+  if (error instanceof Refusal)
+    return new StatusError(
+      refusalCode(error),
+      error.message,
+      { code: error.code, causes: [{ field: error.field, message: error.message, reason: 'FieldValueInvalid' }] },
+      error,
+    )
+  if (error instanceof LeaseLost)
+    return new StatusError(503, 'another hub took over; try again', { retryAfterSeconds: 1 }, error)
   const code = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 0
-  if (code >= 400 && code < 500 && code in REASONS) return new StatusError(code as HttpCode, error instanceof Error ? error.message : '', {}, error)
-  if (isDatabaseAway(error)) return new StatusError(503, 'the database is not reachable; try again', { retryAfterSeconds: 2 }, error)
+  if (code >= 400 && code < 500 && code in REASONS)
+    return new StatusError(code as HttpCode, error instanceof Error ? error.message : '', {}, error)
+  if (isDatabaseAway(error))
+    return new StatusError(503, 'the database is not reachable; try again', { retryAfterSeconds: 2 }, error)
   return new StatusError(500, 'an unforeseen error; the hub has logged it', {}, error)
 }
 
@@ -54,12 +94,25 @@ function refusalCode({ code }: Refusal): HttpCode {
   if (code === 'TooManyRequests') return 429
   if (code === 'TooLarge') return 413
   if (code === 'MalformedJson' || code === 'DuplicateMember' || code === 'MalformedJws') return 400
-  if (code === 'InvalidField' || code.startsWith('Metadata') || code === 'ManifestMismatch' || code === 'TargetUnknown') return 422
+  if (code === 'InvalidField' || code.startsWith('Metadata') || code === 'ManifestMismatch' || code === 'TargetUnknown')
+    return 422
   if (code === 'NodeTaken') return 409
   return 403
 }
 
-const AWAY = new Set(['ECONNREFUSED', 'ECONNRESET', 'ENOENT', 'EPIPE', 'CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT', '57P01', '57P02', '57P03'])
+const AWAY = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOENT',
+  'EPIPE',
+  'CONNECTION_CLOSED',
+  'CONNECTION_ENDED',
+  'CONNECTION_DESTROYED',
+  'CONNECT_TIMEOUT',
+  '57P01',
+  '57P02',
+  '57P03',
+])
 
 function isDatabaseAway(error: unknown): boolean {
   return error instanceof Error && 'code' in error && AWAY.has(String(error.code))

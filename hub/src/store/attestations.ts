@@ -1,11 +1,25 @@
 import type { EvidenceBody, StatementRef, Verdict } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
-export type AttestationResult = { cluster: string; node: string; incarnation: number; seq: number; bootId: string; verdict: Verdict; reason: string; message: string; evidence: EvidenceBody; judgedAt: Date; digest: string }
+export type AttestationResult = {
+  cluster: string
+  node: string
+  incarnation: number
+  seq: number
+  bootId: string
+  verdict: Verdict
+  reason: string
+  message: string
+  evidence: EvidenceBody
+  judgedAt: Date
+  digest: string
+}
 
 /** Evidence statements that were not judged yet, oldest first. */
 export async function unjudgedEvidence(tx: Reader, limit: number): Promise<{ ref: StatementRef; text: string }[]> {
-  const rows = await tx<{ cluster: string; node: string; incarnation: number; seq: string; digest: string; text: string }[]>`
+  const rows = await tx<
+    { cluster: string; node: string; incarnation: number; seq: string; digest: string; text: string }[]
+  >`
     select s.cluster, s.node, s.incarnation, s.seq, s.digest, s.text from statement s
     left join attestation_result a on a.cluster = s.cluster and a.node = s.node and a.incarnation = s.incarnation and a.seq = s.seq
     where s.kind = 'evidence' and a.cluster is null order by s.received_at limit ${limit}`

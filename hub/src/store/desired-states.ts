@@ -1,17 +1,31 @@
 import type { DesiredState, Position } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
-export type StoredDesired = { cluster: string; position: Position; payload: Uint8Array; digest: string; document: DesiredState }
+export type StoredDesired = {
+  cluster: string
+  position: Position
+  payload: Uint8Array
+  digest: string
+  document: DesiredState
+}
 type Row = { cluster: string; timeline: string; generation: string; payload: Buffer; digest: string }
 
 /** The newest desired state of every cluster that has one. */
 export async function newestDesired(tx: Reader): Promise<StoredDesired[]> {
-  const rows = await tx<Row[]>`select distinct on (cluster) cluster, timeline, generation, payload, digest from desired_state order by cluster, timeline desc, generation desc`
+  const rows = await tx<
+    Row[]
+  >`select distinct on (cluster) cluster, timeline, generation, payload, digest from desired_state order by cluster, timeline desc, generation desc`
   return rows.map(toStored)
 }
 
 /** Appends a desired state; its position is new by the primary key. */
-export async function appendDesired(tx: Tx, cluster: string, position: Position, payload: Uint8Array, digest: string): Promise<void> {
+export async function appendDesired(
+  tx: Tx,
+  cluster: string,
+  position: Position,
+  payload: Uint8Array,
+  digest: string,
+): Promise<void> {
   await tx`insert into desired_state (cluster, timeline, generation, payload, digest, created_at) values (${cluster}, ${position.timeline}, ${position.generation}, ${Buffer.from(payload)}, ${digest}, now())`
 }
 
@@ -28,7 +42,14 @@ export async function desiredToPublish(tx: Reader, only: 'unpublished' | 'all'):
 }
 
 /** Records what was sent: the signed text, so that a refill sends the very same. */
-export async function savePublication(tx: Tx, cluster: string, position: Position, subject: string, jws: string, streamSeq: number): Promise<void> {
+export async function savePublication(
+  tx: Tx,
+  cluster: string,
+  position: Position,
+  subject: string,
+  jws: string,
+  streamSeq: number,
+): Promise<void> {
   await tx`insert into publication (cluster, timeline, generation, subject, jws, stream_seq, sent_at) values (${cluster}, ${position.timeline}, ${position.generation}, ${subject}, ${jws}, ${streamSeq}, now())
     on conflict (cluster, timeline, generation) do update set stream_seq = excluded.stream_seq, sent_at = now()`
 }

@@ -1,4 +1,12 @@
-import type { AcceptedBody, NodeClass, NodePhase, NodeStatus, RefusedBody, StatementRef, TransitionBody } from '@skerry/api'
+import type {
+  AcceptedBody,
+  NodeClass,
+  NodePhase,
+  NodeStatus,
+  RefusedBody,
+  StatementRef,
+  TransitionBody,
+} from '@skerry/api'
 import { type AttestationResult, listResults } from './attestations.ts'
 import { keyOf, listHeads } from './heads.ts'
 import { listIdentities } from './registrations.ts'
@@ -32,7 +40,12 @@ export type FleetNode = {
 
 /** Every node that is or was accepted. */
 export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
-  const [identities, heads, statements, results] = await Promise.all([listIdentities(tx), listHeads(tx), newestStatements(tx), listResults(tx)])
+  const [identities, heads, statements, results] = await Promise.all([
+    listIdentities(tx),
+    listHeads(tx),
+    newestStatements(tx),
+    listResults(tx),
+  ])
   const headOf = new Map(heads.map((head) => [keyOf(head), head]))
   const said = group(statements, ({ ref }) => keyOf(ref))
   const judged = group(results, (result) => keyOf(result))
@@ -43,7 +56,9 @@ export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
       const head = headOf.get(key)
       const mine = (said.get(key) ?? []).toSorted((a, b) => b.ref.seq - a.ref.seq)
       const newestOf = <Body>(kind: StoredStatement['kind'], to?: NodePhase): Said<Body> | undefined => {
-        const found = mine.find((statement) => statement.kind === kind && (to === undefined || bodyOf<TransitionBody>(statement).to === to))
+        const found = mine.find(
+          (statement) => statement.kind === kind && (to === undefined || bodyOf<TransitionBody>(statement).to === to),
+        )
         return found && { body: bodyOf<Body>(found), ref: found.ref, receivedAt: found.receivedAt }
       }
       const current = head?.incarnation === identity.incarnation ? head : undefined

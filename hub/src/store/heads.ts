@@ -1,16 +1,40 @@
 import type { NodeStatus } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
-export type Head = { cluster: string; node: string; incarnation: number; watermark: number; newestSeq: number; lastHeardAt: Date; status: NodeStatus | undefined }
+export type Head = {
+  cluster: string
+  node: string
+  incarnation: number
+  watermark: number
+  newestSeq: number
+  lastHeardAt: Date
+  status: NodeStatus | undefined
+}
 export type NodeId = { cluster: string; node: string; incarnation: number }
 
 /** Every node's head, or one cluster's. */
 export async function listHeads(tx: Reader, cluster?: string): Promise<Head[]> {
-  const rows = await tx<{ cluster: string; node: string; incarnation: number; watermark: string; newest_seq: string; last_heard_at: Date; status: NodeStatus | null }[]>`
+  const rows = await tx<
+    {
+      cluster: string
+      node: string
+      incarnation: number
+      watermark: string
+      newest_seq: string
+      last_heard_at: Date
+      status: NodeStatus | null
+    }[]
+  >`
     select cluster, node, incarnation, watermark, newest_seq, last_heard_at, status from cluster_head
     ${cluster === undefined ? tx`` : tx`where cluster = ${cluster}`} order by cluster, node`
   return rows.map((row) => ({
-    cluster: row.cluster, node: row.node, incarnation: row.incarnation, watermark: Number(row.watermark), newestSeq: Number(row.newest_seq), lastHeardAt: row.last_heard_at, status: row.status ?? undefined,
+    cluster: row.cluster,
+    node: row.node,
+    incarnation: row.incarnation,
+    watermark: Number(row.watermark),
+    newestSeq: Number(row.newest_seq),
+    lastHeardAt: row.last_heard_at,
+    status: row.status ?? undefined,
   }))
 }
 

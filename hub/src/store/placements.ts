@@ -22,12 +22,22 @@ export async function loadPlacementFacts(tx: Reader): Promise<PlacementFacts> {
     clusters: await listObjects(tx, 'ManagedCluster'),
     slices,
     decisions: slices.flatMap(({ metadata, status }) =>
-      (status?.decisions ?? []).map(({ clusterName }) => ({ namespace: metadata.namespace ?? '', placement: metadata.labels?.[PLACEMENT_LABEL] ?? '', cluster: clusterName })),
+      (status?.decisions ?? []).map(({ clusterName }) => ({
+        namespace: metadata.namespace ?? '',
+        placement: metadata.labels?.[PLACEMENT_LABEL] ?? '',
+        cluster: clusterName,
+      })),
     ),
   }
 }
 
 /** The stored slices of a placement. */
-export function slicesOf({ slices }: Pick<PlacementFacts, 'slices'>, { metadata }: ObjectOf<'Placement'>): ObjectOf<'PlacementDecision'>[] {
-  return slices.filter((slice) => slice.metadata.namespace === metadata.namespace && slice.metadata.labels?.[PLACEMENT_LABEL] === metadata.name)
+export function slicesOf(
+  { slices }: Pick<PlacementFacts, 'slices'>,
+  { metadata }: ObjectOf<'Placement'>,
+): ObjectOf<'PlacementDecision'>[] {
+  return slices.filter(
+    (slice) =>
+      slice.metadata.namespace === metadata.namespace && slice.metadata.labels?.[PLACEMENT_LABEL] === metadata.name,
+  )
 }

@@ -3,7 +3,17 @@ import type { Reader, Tx } from './store.ts'
 
 // The rows behind registration: open requests, and who a node is.
 
-export type OpenRequest = { id: string; request: string; challenge: string; transcript: string; cluster: string; node: string; tokenName: string | null; provenAt: Date | null; expiresAt: Date }
+export type OpenRequest = {
+  id: string
+  request: string
+  challenge: string
+  transcript: string
+  cluster: string
+  node: string
+  tokenName: string | null
+  provenAt: Date | null
+  expiresAt: Date
+}
 export type NodeIdentity = {
   cluster: string
   node: string
@@ -32,7 +42,9 @@ export async function loadRequest(tx: Reader, id: string): Promise<OpenRequest |
 /** Stores a request with a fresh challenge; the same keys meet the same row. Returns false when too many are open. */
 export async function saveRequest(tx: Tx, row: Omit<OpenRequest, 'provenAt'>, maxOpen: number): Promise<boolean> {
   await tx`delete from registration_request where expires_at < now() and proven_at is null`
-  const [open] = await tx<{ n: number }[]>`select count(*)::int as n from registration_request where proven_at is null and id <> ${row.id}`
+  const [open] = await tx<
+    { n: number }[]
+  >`select count(*)::int as n from registration_request where proven_at is null and id <> ${row.id}`
   if ((open?.n ?? 0) >= maxOpen) return false
   await tx`insert into registration_request (id, request, challenge, transcript, cluster, node, token_name, created_at, expires_at)
     values (${row.id}, ${row.request}, ${row.challenge}, ${row.transcript}, ${row.cluster}, ${row.node}, ${row.tokenName}, now(), ${row.expiresAt})
@@ -46,7 +58,11 @@ export async function markProven(tx: Tx, id: string): Promise<void> {
 }
 
 /** How many different keys have used a token, and whether these are among them. */
-export async function tokenUses(tx: Reader, tokenName: string, id: string): Promise<{ uses: number; alreadyCounted: boolean }> {
+export async function tokenUses(
+  tx: Reader,
+  tokenName: string,
+  id: string,
+): Promise<{ uses: number; alreadyCounted: boolean }> {
   const [row] = await tx<{ uses: number; mine: boolean }[]>`
     select count(*)::int as uses, coalesce(bool_or(id = ${id}), false) as mine from registration_request where token_name = ${tokenName} and proven_at is not null`
   return { uses: row?.uses ?? 0, alreadyCounted: row?.mine ?? false }
@@ -60,13 +76,17 @@ export async function listIdentities(tx: Reader): Promise<NodeIdentity[]> {
 }
 
 export async function loadIdentity(tx: Reader, cluster: string, node: string): Promise<NodeIdentity | undefined> {
-  const [row] = await tx<NodeIdentity[]>`select ${tx.unsafe(IDENTITY)} from node_identity where cluster = ${cluster} and node = ${node}`
+  const [row] = await tx<
+    NodeIdentity[]
+  >`select ${tx.unsafe(IDENTITY)} from node_identity where cluster = ${cluster} and node = ${node}`
   return row
 }
 
 /** The record a key belongs to: by the key alone, never by a name. */
 export async function identityByKey(tx: Reader, thumbprint: string): Promise<NodeIdentity | undefined> {
-  const [row] = await tx<NodeIdentity[]>`select ${tx.unsafe(IDENTITY)} from node_identity where node_key_thumbprint = ${thumbprint}`
+  const [row] = await tx<
+    NodeIdentity[]
+  >`select ${tx.unsafe(IDENTITY)} from node_identity where node_key_thumbprint = ${thumbprint}`
   return row
 }
 
@@ -102,6 +122,8 @@ export async function revokeKey(tx: Tx, { natsKey, cluster, node, credentialExpi
 
 /** nkey → Unix seconds of its revocation, without those whose credentials have ended anyway. */
 export async function listRevocations(tx: Reader): Promise<Map<string, number>> {
-  const rows = await tx<{ nats_key: string; revoked_at: Date }[]>`select nats_key, revoked_at from nats_revocation where expires_at > now() order by nats_key`
+  const rows = await tx<
+    { nats_key: string; revoked_at: Date }[]
+  >`select nats_key, revoked_at from nats_revocation where expires_at > now() order by nats_key`
   return new Map(rows.map((row) => [row.nats_key, Math.ceil(row.revoked_at.getTime() / 1000)]))
 }

@@ -2,10 +2,21 @@ import type { StatementKind, StatementRef } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
 /** A statement as ingest appends it: the exact text the node signed, and what was read out of it. */
-export type NewStatement = { cluster: string; node: string; incarnation: number; seq: number; kind: StatementKind; digest: string; text: string }
+export type NewStatement = {
+  cluster: string
+  node: string
+  incarnation: number
+  seq: number
+  kind: StatementKind
+  digest: string
+  text: string
+}
 
 /** Appends what is new. Returns those that were; the others were here already, which is how a repeated report looks. */
-export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): Promise<{ cluster: string; node: string; incarnation: number; seq: number }[]> {
+export async function appendStatements(
+  tx: Tx,
+  rows: readonly NewStatement[],
+): Promise<{ cluster: string; node: string; incarnation: number; seq: number }[]> {
   if (rows.length === 0) return []
   const column = <T>(of: (row: NewStatement) => T) => rows.map(of)
   const done = await tx<{ cluster: string; node: string; incarnation: number; seq: string }[]>`
@@ -18,7 +29,13 @@ export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): P
 }
 
 /** Digests of stored statements of one node by number, for the numbers asked. */
-export async function digestsOf(tx: Reader, cluster: string, node: string, incarnation: number, seqs: readonly number[]): Promise<Map<number, string>> {
+export async function digestsOf(
+  tx: Reader,
+  cluster: string,
+  node: string,
+  incarnation: number,
+  seqs: readonly number[],
+): Promise<Map<number, string>> {
   const rows = await tx<{ seq: string; digest: string }[]>`
     select seq, digest from statement where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation} and seq = any(${[...seqs]}::bigint[])`
   return new Map(rows.map(({ seq, digest }) => [Number(seq), digest]))
@@ -28,10 +45,26 @@ export type StoredStatement = { ref: StatementRef; kind: StatementKind; text: st
 
 /** The newest statement of each kind of every node (and, of transitions, of each phase gone to): what is known of a fleet, in one read. */
 export async function newestStatements(tx: Reader, cluster?: string): Promise<StoredStatement[]> {
-  const rows = await tx<{ cluster: string; node: string; incarnation: number; seq: string; digest: string; kind: StatementKind; text: string; received_at: Date }[]>`
+  const rows = await tx<
+    {
+      cluster: string
+      node: string
+      incarnation: number
+      seq: string
+      digest: string
+      kind: StatementKind
+      text: string
+      received_at: Date
+    }[]
+  >`
     select distinct on (s.cluster, s.node, s.kind, s.text::jsonb->'body'->>'to') s.*
     from statement s join node_identity i on i.cluster = s.cluster and i.node = s.node and i.incarnation = s.incarnation
     ${cluster === undefined ? tx`` : tx`where s.cluster = ${cluster}`}
     order by s.cluster, s.node, s.kind, s.text::jsonb->'body'->>'to', s.seq desc`
-  return rows.map(({ received_at, seq, kind, text, digest, ...id }) => ({ ref: { cluster: id.cluster, node: id.node, incarnation: id.incarnation, seq: Number(seq), digest }, kind, text, receivedAt: received_at }))
+  return rows.map(({ received_at, seq, kind, text, digest, ...id }) => ({
+    ref: { cluster: id.cluster, node: id.node, incarnation: id.incarnation, seq: Number(seq), digest },
+    kind,
+    text,
+    receivedAt: received_at,
+  }))
 }

@@ -11,17 +11,33 @@ import type { KnownNode } from './reports.ts'
 const MARKER_MS = 60_000
 const REPEAT_MS = 1_000
 
-export function makeAcknowledger({ store, nc, signer, now }: { store: Store; nc: NatsConnection; signer: Signer; now: () => number }) {
+export function makeAcknowledger({
+  store,
+  nc,
+  signer,
+  now,
+}: {
+  store: Store
+  nc: NatsConnection
+  signer: Signer
+  now: () => number
+}) {
   const sent = new Map<string, { watermark: number; atMs: number }>()
   let marker: { jws: string; atMs: number } | undefined
 
   async function newestMarker(): Promise<string> {
     if (marker && now() - marker.atMs < MARKER_MS) return marker.jws
     const jws = await write(store, async (tx) => {
-      const [last] = await tx<{ number: string; at: Date; jws: string }[]>`select number, at, jws from epoch_marker order by number desc limit 1`
+      const [last] = await tx<
+        { number: string; at: Date; jws: string }[]
+      >`select number, at, jws from epoch_marker order by number desc limit 1`
       if (last && now() - last.at.getTime() < MARKER_MS) return last.jws
       const number = Number(last?.number ?? 0) + 1
-      const made = await signDocument('EpochMarker', { kind: 'EpochMarker', number, time: new Date(now()).toISOString() }, signer)
+      const made = await signDocument(
+        'EpochMarker',
+        { kind: 'EpochMarker', number, time: new Date(now()).toISOString() },
+        signer,
+      )
       await tx`insert into epoch_marker (number, at, jws, digest) values (${number}, ${new Date(now())}, ${made}, ${sha256Hex(made)})`
       return made
     })
@@ -31,14 +47,21 @@ export function makeAcknowledger({ store, nc, signer, now }: { store: Store; nc:
 
   return {
     /** Acknowledges `watermark` to a node; `again` repeats one that did not move. */
-    async acknowledge({ cluster, node, incarnation, routingToken }: KnownNode, watermark: number, again: boolean): Promise<void> {
+    async acknowledge(
+      { cluster, node, incarnation, routingToken }: KnownNode,
+      watermark: number,
+      again: boolean,
+    ): Promise<void> {
       const key = keyOf({ cluster, node, incarnation })
       const last = sent.get(key)
       if (last?.watermark === watermark && (!again || now() - last.atMs < REPEAT_MS)) return
       if (sent.size > 100_000) sent.clear()
       sent.set(key, { watermark, atMs: now() })
       const ack = { kind: 'Ack' as const, cluster, node, incarnation, watermark, marker: await newestMarker() }
-      nc.publish(subjects.ack(cluster, node, routingToken), await signDocument('Ack', ack, signer, `${cluster}/${node}`))
+      nc.publish(
+        subjects.ack(cluster, node, routingToken),
+        await signDocument('Ack', ack, signer, `${cluster}/${node}`),
+      )
     },
   }
 }

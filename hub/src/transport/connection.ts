@@ -14,9 +14,26 @@ export type HubConnection = {
 }
 
 /** Connects the hub in its two accounts, for ever: a server that is away is a fault to report, never an end. */
-export async function connectHub({ url, keys, log, name }: { url: string; keys: NatsKeys; log: Logger; name: string }): Promise<HubConnection> {
+export async function connectHub({
+  url,
+  keys,
+  log,
+  name,
+}: {
+  url: string
+  keys: NatsKeys
+  log: Logger
+  name: string
+}): Promise<HubConnection> {
   const options = (creds: string) => ({
-    servers: url, name, authenticator: credsAuthenticator(Buffer.from(creds)), maxReconnectAttempts: -1, reconnectTimeWait: 200, reconnectJitter: 300, ignoreAuthErrorAbort: true, waitOnFirstConnect: true,
+    servers: url,
+    name,
+    authenticator: credsAuthenticator(Buffer.from(creds)),
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 200,
+    reconnectJitter: 300,
+    ignoreAuthErrorAbort: true,
+    waitOnFirstConnect: true,
   })
   const nc = await connect(options(ownCreds(keys.hub, 'hub')))
   const system = await connect(options(ownCreds(keys.system, 'hub-keeper')))

@@ -8,13 +8,29 @@ import { type Directory, type KnownNode, readHeartbeat } from './reports.ts'
 
 const WRITE_MS = 1_000
 
-export type HeartbeatOptions = { readonly store: Store; readonly hub: HubConnection; readonly directory: Directory; readonly acknowledger: Acknowledger; readonly log: Logger; readonly onRefused: (document: string, refusal: Refusal) => void; readonly signal: AbortSignal }
+export type HeartbeatOptions = {
+  readonly store: Store
+  readonly hub: HubConnection
+  readonly directory: Directory
+  readonly acknowledger: Acknowledger
+  readonly log: Logger
+  readonly onRefused: (document: string, refusal: Refusal) => void
+  readonly signal: AbortSignal
+}
 
 /**
  * Hears heartbeats until the signal. They are written once a second, all together, into one narrow column; a node whose
  * newest statement the hub does not have, or which may not know its watermark, is acknowledged anew.
  */
-export async function runHeartbeats({ store, hub, directory, acknowledger, log, onRefused, signal }: HeartbeatOptions): Promise<void> {
+export async function runHeartbeats({
+  store,
+  hub,
+  directory,
+  acknowledger,
+  log,
+  onRefused,
+  signal,
+}: HeartbeatOptions): Promise<void> {
   const heard = new Map<string, KnownNode>()
   const subscription = hub.nc.subscribe(wildcards.heartbeat, { queue: 'hub' })
   const stop = () => subscription.unsubscribe()

@@ -24,7 +24,12 @@ export type IngestOptions = {
   readonly signal: AbortSignal
 }
 
-type Read = { readonly message: JsMsg; readonly sender: KnownNode; readonly statements: readonly NewStatement[]; readonly status: Awaited<ReturnType<typeof readStatus>> | undefined }
+type Read = {
+  readonly message: JsMsg
+  readonly sender: KnownNode
+  readonly statements: readonly NewStatement[]
+  readonly status: Awaited<ReturnType<typeof readStatus>> | undefined
+}
 
 /** Takes reports in until the signal: verify, append, commit, and only then acknowledge. Shared by all hubs. */
 export async function runIngest(options: IngestOptions): Promise<void> {
@@ -37,7 +42,12 @@ async function work(options: IngestOptions): Promise<void> {
     let fetched: ConsumerMessages | undefined
     try {
       const jsm = await jetstreamManager(hub.nc, { timeout: 5_000 })
-      await jsm.consumers.add(STREAM_REPORTS, { durable_name: 'ingest', ack_policy: AckPolicy.Explicit, ack_wait: 30e9, max_ack_pending: 20_000 })
+      await jsm.consumers.add(STREAM_REPORTS, {
+        durable_name: 'ingest',
+        ack_policy: AckPolicy.Explicit,
+        ack_wait: 30e9,
+        max_ack_pending: 20_000,
+      })
       const consumer = await jetstream(hub.nc).consumers.get(STREAM_REPORTS, 'ingest')
       while (!signal.aborted) {
         fetched = await consumer.fetch({ max_messages: BATCH, expires: 1_000 })
@@ -100,7 +110,9 @@ async function commit(read: readonly Read[], { store, acknowledger, onCommitted 
     if (fresh.length < rows.length) await checkRepeats(tx, withStatements)
     await checkLinks(tx, withStatements, fresh)
     for (const { status } of read) if (status) await saveNodeStatus(tx, status)
-    const advanced = await advanceWatermarks(tx, [...new Map(withStatements.map(({ sender }) => [keyOf(sender), sender])).values()])
+    const advanced = await advanceWatermarks(tx, [
+      ...new Map(withStatements.map(({ sender }) => [keyOf(sender), sender])).values(),
+    ])
     await wake(tx, 'statement')
     return { marks: advanced, appended: fresh.length }
   })
@@ -115,14 +127,24 @@ async function commit(read: readonly Read[], { store, acknowledger, onCommitted 
 // A number that is here already must be the same statement. Another text under it means that two machines are one node.
 async function checkRepeats(tx: Tx, read: readonly Read[]): Promise<void> {
   for (const { sender, statements } of read) {
-    const stored = await digestsOf(tx, sender.cluster, sender.node, sender.incarnation, statements.map(({ seq }) => seq))
+    const stored = await digestsOf(
+      tx,
+      sender.cluster,
+      sender.node,
+      sender.incarnation,
+      statements.map(({ seq }) => seq),
+    )
     const fork = statements.find(({ seq, digest }) => stored.get(seq) !== digest)
     if (fork) throw new Refusal('ForkedChain', `${sender.cluster}/${sender.node} has two statements ${fork.seq}`)
   }
 }
 
 // A batch must follow from what is stored below it, where that is known. Within the batch this was checked.
-async function checkLinks(tx: Tx, read: readonly Read[], fresh: readonly { cluster: string; node: string; seq: number }[]): Promise<void> {
+async function checkLinks(
+  tx: Tx,
+  read: readonly Read[],
+  fresh: readonly { cluster: string; node: string; seq: number }[],
+): Promise<void> {
   if (fresh.length === 0) return
   for (const { sender, statements } of read) {
     const [first] = statements
@@ -130,12 +152,20 @@ async function checkLinks(tx: Tx, read: readonly Read[], fresh: readonly { clust
     const below = await digestsOf(tx, sender.cluster, sender.node, sender.incarnation, [first.seq - 1])
     const digest = below.get(first.seq - 1)
     const { prev } = JSON.parse(first.text) as { prev: string }
-    if (digest !== undefined && digest !== prev) throw new Refusal('BrokenChain', `statement ${first.seq} of ${sender.cluster}/${sender.node} does not follow from ${first.seq - 1}`)
+    if (digest !== undefined && digest !== prev)
+      throw new Refusal(
+        'BrokenChain',
+        `statement ${first.seq} of ${sender.cluster}/${sender.node} does not follow from ${first.seq - 1}`,
+      )
   }
 }
 
 // Refused for good: counted, shown as an event, and not asked for again. The previous state stays.
-async function refuse(message: JsMsg, refusal: Refusal, { store, log, onRefused, directory }: IngestOptions): Promise<void> {
+async function refuse(
+  message: JsMsg,
+  refusal: Refusal,
+  { store, log, onRefused, directory }: IngestOptions,
+): Promise<void> {
   const [, cluster = 'unknown', node = 'unknown'] = message.subject.split('.')
   onRefused('report', refusal)
   log.warn({ subject: message.subject, code: refusal.code, reason: refusal.message }, 'report refused')
@@ -145,7 +175,13 @@ async function refuse(message: JsMsg, refusal: Refusal, { store, log, onRefused,
       await wake(tx, 'identity')
       directory.forget()
     }
-    await recordEvent(tx, { type: 'Warning', reason: refusal.code, message: refusal.message.slice(0, 1_000), component: 'ingest', regarding: { kind: 'EdgeNode', namespace: cluster, name: node } })
+    await recordEvent(tx, {
+      type: 'Warning',
+      reason: refusal.code,
+      message: refusal.message.slice(0, 1_000),
+      component: 'ingest',
+      regarding: { kind: 'EdgeNode', namespace: cluster, name: node },
+    })
   })
   message.term(refusal.code)
 }

@@ -5,7 +5,13 @@ import { base32, createNkey, type Nkey } from './nkeys.ts'
 // The two accounts of reference nats §4.2, exactly. A flat account with perfect allow-lists is not safe: the server does
 // not check where it sends its answers to (§5). attacks.test.ts holds every line of this.
 
-export type NatsKeys = { readonly operator: Nkey; readonly system: Nkey; readonly hub: Nkey; readonly sites: Nkey; readonly scoped: Nkey }
+export type NatsKeys = {
+  readonly operator: Nkey
+  readonly system: Nkey
+  readonly hub: Nkey
+  readonly sites: Nkey
+  readonly scoped: Nkey
+}
 
 /** nkey → Unix seconds: credentials issued at or before then are refused and cut off. */
 export type Revocations = ReadonlyMap<string, number>
@@ -17,9 +23,20 @@ const JETSTREAM = { mem_storage: -1, disk_storage: -1, streams: -1, consumer: -1
 /** Rights of every node: name = cluster, tags node: and t:. One line a report kind, or a site could invent kinds. */
 const NODE_TEMPLATE = {
   pub: {
-    allow: ['report.{{name()}}.{{tag(node)}}.status', 'report.{{name()}}.{{tag(node)}}.statements', 'heartbeat.{{name()}}.{{tag(node)}}', 'get.desired.{{name()}}.{{tag(t)}}'],
+    allow: [
+      'report.{{name()}}.{{tag(node)}}.status',
+      'report.{{name()}}.{{tag(node)}}.statements',
+      'heartbeat.{{name()}}.{{tag(node)}}',
+      'get.desired.{{name()}}.{{tag(t)}}',
+    ],
   },
-  sub: { allow: ['_INBOX.{{name()}}.{{tag(node)}}.{{tag(t)}}.>', 'notify.{{name()}}.{{tag(t)}}', 'ack.{{name()}}.{{tag(node)}}.{{tag(t)}}'] },
+  sub: {
+    allow: [
+      '_INBOX.{{name()}}.{{tag(node)}}.{{tag(t)}}.>',
+      'notify.{{name()}}.{{tag(t)}}',
+      'ack.{{name()}}.{{tag(node)}}.{{tag(t)}}',
+    ],
+  },
   subs: 10,
   data: -1,
   payload: 262_144,
@@ -36,7 +53,10 @@ const EXPORTS = [
 
 /** The server's configuration without addresses and files, which whoever starts it adds. */
 export function serverConfig(keys: NatsKeys, revocations: Revocations, dir: string): string {
-  const operator = jwt({ sub: keys.operator.pub, name: 'skerry', nats: { system_account: keys.system.pub, type: 'operator', version: 2 } }, keys.operator)
+  const operator = jwt(
+    { sub: keys.operator.pub, name: 'skerry', nats: { system_account: keys.system.pub, type: 'operator', version: 2 } },
+    keys.operator,
+  )
   return `max_connections: 65536
 max_payload: 1048576
 max_pending: 4MB
@@ -77,12 +97,23 @@ export function sitesAccount(keys: NatsKeys, revocations: Revocations): string {
   })
 }
 
-export type NodeCredential = { readonly cluster: string; readonly node: string; readonly routingToken: string; readonly natsKey: string; readonly expiresAt: Date }
+export type NodeCredential = {
+  readonly cluster: string
+  readonly node: string
+  readonly routingToken: string
+  readonly natsKey: string
+  readonly expiresAt: Date
+}
 
 /** A node's user JWT. It carries no right of its own: all come from the scope, or the server refuses it. */
 export function mintUser(keys: NatsKeys, { cluster, node, routingToken, natsKey, expiresAt }: NodeCredential): string {
   return jwt(
-    { sub: natsKey, name: cluster, exp: Math.floor(expiresAt.getTime() / 1000), nats: { issuer_account: keys.sites.pub, tags: [`node:${node}`, `t:${routingToken}`], type: 'user', version: 2 } },
+    {
+      sub: natsKey,
+      name: cluster,
+      exp: Math.floor(expiresAt.getTime() / 1000),
+      nats: { issuer_account: keys.sites.pub, tags: [`node:${node}`, `t:${routingToken}`], type: 'user', version: 2 },
+    },
     keys.scoped,
   )
 }
@@ -90,7 +121,10 @@ export function mintUser(keys: NatsKeys, { cluster, node, routingToken, natsKey,
 /** Credentials of the hub itself in the HUB account, or of its keeper in the system account. Made at each start. */
 export function ownCreds(account: Nkey, name: string): string {
   const user = createNkey('user')
-  return credsText(jwt({ sub: user.pub, name, nats: { subs: -1, data: -1, payload: -1, type: 'user', version: 2 } }, account), user.seed)
+  return credsText(
+    jwt({ sub: user.pub, name, nats: { subs: -1, data: -1, payload: -1, type: 'user', version: 2 } }, account),
+    user.seed,
+  )
 }
 
 /** The standard `.creds` form that every NATS client reads. */
@@ -111,5 +145,8 @@ export function jwt(claims: Record<string, unknown>, signer: Nkey): string {
 }
 
 function account(keys: NatsKeys, key: Nkey, name: string, nats: Record<string, unknown>): string {
-  return jwt({ sub: key.pub, name, nats: { default_permissions: { pub: {}, sub: {} }, type: 'account', version: 2, ...nats } }, keys.operator)
+  return jwt(
+    { sub: key.pub, name, nats: { default_permissions: { pub: {}, sub: {} }, type: 'account', version: 2, ...nats } },
+    keys.operator,
+  )
 }

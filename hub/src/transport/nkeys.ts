@@ -20,9 +20,13 @@ export function createNkey(kind: NkeyKind): Nkey {
 export function parseSeed(kind: NkeyKind, seed: string): Nkey {
   const bytes = decode(seed.trim())
   const prefix = (((bytes[0] ?? 0) & 7) << 5) | ((bytes[1] ?? 0) >> 3)
-  if (((bytes[0] ?? 0) & 0xf8) !== SEED_PREFIX || prefix !== PREFIX[kind] || bytes.length !== 36) throw new Error(`not a seed of kind ${kind}`)
+  if (((bytes[0] ?? 0) & 0xf8) !== SEED_PREFIX || prefix !== PREFIX[kind] || bytes.length !== 36)
+    throw new Error(`not a seed of kind ${kind}`)
   if (!crc16(bytes.subarray(0, 34)).equals(bytes.subarray(34))) throw new Error('the seed has a wrong checksum')
-  return fromPrivate(kind, createPrivateKey({ key: Buffer.concat([PKCS8_ED25519, bytes.subarray(2, 34)]), format: 'der', type: 'pkcs8' }))
+  return fromPrivate(
+    kind,
+    createPrivateKey({ key: Buffer.concat([PKCS8_ED25519, bytes.subarray(2, 34)]), format: 'der', type: 'pkcs8' }),
+  )
 }
 
 function fromPrivate(kind: NkeyKind, key: KeyObject): Nkey {

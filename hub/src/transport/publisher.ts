@@ -1,4 +1,4 @@
-import { jetstream, JetStreamApiError, jetstreamManager } from '@nats-io/jetstream'
+import { JetStreamApiError, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { STREAM_DESIRED, subjects } from '@skerry/api'
 import { type Signer, sha256Hex, signBytes } from '@skerry/trust'
 import type { Logger } from 'pino'
@@ -8,7 +8,14 @@ import type { Store } from '../store/store.ts'
 import type { HubConnection } from './connection.ts'
 import { ensureStreams } from './streams.ts'
 
-export type PublisherOptions = { readonly store: Store; readonly lease: Lease; readonly hub: HubConnection; readonly signer: Signer; readonly log: Logger; readonly onPublished: () => void }
+export type PublisherOptions = {
+  readonly store: Store
+  readonly lease: Lease
+  readonly hub: HubConnection
+  readonly signer: Signer
+  readonly log: Logger
+  readonly onPublished: () => void
+}
 
 /** Signs and sends what the desired controller stored. Publishing twice is harmless; publishing without the row cannot be. */
 export async function publishNew(options: PublisherOptions): Promise<void> {
@@ -39,7 +46,11 @@ export async function refill(options: PublisherOptions): Promise<number> {
   return missing
 }
 
-async function send({ store, lease, hub, onPublished }: PublisherOptions, desired: ToPublish, jws: string): Promise<void> {
+async function send(
+  { store, lease, hub, onPublished }: PublisherOptions,
+  desired: ToPublish,
+  jws: string,
+): Promise<void> {
   const { cluster, position, routingToken } = desired
   const subject = subjects.desired(cluster, routingToken)
   // The signed text is on disk before it leaves: what was sent once is what is sent for ever.
@@ -47,7 +58,8 @@ async function send({ store, lease, hub, onPublished }: PublisherOptions, desire
   const js = jetstream(hub.nc, { timeout: 2_000 })
   // Not guessable, or one site could use up another's id: the window is one for the whole stream.
   const ack = await js.publish(subject, jws, { msgID: sha256Hex(jws) }).catch((error: unknown) => {
-    if (error instanceof JetStreamApiError) throw new Error(`NATS refused the desired state of ${cluster}: ${error.message}`, { cause: error })
+    if (error instanceof JetStreamApiError)
+      throw new Error(`NATS refused the desired state of ${cluster}: ${error.message}`, { cause: error })
     throw error
   })
   await writeFenced(store, lease, (tx) => savePublication(tx, cluster, position, subject, jws, ack.seq))

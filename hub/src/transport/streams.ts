@@ -1,4 +1,11 @@
-import { DiscardPolicy, JetStreamApiError, jetstreamManager, RetentionPolicy, StorageType, type StreamConfig } from '@nats-io/jetstream'
+import {
+  DiscardPolicy,
+  JetStreamApiError,
+  jetstreamManager,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+} from '@nats-io/jetstream'
 import type { NatsConnection } from '@nats-io/transport-node'
 import { STREAM_DESIRED, STREAM_REPORTS, wildcards } from '@skerry/api'
 
@@ -37,12 +44,19 @@ export async function ensureStreams(nc: NatsConnection, firstSeq: number): Promi
       if (error instanceof JetStreamApiError && error.code === 10059) return undefined
       throw error
     })
-    const wanted: Partial<StreamConfig> & { name: string } = { ...config, subjects: [...config.subjects], first_seq: Math.max(1, firstSeq) }
+    const wanted: Partial<StreamConfig> & { name: string } = {
+      ...config,
+      subjects: [...config.subjects],
+      first_seq: Math.max(1, firstSeq),
+    }
     const stored = found?.config ?? (await jsm.streams.add(wanted)).config
     // An old server takes a configuration and silently leaves out what it does not know.
     for (const [field, value] of Object.entries(config)) {
       const got = (stored as unknown as Record<string, unknown>)[field]
-      if (!same(value, got)) throw new Error(`stream ${config.name}: ${field} is ${JSON.stringify(got)}, not ${JSON.stringify(value)}; this NATS server is too old or the stream was changed`)
+      if (!same(value, got))
+        throw new Error(
+          `stream ${config.name}: ${field} is ${JSON.stringify(got)}, not ${JSON.stringify(value)}; this NATS server is too old or the stream was changed`,
+        )
     }
   }
 }

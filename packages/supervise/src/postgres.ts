@@ -63,9 +63,7 @@ export async function startPostgres({
   if (!existsSync(join(data, 'PG_VERSION'))) initialise(programs, home, data, durable, identity)
   await endEarlierServer(data, say)
 
-  // The socket's path may hold 107 bytes, so it lies in a short folder of its own.
-  const socketDir = mkdtempSync(join(tmpdir(), 'skerry-pg-'))
-  if (asRoot) chownSync(socketDir, NOBODY, NOBODY)
+  const socketDir = openSocketDir(data, identity.uid)
   const speed = durable ? [] : ['-c', 'fsync=off', '-c', 'synchronous_commit=off', '-c', 'full_page_writes=off']
   const server = startChild(
     join(programs, 'bin', 'postgres'),
@@ -75,7 +73,6 @@ export async function startPostgres({
       ...identity,
     },
   )
-  void server.exited.then(() => rmSync(socketDir, { recursive: true, force: true }))
   const connection: Connection = {
     host: join(socketDir, '.s.PGSQL.5432'),
     port: 5432,
@@ -96,6 +93,19 @@ export async function startPostgres({
     60_000,
   )
   return { connection, pid: server.pid, exited: server.exited, stop: () => server.stop('SIGINT', 15_000) }
+}
+
+// A socket's path may hold 107 bytes, so it lies in a short folder of its own: the same one at every start of the same
+// data, so that who is connected finds a restarted server again. Nobody else may have put it there.
+function openSocketDir(data: string, uid: number | undefined): string {
+  const dir = join(tmpdir(), `skerry-pg-${createHash('sha256').update(data).digest('hex').slice(0, 12)}`)
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  if (uid !== undefined) chownSync(dir, uid, uid)
+  const { uid: owner } = statSync(dir)
+  const wanted = uid ?? process.getuid?.()
+  if (wanted !== undefined && owner !== wanted)
+    throw new Error(`${dir} belongs to another user; PostgreSQL's socket cannot lie there`)
+  return dir
 }
 
 async function answers(connection: Connection): Promise<boolean> {

@@ -13,7 +13,8 @@ type Candidate = { metadata: { name: string; namespace?: string; labels?: Record
 export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Cause[] {
   const faults: { field: string; message: string }[] = []
   const { name } = object.metadata
-  if (ONE_LABEL.has(kind) && !LABEL.test(name)) faults.push({ field: 'metadata.name', message: `must be one RFC 1123 label (${LABEL_PATTERN})` })
+  if (ONE_LABEL.has(kind) && !LABEL.test(name))
+    faults.push({ field: 'metadata.name', message: `must be one RFC 1123 label (${LABEL_PATTERN})` })
   switch (kind) {
     case 'Placement':
       faults.push(...admitPlacement(name, object.spec as SpecFor<'Placement'>))
@@ -24,7 +25,8 @@ export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Caus
       break
     }
     case 'ManagedClusterSetBinding':
-      if ((object.spec as SpecFor<'ManagedClusterSetBinding'>).clusterSet !== name) faults.push({ field: 'spec.clusterSet', message: "must be the binding's own name" })
+      if ((object.spec as SpecFor<'ManagedClusterSetBinding'>).clusterSet !== name)
+        faults.push({ field: 'spec.clusterSet', message: "must be the binding's own name" })
       break
     case 'ManagedCluster': {
       const keys = ((object.spec as SpecFor<'ManagedCluster'>).taints ?? []).map(({ key }) => key)

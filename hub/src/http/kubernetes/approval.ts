@@ -11,20 +11,40 @@ const DECISIONS = ['Accepted', 'Denied', 'Revoked'] as const
 export function approvalRoutes(app: FastifyInstance, { store, now }: { store: Store; now: () => number }): void {
   const { group, version, plural } = kindRow('Registration')
   const config = { access: { verb: 'approve', resource: `${plural}.${group}` } } as const
-  app.put<{ Params: { namespace: string; name: string }; Body: unknown }>(`/apis/${group}/${version}/namespaces/:namespace/${plural}/:name/approval`, { config }, async (request) => {
-    const { namespace, name } = request.params
-    const body = (request.body ?? {}) as Record<string, unknown>
-    const state = DECISIONS.find((known) => known === body['state'])
-    if (!state) throw new StatusError(422, `state must be one of: ${DECISIONS.join(', ')}`, { causes: [{ field: 'state', message: `must be one of: ${DECISIONS.join(', ')}`, reason: 'FieldValueInvalid' }] })
-    const by = request.identity?.name ?? 'nobody'
-    const reason = typeof body['reason'] === 'string' ? { reason: body['reason'].slice(0, 4096) } : {}
-    return write(store, async (tx) => {
-      const before = await getObject(tx, 'Registration', namespace, name)
-      if (!before) throw new StatusError(404, `registrations.${group} "${name}" not found`)
-      const spec: ObjectOf<'Registration'>['spec'] = { ...before.spec, decision: { state, by, at: new Date(now()).toISOString(), ...reason } }
-      const after = await updateObject(tx, 'Registration', { metadata: before.metadata, spec })
-      await recordAudit(tx, { actor: by, sourceIp: request.ip, verb: 'approve', kind: 'Registration', namespace, name, before, after, requestId: request.id })
-      return after
-    })
-  })
+  app.put<{ Params: { namespace: string; name: string }; Body: unknown }>(
+    `/apis/${group}/${version}/namespaces/:namespace/${plural}/:name/approval`,
+    { config },
+    async (request) => {
+      const { namespace, name } = request.params
+      const body = (request.body ?? {}) as Record<string, unknown>
+      const state = DECISIONS.find((known) => known === body['state'])
+      if (!state)
+        throw new StatusError(422, `state must be one of: ${DECISIONS.join(', ')}`, {
+          causes: [{ field: 'state', message: `must be one of: ${DECISIONS.join(', ')}`, reason: 'FieldValueInvalid' }],
+        })
+      const by = request.identity?.name ?? 'nobody'
+      const reason = typeof body['reason'] === 'string' ? { reason: body['reason'].slice(0, 4096) } : {}
+      return write(store, async (tx) => {
+        const before = await getObject(tx, 'Registration', namespace, name)
+        if (!before) throw new StatusError(404, `registrations.${group} "${name}" not found`)
+        const spec: ObjectOf<'Registration'>['spec'] = {
+          ...before.spec,
+          decision: { state, by, at: new Date(now()).toISOString(), ...reason },
+        }
+        const after = await updateObject(tx, 'Registration', { metadata: before.metadata, spec })
+        await recordAudit(tx, {
+          actor: by,
+          sourceIp: request.ip,
+          verb: 'approve',
+          kind: 'Registration',
+          namespace,
+          name,
+          before,
+          after,
+          requestId: request.id,
+        })
+        return after
+      })
+    },
+  )
 }

@@ -10,8 +10,14 @@ export type Submitted = { metadata: NewMeta & { resourceVersion?: string; genera
  * The object a client sent, judged against the kind's schema. `mode` is Kubernetes' fieldValidation: Strict (the default
  * here) refuses unknown fields; Warn and Ignore drop them, Warn says which.
  */
-export function readObject(row: KindRow, body: unknown, path: { namespace: string; name?: string }, mode: string): { object: Submitted; warnings: string[] } {
-  if (typeof body !== 'object' || body === null || Array.isArray(body)) throw new StatusError(400, `a ${row.kind} object is needed as JSON`)
+export function readObject(
+  row: KindRow,
+  body: unknown,
+  path: { namespace: string; name?: string },
+  mode: string,
+): { object: Submitted; warnings: string[] } {
+  if (typeof body !== 'object' || body === null || Array.isArray(body))
+    throw new StatusError(400, `a ${row.kind} object is needed as JSON`)
   const copy = structuredClone(body) as Record<string, unknown>
   // An empty spec may be left out, as with Kubernetes' own types.
   if (row.spec && copy['spec'] === undefined) copy['spec'] = {}
@@ -20,24 +26,43 @@ export function readObject(row: KindRow, body: unknown, path: { namespace: strin
   if (faults.length > 0) throw invalid(row, nameOf(copy), faults)
   const { metadata, spec } = copy as { metadata: Submitted['metadata']; spec?: unknown }
   if (metadata.namespace !== undefined && metadata.namespace !== path.namespace) {
-    throw new StatusError(400, row.namespaced ? `the namespace of the object (${metadata.namespace}) does not match the namespace of the request (${path.namespace})` : `${row.kind} is cluster-scoped and has no namespace`)
+    throw new StatusError(
+      400,
+      row.namespaced
+        ? `the namespace of the object (${metadata.namespace}) does not match the namespace of the request (${path.namespace})`
+        : `${row.kind} is cluster-scoped and has no namespace`,
+    )
   }
-  if (path.name !== undefined && metadata.name !== undefined && metadata.name !== path.name) throw new StatusError(400, `the name of the object (${metadata.name}) does not match the name in the URL (${path.name})`)
-  const name = path.name ?? metadata.name ?? (metadata.generateName ? `${metadata.generateName}${Math.random().toString(36).slice(2, 7)}` : undefined)
-  if (name === undefined) throw invalid(row, '', [{ field: 'metadata.name', message: 'is required', reason: 'FieldValueRequired' }])
+  if (path.name !== undefined && metadata.name !== undefined && metadata.name !== path.name)
+    throw new StatusError(
+      400,
+      `the name of the object (${metadata.name}) does not match the name in the URL (${path.name})`,
+    )
+  const name =
+    path.name ??
+    metadata.name ??
+    (metadata.generateName ? `${metadata.generateName}${Math.random().toString(36).slice(2, 7)}` : undefined)
+  if (name === undefined)
+    throw invalid(row, '', [{ field: 'metadata.name', message: 'is required', reason: 'FieldValueRequired' }])
   return { object: { metadata: { ...metadata, name, namespace: path.namespace }, spec }, warnings }
 }
 
 /** 422 in Kubernetes' words: one cause a fault. */
 export function invalid(row: KindRow, name: string, faults: readonly Cause[]): StatusError {
   const text = faults.map(({ field, message }) => `${field}: ${message}`).join(', ')
-  return new StatusError(422, `${row.kind}.${row.group} "${name}" is invalid: ${text}`, { name, group: row.group, kind: row.kind, causes: faults })
+  return new StatusError(422, `${row.kind}.${row.group} "${name}" is invalid: ${text}`, {
+    name,
+    group: row.group,
+    kind: row.kind,
+    causes: faults,
+  })
 }
 
 /** RFC 7386. */
 export function mergePatch(target: unknown, patch: unknown): unknown {
   if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch
-  const merged: Record<string, unknown> = typeof target === 'object' && target !== null && !Array.isArray(target) ? { ...target } : {}
+  const merged: Record<string, unknown> =
+    typeof target === 'object' && target !== null && !Array.isArray(target) ? { ...target } : {}
   for (const [member, value] of Object.entries(patch)) {
     if (value === null) delete merged[member]
     else merged[member] = mergePatch(merged[member], value)

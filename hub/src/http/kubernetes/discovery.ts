@@ -4,29 +4,53 @@ import type { FastifyInstance } from 'fastify'
 // What kubectl asks before anything else: groups, resources, version. All of it follows from the table of kinds.
 
 const groups = [...new Set(KINDS.map(({ group }) => group))].map((name) => {
-  const versions = [...new Set(KINDS.filter((row) => row.group === name).map(({ version }) => version))].map((version) => ({ groupVersion: `${name}/${version}`, version }))
+  const versions = [...new Set(KINDS.filter((row) => row.group === name).map(({ version }) => version))].map(
+    (version) => ({ groupVersion: `${name}/${version}`, version }),
+  )
   return { name, versions, preferredVersion: versions[0] }
 })
 
 /** Every group and version with its kinds. */
-export const GROUP_VERSIONS: readonly { group: string; version: string; rows: readonly KindRow[] }[] = groups.flatMap(({ name, versions }) =>
-  versions.map(({ version }) => ({ group: name, version, rows: KINDS.filter((row) => row.group === name && row.version === version) })),
+export const GROUP_VERSIONS: readonly { group: string; version: string; rows: readonly KindRow[] }[] = groups.flatMap(
+  ({ name, versions }) =>
+    versions.map(({ version }) => ({
+      group: name,
+      version,
+      rows: KINDS.filter((row) => row.group === name && row.version === version),
+    })),
 )
 
 export function discoveryRoutes(app: FastifyInstance): void {
   const config = { access: 'authenticated' } as const
   app.get('/api', { config }, () => ({ kind: 'APIVersions', versions: [], serverAddressByClientCIDRs: [] }))
   app.get('/apis', { config }, () => ({ kind: 'APIGroupList', apiVersion: 'v1', groups }))
-  for (const group of groups) app.get(`/apis/${group.name}`, { config }, () => ({ kind: 'APIGroup', apiVersion: 'v1', ...group }))
+  for (const group of groups)
+    app.get(`/apis/${group.name}`, { config }, () => ({ kind: 'APIGroup', apiVersion: 'v1', ...group }))
   for (const { group, version, rows } of GROUP_VERSIONS) {
     app.get(`/apis/${group}/${version}`, { config }, () => ({
       kind: 'APIResourceList',
       apiVersion: 'v1',
       groupVersion: `${group}/${version}`,
       resources: rows.map((row) => ({
-        name: row.plural, singularName: row.singular, namespaced: row.namespaced, kind: row.kind, verbs: [...row.verbs], shortNames: [...row.shortNames], categories: ['skerry'],
+        name: row.plural,
+        singularName: row.singular,
+        namespaced: row.namespaced,
+        kind: row.kind,
+        verbs: [...row.verbs],
+        shortNames: [...row.shortNames],
+        categories: ['skerry'],
       })),
     }))
   }
-  app.get('/version', { config: { access: 'open' } }, () => ({ major: '1', minor: '37', gitVersion: 'v1.37.0+skerry.0.1.0', gitCommit: '', gitTreeState: 'clean', buildDate: '', goVersion: '', compiler: '', platform: process.platform }))
+  app.get('/version', { config: { access: 'open' } }, () => ({
+    major: '1',
+    minor: '37',
+    gitVersion: 'v1.37.0+skerry.0.1.0',
+    gitCommit: '',
+    gitTreeState: 'clean',
+    buildDate: '',
+    goVersion: '',
+    compiler: '',
+    platform: process.platform,
+  }))
 }

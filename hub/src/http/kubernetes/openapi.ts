@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { DOCUMENTS, type KindRow, KINDS, objectSchema } from '@skerry/api'
+import { DOCUMENTS, KINDS, type KindRow, objectSchema } from '@skerry/api'
 import type { FastifyInstance } from 'fastify'
 import { GROUP_VERSIONS } from './discovery.ts'
 
@@ -10,8 +10,12 @@ type Json = Record<string, unknown>
 
 export function openApiRoutes(app: FastifyInstance): void {
   const config = { access: 'authenticated' } as const
-  const documents = new Map(GROUP_VERSIONS.map(({ group, version, rows }) => [`apis/${group}/${version}`, document(rows, '3.0.0')]))
-  const paths = Object.fromEntries([...documents].map(([path, body]) => [path, { serverRelativeURL: `/openapi/v3/${path}?hash=${hash(body)}` }]))
+  const documents = new Map(
+    GROUP_VERSIONS.map(({ group, version, rows }) => [`apis/${group}/${version}`, document(rows, '3.0.0')]),
+  )
+  const paths = Object.fromEntries(
+    [...documents].map(([path, body]) => [path, { serverRelativeURL: `/openapi/v3/${path}?hash=${hash(body)}` }]),
+  )
   app.get('/openapi/v3', { config }, () => ({ paths }))
   for (const [path, body] of documents) app.get(`/openapi/v3/${path}`, { config }, () => body)
   const whole = document(KINDS, '3.1.0')
@@ -25,7 +29,8 @@ function document(rows: readonly KindRow[], openapi: '3.0.0' | '3.1.0'): Json {
     schemas[schemaName(row)] = { ...described(objectSchema(row.kind)), 'x-kubernetes-group-version-kind': [gvk(row)] }
     Object.assign(paths, pathsOf(row))
   }
-  if (openapi === '3.1.0') for (const [name, { schema }] of Object.entries(DOCUMENTS)) schemas[`dev.skerry.wire.${name}`] = schema
+  if (openapi === '3.1.0')
+    for (const [name, { schema }] of Object.entries(DOCUMENTS)) schemas[`dev.skerry.wire.${name}`] = schema
   return { openapi, info: { title: 'Skerry hub', version: '0.1.0' }, paths, components: { schemas } }
 }
 
@@ -34,7 +39,11 @@ function pathsOf(row: KindRow): Json {
   const collection = `/apis/${row.group}/${row.version}${scope}/${row.plural}`
   const $ref = `#/components/schemas/${schemaName(row)}`
   const named = [...(row.namespaced ? [parameter('namespace')] : []), parameter('name')]
-  const query = ['dryRun', 'fieldManager', 'fieldValidation'].map((name) => ({ name, in: 'query', schema: { type: 'string' } }))
+  const query = ['dryRun', 'fieldManager', 'fieldValidation'].map((name) => ({
+    name,
+    in: 'query',
+    schema: { type: 'string' },
+  }))
   const operation = (verb: string, action: string, parameters: Json[], body?: string) => ({
     operationId: `${verb}${row.kind}`,
     description: row.description,
@@ -48,12 +57,16 @@ function pathsOf(row: KindRow): Json {
   return {
     [collection]: {
       get: operation('list', 'list', named.slice(0, -1)),
-      ...(can('create') ? { post: operation('create', 'post', [...named.slice(0, -1), ...query], 'application/json') } : {}),
+      ...(can('create')
+        ? { post: operation('create', 'post', [...named.slice(0, -1), ...query], 'application/json') }
+        : {}),
     },
     [`${collection}/{name}`]: {
       get: operation('read', 'get', named),
       ...(can('update') ? { put: operation('replace', 'put', [...named, ...query], 'application/json') } : {}),
-      ...(can('patch') ? { patch: operation('patch', 'patch', [...named, ...query], 'application/merge-patch+json') } : {}),
+      ...(can('patch')
+        ? { patch: operation('patch', 'patch', [...named, ...query], 'application/merge-patch+json') }
+        : {}),
       ...(can('delete') ? { delete: operation('delete', 'delete', named) } : {}),
     },
   }

@@ -1,10 +1,18 @@
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import { type KindName, KINDS, type KindRow, type ObjectOf, type Verb } from '@skerry/api'
+import { KINDS, type KindName, type KindRow, type ObjectOf, type Verb } from '@skerry/api'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { recordAudit } from '../../store/audit.ts'
 import type { Changes } from '../../store/changes.ts'
-import { createObject, deleteObject, getObject, listObjects, newestVersion, updateObject, WriteConflict } from '../../store/resources.ts'
+import {
+  createObject,
+  deleteObject,
+  getObject,
+  listObjects,
+  newestVersion,
+  updateObject,
+  WriteConflict,
+} from '../../store/resources.ts'
 import { type Store, type Tx, write } from '../../store/store.ts'
 import { StatusError } from '../status-error.ts'
 import { complete, faultsOf } from './admission.ts'
@@ -15,11 +23,23 @@ import { streamWatch } from './watch.ts'
 
 // Kubernetes' verbs over the table of kinds. A kind that lacks a verb has another writer.
 
-export type KubernetesOptions = { readonly store: Store; readonly changes: Changes; readonly now: () => number; /** Signs continue tokens. */ readonly continueSecret: string }
+export type KubernetesOptions = {
+  readonly store: Store
+  readonly changes: Changes
+  readonly now: () => number /** Signs continue tokens. */
+  readonly continueSecret: string
+}
 
 type Query = Record<string, string | undefined>
 type Params = { namespace?: string; name?: string }
-type Call = { row: KindRow; request: FastifyRequest; reply: FastifyReply; query: Query; namespace: string; name: string }
+type Call = {
+  row: KindRow
+  request: FastifyRequest
+  reply: FastifyReply
+  query: Query
+  namespace: string
+  name: string
+}
 
 /** Thrown to end a dry run: the transaction rolls back, the would-be object is the answer. */
 class DryRun extends Error {
@@ -35,10 +55,12 @@ export function kubernetesRoutes(app: FastifyInstance, options: KubernetesOption
     const base = `/apis/${row.group}/${row.version}`
     const collection = row.namespaced ? `${base}/namespaces/:namespace/${row.plural}` : `${base}/${row.plural}`
     const access = (verb: Verb) => ({ config: { access: { verb, resource: `${row.plural}.${row.group}` } } })
-    const on = (act: (call: Call, options: KubernetesOptions) => Promise<unknown>) => (request: FastifyRequest, reply: FastifyReply) => {
-      const { namespace = '', name = '' } = request.params as Params
-      return act({ row, request, reply, query: request.query as Query, namespace, name }, options)
-    }
+    const on =
+      (act: (call: Call, options: KubernetesOptions) => Promise<unknown>) =>
+      (request: FastifyRequest, reply: FastifyReply) => {
+        const { namespace = '', name = '' } = request.params as Params
+        return act({ row, request, reply, query: request.query as Query, namespace, name }, options)
+      }
     app.get(collection, access('list'), on(list))
     if (row.namespaced) app.get(`${base}/${row.plural}`, access('list'), on(list))
     app.get(`${collection}/:name`, access('get'), on(get))
@@ -60,9 +82,24 @@ async function list(call: Call, { store, changes, continueSecret }: KubernetesOp
     const given = query['resourceVersion']
     const initialEvents = query['sendInitialEvents'] === 'true'
     const from = initialEvents || !given || given === '0' ? undefined : Number(given)
-    if (from !== undefined && !Number.isSafeInteger(from)) throw new StatusError(400, `invalid resource version "${given}"`)
+    if (from !== undefined && !Number.isSafeInteger(from))
+      throw new StatusError(400, `invalid resource version "${given}"`)
     const timeoutSeconds = Math.min(Math.max(Number(query['timeoutSeconds'] ?? 1_800) || 1_800, 1), 3_600)
-    return streamWatch(store, changes, row, { namespace, filter: filter as never, from, initialEvents, bookmarks: query['allowWatchBookmarks'] === 'true', asTable: wantsTable(request), timeoutSeconds }, reply)
+    return streamWatch(
+      store,
+      changes,
+      row,
+      {
+        namespace,
+        filter: filter as never,
+        from,
+        initialEvents,
+        bookmarks: query['allowWatchBookmarks'] === 'true',
+        asTable: wantsTable(request),
+        timeoutSeconds,
+      },
+      reply,
+    )
   }
   const version = await newestVersion(store.sql)
   const token = query['continue'] ? readContinue(query['continue'], continueSecret) : undefined
@@ -70,7 +107,10 @@ async function list(call: Call, { store, changes, continueSecret }: KubernetesOp
   const limit = Math.min(Number(query['limit'] ?? 0) || all.length, 500_000)
   const items = all.slice(0, limit)
   const last = items.at(-1)
-  const more = items.length < all.length && last ? { continue: makeContinue(last, continueSecret), remainingItemCount: all.length - items.length } : {}
+  const more =
+    items.length < all.length && last
+      ? { continue: makeContinue(last, continueSecret), remainingItemCount: all.length - items.length }
+      : {}
   const metadata = { resourceVersion: String(version), ...more }
   if (wantsTable(request)) return toTable(row, items, metadata)
   return { kind: `${row.kind}List`, apiVersion: `${row.group}/${row.version}`, metadata, items }
@@ -80,11 +120,18 @@ async function get(call: Call, { store }: KubernetesOptions): Promise<unknown> {
   const object = await getObject(store.sql, call.row.kind, call.namespace, call.name)
   if (!object) throw notFound(call)
   call.reply.header('etag', `"${object.metadata.resourceVersion}"`)
-  return wantsTable(call.request) ? toTable(call.row, [object], { resourceVersion: object.metadata.resourceVersion }) : object
+  return wantsTable(call.request)
+    ? toTable(call.row, [object], { resourceVersion: object.metadata.resourceVersion })
+    : object
 }
 
 async function create(call: Call, options: KubernetesOptions): Promise<unknown> {
-  const { object, warnings } = readObject(call.row, call.request.body, { namespace: call.namespace }, fieldValidation(call))
+  const { object, warnings } = readObject(
+    call.row,
+    call.request.body,
+    { namespace: call.namespace },
+    fieldValidation(call),
+  )
   warn(call, warnings)
   call.reply.code(201)
   return change(call, options, 'create', async (tx) => {
@@ -94,7 +141,12 @@ async function create(call: Call, options: KubernetesOptions): Promise<unknown> 
 }
 
 async function replace(call: Call, options: KubernetesOptions): Promise<unknown> {
-  const { object, warnings } = readObject(call.row, call.request.body, { namespace: call.namespace, name: call.name }, fieldValidation(call))
+  const { object, warnings } = readObject(
+    call.row,
+    call.request.body,
+    { namespace: call.namespace, name: call.name },
+    fieldValidation(call),
+  )
   warn(call, warnings)
   return change(call, options, 'update', async (tx) => {
     const before = await current(tx, call)
@@ -105,10 +157,16 @@ async function replace(call: Call, options: KubernetesOptions): Promise<unknown>
 
 async function patch(call: Call, options: KubernetesOptions): Promise<unknown> {
   const type = String(call.request.headers['content-type'] ?? '').split(';')[0]
-  if (type !== 'application/merge-patch+json') throw new StatusError(415, `patches are application/merge-patch+json here, not ${type}`)
+  if (type !== 'application/merge-patch+json')
+    throw new StatusError(415, `patches are application/merge-patch+json here, not ${type}`)
   return change(call, options, 'patch', async (tx) => {
     const before = await current(tx, call)
-    const { object, warnings } = readObject(call.row, mergePatch(before, call.request.body), { namespace: call.namespace, name: call.name }, fieldValidation(call))
+    const { object, warnings } = readObject(
+      call.row,
+      mergePatch(before, call.request.body),
+      { namespace: call.namespace, name: call.name },
+      fieldValidation(call),
+    )
     warn(call, warnings)
     const admitted = admit(call.row, object, before, options.now())
     return { before, after: await updateObject(tx, call.row.kind, admitted, object.metadata.resourceVersion) }
@@ -122,13 +180,25 @@ async function remove(call: Call, options: KubernetesOptions): Promise<unknown> 
     return { before, after: undefined }
   })
   const { kind, group } = call.row
-  return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details: { name: call.name, group, kind } }
+  return {
+    kind: 'Status',
+    apiVersion: 'v1',
+    metadata: {},
+    status: 'Success',
+    details: { name: call.name, group, kind },
+  }
 }
 
 // One transaction: precondition, change, audit record. A dry run goes all the way and is rolled back.
-async function change(call: Call, { store }: KubernetesOptions, verb: string, act: (tx: Tx) => Promise<{ before: object | undefined; after: object | undefined }>): Promise<unknown> {
+async function change(
+  call: Call,
+  { store }: KubernetesOptions,
+  verb: string,
+  act: (tx: Tx) => Promise<{ before: object | undefined; after: object | undefined }>,
+): Promise<unknown> {
   const dryRun = call.query['dryRun']
-  if (dryRun !== undefined && dryRun !== 'All') throw new StatusError(400, `dryRun: unsupported value "${dryRun}"; supported is "All"`)
+  if (dryRun !== undefined && dryRun !== 'All')
+    throw new StatusError(400, `dryRun: unsupported value "${dryRun}"; supported is "All"`)
   try {
     const after = await write(store, async (tx) => {
       const done = await act(tx)
@@ -136,7 +206,17 @@ async function change(call: Call, { store }: KubernetesOptions, verb: string, ac
       if (!isDeepStrictEqual(done.before, done.after)) {
         const { identity, ip, id } = call.request
         const name = call.name || ((done.after as { metadata?: { name?: string } } | undefined)?.metadata?.name ?? '')
-        await recordAudit(tx, { actor: identity?.name ?? 'nobody', sourceIp: ip, verb, kind: call.row.kind, namespace: call.namespace, name, before: done.before, after: done.after, requestId: id })
+        await recordAudit(tx, {
+          actor: identity?.name ?? 'nobody',
+          sourceIp: ip,
+          verb,
+          kind: call.row.kind,
+          namespace: call.namespace,
+          name,
+          before: done.before,
+          after: done.after,
+          requestId: id,
+        })
       }
       return done.after
     })
@@ -154,7 +234,10 @@ async function current(tx: Tx, call: Call): Promise<ObjectOf<KindName>> {
   if (!object) throw notFound(call)
   const wanted = call.request.headers['if-match']
   if (wanted && wanted !== '*' && wanted.replaceAll('"', '') !== object.metadata.resourceVersion) {
-    throw new WriteConflict('PreconditionFailed', `${call.row.kind} "${call.name}" is at version ${object.metadata.resourceVersion}, not ${wanted}`)
+    throw new WriteConflict(
+      'PreconditionFailed',
+      `${call.row.kind} "${call.name}" is at version ${object.metadata.resourceVersion}, not ${wanted}`,
+    )
   }
   return object
 }
@@ -166,17 +249,23 @@ function admit(row: KindRow, object: Submitted, before: ObjectOf<KindName> | und
 }
 
 function notFound({ row, name }: Call): StatusError {
-  return new StatusError(404, `${row.plural}.${row.group} "${name}" not found`, { name, group: row.group, kind: row.plural })
+  return new StatusError(404, `${row.plural}.${row.group} "${name}" not found`, {
+    name,
+    group: row.group,
+    kind: row.plural,
+  })
 }
 
 function fieldValidation({ query }: Call): string {
   const mode = query['fieldValidation'] || 'Strict'
-  if (mode !== 'Strict' && mode !== 'Warn' && mode !== 'Ignore') throw new StatusError(400, `fieldValidation: "${mode}" is none of Strict, Warn, Ignore`)
+  if (mode !== 'Strict' && mode !== 'Warn' && mode !== 'Ignore')
+    throw new StatusError(400, `fieldValidation: "${mode}" is none of Strict, Warn, Ignore`)
   return mode
 }
 
 function warn(call: Call, warnings: readonly string[]): void {
-  if (warnings.length > 0 && call.query['fieldValidation'] === 'Warn') call.reply.header('warning', warnings.map((text) => `299 - "${text.replaceAll('"', '\\"')}"`).join(', '))
+  if (warnings.length > 0 && call.query['fieldValidation'] === 'Warn')
+    call.reply.header('warning', warnings.map((text) => `299 - "${text.replaceAll('"', '\\"')}"`).join(', '))
 }
 
 function wantsTable(request: FastifyRequest): boolean {
@@ -191,7 +280,10 @@ function makeContinue({ metadata }: ObjectOf<KindName>, secret: string): string 
 function readContinue(token: string, secret: string): { namespace: string; name: string } {
   const [body = '', signature = ''] = token.split('.')
   const [given, wanted] = [Buffer.from(signature), Buffer.from(sign(body, secret))]
-  if (given.length !== wanted.length || !timingSafeEqual(given, wanted)) throw new StatusError(410, 'the continue token is not of this hub; list again from the start', { reason: 'Expired' })
+  if (given.length !== wanted.length || !timingSafeEqual(given, wanted))
+    throw new StatusError(410, 'the continue token is not of this hub; list again from the start', {
+      reason: 'Expired',
+    })
   const [namespace = '', name = ''] = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as string[]
   return { namespace, name }
 }

@@ -5,7 +5,8 @@ import { StatusError } from '../status-error.ts'
 export type Selectable = { metadata: { name: string; namespace?: string; labels?: Record<string, string> } }
 export type Filter = (object: Selectable) => boolean
 
-const REQUIREMENT = /^\s*(?:(?<not>!)\s*(?<absent>[^\s=!<>,()]+)|(?<key>[^\s=!<>,()]+)(?:\s*(?<operator>==|=|!=)\s*(?<value>[^\s,()]*)|\s+(?<set>in|notin)\s*\((?<values>[^)]*)\))?)\s*$/
+const REQUIREMENT =
+  /^\s*(?:(?<not>!)\s*(?<absent>[^\s=!<>,()]+)|(?<key>[^\s=!<>,()]+)(?:\s*(?<operator>==|=|!=)\s*(?<value>[^\s,()]*)|\s+(?<set>in|notin)\s*\((?<values>[^)]*)\))?)\s*$/
 
 /** A filter out of a labelSelector; 400 names the part that cannot be read. */
 export function labelFilter(text: string | undefined): Filter {
@@ -22,7 +23,9 @@ function requirement(groups: Record<string, string | undefined>): (labels: Recor
   if (absent !== undefined) return (labels) => labels[absent] === undefined
   if (set !== undefined) {
     const values = (groups['values'] ?? '').split(',').map((item) => item.trim())
-    return set === 'in' ? (labels) => values.includes(labels[key] ?? '\0') : (labels) => labels[key] === undefined || !values.includes(labels[key])
+    return set === 'in'
+      ? (labels) => values.includes(labels[key] ?? '\0')
+      : (labels) => labels[key] === undefined || !values.includes(labels[key])
   }
   if (operator === undefined) return (labels) => labels[key] !== undefined
   return operator === '!=' ? (labels) => labels[key] !== value : (labels) => labels[key] === value
@@ -32,8 +35,13 @@ function requirement(groups: Record<string, string | undefined>): (labels: Recor
 export function fieldFilter(text: string | undefined): Filter {
   const tests = split(text ?? '').map((part) => {
     const [, field = '', operator, value = ''] = /^\s*([^=!\s]+)\s*(==|=|!=)\s*(.*?)\s*$/.exec(part) ?? []
-    if (field !== 'metadata.name' && field !== 'metadata.namespace') throw new StatusError(400, `field label not supported: "${field || part}"; supported are metadata.name and metadata.namespace`)
-    const of = (object: Selectable) => (field === 'metadata.name' ? object.metadata.name : (object.metadata.namespace ?? ''))
+    if (field !== 'metadata.name' && field !== 'metadata.namespace')
+      throw new StatusError(
+        400,
+        `field label not supported: "${field || part}"; supported are metadata.name and metadata.namespace`,
+      )
+    const of = (object: Selectable) =>
+      field === 'metadata.name' ? object.metadata.name : (object.metadata.namespace ?? '')
     return (object: Selectable) => (of(object) === value) === (operator !== '!=')
   })
   return (object) => tests.every((test) => test(object))

@@ -3,11 +3,19 @@ import type { KindName, KindRow, ObjectOf } from '@skerry/api'
 // kubectl's and skerry's tables. Columns are chosen so that `get` answers "what is wrong, and where". Priority 1 is `-o wide`.
 
 type Cell = string | number | boolean
-type Column<K extends KindName> = { name: string; priority?: 1; type?: 'integer'; of: (object: ObjectOf<K>) => Cell | undefined; description?: string }
+type Column<K extends KindName> = {
+  name: string
+  priority?: 1
+  type?: 'integer'
+  of: (object: ObjectOf<K>) => Cell | undefined
+  description?: string
+}
 type Columns = { [K in KindName]: readonly Column<K>[] }
 
 const condition = (object: { status?: unknown }, type: string) => {
-  const { conditions } = (object.status ?? {}) as { conditions?: { type: string; status: string; reason: string; message: string }[] }
+  const { conditions } = (object.status ?? {}) as {
+    conditions?: { type: string; status: string; reason: string; message: string }[]
+  }
   return conditions?.find((found) => found.type === type)
 }
 const short = (digest: string | undefined) => digest?.slice(0, 12)
@@ -18,9 +26,15 @@ const COLUMNS: Columns = {
     { name: 'Joined', of: (o) => condition(o, 'ManagedClusterJoined')?.status ?? 'False' },
     { name: 'Available', of: (o) => condition(o, 'ManagedClusterConditionAvailable')?.status ?? 'Unknown' },
     { name: 'Reachability', of: (o) => condition(o, 'Reachable')?.reason ?? 'NeverSeen' },
-    { name: 'Claims', priority: 1, of: (o) => (o.status?.clusterClaims ?? []).map(({ name, value }) => `${name}=${value}`).join(',') },
+    {
+      name: 'Claims',
+      priority: 1,
+      of: (o) => (o.status?.clusterClaims ?? []).map(({ name, value }) => `${name}=${value}`).join(','),
+    },
   ],
-  ManagedClusterSet: [{ name: 'Selector', of: (o) => o.spec.clusterSelector?.selectorType ?? 'ExclusiveClusterSetLabel' }],
+  ManagedClusterSet: [
+    { name: 'Selector', of: (o) => o.spec.clusterSelector?.selectorType ?? 'ExclusiveClusterSetLabel' },
+  ],
   ManagedClusterSetBinding: [{ name: 'Set', of: (o) => o.spec.clusterSet }],
   Placement: [
     { name: 'Satisfied', of: (o) => condition(o, 'PlacementSatisfied')?.status },
@@ -53,9 +67,18 @@ const COLUMNS: Columns = {
     { name: 'Phase', of: (o) => o.status?.phase ?? 'Pending' },
     { name: 'Image', of: (o) => o.spec.image.name },
     { name: 'Succeeded', of: (o) => `${o.status?.counts?.succeeded ?? 0}/${o.status?.counts?.total ?? 0}` },
-    { name: 'Failed', type: 'integer', of: (o) => (o.status?.counts?.failed ?? 0) + (o.status?.counts?.rolledBack ?? 0) },
+    {
+      name: 'Failed',
+      type: 'integer',
+      of: (o) => (o.status?.counts?.failed ?? 0) + (o.status?.counts?.rolledBack ?? 0),
+    },
     { name: 'Breached', of: (o) => condition(o, 'Breached')?.status ?? 'False' },
-    { name: 'Waiting', priority: 1, type: 'integer', of: (o) => (o.status?.counts?.notStarted ?? 0) + (o.status?.counts?.deferred ?? 0) },
+    {
+      name: 'Waiting',
+      priority: 1,
+      type: 'integer',
+      of: (o) => (o.status?.counts?.notStarted ?? 0) + (o.status?.counts?.deferred ?? 0),
+    },
     { name: 'Placement', priority: 1, of: (o) => o.spec.placementRef.name },
   ],
   JoinToken: [
@@ -89,11 +112,21 @@ export function toTable(row: KindRow, objects: readonly ObjectOf<KindName>[], me
     metadata,
     columnDefinitions: [
       { name: 'Name', type: 'string', format: 'name', description: 'name', priority: 0 },
-      ...columns.map(({ name, priority = 0, type = 'string', description }) => ({ name, type, format: '', description: description ?? name, priority })),
+      ...columns.map(({ name, priority = 0, type = 'string', description }) => ({
+        name,
+        type,
+        format: '',
+        description: description ?? name,
+        priority,
+      })),
       { name: 'Age', type: 'string', format: '', description: 'time since creation', priority: 0 },
     ],
     rows: objects.map((object) => ({
-      cells: [object.metadata.name, ...columns.map(({ of, type }) => of(object) ?? (type === 'integer' ? 0 : '')), age(object.metadata.creationTimestamp)],
+      cells: [
+        object.metadata.name,
+        ...columns.map(({ of, type }) => of(object) ?? (type === 'integer' ? 0 : '')),
+        age(object.metadata.creationTimestamp),
+      ],
       object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: object.metadata },
     })),
   }

@@ -1,0 +1,237 @@
+import { createReadStream, statSync } from 'node:fs'
+import type { Readable } from 'node:stream'
+import { HUB_TARGET, type OSImageSpec, osImageName, Refusal } from '@skerry/api'
+import { judgeRoot, judgeTargets, MAX_BYTES, makeOnline, type Role, type Signer } from '@skerry/trust'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { recordAudit } from '../store/audit.ts'
+import { createObject, getObject } from '../store/resources.ts'
+import { type Store, type Tx, write } from '../store/store.ts'
+import {
+  appendMetadata,
+  type Blobs,
+  loadMetadata,
+  loadTarget,
+  loadTargets,
+  newestMetadata,
+  saveTarget,
+} from '../store/trust.ts'
+import { StatusError } from './status-error.ts'
+
+// /tuf and /blobs: open to read, because nothing there is secret and every reader verifies; written by platform-admins,
+// and only what a threshold of offline keys has signed.
+
+export type TufDoor = {
+  readonly store: Store
+  readonly blobs: Blobs
+  readonly snapshot: Signer
+  readonly timestamp: Signer
+  readonly now: () => number
+}
+
+const DAY_MS = 86_400_000
+const SNAPSHOT_DAYS = 30
+const TIMESTAMP_DAYS = 14
+const MAX_TARGET_BYTES = 65_536
+
+export function tufRoutes(app: FastifyInstance, door: TufDoor): void {
+  const open = { config: { access: 'open' } } as const
+  const publish = { config: { access: { verb: 'publish', resource: 'tuf' } } } as const
+  app.register(async (tuf) => {
+    tuf.removeAllContentTypeParsers()
+    // The body is a stream: an image does not fit into memory, and metadata has its own limits.
+    tuf.addContentTypeParser('*', async (_: FastifyRequest, payload: Readable) => payload)
+    tuf.get<{ Params: { '*': string } }>('/tuf/*', open, async (request, reply) => {
+      const bytes = await readFile(door, request.params['*'])
+      if (!bytes) throw new StatusError(404, `no such file: ${request.params['*']}`)
+      return reply.type('application/json').send(Buffer.from(bytes))
+    })
+    tuf.put<{ Params: { '*': string } }>('/tuf/*', { ...publish, bodyLimit: MAX_BYTES.targets }, async (request) => {
+      const path = request.params['*']
+      const bytes = await collect(request.body as Readable, MAX_BYTES.targets)
+      return writeFile(door, path, bytes, request)
+    })
+    tuf.get<{ Params: { sha256: string } }>('/blobs/sha256/:sha256', open, (request, reply) => {
+      const file = /^[0-9a-f]{64}$/.test(request.params.sha256) ? door.blobs.path(request.params.sha256) : undefined
+      if (!file) throw new StatusError(404, 'no such blob')
+      return sendFile(file, request, reply)
+    })
+    tuf.put<{ Params: { sha256: string } }>(
+      '/blobs/sha256/:sha256',
+      { ...publish, bodyLimit: Number.MAX_SAFE_INTEGER },
+      async (request) => {
+        const { sha256 } = request.params
+        if (!/^[0-9a-f]{64}$/.test(sha256))
+          throw new StatusError(400, 'a blob is named by its SHA-256 in lower-case hex')
+        return { sha256, length: await door.blobs.save(sha256, request.body as Readable) }
+      },
+    )
+  })
+}
+
+async function readFile({ store }: TufDoor, path: string): Promise<Uint8Array | undefined> {
+  if (path === 'timestamp.json') return (await newestMetadata(store.sql, 'timestamp'))?.bytes
+  const [, version, role] = /^(\d{1,12})\.(root|targets|snapshot)\.json$/.exec(path) ?? []
+  if (version && role) return loadMetadata(store.sql, role as Role, Number(version))
+  // Consistent snapshots: targets/<folder>/<sha256>.<name>
+  const [, folder = '', sha256, name] =
+    /^targets\/((?:[a-z0-9][a-z0-9.-]*\/)*)([0-9a-f]{64})\.([a-z0-9][a-z0-9.-]*)$/.exec(path) ?? []
+  return sha256 ? loadTarget(store.sql, `${folder}${name}`, sha256) : undefined
+}
+
+async function writeFile(door: TufDoor, path: string, bytes: Uint8Array, request: FastifyRequest): Promise<object> {
+  const { store } = door
+  const target = /^targets\/((?:[a-z0-9][a-z0-9.-]*\/)*[a-z0-9][a-z0-9.-]*\.json)$/.exec(path)?.[1]
+  if (target) {
+    if (bytes.byteLength > MAX_TARGET_BYTES)
+      throw new Refusal('TooLarge', `a target file may have ${MAX_TARGET_BYTES} bytes`)
+    // Stored by digest, and worth nothing until signed targets name it.
+    await store.sql.begin((tx) => saveTarget(tx, target, bytes))
+    return { stored: target }
+  }
+  const role = /^\d{1,12}\.(root|targets)\.json$/.exec(path)?.[1]
+  if (role !== 'root' && role !== 'targets')
+    throw new StatusError(400, `"${path}" cannot be uploaded: N.root.json, N.targets.json and targets/… can`)
+  return write(store, async (tx) => {
+    const current = await newestMetadata(tx, role)
+    const named = Number(path.split('.')[0])
+    // Uploading what is there again is no error: a publish may be repeated from its start.
+    const same = named <= (current?.version ?? 0) ? await loadMetadata(tx, role, named) : undefined
+    if (same && Buffer.from(same).equals(Buffer.from(bytes))) return { version: named, role }
+    const version =
+      role === 'root' ? judgeRoot(current?.bytes, bytes) : await takeTargets(tx, door, current?.bytes, bytes)
+    if (version !== named) throw new StatusError(400, `the file is named ${path} and holds version ${version}`)
+    await appendMetadata(tx, role, version, bytes)
+    if (role === 'targets') await seal(tx, door, bytes)
+    else if (await newestMetadata(tx, 'targets')) await reseal(tx, door)
+    await recordAudit(tx, {
+      actor: request.identity?.name ?? 'nobody',
+      sourceIp: request.ip,
+      verb: 'publish',
+      kind: 'TufMetadata',
+      namespace: '',
+      name: path,
+      before: current?.version,
+      after: version,
+      requestId: request.id,
+    })
+    return { version, role }
+  })
+}
+
+async function takeTargets(
+  tx: Tx,
+  { blobs }: TufDoor,
+  current: Uint8Array | undefined,
+  next: Uint8Array,
+): Promise<number> {
+  const root = await newestMetadata(tx, 'root')
+  if (!root) throw new Refusal('MetadataUntrusted', 'there is no root yet: publish 1.root.json first')
+  const files = await loadTargets(tx)
+  const judged = judgeTargets(root.bytes, current, next, (path, sha256) => files.get(`${path} ${sha256}`))
+  if (!judged.files.some(({ path }) => path === HUB_TARGET))
+    throw new Refusal(
+      'MetadataInvalid',
+      `the targets do not list ${HUB_TARGET}, without which no site finds this hub's keys`,
+    )
+  for (const { path, sha256, manifest } of judged.manifests) {
+    const name = osImageName(manifest)
+    if (await getObject(tx, 'OSImage', '', name)) continue
+    if (!blobs.path(manifest.image.sha256))
+      throw new Refusal(
+        'ImageUnavailable',
+        `the bytes of ${name} (${manifest.image.sha256}) are not here: upload them first`,
+      )
+    const { family, version, releaseCounter, hardwareIds, image, boot } = manifest
+    const spec: OSImageSpec = {
+      target: path,
+      manifestSha256: sha256,
+      family,
+      version,
+      releaseCounter,
+      hardwareIds,
+      image,
+      boot,
+      signers: [...judged.signers],
+    }
+    await createObject(tx, 'OSImage', { metadata: { name, labels: { 'skerry.dev/family': family } }, spec })
+  }
+  return judged.version
+}
+
+// Versions of what the hub signs are the Unix time, at least one more than before: a hub restored from an old backup
+// still rises (upgrade-safety §20).
+async function seal(tx: Tx, door: TufDoor, targets: Uint8Array): Promise<void> {
+  const version = Math.max(
+    Math.floor(door.now() / 1000),
+    ((await newestMetadata(tx, 'snapshot'))?.version ?? 0) + 1,
+    ((await newestMetadata(tx, 'timestamp'))?.version ?? 0) + 1,
+  )
+  const made = makeOnline({
+    targets,
+    version,
+    snapshot: door.snapshot,
+    timestamp: door.timestamp,
+    snapshotExpires: after(door, SNAPSHOT_DAYS),
+    timestampExpires: after(door, TIMESTAMP_DAYS),
+  })
+  await appendMetadata(tx, 'snapshot', version, made.snapshot)
+  await appendMetadata(tx, 'timestamp', version, made.timestamp)
+}
+
+async function reseal(tx: Tx, door: TufDoor): Promise<void> {
+  const targets = await newestMetadata(tx, 'targets')
+  if (targets) await seal(tx, door, targets.bytes)
+}
+
+/** Signs a fresh snapshot and timestamp once a day, so that a living hub's metadata never expires. Says whether it did. */
+export async function refreshOnline(door: TufDoor): Promise<boolean> {
+  return write(door.store, async (tx) => {
+    const [row] = await tx<
+      { old: boolean }[]
+    >`select created_at < ${new Date(door.now() - DAY_MS)} as old from tuf_metadata where role = 'timestamp' order by version desc limit 1`
+    if (!row?.old) return false
+    await reseal(tx, door)
+    return true
+  })
+}
+
+function after({ now }: TufDoor, days: number): string {
+  return new Date(now() + days * DAY_MS).toISOString().replace(/\.\d+Z$/, 'Z')
+}
+
+async function collect(source: Readable, maxBytes: number): Promise<Uint8Array> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of source) {
+    length += (chunk as Buffer).length
+    if (length > maxBytes) throw new Refusal('TooLarge', `more than ${maxBytes} bytes`)
+    chunks.push(chunk as Buffer)
+  }
+  return Buffer.concat(chunks)
+}
+
+// One range is what a resuming download asks for; everything else is answered whole, as HTTP allows.
+function sendFile(
+  file: string,
+  request: FastifyRequest,
+  reply: {
+    code(code: number): typeof reply
+    header(name: string, value: string | number): typeof reply
+    send(body: unknown): unknown
+  },
+): unknown {
+  const { size } = statSync(file)
+  reply
+    .header('accept-ranges', 'bytes')
+    .header('content-type', 'application/octet-stream')
+    .header('cache-control', 'public, max-age=31536000, immutable')
+  const [, from] = /^bytes=(\d+)-$/.exec(request.headers.range ?? '') ?? []
+  if (from === undefined) return reply.header('content-length', size).send(createReadStream(file))
+  const start = Number(from)
+  if (start >= size) return reply.code(416).header('content-range', `bytes */${size}`).send(undefined)
+  return reply
+    .code(206)
+    .header('content-range', `bytes ${start}-${size - 1}/${size}`)
+    .header('content-length', size - start)
+    .send(createReadStream(file, { start }))
+}
