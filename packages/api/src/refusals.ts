@@ -42,6 +42,7 @@ export const REFUSALS = {
   TokenExpired: { retry: 'never', means: 'the join token is past its time' },
   TokenUsedUp: { retry: 'never', means: 'the join token has been used as often as it may be' },
   TokenOutOfScope: { retry: 'never', means: 'the join token is for another cluster, set or key class' },
+  ClassUnsupported: { retry: 'later', means: 'this hub cannot challenge keys of this class' },
   NodeTaken: { retry: 'never', means: 'another key holds this node name in this cluster' },
   ChallengeExpired: { retry: 'later', means: 'the challenge was answered too late; start again' },
   ProofMismatch: { retry: 'never', means: 'the proof does not cover this request and challenge' },

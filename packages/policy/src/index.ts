@@ -25,7 +25,22 @@ export {
 } from './placement/schedule.ts'
 export { clusterSetFault } from './placement/sets.ts'
 export { stampTaints } from './placement/taints.ts'
-export { judgeToken, nodeIdOf, type TokenFacts } from './registration/judge.ts'
+export {
+  type ClusterStanding,
+  destinationOf,
+  type EntryFacts,
+  judgeEntry,
+  type TokenFacts,
+} from './registration/judge.ts'
+export { nodeIdOf } from './registration/node-id.ts'
+export {
+  credentialDue,
+  decideByRule,
+  lifeOf,
+  type RecordedIdentity,
+  type Standing,
+  standingOf,
+} from './registration/standing.ts'
 export type { ClusterFacts, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export { planSite, type SitePlan } from './site-plan/plan-site.ts'

@@ -32,6 +32,12 @@ export const RegistrationRequest = closed({
     description: 'SHA-256 of root 1: the only hub this site will ever believe',
   }),
   agentVersion: Type.String({ maxLength: 64 }),
+  incarnation: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      description: 'the life this continues (renewal, return); absent: a new life of the node begins',
+    }),
+  ),
 })
 export type RegistrationRequest = Static<typeof RegistrationRequest>
 
@@ -71,6 +77,10 @@ export const Acceptance = closed({
   nodeKeyThumbprint: Type.String({ maxLength: 64 }),
   natsKey: NatsUserKey,
   routingToken: Type.String({ pattern: '^[a-z2-7]{16,32}$' }),
+  transcript: Type.Unsafe<string>({
+    ...Sha256,
+    description: "digest of the exchange that began this incarnation: `prev` of the node's first statement",
+  }),
   decidedBy: Type.String({ maxLength: 256 }),
   decidedAt: Time,
 })

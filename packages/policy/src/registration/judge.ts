@@ -1,45 +1,107 @@
-import { type JoinTokenSpec, Refusal, type RegistrationRequest } from '@skerry/api'
+import { type JoinTokenSpec, LABEL_PATTERN, Refusal, type RegistrationRequest, type RegistrationState } from '@skerry/api'
+import { nodeIdOf } from './node-id.ts'
+
+// Whether a node that shows its keys may ask to belong. Nothing here accepts it: that is a rule's or a person's decision.
 
 /** What the hub knows when a node asks to belong with a token whose secret was right. */
 export type TokenFacts = {
+  readonly name: string
   readonly spec: JoinTokenSpec
   readonly uses: number
+  /** This very key has used the token before: a lost answer, or an agent that starts again. */
   readonly alreadyCounted: boolean
-  readonly clusterExists: boolean
 }
 
-/** Whether a token admits a request; undefined when it does. */
-export function judgeToken(
-  request: Pick<RegistrationRequest, 'class'>,
-  cluster: string,
-  { spec, uses, alreadyCounted, clusterExists }: TokenFacts,
-  nowMs: number,
-): Refusal | undefined {
-  if (Date.parse(spec.expiresAt) <= nowMs)
-    return new Refusal('TokenExpired', `the join token expired at ${spec.expiresAt}`)
-  if (!spec.classes.includes(request.class))
-    return new Refusal('TokenOutOfScope', `the join token does not admit class ${request.class}`)
-  if (spec.cluster !== undefined && spec.cluster !== cluster)
-    return new Refusal('TokenOutOfScope', `the join token is for cluster ${spec.cluster}`)
-  // A further node of a cluster that exists needs a token bound to it: no token may push a node into a foreign cluster.
-  if (clusterExists && spec.cluster !== cluster && !alreadyCounted)
-    return new Refusal('TokenOutOfScope', `cluster ${cluster} exists; a further node needs a token bound to it`)
-  if (!alreadyCounted && uses >= spec.maxUses)
-    return new Refusal('TokenUsedUp', `the join token was used ${uses} times, which is all it allows`)
+/** The cluster that a request names, where it exists. */
+export type ClusterStanding = {
+  readonly accepted: boolean
+  readonly clusterSet: string
+  /** Nodes of other keys that are registered in it. */
+  readonly otherNodes: number
+}
+
+export type EntryFacts = {
+  /** Where the request leads: `destinationOf()`. */
+  readonly cluster: string
+  readonly node: string
+  /** The record that this node key proves, found by the key alone; undefined for a key that no record holds, or one that left. */
+  readonly known: { readonly cluster: string; readonly node: string; readonly state: RegistrationState } | undefined
+  /** Another key holds this name in this cluster. */
+  readonly heldByOther: boolean
+  readonly standing: ClusterStanding | undefined
+  readonly token: TokenFacts | undefined
+}
+
+type Asked = Pick<RegistrationRequest, 'class' | 'cluster' | 'nodeName'>
+
+const LABEL = new RegExp(LABEL_PATTERN)
+
+/** Cluster and node of a request: those of the key's record, else what request and token say. Refusal InvalidField. */
+export function destinationOf(
+  request: Asked,
+  known: EntryFacts['known'],
+  token: { readonly spec: JoinTokenSpec } | undefined,
+): { cluster: string; node: string } {
+  if (known) return { cluster: known.cluster, node: known.node }
+  const node = nodeIdOf(request.nodeName)
+  const cluster = request.cluster ?? token?.spec.cluster ?? node
+  if (!LABEL.test(cluster))
+    throw new Refusal('InvalidField', `"${cluster}" is no cluster id (${LABEL_PATTERN})`, { field: 'cluster' })
+  return { cluster, node }
+}
+
+/** Why a request may not go on to its challenge, or its proof not be taken; undefined when it may. */
+export function judgeEntry(request: Asked, facts: EntryFacts, nowMs: number): Refusal | undefined {
+  const { cluster, node, known, heldByOther, token } = facts
+  if (request.class !== 'software-key')
+    return new Refusal(
+      'ClassUnsupported',
+      'this version of the hub cannot challenge a TPM yet; a join token may admit class software-key',
+      { field: 'class' },
+    )
+  if (known) return judgeKnown(request, known)
+  if (!token) return new Refusal('TokenUnknown', 'no record holds this node key: a join token is needed')
+  if (heldByOther) return new Refusal('NodeTaken', `node ${node} of cluster ${cluster} belongs to another key`)
+  return judgeToken(request, facts, token, nowMs)
+}
+
+// From the proven key to the record, and then the claims are compared with it: exactly, never by prefix or pattern.
+function judgeKnown(request: Asked, known: NonNullable<EntryFacts['known']>): Refusal | undefined {
+  if (nodeIdOf(request.nodeName) !== known.node)
+    return new Refusal('WrongSender', `this key belongs to node ${known.node}, the request says ${request.nodeName}`, {
+      field: 'nodeName',
+    })
+  if (request.cluster !== undefined && request.cluster !== known.cluster)
+    return new Refusal('WrongSender', `this key belongs to cluster ${known.cluster}, not to ${request.cluster}`, {
+      field: 'cluster',
+    })
+  if (known.state !== 'Accepted')
+    return new Refusal('NotAllowed', `node ${known.node} of cluster ${known.cluster} is ${known.state}; a person decides`)
   return undefined
 }
 
-/** The id of a node from its name: one RFC 1123 label, so that it is exactly one NATS token. */
-export function nodeIdOf(nodeName: string): string {
-  const id = nodeName
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9-]+/g, '-')
-    .replaceAll(/^-+|-+$/g, '')
-    .slice(0, 63)
-    .replaceAll(/-+$/g, '')
-  if (id === '')
-    throw new Refusal('InvalidField', `the node name "${nodeName}" holds no letter or digit of a label`, {
-      field: 'nodeName',
-    })
-  return id
+function judgeToken(
+  request: Asked,
+  { cluster, standing }: EntryFacts,
+  { name, spec, uses, alreadyCounted }: TokenFacts,
+  nowMs: number,
+): Refusal | undefined {
+  if (!spec.classes.includes(request.class))
+    return new Refusal('TokenOutOfScope', `join token ${name} does not admit class ${request.class}`)
+  if (spec.cluster !== undefined && spec.cluster !== cluster)
+    return new Refusal('TokenOutOfScope', `join token ${name} is for cluster ${spec.cluster}`)
+  if (standing && spec.clusterSet !== undefined && spec.clusterSet !== standing.clusterSet)
+    return new Refusal('TokenOutOfScope', `join token ${name} is for cluster set ${spec.clusterSet}`)
+  // The same key asks again: nothing more is granted, so neither time nor uses are asked about again.
+  if (alreadyCounted) return undefined
+  if (Date.parse(spec.expiresAt) <= nowMs)
+    return new Refusal('TokenExpired', `join token ${name} expired at ${spec.expiresAt}`)
+  if (uses >= spec.maxUses)
+    return new Refusal('TokenUsedUp', `join token ${name} was used ${uses} times, which is all it allows`)
+  // No token may push a node into a foreign cluster.
+  if (standing && spec.cluster !== cluster)
+    return new Refusal('TokenOutOfScope', `cluster ${cluster} exists; a further node needs a token bound to it`)
+  if (standing && standing.otherNodes > 0 && !standing.accepted)
+    return new Refusal('NotAllowed', `cluster ${cluster} is not accepted, so no further node may join it`)
+  return undefined
 }

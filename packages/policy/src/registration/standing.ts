@@ -1,0 +1,99 @@
+import type { JoinTokenSpec, RegistrationSpec, RegistrationState } from '@skerry/api'
+
+// What a registration is, from its rows alone: decisions of rules and persons in, one state with its reason out.
+
+/** What the record of a node says, as far as its standing depends on it. */
+export type RecordedIdentity = {
+  readonly state: RegistrationState
+  /** Digest of the keys its credential was minted for. */
+  readonly requestId: string
+  readonly decidedAtMs: number
+}
+
+export type RegistrationFacts = {
+  readonly spec: Pick<RegistrationSpec, 'decision' | 'keysDigest'>
+  /** `spec.hubAcceptsClient` of its cluster; undefined when there is no such cluster any more. */
+  readonly clusterAccepted: boolean | undefined
+  readonly identity: RecordedIdentity | undefined
+  /** Where else this node key is at home: a key is one node's. */
+  readonly keyHeldBy: string | undefined
+}
+
+export type Standing = { readonly state: RegistrationState; readonly reason: string; readonly message: string }
+
+/** The state that a registration shall have now. Both halves of the hub's opt-in count: the decision and the cluster's. */
+export function standingOf({ spec, clusterAccepted, identity, keyHeldBy }: RegistrationFacts): Standing {
+  const { decision } = spec
+  if (clusterAccepted === undefined) return { state: 'Left', reason: 'ClusterDeleted', message: 'its cluster was deleted' }
+  // Only a decision made after the suspension ends it.
+  if (identity?.state === 'Suspended' && !(decision && Date.parse(decision.at) > identity.decidedAtMs))
+    return {
+      state: 'Suspended',
+      reason: 'ForkedChain',
+      message: 'suspended: two machines spoke as this node; a person decides',
+    }
+  if (decision === undefined)
+    return { state: 'Pending', reason: 'AwaitingDecision', message: 'a rule or a person decides' }
+  if (decision.state === 'Revoked') return { state: 'Revoked', reason: 'Revoked', message: `revoked by ${decision.by}` }
+  if (decision.state === 'Denied') return { state: 'Denied', reason: 'Denied', message: `denied by ${decision.by}` }
+  if (keyHeldBy !== undefined)
+    return { state: 'Denied', reason: 'NodeKeyTaken', message: `its node key belongs to ${keyHeldBy}` }
+  if (clusterAccepted) return { state: 'Accepted', reason: 'Accepted', message: `accepted by ${decision.by}` }
+  if (identity && identity.state !== 'Left')
+    return {
+      state: 'Denied',
+      reason: 'HubClusterAdminDenied',
+      message: 'the hub does not accept its cluster any more (spec.hubAcceptsClient)',
+    }
+  return {
+    state: 'Pending',
+    reason: 'AwaitingClusterAcceptance',
+    message: 'the node is accepted, its cluster is not yet (spec.hubAcceptsClient)',
+  }
+}
+
+/** What must be done about a node's credential: `mint` one, `end` what it has, or `keep` things as they are. */
+export function credentialDue(
+  standing: Standing,
+  spec: Pick<RegistrationSpec, 'keysDigest'>,
+  identity: RecordedIdentity | undefined,
+): 'mint' | 'end' | 'keep' {
+  if (standing.state === 'Accepted')
+    return identity?.state === 'Accepted' && identity.requestId === spec.keysDigest ? 'keep' : 'mint'
+  // A suspended node keeps its credential: its evidence is still taken in, and marked.
+  if (!identity || standing.state === 'Suspended') return 'keep'
+  return identity.state === 'Accepted' || identity.state === 'Suspended' ? 'end' : 'keep'
+}
+
+/**
+ * What an Automatic token decides about a registration it brought: nothing once anybody has decided, so that a denial
+ * sticks; and about the cluster only while nobody has ever decided about that cluster.
+ */
+export function decideByRule({
+  acceptance,
+  decided,
+  clusterDecided,
+}: {
+  readonly acceptance: JoinTokenSpec['acceptance'] | undefined
+  readonly decided: boolean
+  readonly clusterDecided: boolean
+}): { readonly acceptNode: boolean; readonly acceptCluster: boolean } {
+  if (acceptance !== 'Automatic' || decided) return { acceptNode: false, acceptCluster: false }
+  return { acceptNode: true, acceptCluster: !clusterDecided }
+}
+
+/**
+ * Which life of a node an accepted request is. It goes on when the same key says that it continues the life the hub
+ * counted last; a wiped database, another key or a first join begins the next.
+ */
+export function lifeOf(
+  before: { readonly incarnation: number; readonly nodeKeyThumbprint: string; readonly left: boolean } | undefined,
+  asked: { readonly incarnation: number | undefined; readonly nodeKeyThumbprint: string },
+): { readonly incarnation: number; readonly continues: boolean } {
+  if (!before) return { incarnation: 1, continues: false }
+  const continues =
+    !before.left &&
+    before.nodeKeyThumbprint === asked.nodeKeyThumbprint &&
+    before.incarnation === asked.incarnation
+  return { incarnation: before.incarnation + (continues ? 0 : 1), continues }
+}

@@ -1,0 +1,101 @@
+import { hostname } from 'node:os'
+import { Command, InvalidArgumentError, Option } from 'commander'
+
+export type AgentConfig = {
+  readonly dataDir: string
+  readonly bundleFile: string | undefined
+  readonly nodeName: string
+  readonly cluster: string | undefined
+  readonly hardwareId: string
+  readonly factoryImage: string | undefined
+  readonly claims: Readonly<Record<string, string>>
+  readonly hubUrls: readonly string[]
+  readonly natsUrls: readonly string[]
+  readonly pollMs: number
+  readonly heartbeatMs: number
+  readonly watchMs: number
+  readonly logLevel: string
+}
+export type AgentCommand = { readonly verb: 'run' | 'status'; readonly config: AgentConfig }
+
+/** What argv and environment ask for. Unknown flags end in an error that names them (exit 2). */
+export function parseCommand(argv: readonly string[]): AgentCommand {
+  let parsed: AgentCommand | undefined
+  const program = new Command('skerry-agent')
+    .description(
+      'The agent of one node: verifies what the site shall be, carries it out by itself, and says what happened.',
+    )
+    .showHelpAfterError()
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
+  program
+    .command('run', { isDefault: true })
+    .description('run the agent until it is told to stop')
+    .addOption(
+      new Option('--bundle <file>', 'site bundle: the hub to trust, where to knock, a join token').env(
+        'SKERRY_AGENT_BUNDLE',
+      ),
+    )
+    .option('--node-name <name>', "this node's name", hostname())
+    .option('--cluster <id>', 'the cluster to join; by default what the token or the node name says')
+    .option('--hardware-id <id>', 'what images must be for to be installed here', 'generic')
+    .addOption(new Option('--driver <name>', 'how this machine boots').choices(['slots']).default('slots'))
+    .option('--factory-image <file>', 'the image this machine came with; needed the first time')
+    .option('--claim <name=value...>', 'cluster claims to register with', [])
+    .option('--hub-url <url...>', 'reach the hub there instead of at the addresses it signed (a relay, a NAT)', [])
+    .option('--nats-url <url...>', 'the same for its NATS', [])
+    .option('--poll-seconds <n>', 'look for a newer desired state so often, hints apart', seconds, 600)
+    .option('--heartbeat-seconds <n>', 'say so often that this node is there', seconds, 30)
+    .option('--watch-seconds <n>', 'look so often at a boot that must prove itself', seconds, 1)
+    .option('--log-level <level>', 'fatal, error, warn, info, debug or trace', 'info')
+  program.command('status').description("print this site's own view, with no hub needed (JSON)")
+  for (const command of program.commands) {
+    command
+      .addOption(
+        new Option('--data <folder>', 'where keys, database and slots live')
+          .env('SKERRY_AGENT_DATA')
+          .default('.data/agent'),
+      )
+      .action((options: Record<string, unknown>) => {
+        parsed = { verb: command.name() === 'status' ? 'status' : 'run', config: toConfig(options) }
+      })
+  }
+  program.parse([...argv], { from: 'user' })
+  if (!parsed) throw new Error('commander ran no command')
+  return parsed
+}
+
+function toConfig(options: Record<string, unknown>): AgentConfig {
+  const text = (name: string) => (typeof options[name] === 'string' ? options[name] : undefined)
+  const list = (name: string) => (Array.isArray(options[name]) ? options[name].map(String) : [])
+  const ms = (name: string, otherwise: number) => (typeof options[name] === 'number' ? options[name] : otherwise) * 1000
+  return {
+    dataDir: String(options['data']),
+    bundleFile: text('bundle'),
+    nodeName: text('nodeName') ?? hostname(),
+    cluster: text('cluster'),
+    hardwareId: text('hardwareId') ?? 'generic',
+    factoryImage: text('factoryImage'),
+    claims: Object.fromEntries(list('claim').map(claim)),
+    hubUrls: list('hubUrl'),
+    natsUrls: list('natsUrl'),
+    pollMs: ms('pollSeconds', 600),
+    heartbeatMs: ms('heartbeatSeconds', 30),
+    watchMs: ms('watchSeconds', 1),
+    logLevel: text('logLevel') ?? 'info',
+  }
+}
+
+function claim(text: string): [string, string] {
+  const [name, ...value] = text.split('=')
+  if (!name || value.length === 0) {
+    console.error(`skerry-agent: "${text}" is no claim; write name=value`)
+    process.exit(2)
+  }
+  return [name, value.join('=')]
+}
+
+function seconds(text: string): number {
+  const value = Number(text)
+  if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('A number of seconds above 0 is wanted.')
+  return value
+}

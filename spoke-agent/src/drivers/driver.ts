@@ -1,0 +1,35 @@
+import type { BootFacts, Target } from '@skerry/policy'
+
+/** Why a verb could not be done. `surroundings` may be right later; `image` never will. */
+export class DriverFault extends Error {
+  readonly of: 'surroundings' | 'image'
+  readonly reason: string
+  constructor(of: DriverFault['of'], reason: string, message: string, cause?: unknown) {
+    super(message, cause === undefined ? undefined : { cause })
+    this.name = 'DriverFault'
+    this.of = of
+    this.reason = reason
+  }
+}
+
+/**
+ * What an operating system does for the machine: few verbs, each safe to repeat, none with a policy of its own. Facts come
+ * from `status`; whether a boot counts is judged from them by policy's step().
+ */
+export type Driver = {
+  readonly name: string
+  /** The platform measures what it boots, so that a quote can prove it. */
+  readonly measuresBoot: boolean
+  status(): Promise<BootFacts>
+  /** Faults: NoSpace and whatever else must be known before anything is touched. */
+  preflight(target: Target): Promise<void>
+  /** Puts verified bytes into the other slot, where a power cut changes nothing. */
+  stage(target: Target, file: string): Promise<void>
+  /** Arms the staged slot and reboots. Armed already: only reboots. Tried already: does nothing. */
+  activate(target: Target): Promise<void>
+  /** Makes the running slot the one that boots from now on. */
+  confirm(target: Target): Promise<void>
+  /** Boots the slot that was confirmed before, and never the target's again. */
+  rollback(target: Target): Promise<void>
+  close(): Promise<void>
+}

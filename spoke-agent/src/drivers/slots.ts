@@ -1,0 +1,194 @@
+import { createHash, randomUUID } from 'node:crypto'
+import {
+  closeSync,
+  copyFileSync,
+  createReadStream,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+} from 'node:fs'
+import { join } from 'node:path'
+import type { BootFacts, Target } from '@skerry/policy'
+import { writeSecret } from '@skerry/trust'
+import type { Logger } from 'pino'
+import { type Driver, DriverFault } from './driver.ts'
+import { powerOn, type Running } from './slots-program.ts'
+
+// Two folders and a child process: for a machine without firmware to steer. A boot is the start of a slot's program. What
+// it proves and what not stands in DESIGN.md.
+
+type Slot = 'a' | 'b'
+type BootFile = {
+  /** The slot that boots when nothing is armed. */
+  active: Slot
+  /** The slot on trial, and how many boots it has left. */
+  armed?: { slot: Slot; imageSha256: string; triesLeft: number }
+  /** The image whose tries were spent, or that was rolled back. */
+  fellBackFrom?: string
+  bootId: string
+  booted: Slot
+}
+
+/** Boots a slot on trial may have. More than one, because a power cut while it proves itself is no fault of the image. */
+const TRIES = 3
+/** Free bytes to leave on the disk beyond the image. */
+const RESERVE_BYTES = 16 * 1024 ** 2
+
+export type SlotsOptions = {
+  readonly dir: string /** Installed into slot a when there is no slot yet. */
+  readonly factoryImage: string | undefined
+  readonly log: Logger
+}
+
+/** Powers the machine on and gives its driver. Needs a factory image the first time. */
+export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promise<Driver> {
+  const bootFile = join(dir, 'boot.json')
+  const programOf = (slot: Slot) => join(dir, slot, 'program.mjs')
+  const other = (slot: Slot): Slot => (slot === 'a' ? 'b' : 'a')
+  const load = () => JSON.parse(readFileSync(bootFile, 'utf8')) as BootFile
+  const save = (boot: BootFile) => writeSecret(bootFile, JSON.stringify(boot))
+  mkdirSync(dir, { recursive: true, mode: 0o700 })
+  if (!existsSync(bootFile)) {
+    if (!factoryImage) throw new Error('this machine has no image yet: name one with --factory-image FILE')
+    install(factoryImage, programOf('a'))
+    save({ active: 'a', bootId: 'never', booted: 'a' })
+  }
+
+  let running: Running | undefined
+  let closed = false
+  let booting: Promise<void> | undefined
+
+  // The firmware's half: count the try down first, then boot; when none is left, the other slot.
+  async function boot(): Promise<void> {
+    running?.off()
+    const { armed, ...rest } = load()
+    const trial = armed && armed.triesLeft > 0 ? { ...armed, triesLeft: armed.triesLeft - 1 } : undefined
+    const slot = trial?.slot ?? rest.active
+    const bootId = randomUUID()
+    save({
+      ...rest,
+      bootId,
+      booted: slot,
+      ...(trial ? { armed: trial } : {}),
+      ...(armed && !trial ? { fellBackFrom: armed.imageSha256 } : {}),
+    })
+    log.info({ slot, bootId, triesLeft: trial?.triesLeft }, 'slot boots')
+    const mine = powerOn(programOf(slot))
+    running = mine
+    void mine.ended.then(() => {
+      // The program went away by itself: the watchdog boots again, a little later.
+      if (closed || running !== mine) return
+      log.warn({ slot, bootId }, 'the program of the slot ended')
+      setTimeout(() => !closed && running === mine && void reboot(), 500)
+    })
+    await mine.started
+  }
+
+  function reboot(): Promise<void> {
+    booting = (booting ?? Promise.resolve()).then(() => (closed ? undefined : boot()))
+    return booting
+  }
+
+  await reboot()
+  return {
+    name: 'slots',
+    measuresBoot: false,
+    async status(): Promise<BootFacts> {
+      const { booted, bootId, fellBackFrom } = load()
+      const imageSha256 = await digestOf(programOf(booted))
+      return {
+        bootId,
+        slot: booted,
+        imageSha256,
+        healthy: (await running?.healthy(imageSha256)) ?? false,
+        ...(fellBackFrom ? { fellBackFrom } : {}),
+      }
+    },
+    async preflight(target) {
+      const { bavail, bsize } = statfsSync(dir)
+      // Twice: the download and the slot.
+      const needed = target.imageLength * 2 + RESERVE_BYTES
+      if (bavail * bsize < needed)
+        throw new DriverFault(
+          'surroundings',
+          'NoSpace',
+          `${needed} bytes are needed for the image and ${bavail * bsize} are free`,
+        )
+    },
+    async stage(target, file) {
+      const { armed, booted } = load()
+      if (armed)
+        throw new DriverFault('surroundings', 'SlotArmed', 'a slot is on trial; the other one must not be written now')
+      const program = programOf(other(booted))
+      try {
+        install(file, program)
+      } catch (cause) {
+        throw diskFault(cause)
+      }
+      if ((await digestOf(program)) !== target.imageSha256)
+        throw new DriverFault('surroundings', 'ImageMismatch', 'what was written does not read back as the image')
+    },
+    async activate(target) {
+      const now = load()
+      if (now.fellBackFrom === target.imageSha256 || now.armed?.imageSha256 === target.imageSha256)
+        return now.armed && now.booted !== now.armed.slot ? reboot() : undefined
+      const slot = other(now.booted)
+      if (!existsSync(programOf(slot)) || (await digestOf(programOf(slot))) !== target.imageSha256)
+        throw new DriverFault('image', 'ImageMismatch', 'the staged slot no longer holds the image')
+      const { fellBackFrom: _, ...rest } = now
+      save({ ...rest, armed: { slot, imageSha256: target.imageSha256, triesLeft: TRIES } })
+      await reboot()
+    },
+    async confirm(target) {
+      const { armed, ...rest } = load()
+      if (!armed || armed.imageSha256 !== target.imageSha256) return
+      save({ ...rest, active: armed.slot })
+    },
+    async rollback(target) {
+      const { armed, ...rest } = load()
+      if (armed?.imageSha256 === target.imageSha256) save({ ...rest, fellBackFrom: target.imageSha256 })
+      if (armed || load().booted !== load().active) await reboot()
+    },
+    async close() {
+      closed = true
+      running?.off()
+      await running?.ended
+    },
+  }
+}
+
+// Beside, synced, renamed: a slot holds a whole program or the one before.
+function install(from: string, program: string): void {
+  mkdirSync(join(program, '..'), { recursive: true, mode: 0o700 })
+  const beside = `${program}.new`
+  try {
+    copyFileSync(from, beside)
+    const file = openSync(beside, 'r')
+    fsyncSync(file)
+    closeSync(file)
+    renameSync(beside, program)
+  } catch (error) {
+    rmSync(beside, { force: true })
+    throw error
+  }
+}
+
+async function digestOf(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
+  return hash.digest('hex')
+}
+
+/** ENOSPC and EDQUOT are NoSpace, anything else is a fault of the disk. */
+export function diskFault(cause: unknown): DriverFault {
+  if (cause instanceof DriverFault) return cause
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new DriverFault('surroundings', 'NoSpace', 'the disk is full', cause)
+  return new DriverFault('surroundings', 'DiskFault', cause instanceof Error ? cause.message : String(cause), cause)
+}

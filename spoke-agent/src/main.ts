@@ -1,0 +1,24 @@
+import pino from 'pino'
+import { runAgent, siteView } from './agent.ts'
+import { parseCommand } from './config.ts'
+
+// skerry-agent: `run` (default) and `status`. Logs are JSON lines on standard error.
+
+const { verb, config } = parseCommand(process.argv.slice(2))
+if (verb === 'status') {
+  console.log(JSON.stringify(siteView(config.dataDir), null, 2))
+} else {
+  const log = pino({ level: config.logLevel, base: null }, pino.destination(2))
+  const over = new AbortController()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => over.abort(new Error(signal)))
+  try {
+    await runAgent(config, log, over.signal)
+  } catch (error) {
+    if (!over.signal.aborted) {
+      log.fatal({ err: error }, 'the agent cannot go on')
+      console.error(`skerry-agent: ${error instanceof Error ? error.message : String(error)}`)
+      process.exit(1)
+    }
+  }
+  process.exit(0)
+}

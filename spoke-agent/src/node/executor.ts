@@ -1,0 +1,156 @@
+import type { BootFacts, Effect, Event, State } from '@skerry/policy'
+import { effectsOf, step } from '@skerry/policy'
+import { evidenceNonce } from '@skerry/trust'
+import type { Logger } from 'pino'
+import { type Driver, DriverFault } from '../drivers/driver.ts'
+import type { Outbox } from '../outbox/outbox.ts'
+import type { Enrollment } from '../registration/enrollment.ts'
+import type { Bus } from '../store/bus.ts'
+import type { Database } from '../store/database.ts'
+import { makeBell } from '../store/pause.ts'
+
+// Carries out what step() says. State and statement are one transaction; the effect runs after it and may run again.
+
+export type ExecutorOptions = {
+  readonly database: Database
+  readonly bus: Bus
+  readonly outbox: Outbox
+  readonly driver: Driver
+  readonly enrollment: Enrollment
+  /** Brings an image's verified file here. */
+  readonly fetchImage: (wanted: { sha256: string; length: number }, signal: AbortSignal) => Promise<string>
+  readonly onBooted: (facts: BootFacts) => void
+  readonly watchMs: number
+  readonly now: () => number
+  readonly log: Logger
+  readonly signal: AbortSignal
+}
+
+const IDLE_MS = 5_000
+
+/** Runs the node's machine until the signal. */
+export async function runNode(options: ExecutorOptions): Promise<void> {
+  const { bus, driver, log, signal, now, watchMs } = options
+  const bell = makeBell()
+  const quiet = bus.onChange(bell.ring)
+  while (!signal.aborted) {
+    let waitMs = IDLE_MS
+    try {
+      const facts = await driver.status()
+      options.onBooted(facts)
+      giveEvidence(options, facts)
+      feed(options, { type: 'Observed', facts })
+      takeTurn(options, facts)
+      const [effect] = effectsOf(bus.node().state)
+      if (effect) waitMs = await carryOut(options, effect)
+      if (bus.node().state.stage.phase === 'Verifying') waitMs = Math.min(waitMs, watchMs)
+    } catch (error) {
+      if (signal.aborted) break
+      log.error({ err: error }, 'the node could not be looked at and is looked at again')
+      waitMs = 1_000
+    }
+    if (waitMs > 0) await bell.wait(waitMs, signal)
+  }
+  quiet()
+  function takeTurn({ enrollment }: ExecutorOptions, facts: BootFacts): void {
+    const site = bus.site()
+    if (site?.target) feed(options, { type: 'Desired', target: site.target })
+    // The plan must be for what is staged now; one made for another phase says nothing about this one.
+    const hold = site?.plan?.hold.find(({ node }) => node === enrollment.node)
+    if (site?.plan?.turns.includes(enrollment.node)) feed(options, { type: 'TurnGranted', bootId: facts.bootId })
+    else if (hold) feed(options, { type: 'TurnHeld', reason: hold.reason, message: hold.message })
+  }
+
+  /** Runs one effect and feeds what came of it; returns how long to wait before looking again. */
+  async function carryOut(parts: ExecutorOptions, effect: Effect): Promise<number> {
+    if (effect.effect === 'Watch') return watchMs
+    const early = effect.notBeforeMs - now()
+    if (early > 0) return early
+    log.info({ effect: effect.effect, version: effect.target.version }, 'effect begins')
+    try {
+      feed(parts, ...(await run(parts, effect)))
+      log.info({ effect: effect.effect, version: effect.target.version }, 'effect ended')
+      return effect.effect === 'Activate' || effect.effect === 'Rollback' ? Math.min(watchMs, 500) : 0
+    } catch (error) {
+      signal.throwIfAborted()
+      const fault =
+        error instanceof DriverFault
+          ? { of: error.of, reason: error.reason, message: error.message }
+          : {
+              of: 'surroundings' as const,
+              reason: 'Unforeseen',
+              message: error instanceof Error ? error.message : String(error),
+            }
+      log.warn({ effect: effect.effect, ...fault }, 'effect failed')
+      feed(parts, { type: 'Faulted', fault, jitter: Math.random() })
+      return 200
+    }
+  }
+}
+
+async function run(
+  { driver, fetchImage, signal }: ExecutorOptions,
+  { effect, target }: Exclude<Effect, { effect: 'Watch' }>,
+): Promise<Event[]> {
+  switch (effect) {
+    case 'Preflight':
+      await driver.preflight(target)
+      return [{ type: 'Preflighted' }]
+    case 'Stage':
+      await driver.stage(target, await fetchImage({ sha256: target.imageSha256, length: target.imageLength }, signal))
+      return [{ type: 'Staged' }]
+    case 'Activate':
+      await driver.activate(target)
+      return []
+    case 'Confirm':
+      await driver.confirm(target)
+      return [{ type: 'Blessed' }]
+    case 'Rollback':
+      await driver.rollback(target)
+      return []
+    default: {
+      const never: never = effect
+      return never
+    }
+  }
+}
+
+function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: readonly Event[]): void {
+  for (const event of events) {
+    database.transact(() => {
+      const node = bus.node()
+      const { state, statement } = step(node.state, event, now())
+      if (!same(state, node.state)) bus.saveNode({ ...node, state })
+      if (!statement) return
+      outbox.append({ kind: 'transition', body: statement })
+      log.info(
+        { from: statement.from, to: statement.to, reason: statement.reason, message: statement.message },
+        'node went on',
+      )
+    })
+  }
+}
+
+// Every boot is told of, once, with what the node can show for it.
+function giveEvidence({ database, bus, outbox, enrollment, driver, log }: ExecutorOptions, facts: BootFacts): void {
+  if (bus.node().evidenceBootId === facts.bootId) return
+  database.transact(() => {
+    const { bootId, slot, imageSha256 } = facts
+    outbox.append(({ seq, prev, marker }) => ({
+      kind: 'evidence',
+      body: { class: enrollment.class, bootId, slot, imageSha256, nonce: evidenceNonce(marker, seq, prev) },
+    }))
+    const node = bus.node()
+    const confirmed = node.state.memory.confirmed ?? { imageSha256, releaseCounter: 0 }
+    bus.saveNode({
+      ...node,
+      state: { ...node.state, memory: { ...node.state.memory, confirmed } },
+      evidenceBootId: bootId,
+    })
+  })
+  log.info({ bootId: facts.bootId, driver: driver.name }, 'evidence of this boot recorded')
+}
+
+function same(a: State, b: State): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}

@@ -1,0 +1,129 @@
+import { type NodeStatus, Refusal } from '@skerry/api'
+import { keyRing, type Signer, sha256Hex, signDocument, type Trust, verifyDocument } from '@skerry/trust'
+import type { Logger } from 'pino'
+import type { Enrollment } from '../registration/enrollment.ts'
+import { makeBell } from '../store/pause.ts'
+import type { Courier } from '../transport/courier.ts'
+import type { Outbox } from './outbox.ts'
+
+// Sends what waits: newest status first, then statements oldest first, again and again until the hub's committed
+// watermark says that it has them.
+
+export type PumpOptions = {
+  readonly courier: Courier
+  readonly outbox: Outbox
+  readonly enrollment: Enrollment
+  readonly signer: Signer
+  readonly trust: Trust
+  /** What this node would say of itself now. */
+  readonly status: () => NodeStatus
+  readonly heartbeatMs: number
+  readonly log: Logger
+  readonly signal: AbortSignal
+}
+
+const ACK_OVERDUE_MS = 5_000
+const STATUS_MS = 60_000
+
+export type Pump = {
+  readonly done: Promise<void> /** Something changed, or the connection is back. */
+  poke(): void /** Takes an ack from the courier. */
+  onAck(jws: string): void
+}
+
+export function startPump(options: PumpOptions): Pump {
+  const { courier, outbox, enrollment, signer, trust, log, signal } = options
+  const bell = makeBell()
+  let sentSeq = -1
+  let sentAtMs = 0
+  let statusKey = ''
+  let statusAtMs = 0
+  let beatAtMs = 0
+  outbox.onAppend(bell.ring)
+
+  const done = (async () => {
+    while (!signal.aborted) {
+      try {
+        if (courier.connected) await round()
+      } catch (error) {
+        log.debug(
+          { reason: error instanceof Error ? error.message : String(error) },
+          'a report was not taken and is sent again',
+        )
+        sentSeq = -1
+        await bell.wait(500 + Math.random() * 500, signal)
+        continue
+      }
+      await bell.wait(Math.min(options.heartbeatMs, 1_000), signal)
+    }
+  })()
+
+  async function round(): Promise<void> {
+    const nowMs = performance.now()
+    const { seq, digest } = outbox.newest()
+    const status = options.status()
+    const { at: _, counter: __, seq: ___, digest: ____, ...rest } = status
+    const key = JSON.stringify(rest)
+    if (key !== statusKey || nowMs - statusAtMs > STATUS_MS) {
+      await courier.publishStatus(await signDocument('NodeStatus', status, signer))
+      statusKey = key
+      statusAtMs = nowMs
+    }
+    const pending = outbox.pending()
+    if (pending.length > 0 && (sentSeq !== seq || nowMs - sentAtMs > ACK_OVERDUE_MS)) {
+      const { cluster, node, incarnation } = enrollment
+      await courier.publishStatements(
+        await signDocument(
+          'StatementBatch',
+          { kind: 'StatementBatch', cluster, node, incarnation, statements: [...pending] },
+          signer,
+        ),
+      )
+      sentSeq = seq
+      sentAtMs = nowMs
+    }
+    if (nowMs - beatAtMs >= options.heartbeatMs) {
+      const { cluster, node, incarnation } = enrollment
+      courier.publishHeartbeat(
+        await signDocument(
+          'Heartbeat',
+          { kind: 'Heartbeat', cluster, node, incarnation, seq, ...(digest ? { digest } : {}) },
+          signer,
+        ),
+      )
+      beatAtMs = nowMs
+    }
+  }
+
+  return {
+    done,
+    poke() {
+      statusKey = ''
+      sentSeq = -1
+      beatAtMs = 0
+      bell.ring()
+    },
+    onAck(jws) {
+      void take(jws).catch((error: unknown) => {
+        if (error instanceof Refusal)
+          log.warn({ code: error.code, reason: error.message }, 'an acknowledgement was not believed')
+        else log.error({ err: error }, 'an acknowledgement could not be judged')
+      })
+    },
+  }
+
+  // Whatever arrives on the subject, only the hub's key says what may be forgotten.
+  async function take(jws: string): Promise<void> {
+    const keys = keyRing(trust.hub().keys.ack.map(({ jwk }) => jwk))
+    const { cluster, node, incarnation } = enrollment
+    const { payload } = await verifyDocument('Ack', jws, keys, { aud: `${cluster}/${node}` })
+    if (payload.incarnation !== incarnation) return
+    await verifyDocument('EpochMarker', payload.marker, keys)
+    const before = outbox.length()
+    outbox.acknowledged(payload.watermark, sha256Hex(payload.marker))
+    if (outbox.length() > 0) {
+      if (outbox.length() !== before) sentSeq = -1
+      bell.ring()
+    }
+  }
+}

@@ -1,0 +1,52 @@
+import type { DesiredState, Holds, OSImageManifest } from '@skerry/api'
+import { initialState, type SitePlan, type State, type Target } from '@skerry/policy'
+import type { Database } from './database.ts'
+
+// The site's bus of a machine without Kubernetes. site/ writes EdgeSite, node/ writes EdgeNode; each reads the other's.
+
+export type EdgeSite = {
+  /** The last desired state that was verified, verbatim. */
+  readonly jws: string
+  readonly document: DesiredState
+  readonly holds: Holds
+  readonly manifest?: OSImageManifest
+  readonly target?: Target
+  readonly plan?: SitePlan
+}
+
+export type EdgeNode = {
+  readonly state: State /** The boot whose evidence was given. */
+  readonly evidenceBootId?: string
+}
+
+export type Bus = {
+  site(): EdgeSite | undefined
+  saveSite(site: EdgeSite): void
+  node(): EdgeNode
+  saveNode(node: EdgeNode): void
+  /** Called whenever either side wrote. */
+  onChange(listener: () => void): () => void
+}
+
+export function openBus(database: Database): Bus {
+  const listeners = new Set<() => void>()
+  const tell = () => {
+    for (const listener of listeners) queueMicrotask(listener)
+  }
+  return {
+    site: () => database.load<EdgeSite>('edge_site'),
+    saveSite(site) {
+      database.save('edge_site', site)
+      tell()
+    },
+    node: () => database.load<EdgeNode>('edge_node') ?? { state: initialState(undefined) },
+    saveNode(node) {
+      database.save('edge_node', node)
+      tell()
+    },
+    onChange(listener) {
+      listeners.add(listener)
+      return () => listeners.delete(listener)
+    },
+  }
+}

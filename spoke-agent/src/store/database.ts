@@ -1,0 +1,68 @@
+import { chmodSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+
+// The agent's one database. synchronous=FULL: what was committed survives the power cut of the next instant.
+
+const SCHEMA = [
+  `create table kept (name text primary key, value text not null) strict;
+   create table statement (seq integer primary key, kind text not null, text text not null, digest text not null, at text not null, acknowledged_at text) strict;`,
+]
+
+/** A row that there is one of, by its name: what each room keeps. The names and their writers stand in DESIGN.md. */
+export type Kept = 'enrollment' | 'registration' | 'edge_site' | 'edge_node' | 'marker' | 'status_counter'
+
+export type Database = {
+  /** Everything in `act` is committed together, or not at all. */
+  transact<T>(act: () => T): T
+  load<T>(name: Kept): T | undefined
+  save(name: Kept, value: unknown): void
+  readonly sql: DatabaseSync
+  close(): void
+}
+
+export function openDatabase(dataDir: string): Database {
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  const file = join(dataDir, 'agent.db')
+  const sql = new DatabaseSync(file)
+  sql.exec('pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 5000')
+  chmodSync(file, 0o600)
+  const { user_version: version } = sql.prepare('pragma user_version').get() as { user_version: number }
+  if (version > SCHEMA.length)
+    throw new Error(`agent.db is of a newer agent (form ${version}, this one knows ${SCHEMA.length})`)
+  for (const [index, statements] of SCHEMA.entries()) {
+    if (index < version) continue
+    sql.exec(`begin immediate; ${statements} pragma user_version = ${index + 1}; commit`)
+  }
+  const select = sql.prepare('select value from kept where name = ?')
+  const upsert = sql.prepare(
+    'insert into kept (name, value) values (?, ?) on conflict (name) do update set value = excluded.value',
+  )
+  let depth = 0
+  return {
+    sql,
+    transact(act) {
+      if (depth > 0) return act()
+      sql.exec('begin immediate')
+      depth += 1
+      try {
+        const result = act()
+        sql.exec('commit')
+        return result
+      } catch (error) {
+        sql.exec('rollback')
+        throw error
+      } finally {
+        depth -= 1
+      }
+    },
+    load<T>(name: Kept) {
+      const row = select.get(name) as { value: string } | undefined
+      return row && (JSON.parse(row.value) as T)
+    },
+    save(name, value) {
+      upsert.run(name, JSON.stringify(value))
+    },
+    close: () => sql.close(),
+  }
+}
