@@ -1,0 +1,63 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { HubIntroduction, parse } from '@skerry/api'
+import { type Client, openClient } from '@skerry/client'
+import { ENTRIES, type Program, startProgram } from './program.ts'
+
+export type HubProcess = {
+  readonly program: Program
+  readonly apiUrl: string
+  readonly natsUrl: string
+  readonly caPem: string
+  readonly adminToken: string
+  readonly client: Client
+  readonly pids: Readonly<Record<string, number>>
+}
+
+/** A hub's public keys, CA and addresses, for those who sign away from it. Makes them at the first call. */
+export function introduction(dataDir: string, args: readonly string[]): HubIntroduction {
+  const text = execFileSync(process.execPath, [ENTRIES.hub, 'init', '--data', dataDir, ...args], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  return parse(HubIntroduction, JSON.parse(text), 'the introduction')
+}
+
+/** Starts a hub and waits until it answers. The first start on a machine may build a nats-server: a few minutes are allowed. */
+export async function startHub({
+  dataDir,
+  args,
+  logFile,
+  env,
+}: {
+  dataDir: string
+  args: readonly string[]
+  logFile: string
+  env?: NodeJS.ProcessEnv
+}): Promise<HubProcess> {
+  const program = startProgram({
+    entry: ENTRIES.hub,
+    args: ['serve', '--data', dataDir, ...args],
+    logFile,
+    ...(env ? { env } : {}),
+  })
+  const ready = await program.line(readyLine, 'the hub being ready', 600_000)
+  const adminToken = readFileSync(join(dataDir, 'keys', 'admin.token'), 'utf8')
+  const caPem =
+    /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----\n?/.exec(
+      readFileSync(join(dataDir, 'keys', 'ca.pem'), 'utf8'),
+    )?.[0] ?? ''
+  return {
+    program,
+    ...ready,
+    caPem,
+    adminToken,
+    client: openClient({ server: ready.apiUrl, caPem, token: adminToken }),
+  }
+}
+
+function readyLine(line: string): { apiUrl: string; natsUrl: string; pids: Record<string, number> } | undefined {
+  if (!line.startsWith('{"ready":true')) return undefined
+  return JSON.parse(line) as { apiUrl: string; natsUrl: string; pids: Record<string, number> }
+}

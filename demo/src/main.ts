@@ -1,0 +1,150 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { contextsFile, saveContext } from '@skerry/client'
+import { Command, InvalidArgumentError } from 'commander'
+import { startAgent } from './agent-process.ts'
+import { openCeremony } from './ceremony.ts'
+import { type HubProcess, introduction, startHub } from './hub-process.ts'
+import { buildImage, FAMILY } from './images.ts'
+import { createJoinToken } from './objects.ts'
+import type { Program } from './program.ts'
+import { openScreen } from './screen.ts'
+import { placeShops, SHOPS, tellJoining, tellRollout } from './story.ts'
+
+// npm start: a hub and three sites on this machine, and the story they tell. Then it keeps serving.
+
+const options = new Command('npm start --')
+  .description('A hub, three sites, an upgrade that works and one that is rolled back.')
+  .option('--data <folder>', 'where everything is kept; the next start goes on from it', '.data')
+  .option('--port <port>', "the hub's port; when it is taken, another is chosen", port, 7443)
+  .option('--no-demo', 'only the hub: no sites, no story')
+  .showHelpAfterError()
+  .parse()
+  .opts<{ data: string; port: number; demo: boolean }>()
+
+const data = resolve(options.data)
+const screen = openScreen()
+const agents: Program[] = []
+let hub: HubProcess | undefined
+let stopping: Promise<void> | undefined
+
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void stop(0))
+
+try {
+  await main()
+} catch (error) {
+  if (!stopping) {
+    screen.bad(error instanceof Error ? error.message : String(error))
+    await stop(1)
+  }
+}
+
+async function main(): Promise<void> {
+  mkdirSync(data, { recursive: true, mode: 0o700 })
+  const args = ['--port', String(options.port)]
+  const hubDir = join(data, 'hub')
+  screen.step('Starting the hub: PostgreSQL, nats-server and the API (a first start may take a minute or two)')
+  const known = introduction(hubDir, args)
+  const started = await startHub({ dataDir: hubDir, args, logFile: join(data, 'hub.log') })
+  hub = started
+  void started.program.exited.then((code) => {
+    if (stopping) return
+    screen.bad(`the hub ended (${code}); its log is ${join(data, 'hub.log')}`)
+    void stop(1)
+  })
+  saveContext({ name: 'local', server: started.apiUrl, caPem: started.caPem, token: started.adminToken })
+  screen.good(`the hub answers at ${started.apiUrl}`)
+  if (options.demo) await tell(started, known)
+  ending(started)
+}
+
+async function tell(started: HubProcess, known: ReturnType<typeof introduction>): Promise<void> {
+  const { client } = started
+  screen.step('Signing: six offline keys, two of three needed for root and for images')
+  screen.say(
+    '(this demo keeps the “offline” keys on the same disk as the hub: yours must lie elsewhere, with different people)',
+  )
+  const ceremony = openCeremony(join(data, 'offline'), known, Date.now())
+  const images = [
+    { image: buildImage(join(data, 'images'), '1', { healthy: true, ballastBytes: 2_000_000 }), releaseCounter: 1 },
+    { image: buildImage(join(data, 'images'), '2', { healthy: true, ballastBytes: 2_000_000 }), releaseCounter: 2 },
+    { image: buildImage(join(data, 'images'), '3', { healthy: false, ballastBytes: 2_000_000 }), releaseCounter: 3 },
+  ]
+  await ceremony.publish(client, images)
+  screen.good(`published ${FAMILY} 1, 2 and 3; sites will trust root ${ceremony.thumbprint.slice(0, 16)}…`)
+
+  screen.step('Three sites start, register with a join token, and are accepted by its rule')
+  const token = await joinToken(started)
+  const bundle = ceremony.bundle([started.apiUrl], started.caPem, token)
+  for (const name of SHOPS) {
+    agents.push(
+      startAgent({
+        name,
+        dir: join(data, 'sites', name),
+        bundle,
+        factoryImage: images[0]?.image.file ?? '',
+        args: ['--claim', 'kind=shop', '--hub-url', started.apiUrl, '--nats-url', started.natsUrl],
+      }),
+    )
+  }
+  await tellJoining(client, screen)
+  await placeShops(client)
+
+  screen.step(`Rollout ${FAMILY}-2: one shop at a time`)
+  await tellRollout(client, screen, `${FAMILY}-2`, `${FAMILY}-2`, 'Completed')
+  screen.good('every shop runs it, each in a boot it proved healthy; the rollout is Completed')
+
+  screen.step(`Rollout ${FAMILY}-3: an image that never becomes healthy`)
+  await tellRollout(client, screen, `${FAMILY}-3`, `${FAMILY}-3`, 'Paused')
+  screen.good('one shop tried it and went back by itself; the rollout is Breached, and no other shop was sent it')
+}
+
+// One token for the demo's life: its secret is kept where the demo's other secrets are.
+async function joinToken({ client }: HubProcess): Promise<string> {
+  const file = join(data, 'join.token')
+  if (existsSync(file)) return readFileSync(file, 'utf8')
+  const token = await createJoinToken(
+    client,
+    `demo-${Date.now().toString(36)}`,
+    { maxUses: SHOPS.length, expiresAt: new Date(Date.now() + 30 * 86_400_000).toISOString() },
+    Date.now(),
+  )
+  writeFileSync(file, token, { mode: 0o600 })
+  return token
+}
+
+function ending({ apiUrl, adminToken }: HubProcess): void {
+  const commands = options.demo
+    ? [
+        'npx skerry get clusters',
+        `npx skerry describe rollout ${FAMILY}-3`,
+        'npx skerry explain placement all-shops',
+        'npx skerry report export -o json',
+      ]
+    : [
+        'npx skerry get clusters',
+        'npx skerry join-token create --class software-key --bundle site.json',
+        'npx skerry get registrations',
+        'npx skerry kubeconfig',
+      ]
+  console.log(
+    `\nThe hub serves at ${apiUrl}\nAdmin token: ${adminToken}\nContext "local" is in ${contextsFile()}\n\nIn a second terminal, in this folder:\n${commands.map((command) => `  ${command}`).join('\n')}\n\nCtrl-C stops everything. The next start goes on from ${options.data}; delete that folder to begin anew.`,
+  )
+}
+
+function stop(code: number): Promise<void> {
+  stopping ??= (async () => {
+    await Promise.allSettled(agents.map((agent) => agent.stop()))
+    await hub?.program.stop(30_000)
+    await hub?.client.close().catch(() => undefined)
+    process.exit(code)
+  })()
+  return stopping
+}
+
+function port(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 0 || value > 65_535)
+    throw new InvalidArgumentError('A port is a number from 0 to 65535.')
+  return value
+}

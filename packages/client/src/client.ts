@@ -1,0 +1,244 @@
+import type { Readable } from 'node:stream'
+import { apiVersionOf, type KindName, kindRow, type ObjectOf } from '@skerry/api'
+import { Agent, request } from 'undici'
+import { ApiError, Unreachable } from './errors.ts'
+
+/** Where a hub is and who asks. `caPem` pins the hub's own CA. */
+export type Server = { readonly server: string; readonly caPem?: string; readonly token: string }
+export type NewObject<K extends KindName> = {
+  metadata: { name: string; namespace?: string; labels?: Record<string, string>; annotations?: Record<string, string> }
+  spec: ObjectOf<K>['spec']
+}
+export type ListQuery = {
+  namespace?: string | undefined
+  labelSelector?: string | undefined
+  fieldSelector?: string | undefined
+}
+export type Frame<T> = { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: T }
+export type RequestOptions = { method?: string; body?: unknown; stream?: Readable; headers?: Record<string, string> }
+
+const JSON_TYPE = 'application/json'
+const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io'
+
+export type Client = ReturnType<typeof openClient>
+
+/** The hub's API over the table of kinds. Errors: ApiError for what the hub says no to, Unreachable when nobody answers. */
+export function openClient({ server, caPem, token }: Server) {
+  const dispatcher = new Agent({
+    connect: caPem ? { ca: caPem } : {},
+    connectTimeout: 5_000,
+    bodyTimeout: 0,
+    headersTimeout: 120_000,
+  })
+
+  async function send(
+    path: string,
+    { method = 'GET', body, stream, headers = {} }: RequestOptions,
+    signal?: AbortSignal,
+  ) {
+    const payload =
+      stream ??
+      (body === undefined
+        ? undefined
+        : body instanceof Uint8Array || typeof body === 'string'
+          ? body
+          : JSON.stringify(body))
+    try {
+      return await request(`${server}${path}`, {
+        method: method as 'GET',
+        dispatcher,
+        headers: {
+          authorization: `Bearer ${token}`,
+          accept: JSON_TYPE,
+          ...(payload === undefined ? {} : { 'content-type': JSON_TYPE }),
+          ...headers,
+        },
+        ...(payload === undefined ? {} : { body: payload }),
+        ...(signal ? { signal } : {}),
+      })
+    } catch (error) {
+      signal?.throwIfAborted()
+      throw new Unreachable(server, error)
+    }
+  }
+
+  /** Any request; the parsed JSON of a success. */
+  async function call<T>(path: string, options: RequestOptions = {}): Promise<T> {
+    const answer = await send(path, options)
+    const text = await answer.body.text()
+    const value = text === '' ? undefined : parseJson(text)
+    if (answer.statusCode >= 400) throw toApiError(answer.statusCode, value, text)
+    return value as T
+  }
+
+  const collection = (kind: KindName, namespace?: string) => {
+    const row = kindRow(kind)
+    const scope = row.namespaced && namespace !== undefined ? `/namespaces/${encodeURIComponent(namespace)}` : ''
+    return `/apis/${row.group}/${row.version}${scope}/${row.plural}`
+  }
+  const one = (kind: KindName, namespace: string | undefined, name: string) =>
+    `${collection(kind, namespace ?? '')}/${encodeURIComponent(name)}`.replace('/namespaces//', '/')
+  const query = (values: Record<string, string | undefined>) => {
+    const given = Object.entries(values).filter(
+      (entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== '',
+    )
+    return given.length > 0 ? `?${new URLSearchParams(given)}` : ''
+  }
+  const selectors = ({ labelSelector, fieldSelector }: ListQuery) => ({ labelSelector, fieldSelector })
+
+  return {
+    server,
+    call,
+    get: <K extends KindName>(kind: K, namespace: string | undefined, name: string) =>
+      call<ObjectOf<K>>(one(kind, namespace, name)),
+    async list<K extends KindName>(kind: K, options: ListQuery = {}): Promise<ObjectOf<K>[]> {
+      return (
+        await call<{ items: ObjectOf<K>[] }>(`${collection(kind, options.namespace)}${query(selectors(options))}`)
+      ).items
+    },
+    /** The server's own table of a list or of one object. */
+    table: (kind: KindName, options: ListQuery & { name?: string }) =>
+      call<Table>(
+        options.name
+          ? one(kind, options.namespace, options.name)
+          : `${collection(kind, options.namespace)}${query(selectors(options))}`,
+        { headers: { accept: TABLE } },
+      ),
+    create: <K extends KindName>(kind: K, object: NewObject<K>, flags: { dryRun?: boolean } = {}) =>
+      call<ObjectOf<K>>(
+        `${collection(kind, object.metadata.namespace)}${query({ dryRun: flags.dryRun ? 'All' : undefined })}`,
+        { method: 'POST', body: { apiVersion: apiVersionOf(kind), kind, ...object } },
+      ),
+    mergePatch: <K extends KindName>(
+      kind: K,
+      namespace: string | undefined,
+      name: string,
+      patch: object,
+      flags: { dryRun?: boolean } = {},
+    ) =>
+      call<ObjectOf<K>>(`${one(kind, namespace, name)}${query({ dryRun: flags.dryRun ? 'All' : undefined })}`, {
+        method: 'PATCH',
+        body: patch,
+        headers: { 'content-type': 'application/merge-patch+json' },
+      }),
+    delete: (kind: KindName, namespace: string | undefined, name: string) =>
+      call<object>(one(kind, namespace, name), { method: 'DELETE' }),
+    approve: (
+      namespace: string,
+      name: string,
+      decision: { state: 'Accepted' | 'Denied' | 'Revoked'; reason?: string },
+    ) =>
+      call<ObjectOf<'Registration'>>(`${one('Registration', namespace, name)}/approval`, {
+        method: 'PUT',
+        body: decision,
+      }),
+    why: (namespace: string, name: string) => call<Explanation>(`${one('Placement', namespace, name)}/why`),
+    report: () => call<object>('/apis/skerry.dev/v1alpha1/report'),
+    /** Puts a TUF file or a blob; repeating it is harmless. */
+    upload: (path: string, content: Uint8Array | Readable, length: number) =>
+      call<object>(path, {
+        method: 'PUT',
+        headers: { 'content-type': 'application/octet-stream', 'content-length': String(length) },
+        ...(content instanceof Uint8Array ? { body: content } : { stream: content }),
+      }),
+    /** An open file of the hub (`/tuf/…`): exact bytes. */
+    async file(path: string): Promise<Uint8Array | undefined> {
+      const answer = await send(path, {})
+      const bytes = new Uint8Array(await answer.body.arrayBuffer())
+      if (answer.statusCode === 404) return undefined
+      if (answer.statusCode >= 400) throw toApiError(answer.statusCode, undefined, Buffer.from(bytes).toString('utf8'))
+      return bytes
+    },
+    /** Every object now, and then every change, until the signal. Goes on over lost connections and compacted history. */
+    async *watch<K extends KindName>(
+      kind: K,
+      options: ListQuery & { asTable?: boolean; signal: AbortSignal },
+    ): AsyncGenerator<Frame<ObjectOf<K>>> {
+      const { signal, asTable } = options
+      let version: string | undefined
+      for (let waitMs = 200; !signal.aborted; waitMs = Math.min(waitMs * 2, 10_000)) {
+        try {
+          const path = `${collection(kind, options.namespace)}${query({ ...selectors(options), watch: 'true', allowWatchBookmarks: 'true', resourceVersion: version })}`
+          const answer = await send(path, { headers: { accept: asTable ? TABLE : JSON_TYPE } }, signal)
+          if (answer.statusCode >= 400) throw toApiError(answer.statusCode, undefined, await answer.body.text())
+          for await (const line of lines(answer.body)) {
+            const frame = JSON.parse(line) as { type: string; object: ObjectOf<K> }
+            if (frame.type === 'ERROR') {
+              version = undefined
+              break
+            }
+            version = versionOf(frame.object) ?? version
+            waitMs = 200
+            if (frame.type === 'ADDED' || frame.type === 'MODIFIED' || frame.type === 'DELETED')
+              yield { type: frame.type, object: frame.object }
+          }
+        } catch (error) {
+          if (signal.aborted) return
+          if (error instanceof ApiError && error.code < 500 && error.code !== 410) throw error
+          if (error instanceof ApiError && error.code === 410) version = undefined
+        }
+        await new Promise((resolve) => setTimeout(resolve, waitMs))
+      }
+    },
+    close: () => dispatcher.close(),
+  }
+}
+
+export type Table = {
+  metadata: { resourceVersion?: string }
+  columnDefinitions: { name: string; priority: number }[]
+  rows: { cells: (string | number | boolean)[]; object: { metadata: { name: string; namespace?: string } } }[]
+}
+export type Explanation = {
+  outcome: string
+  selected: number
+  unscheduled: number
+  conditions: { type: string; status: string; reason: string; message: string }[]
+  clusters: {
+    cluster: string
+    reason: string
+    message: string
+    rank?: number
+    score?: number
+    scores?: Record<string, number>
+  }[]
+}
+
+function versionOf(object: unknown): string | undefined {
+  const shown = object as {
+    metadata?: { resourceVersion?: string }
+    rows?: { object: { metadata: { resourceVersion?: string } } }[]
+  }
+  return shown.rows?.[0]?.object.metadata.resourceVersion ?? shown.metadata?.resourceVersion
+}
+
+async function* lines(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
+  let rest = ''
+  for await (const chunk of body) {
+    const parts = (rest + chunk.toString('utf8')).split('\n')
+    rest = parts.pop() ?? ''
+    for (const part of parts) if (part !== '') yield part
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}
+
+function toApiError(code: number, value: unknown, text: string): ApiError {
+  const status = (typeof value === 'object' && value !== null ? value : parseJson(text)) as {
+    reason?: string
+    message?: string
+    details?: { causes?: { field: string; message: string }[] }
+  }
+  return new ApiError(
+    code,
+    status?.reason ?? 'Unknown',
+    status?.message ?? text.slice(0, 300),
+    status?.details?.causes ?? [],
+  )
+}
