@@ -361,6 +361,7 @@ function controllersOf(parts: Singletons, lease: Lease): { controller: Controlle
         newRoutingToken,
         acceptanceSigner: keys.acceptance,
         pushRevocations: (revocations) => hub.pushSites(revocations),
+        onConnected: hub.onConnected,
       }),
       topics: ['identity'],
     },

@@ -105,16 +105,16 @@ async function live({
   const outbox = openOutbox(database, enrollment, now)
   const signer = openNodeKey(dataDir)
   let boot: BootFacts | undefined
-  let reentering: Promise<unknown> | undefined
+  let _reentering: Promise<unknown> | undefined
 
   // Another credential by the same three calls: when this one nears its end, and when the server no longer takes it.
   const reenter = () => {
-    reentering ??= pause(Math.random() * 2_000, signal)
+    _reentering ??= pause(Math.random() * 2_000, signal)
       .then(() => enroll(entry))
       .then(() => log.info('a new credential is here'))
       .catch(() => undefined)
       .finally(() => {
-        reentering = undefined
+        _reentering = undefined
       })
   }
   const courier = openCourier({

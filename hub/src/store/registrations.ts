@@ -1,78 +1,110 @@
 import type { NodeClass, PublicJwk, RegistrationState } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
-// The rows behind registration: open requests, and who a node is.
+// The rows behind registration: exchanges under way, who a node is, and which NATS keys are ended.
 
-export type OpenRequest = {
-  id: string
-  request: string
-  challenge: string
-  transcript: string
-  cluster: string
-  node: string
-  tokenName: string | null
-  provenAt: Date | null
-  expiresAt: Date
-}
-export type NodeIdentity = {
-  cluster: string
-  node: string
-  state: RegistrationState
-  class: NodeClass
-  nodeKey: PublicJwk
-  nodeKeyThumbprint: string
-  natsKey: string
-  incarnation: number
-  requestId: string
-  transcript: string
-  acceptance: string
-  natsJwt: string
-  credentialIssuedAt: Date
-  credentialExpiresAt: Date
-  decidedBy: string
-  decidedAt: Date
+/** One exchange of a node's keys with the hub. Proven, it stays as long as its Registration; open, it expires. */
+export type Exchange = {
+  /** Digest of the public keys. */
+  readonly id: string
+  /** Request and challenge exactly as they went over the wire. */
+  readonly request: string
+  readonly challenge: string
+  readonly transcript: string
+  readonly cluster: string
+  readonly node: string
+  /** The token that admits it; null for a node whose key a record holds. */
+  readonly tokenName: string | null
+  readonly provenAt: Date | null
 }
 
-export async function loadRequest(tx: Reader, id: string): Promise<OpenRequest | undefined> {
-  const [row] = await tx<OpenRequest[]>`
-    select id, request, challenge, transcript, cluster, node, token_name as "tokenName", proven_at as "provenAt", expires_at as "expiresAt" from registration_request where id = ${id}`
+/** How many exchanges may be open at a time: of all tokens together, of this token, of one known node. */
+export type OpenBounds = { readonly all: number; readonly token: number; readonly node: number }
+
+/** The expiry of an exchange that does not expire; open ones are found by the index below it. */
+const NEVER = new Date('9999-12-31T00:00:00Z')
+
+const EXCHANGE = 'id, request, challenge, transcript, cluster, node, token_name as "tokenName", proven_at as "provenAt"'
+
+export async function loadExchange(tx: Reader, id: string): Promise<Exchange | undefined> {
+  const [row] = await tx<Exchange[]>`select ${tx.unsafe(EXCHANGE)} from registration_request where id = ${id}`
   return row
 }
 
-/** Stores a request with a fresh challenge; the same keys meet the same row. Returns false when too many are open. */
-export async function saveRequest(tx: Tx, row: Omit<OpenRequest, 'provenAt'>, maxOpen: number): Promise<boolean> {
-  await tx`delete from registration_request where expires_at < now() and proven_at is null`
-  const [open] = await tx<
-    { n: number }[]
-  >`select count(*)::int as n from registration_request where proven_at is null and id <> ${row.id}`
-  if ((open?.n ?? 0) >= maxOpen) return false
+/** Stores an open exchange over whatever these keys had before. Returns false, and stores nothing, when a bound is reached. */
+export async function saveOpenExchange(
+  tx: Tx,
+  exchange: Omit<Exchange, 'provenAt'>,
+  { expiresAt, nowMs, bounds }: { expiresAt: Date; nowMs: number; bounds: OpenBounds },
+): Promise<boolean> {
+  const { id, request, challenge, transcript, cluster, node, tokenName } = exchange
+  await tx`delete from registration_request where expires_at <= ${new Date(nowMs)}`
+  const [open] = await tx<{ all: number; token: number; node: number }[]>`
+    select count(*) filter (where token_name is not null)::int as all, count(*) filter (where token_name = ${tokenName})::int as token,
+      count(*) filter (where token_name is null and cluster = ${cluster} and node = ${node})::int as node
+    from registration_request where expires_at < ${NEVER} and id <> ${id}`
+  const full =
+    tokenName === null
+      ? (open?.node ?? 0) >= bounds.node
+      : (open?.all ?? 0) >= bounds.all || (open?.token ?? 0) >= bounds.token
+  if (full) return false
   await tx`insert into registration_request (id, request, challenge, transcript, cluster, node, token_name, created_at, expires_at)
-    values (${row.id}, ${row.request}, ${row.challenge}, ${row.transcript}, ${row.cluster}, ${row.node}, ${row.tokenName}, now(), ${row.expiresAt})
-    on conflict (id) do update set request = excluded.request, challenge = excluded.challenge, transcript = excluded.transcript, cluster = excluded.cluster, node = excluded.node,
-      token_name = coalesce(registration_request.token_name, excluded.token_name), expires_at = excluded.expires_at`
+    values (${id}, ${request}, ${challenge}, ${transcript}, ${cluster}, ${node}, ${tokenName}, ${new Date(nowMs)}, ${expiresAt})
+    on conflict (id) do update set request = excluded.request, challenge = excluded.challenge, transcript = excluded.transcript,
+      cluster = excluded.cluster, node = excluded.node, token_name = excluded.token_name, proven_at = null, expires_at = excluded.expires_at`
   return true
 }
 
-export async function markProven(tx: Tx, id: string): Promise<void> {
-  await tx`update registration_request set proven_at = coalesce(proven_at, now()) where id = ${id}`
+/** Marks an exchange as proven, if it is still the one with this transcript. Returns whether it was. */
+export async function markProven(tx: Tx, id: string, transcript: string, nowMs: number): Promise<boolean> {
+  const rows = await tx`
+    update registration_request set proven_at = ${new Date(nowMs)}, expires_at = ${NEVER} where id = ${id} and transcript = ${transcript} returning 1`
+  return rows.length > 0
 }
 
-/** How many different keys have used a token, and whether these are among them. */
-export async function tokenUses(
-  tx: Reader,
-  tokenName: string,
-  id: string,
-): Promise<{ uses: number; alreadyCounted: boolean }> {
-  const [row] = await tx<{ uses: number; mine: boolean }[]>`
-    select count(*)::int as uses, coalesce(bool_or(id = ${id}), false) as mine from registration_request where token_name = ${tokenName} and proven_at is not null`
-  return { uses: row?.uses ?? 0, alreadyCounted: row?.mine ?? false }
+export async function deleteExchange(tx: Tx, id: string): Promise<void> {
+  await tx`delete from registration_request where id = ${id}`
 }
 
-const IDENTITY = `cluster, node, state, class, node_key as "nodeKey", node_key_thumbprint as "nodeKeyThumbprint", nats_key as "natsKey", incarnation, request_id as "requestId", transcript,
-  acceptance, nats_jwt as "natsJwt", credential_issued_at as "credentialIssuedAt", credential_expires_at as "credentialExpiresAt", decided_by as "decidedBy", decided_at as "decidedAt"`
+/** Forgets proven exchanges whose Registration is gone: the keys in them begin anew. */
+export async function deleteOrphanedExchanges(tx: Tx): Promise<void> {
+  await tx`delete from registration_request r where proven_at is not null and not exists (
+    select 1 from resource o where o.kind = 'Registration' and o.namespace = r.cluster and o.name = r.node)`
+}
 
-export async function listIdentities(tx: Reader): Promise<NodeIdentity[]> {
-  return tx<NodeIdentity[]>`select ${tx.unsafe(IDENTITY)} from node_identity order by cluster, node`
+/** Who a node is: the one record that every later check reads. */
+export type NodeIdentity = {
+  readonly cluster: string
+  readonly node: string
+  readonly state: RegistrationState
+  readonly class: NodeClass
+  readonly nodeKey: PublicJwk
+  readonly nodeKeyThumbprint: string
+  readonly natsKey: string
+  readonly incarnation: number
+  /** Digest of the keys that the credential was minted for: the id of their exchange. */
+  readonly requestId: string
+  /** Of the exchange that began this incarnation. */
+  readonly transcript: string
+  readonly acceptance: string
+  readonly natsJwt: string
+  readonly credentialIssuedAt: Date
+  readonly credentialExpiresAt: Date
+  readonly decidedBy: string
+  readonly decidedAt: Date
+}
+
+/** A record without its long texts, for reading all of them. */
+export type IdentityRow = Omit<NodeIdentity, 'nodeKey' | 'acceptance' | 'natsJwt' | 'transcript'>
+
+const IDENTITY_ROW = `cluster, node, state, class, node_key_thumbprint as "nodeKeyThumbprint", nats_key as "natsKey", incarnation, request_id as "requestId",
+  credential_issued_at as "credentialIssuedAt", credential_expires_at as "credentialExpiresAt", decided_by as "decidedBy", decided_at as "decidedAt"`
+const IDENTITY = `${IDENTITY_ROW}, node_key as "nodeKey", transcript, acceptance, nats_jwt as "natsJwt"`
+
+/** Every record, or those of one cluster. */
+export async function listIdentities(tx: Reader, cluster?: string): Promise<IdentityRow[]> {
+  return tx<IdentityRow[]>`select ${tx.unsafe(IDENTITY_ROW)} from node_identity
+    ${cluster === undefined ? tx`` : tx`where cluster = ${cluster}`} order by cluster, node`
 }
 
 export async function loadIdentity(tx: Reader, cluster: string, node: string): Promise<NodeIdentity | undefined> {
@@ -90,7 +122,9 @@ export async function identityByKey(tx: Reader, thumbprint: string): Promise<Nod
   return row
 }
 
+/** Writes a node's record. A record elsewhere that this key has left gives the key up. */
 export async function saveIdentity(tx: Tx, i: NodeIdentity): Promise<void> {
+  await tx`delete from node_identity where node_key_thumbprint = ${i.nodeKeyThumbprint} and state = 'Left' and (cluster, node) <> (${i.cluster}, ${i.node})`
   const key = tx.json(i.nodeKey as Parameters<Tx['json']>[0])
   await tx`insert into node_identity (cluster, node, state, class, node_key, node_key_thumbprint, nats_key, incarnation, request_id, transcript, acceptance, nats_jwt,
       credential_issued_at, credential_expires_at, decided_by, decided_at)
@@ -102,7 +136,11 @@ export async function saveIdentity(tx: Tx, i: NodeIdentity): Promise<void> {
       decided_by = excluded.decided_by, decided_at = excluded.decided_at`
 }
 
-export async function setIdentityState(tx: Tx, cluster: string, node: string, state: RegistrationState): Promise<void> {
+export async function setIdentityState(
+  tx: Tx,
+  { cluster, node }: Pick<NodeIdentity, 'cluster' | 'node'>,
+  state: RegistrationState,
+): Promise<void> {
   await tx`update node_identity set state = ${state} where cluster = ${cluster} and node = ${node}`
 }
 
@@ -110,14 +148,24 @@ export async function setIdentityState(tx: Tx, cluster: string, node: string, st
 export async function routingTokenOf(tx: Tx, cluster: string, make: () => string): Promise<string> {
   await tx`insert into cluster_routing (cluster, token, created_at) values (${cluster}, ${make()}, now()) on conflict do nothing`
   const [row] = await tx<{ token: string }[]>`select token from cluster_routing where cluster = ${cluster}`
-  if (!row) throw new Error('the routing token was not stored')
+  if (!row) throw new Error(`the routing token of ${cluster} was not stored`)
   return row.token
 }
 
 /** Ends a NATS key: whatever was issued for it up to now is refused. */
-export async function revokeKey(tx: Tx, { natsKey, cluster, node, credentialExpiresAt }: NodeIdentity): Promise<void> {
-  await tx`insert into nats_revocation (nats_key, cluster, node, revoked_at, expires_at) values (${natsKey}, ${cluster}, ${node}, now(), ${credentialExpiresAt})
-    on conflict (nats_key) do update set revoked_at = now()`
+export async function revokeKey(
+  tx: Tx,
+  { natsKey, cluster, node, credentialExpiresAt }: Omit<IdentityRow, 'state'>,
+  nowMs: number,
+): Promise<void> {
+  await tx`insert into nats_revocation (nats_key, cluster, node, revoked_at, expires_at) values (${natsKey}, ${cluster}, ${node}, ${new Date(nowMs)}, ${credentialExpiresAt})
+    on conflict (nats_key) do update set revoked_at = excluded.revoked_at, expires_at = greatest(nats_revocation.expires_at, excluded.expires_at)`
+}
+
+/** Unix seconds up to which credentials of a NATS key are refused; undefined when it was never ended. */
+export async function revokedUntil(tx: Reader, natsKey: string): Promise<number | undefined> {
+  const [row] = await tx<{ revoked_at: Date }[]>`select revoked_at from nats_revocation where nats_key = ${natsKey}`
+  return row && inSeconds(row.revoked_at)
 }
 
 /** nkey → Unix seconds of its revocation, without those whose credentials have ended anyway. */
@@ -125,5 +173,15 @@ export async function listRevocations(tx: Reader): Promise<Map<string, number>> 
   const rows = await tx<
     { nats_key: string; revoked_at: Date }[]
   >`select nats_key, revoked_at from nats_revocation where expires_at > now() order by nats_key`
-  return new Map(rows.map((row) => [row.nats_key, Math.ceil(row.revoked_at.getTime() / 1000)]))
+  return new Map(rows.map((row) => [row.nats_key, inSeconds(row.revoked_at)]))
+}
+
+/** Forgets revocations of credentials that are past their own end. */
+export async function pruneRevocations(tx: Tx, nowMs: number): Promise<void> {
+  await tx`delete from nats_revocation where expires_at <= ${new Date(nowMs)}`
+}
+
+// NATS counts in whole seconds: rounded up, so that a credential of the very second is ended too.
+function inSeconds(at: Date): number {
+  return Math.ceil(at.getTime() / 1000)
 }

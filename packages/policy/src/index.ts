@@ -32,7 +32,7 @@ export {
   judgeEntry,
   type TokenFacts,
 } from './registration/judge.ts'
-export { nodeIdOf } from './registration/node-id.ts'
+export { fingerprintOf, nodeIdOf } from './registration/names.ts'
 export {
   credentialDue,
   decideByRule,

@@ -13,7 +13,7 @@ import {
   statfsSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import type { BootFacts, Target } from '@skerry/policy'
+import type { BootFacts } from '@skerry/policy'
 import { writeSecret } from '@skerry/trust'
 import type { Logger } from 'pino'
 import { type Driver, DriverFault } from './driver.ts'

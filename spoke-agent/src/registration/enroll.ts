@@ -24,7 +24,7 @@ import {
 import type { Logger } from 'pino'
 import type { Database } from '../store/database.ts'
 import { pause } from '../store/pause.ts'
-import type { Enrollment } from './enrollment.ts'
+import { type Enrollment, loadEnrollment } from './enrollment.ts'
 import { type Answer, ask } from './http.ts'
 import { createUserKey, publicUserKey } from './nkey.ts'
 
@@ -85,11 +85,12 @@ class NotYet extends Error {
 }
 
 async function tryOnce(options: EnrollOptions): Promise<Enrollment> {
-  const { dataDir, bundle, facts, log, now, signal, trust } = options
+  const { dataDir, database, bundle, facts, log, now, signal, trust } = options
   const nodeKey = openNodeKey(dataDir)
   const natsSeed = openNatsSeed(dataDir)
   // The keys that may sign an acceptance are in hub.json, which offline keys signed.
   await trust.refresh(now(), signal)
+  const life = loadEnrollment(database)
   const request: RegistrationRequest = {
     kind: 'RegistrationRequest',
     ...(bundle.token ? { token: bundle.token } : {}),
@@ -102,6 +103,8 @@ async function tryOnce(options: EnrollOptions): Promise<Enrollment> {
     claims: { ...facts.claims },
     acceptHub: bundle.acceptHub,
     agentVersion: facts.agentVersion,
+    // A node that kept its memory goes on in the same life; one that lost it begins the next.
+    ...(life ? { incarnation: life.incarnation } : {}),
   }
   const hubs = {
     urls: [...new Set([...bundle.hubUrls, ...trust.hub().apiUrls])],
@@ -130,7 +133,7 @@ async function tryOnce(options: EnrollOptions): Promise<Enrollment> {
     await pause(Math.min(200 * 2 ** Math.min(polls, 8), 15_000) * (0.5 + Math.random() / 2), signal)
     answer = parse(RegistrationAnswer, json(await call('GET', `/${challenge.id}`), 200), 'answer')
   }
-  return adopt(options, answer.acceptance, answer.natsJwt, nodeKey, natsSeed, transcript)
+  return adopt(options, answer.acceptance, answer.natsJwt, nodeKey, natsSeed)
 }
 
 // What the hub signed is believed only as far as it names this node's own keys.
@@ -140,14 +143,13 @@ async function adopt(
   natsJwt: string,
   nodeKey: Signer,
   natsSeed: string,
-  transcript: string,
 ): Promise<Enrollment> {
   const keys = keyRing(trust.hub().keys.acceptance.map(({ jwk }) => jwk))
   const { payload } = await verifyDocument('Acceptance', acceptance, keys)
   if (payload.nodeKeyThumbprint !== thumbprint(nodeKey.jwk) || payload.natsKey !== publicUserKey(natsSeed)) {
     throw new Refusal('WrongAudience', "the acceptance names other keys than this node's")
   }
-  const before = database.load<Enrollment>('enrollment')
+  const before = loadEnrollment(database)
   const sameLife =
     before?.incarnation === payload.incarnation && before.cluster === payload.cluster && before.node === payload.node
   const enrollment: Enrollment = {
@@ -157,13 +159,17 @@ async function adopt(
     class: payload.class,
     routingToken: payload.routingToken,
     acceptance: sameLife ? before.acceptance : acceptance,
-    transcript: sameLife ? before.transcript : transcript,
+    transcript: payload.transcript,
     natsKey: payload.natsKey,
     acceptedAt: new Date(now()).toISOString(),
     credentialExpiresAt: expiryOf(natsJwt),
   }
   writeSecret(join(dataDir, 'nats.creds'), credsText(natsJwt, natsSeed))
-  database.save('enrollment', enrollment)
+  database.transact(() => {
+    // Statements of a life that ended belong to no chain the hub still follows.
+    if (before && !sameLife) database.sql.exec(`delete from statement; delete from kept where name = 'marker'`)
+    database.save('enrollment', enrollment)
+  })
   return enrollment
 }
 

@@ -1,5 +1,11 @@
-import { type JoinTokenSpec, LABEL_PATTERN, Refusal, type RegistrationRequest, type RegistrationState } from '@skerry/api'
-import { nodeIdOf } from './node-id.ts'
+import {
+  type JoinTokenSpec,
+  LABEL_PATTERN,
+  Refusal,
+  type RegistrationRequest,
+  type RegistrationState,
+} from '@skerry/api'
+import { nodeIdOf } from './names.ts'
 
 // Whether a node that shows its keys may ask to belong. Nothing here accepts it: that is a rule's or a person's decision.
 
@@ -76,7 +82,10 @@ function judgeKnown(request: Asked, known: NonNullable<EntryFacts['known']>): Re
       field: 'cluster',
     })
   if (known.state !== 'Accepted')
-    return new Refusal('NotAllowed', `node ${known.node} of cluster ${known.cluster} is ${known.state}; a person decides`)
+    return new Refusal(
+      'NotAllowed',
+      `node ${known.node} of cluster ${known.cluster} is ${known.state}; a person decides`,
+    )
   return undefined
 }
 

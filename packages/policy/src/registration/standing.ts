@@ -12,8 +12,8 @@ export type RecordedIdentity = {
 
 export type RegistrationFacts = {
   readonly spec: Pick<RegistrationSpec, 'decision' | 'keysDigest'>
-  /** `spec.hubAcceptsClient` of its cluster; undefined when there is no such cluster any more. */
-  readonly clusterAccepted: boolean | undefined
+  /** `spec.hubAcceptsClient` of its cluster. */
+  readonly clusterAccepted: boolean
   readonly identity: RecordedIdentity | undefined
   /** Where else this node key is at home: a key is one node's. */
   readonly keyHeldBy: string | undefined
@@ -24,7 +24,6 @@ export type Standing = { readonly state: RegistrationState; readonly reason: str
 /** The state that a registration shall have now. Both halves of the hub's opt-in count: the decision and the cluster's. */
 export function standingOf({ spec, clusterAccepted, identity, keyHeldBy }: RegistrationFacts): Standing {
   const { decision } = spec
-  if (clusterAccepted === undefined) return { state: 'Left', reason: 'ClusterDeleted', message: 'its cluster was deleted' }
   // Only a decision made after the suspension ends it.
   if (identity?.state === 'Suspended' && !(decision && Date.parse(decision.at) > identity.decidedAtMs))
     return {
@@ -92,8 +91,6 @@ export function lifeOf(
 ): { readonly incarnation: number; readonly continues: boolean } {
   if (!before) return { incarnation: 1, continues: false }
   const continues =
-    !before.left &&
-    before.nodeKeyThumbprint === asked.nodeKeyThumbprint &&
-    before.incarnation === asked.incarnation
+    !before.left && before.nodeKeyThumbprint === asked.nodeKeyThumbprint && before.incarnation === asked.incarnation
   return { incarnation: before.incarnation + (continues ? 0 : 1), continues }
 }

@@ -51,13 +51,11 @@ export function planSite(
   const free = Math.max(0, desired.budget.maxUnavailable - nodes.filter(({ phase }) => DOWN.has(phase)).length)
   return {
     turns: staged.slice(0, free),
-    hold: staged
-      .slice(free)
-      .map((node) => ({
-        node,
-        reason: 'BudgetSpent',
-        message: `${desired.budget.maxUnavailable} nodes of the site may be down at once`,
-      })),
+    hold: staged.slice(free).map((node) => ({
+      node,
+      reason: 'BudgetSpent',
+      message: `${desired.budget.maxUnavailable} nodes of the site may be down at once`,
+    })),
   }
 }
 

@@ -1,0 +1,61 @@
+import { randomBytes } from 'node:crypto'
+import { Refusal, type RegistrationChallenge, type RegistrationRequest } from '@skerry/api'
+import { sha256Hex, thumbprint, transcriptDigest, verifySelfSigned } from '@skerry/trust'
+import { loadExchange, saveOpenExchange } from '../../store/registrations.ts'
+import type { Store } from '../../store/store.ts'
+import { StatusError } from '../status-error.ts'
+import { admitEntry, claimsOf, findToken, knownNode } from './entry.ts'
+
+/** How long a challenge may be answered. */
+const CHALLENGE_MS = 10 * 60_000
+/** Open exchanges of all tokens together, so that no flood fills the database. */
+const MAX_OPEN = 20_000
+/** Open exchanges of a token beyond its uses: one that was stolen blocks at most itself. */
+const SPARE_OPEN = 32
+/** Open exchanges of a node whose key a record holds: it never competes with strangers. */
+const MAX_OPEN_OF_NODE = 8
+
+/** The first call: a request, and the exact text of the challenge that answers it. Throws a Refusal, or StatusError 429. */
+export async function ask(store: Store, text: string, nowMs: number): Promise<string> {
+  const claims = claimsOf(text)
+  const known = await knownNode(store.sql, claims.thumbprint)
+  if (!known && claims.token === undefined)
+    throw new Refusal('TokenUnknown', 'no record holds this node key: a join token is needed')
+  const token = known || claims.token === undefined ? undefined : await findToken(store.sql, claims.token)
+
+  const { payload: request } = await verifySelfSigned(text)
+  const { cluster, node } = await admitEntry(store.sql, request, known, token, nowMs)
+
+  const id = keysDigest(request)
+  const before = await loadExchange(store.sql, id)
+  // Proven already, to the letter: the answer was lost, and the exchange stands.
+  if (before?.provenAt && before.request === text) return before.challenge
+
+  const expiresAt = new Date(nowMs + CHALLENGE_MS)
+  const challenge: RegistrationChallenge = {
+    kind: 'RegistrationChallenge',
+    id,
+    nonce: randomBytes(32).toString('hex'),
+    expiresAt: expiresAt.toISOString(),
+  }
+  const answer = JSON.stringify(challenge)
+  const exchange = {
+    id,
+    request: text,
+    challenge: answer,
+    transcript: transcriptDigest(text, answer),
+    cluster,
+    node,
+    tokenName: token?.metadata.name ?? null,
+  }
+  const bounds = { all: MAX_OPEN, token: (token?.spec.maxUses ?? 0) + SPARE_OPEN, node: MAX_OPEN_OF_NODE }
+  const stored = await store.sql.begin((tx) => saveOpenExchange(tx, exchange, { expiresAt, nowMs, bounds }))
+  if (!stored)
+    throw new StatusError(429, 'too many registrations are open', { retryAfterSeconds: 30, code: 'TooManyRequests' })
+  return answer
+}
+
+/** Digest of every public key in a request: what makes a repeated request the same one. */
+function keysDigest({ nodeKey, natsKey, ek, ak }: RegistrationRequest): string {
+  return sha256Hex(JSON.stringify([thumbprint(nodeKey), natsKey, ek ?? '', ak ?? '']))
+}

@@ -1,0 +1,38 @@
+import { Refusal } from '@skerry/api'
+import { recordEvent } from '../../store/events.ts'
+import { type Store, write } from '../../store/store.ts'
+
+/** What telling of refusals needs: where events go, whose clock, and who counts. */
+export type RefusedRegistrations = {
+  readonly store: Store
+  readonly now: () => number
+  readonly onRefused: (document: string, refusal: Refusal) => void
+}
+
+/** One event a code in so long: strangers decide how often this happens, and must not fill the history. */
+const QUIET_MS = 60_000
+
+/** Counts every refusal, and shows each code as an event at most once a minute, with how many there were since. */
+export function tellRefusals({ store, now, onRefused }: RefusedRegistrations) {
+  const told = new Map<string, { atMs: number; since: number }>()
+  return async (document: string, error: unknown): Promise<void> => {
+    if (!(error instanceof Refusal)) return
+    onRefused(document, error)
+    const before = told.get(error.code)
+    if (before && now() - before.atMs < QUIET_MS) {
+      before.since += 1
+      return
+    }
+    told.set(error.code, { atMs: now(), since: 0 })
+    const more = before && before.since > 0 ? `; ${before.since} more since the last such event` : ''
+    await write(store, (tx) =>
+      recordEvent(tx, {
+        type: 'Warning',
+        reason: error.code,
+        message: `a registration was refused: ${error.message.slice(0, 1_000)}${more}`,
+        component: 'registration',
+        regarding: { kind: 'Registration', name: 'refused' },
+      }),
+    )
+  }
+}
