@@ -12,8 +12,14 @@ export type HubProcess = {
   readonly caPem: string
   readonly adminToken: string
   readonly client: Client
-  readonly pids: Readonly<Record<string, number>>
+  /** The process of a part that this hub started. */
+  pidOf(part: Part): number
+  /** Resolves once the hub has started a part again that ended from now on. */
+  restarted(part: Part): Promise<void>
 }
+
+/** What a hub starts on its own machine. */
+export type Part = 'nats' | 'postgres'
 
 /** A hub's public keys, CA and addresses, for those who sign away from it. Makes them at the first call. */
 export function introduction(dataDir: string, args: readonly string[]): HubIntroduction {
@@ -48,9 +54,23 @@ export async function startHub({
     /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----\n?/.exec(
       readFileSync(join(dataDir, 'keys', 'ca.pem'), 'utf8'),
     )?.[0] ?? ''
+  const pids = new Map(Object.entries(ready.pids))
   return {
     program,
-    ...ready,
+    apiUrl: ready.apiUrl,
+    natsUrl: ready.natsUrl,
+    pidOf(part) {
+      const pid = pids.get(part)
+      if (pid === undefined) throw new Error(`this hub did not start ${part}`)
+      return pid
+    },
+    async restarted(part) {
+      const line = (text: string) => (text.startsWith(`{"restarted":"${part}"`) ? text : undefined)
+      const { pid } = JSON.parse(await program.line(line, `${part} being started again`, 60_000, 'now')) as {
+        pid: number
+      }
+      pids.set(part, pid)
+    },
     caPem,
     adminToken,
     client: openClient({ server: ready.apiUrl, caPem, token: adminToken }),

@@ -44,7 +44,6 @@ async function main(): Promise<void> {
   const args = ['--port', String(options.port)]
   const hubDir = join(data, 'hub')
   screen.step('Starting the hub: PostgreSQL, nats-server and the API (a first start may take a minute or two)')
-  const known = introduction(hubDir, args)
   const started = await startHub({ dataDir: hubDir, args, logFile: join(data, 'hub.log') })
   hub = started
   void started.program.exited.then((code) => {
@@ -54,7 +53,7 @@ async function main(): Promise<void> {
   })
   saveContext({ name: 'local', server: started.apiUrl, caPem: started.caPem, token: started.adminToken })
   screen.good(`the hub answers at ${started.apiUrl}`)
-  if (options.demo) await tell(started, known)
+  if (options.demo) await tell(started, introduction(hubDir, args))
   ending(started)
 }
 
@@ -73,8 +72,9 @@ async function tell(started: HubProcess, known: ReturnType<typeof introduction>)
   await ceremony.publish(client, images)
   screen.good(`published ${FAMILY} 1, 2 and 3; sites will trust root ${ceremony.thumbprint.slice(0, 16)}…`)
 
-  screen.step('Three sites start, register with a join token, and are accepted by its rule')
+  screen.step('Three sites start; a new one registers with a join token and is accepted by its rule')
   const token = await joinToken(started)
+  const sinceMs = Date.now()
   const bundle = ceremony.bundle([started.apiUrl], started.caPem, token)
   for (const name of SHOPS) {
     agents.push(
@@ -87,16 +87,21 @@ async function tell(started: HubProcess, known: ReturnType<typeof introduction>)
       }),
     )
   }
-  await tellJoining(client, screen)
+  await tellJoining(client, screen, sinceMs)
   await placeShops(client)
 
-  screen.step(`Rollout ${FAMILY}-2: one shop at a time`)
-  await tellRollout(client, screen, `${FAMILY}-2`, `${FAMILY}-2`, 'Completed')
-  screen.good('every shop runs it, each in a boot it proved healthy; the rollout is Completed')
-
-  screen.step(`Rollout ${FAMILY}-3: an image that never becomes healthy`)
-  await tellRollout(client, screen, `${FAMILY}-3`, `${FAMILY}-3`, 'Paused')
-  screen.good('one shop tried it and went back by itself; the rollout is Breached, and no other shop was sent it')
+  await tellRollout(client, screen, {
+    name: `${FAMILY}-2`,
+    opening: 'one shop at a time',
+    phase: 'Completed',
+    ending: 'every shop runs it, each in a boot it proved healthy; the rollout is Completed',
+  })
+  await tellRollout(client, screen, {
+    name: `${FAMILY}-3`,
+    opening: 'an image that never becomes healthy',
+    phase: 'Paused',
+    ending: 'one shop tried it and went back by itself; the rollout is Breached, and no other shop was sent it',
+  })
 }
 
 // One token for the demo's life: its secret is kept where the demo's other secrets are.

@@ -20,8 +20,11 @@ export type Program = {
   /** SIGTERM, then SIGKILL after `graceMs`. */
   stop(graceMs?: number): Promise<void>
   kill(): Promise<void>
-  /** The first line of standard output that `pick` makes something of; an error with the log's end when the program ends first. */
-  line<T>(pick: (line: string) => T | undefined, what: string, deadlineMs: number): Promise<T>
+  /**
+   * The first line that `pick` makes something of, from its start or from now on; an error with the log's end when the
+   * program ends first, and one that names `what` after the deadline.
+   */
+  line<T>(pick: (line: string) => T | undefined, what: string, deadlineMs: number, from?: 'start' | 'now'): Promise<T>
 }
 
 export type ProgramOptions = {
@@ -37,9 +40,10 @@ export function startProgram({ entry, args, env, logFile }: ProgramOptions): Pro
   mkdirSync(dirname(logFile), { recursive: true })
   const log = createWriteStream(logFile, { flags: 'a', mode: 0o600 })
   // A session of its own keeps the terminal's Ctrl-C for us alone: we say in which order the parts end.
-  const child = spawn(process.execPath, [entry, ...args], {
+  const child = spawn(process.execPath, [entry, ...args, '--end-with-stdin'], {
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    // Its standard input is our life: killed without a turn, we still take it along (--end-with-stdin).
+    stdio: ['pipe', 'pipe', 'pipe'],
     detached: true,
   })
   if (child.pid === undefined) throw new Error(`cannot start ${entry}`)
@@ -51,12 +55,13 @@ export function startProgram({ entry, args, env, logFile }: ProgramOptions): Pro
     last.push(line)
     if (last.length > 20) last.shift()
   }
-  createInterface({ input: child.stdout }).on('line', (line) => {
-    keep(line)
-    if (seen.length < 200) seen.push(line)
-    for (const listener of listeners) listener(line)
-  })
-  createInterface({ input: child.stderr }).on('line', keep)
+  child.stdin.on('error', () => {})
+  for (const input of [child.stdout, child.stderr])
+    createInterface({ input }).on('line', (line) => {
+      keep(line)
+      if (seen.length < 200) seen.push(line)
+      for (const listener of listeners) listener(line)
+    })
   const exited = ended(child)
   void exited.then(() => log.end())
   return {
@@ -72,7 +77,7 @@ export function startProgram({ entry, args, env, logFile }: ProgramOptions): Pro
       signal(child, 'SIGKILL')
       await exited
     },
-    line(pick, what, deadlineMs) {
+    line(pick, what, deadlineMs, from = 'start') {
       return new Promise((resolve, reject) => {
         const finish = (act: () => void) => {
           listeners.delete(listen)
@@ -94,7 +99,7 @@ export function startProgram({ entry, args, env, logFile }: ProgramOptions): Pro
         void exited.then((code) =>
           finish(() => reject(new Error(`the program ended (${code}) before ${what}:\n${last.join('\n')}`))),
         )
-        for (const line of seen) listen(line)
+        if (from === 'start') for (const line of seen) listen(line)
       })
     },
   }

@@ -1,4 +1,4 @@
-import type { ObjectOf, RolloutSpec } from '@skerry/api'
+import type { ClusterState, RolloutSpec } from '@skerry/api'
 import type { Client } from '@skerry/client'
 import { ensure, eventually } from './objects.ts'
 import type { Screen } from './screen.ts'
@@ -11,16 +11,20 @@ export const SHOPS = ['shop-bergen', 'shop-oslo', 'shop-tromso'] as const
 export const PLACEMENT = 'all-shops'
 const MINUTES = 60_000
 
-/** Waits until the three shops have joined and their factory image is attested. */
-export async function tellJoining(client: Client, screen: Screen): Promise<void> {
+/** Waits until the three shops have told of a boot since `sinceMs`: a first one when they join, a new one after a pause. */
+export async function tellJoining(client: Client, screen: Screen, sinceMs: number): Promise<void> {
+  const before = new Set((await client.list('EdgeNode')).map(({ metadata }) => metadata.name))
   const seen = new Set<string>()
   await eventually(
     async () => {
       for (const { metadata, status } of await client.list('EdgeNode')) {
         if (seen.has(metadata.name) || !status?.attestation) continue
+        const { judgedAt, verdict, reason } = status.attestation
+        if (Date.parse(judgedAt) < sinceMs || !status.image?.name) continue
         seen.add(metadata.name)
+        const came = before.has(metadata.name) ? 'is back' : 'joined'
         screen.good(
-          `${metadata.namespace} joined (class ${status.class}), runs ${status.image?.name ?? 'an unknown image'}, verdict ${status.attestation.verdict} (${status.attestation.reason})`,
+          `${metadata.namespace} ${came} (class ${status.class}), runs ${status.image.name}, verdict ${verdict} (${reason})`,
         )
       }
       return SHOPS.every((shop) => seen.has(shop))
@@ -65,34 +69,43 @@ export function rolloutSpec(image: string): RolloutSpec {
   }
 }
 
-/** Starts a rollout unless it is there, and tells of each cluster until it ends in `phase`. */
-export async function tellRollout(
-  client: Client,
-  screen: Screen,
-  name: string,
-  image: string,
-  phase: 'Completed' | 'Paused',
-): Promise<ObjectOf<'Rollout'>> {
-  await ensure(client, 'Rollout', { metadata: { name, namespace: NAMESPACE }, spec: rolloutSpec(image) })
-  const states = new Map<string, string>()
-  return eventually(
+export type Chapter = {
+  /** The rollout's name and its image's. */
+  readonly name: string
+  readonly opening: string
+  readonly phase: 'Completed' | 'Paused'
+  readonly ending: string
+}
+
+/** Starts a chapter's rollout unless it is there, and tells of each cluster until it ends; one that ended in an earlier start is only named. */
+export async function tellRollout(client: Client, screen: Screen, chapter: Chapter): Promise<void> {
+  const { name, opening, phase, ending } = chapter
+  const began = await ensure(client, 'Rollout', { metadata: { name, namespace: NAMESPACE }, spec: rolloutSpec(name) })
+  const look = () => client.get('Rollout', NAMESPACE, name)
+  if (!began && (await look()).status?.phase === phase) {
+    screen.say(`rollout ${name} was told in an earlier start: it is ${phase}`)
+    return
+  }
+  screen.step(`Rollout ${name}: ${opening}${began ? '' : ' (goes on)'}`)
+  const told = new Map<string, string>()
+  await eventually(
     async () => {
-      const rollout = await client.get('Rollout', NAMESPACE, name)
-      for (const cluster of rollout.status?.clusters ?? []) {
+      const { status } = await look()
+      for (const cluster of status?.clusters ?? []) {
         const line = `${cluster.state}: ${cluster.message}`
-        if (states.get(cluster.name) === line) continue
-        states.set(cluster.name, line)
-        const show =
-          cluster.state === 'Succeeded'
-            ? screen.good
-            : cluster.state === 'RolledBack' || cluster.state === 'Failed'
-              ? screen.bad
-              : screen.say
-        show(`${cluster.name.padEnd(12)} ${line}`)
+        if (told.get(cluster.name) === line) continue
+        told.set(cluster.name, line)
+        toneOf(screen, cluster.state)(`${cluster.name.padEnd(12)} ${line}`)
       }
-      return rollout.status?.phase === phase && rollout
+      return status?.phase === phase
     },
     `rollout ${name} being ${phase}`,
     5 * MINUTES,
   )
+  screen.good(ending)
+}
+
+function toneOf(screen: Screen, state: ClusterState): Screen['say'] {
+  if (state === 'Succeeded') return screen.good
+  return state === 'RolledBack' || state === 'Failed' ? screen.bad : screen.say
 }

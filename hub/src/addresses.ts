@@ -7,6 +7,12 @@ export type Addresses = { readonly apiPort: number; readonly natsPort: number }
 
 const NATS_PORT = 7422
 
+/** The ports that this data folder's hub has, or had when it ran last; undefined before its first start. */
+export function knownAddresses(dataDir: string): Addresses | undefined {
+  const file = join(dataDir, 'addresses.json')
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Addresses) : undefined
+}
+
 /** The ports of a hub on one machine: those of the last start while they are free, others when somebody took them. */
 export async function chooseAddresses(dataDir: string, apiPort: number, say: Say): Promise<Addresses> {
   const file = join(dataDir, 'addresses.json')

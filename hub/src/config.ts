@@ -20,7 +20,7 @@ export type HubConfig = {
 }
 
 export type HubCommand =
-  | { readonly verb: 'serve'; readonly config: HubConfig }
+  | { readonly verb: 'serve'; readonly config: HubConfig; readonly endWithStdin: boolean }
   | { readonly verb: 'init'; readonly config: HubConfig }
 
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
@@ -43,6 +43,7 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
     .option('--late-after <seconds>', 'a cluster not heard from for so long is Late', seconds, 90)
     .option('--offline-after <seconds>', 'and for so long is Offline', seconds, 300)
     .option('--stale-after <seconds>', 'and for so long is Stale', seconds, 1_209_600)
+    .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
     .option('--log-level <level>', 'fatal, error, warn, info, debug or trace', 'info')
   program.command('init').description('make keys, CA and addresses, and print what the offline signers need (JSON)')
 
@@ -57,7 +58,11 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
       .option('--port <port>', 'HTTPS port; when it is taken, another is chosen and said', port, 7443)
       .option('--name <name...>', 'DNS names and addresses in the server certificate and in hub.json', [...LOOPBACK])
       .action((options: Record<string, unknown>) => {
-        parsed = { verb: command.name() === 'init' ? 'init' : 'serve', config: toConfig(options, env) }
+        const config = toConfig(options, env)
+        parsed =
+          command.name() === 'init'
+            ? { verb: 'init', config }
+            : { verb: 'serve', config, endWithStdin: options['endWithStdin'] === true }
       })
   }
   program.parse([...argv], { from: 'user' })

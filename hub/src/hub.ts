@@ -3,7 +3,9 @@ import { join, resolve } from 'node:path'
 import type { HubIntroduction, Reachability, Refusal } from '@skerry/api'
 import {
   createDatabase,
+  endEarlierNatsServer,
   findNatsServer,
+  holdFolder,
   keepRunning,
   type NatsServer,
   type Postgres,
@@ -12,7 +14,7 @@ import {
 } from '@skerry/supervise'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { chooseAddresses } from './addresses.ts'
+import { chooseAddresses, knownAddresses } from './addresses.ts'
 import type { HubConfig } from './config.ts'
 import { attestationController } from './controllers/attestation.ts'
 import { clusterStatusController } from './controllers/cluster-status.ts'
@@ -30,6 +32,7 @@ import { openApiRoutes } from './http/kubernetes/openapi.ts'
 import { kubernetesRoutes } from './http/kubernetes/routes.ts'
 import { reportRoutes } from './http/report.ts'
 import { buildServer, plainListener } from './http/server.ts'
+import { statementRoutes } from './http/statements.ts'
 import { refreshOnline, type TufDoor, tufRoutes } from './http/tuf.ts'
 import { openCertificates } from './keys/certificates.ts'
 import { type HubKeys, openKeys } from './keys/keys.ts'
@@ -70,8 +73,11 @@ const KEPT_VERSIONS = 100_000
 const KEPT_EVENTS = 10_000
 const HOUSEKEEPING_MS = 10 * 60_000
 
+/** A part of the hub's own (`nats`, `postgres`) ended by itself and runs again under this process id. */
+export type OnRestart = (part: string, pid: number) => void
+
 /** Starts a hub with the roles its configuration names. Resolves when it answers. */
-export async function startHub(config: HubConfig, log: Logger): Promise<Hub> {
+export async function startHub(config: HubConfig, log: Logger, onRestart: OnRestart = () => {}): Promise<Hub> {
   const dir = resolve(config.dataDir)
   const say = (sentence: string) => log.info(sentence)
   const now = () => Date.now()
@@ -80,13 +86,16 @@ export async function startHub(config: HubConfig, log: Logger): Promise<Hub> {
     for (const end of ends.splice(0).toReversed())
       await end().catch((error: unknown) => log.warn({ err: error }, 'a part did not end cleanly'))
   }
+  const held = holdFolder(dir, 'a hub')
+  ends.push(async () => held.release())
   try {
     const keys = openKeys(join(dir, 'keys'))
     const certificates = await openCertificates(join(dir, 'keys'), config.names)
+    await endEarlierNatsServer(join(dir, 'nats'), say)
     const addresses = await chooseAddresses(dir, config.port, say)
     const over = new AbortController()
 
-    const database = config.databaseUrl ?? (await ownPostgres(dir, ends, say))
+    const database = config.databaseUrl ?? (await ownPostgres(dir, ends, say, onRestart))
     const connection =
       typeof database === 'string' ? database : await createDatabase(database.current().connection, 'skerry')
     await migrateStore(connection)
@@ -104,7 +113,7 @@ export async function startHub(config: HubConfig, log: Logger): Promise<Hub> {
     })
     await ensureToken(store, keys.adminToken, 'admin', 'platform-admin')
 
-    const nats = await ownNats(dir, store, keys, addresses.natsPort, ends, say)
+    const nats = await ownNats(dir, store, keys, addresses.natsPort, ends, say, onRestart)
     const hub = await connectHub({
       url: nats.url,
       keys: keys.nats,
@@ -139,6 +148,7 @@ export async function startHub(config: HubConfig, log: Logger): Promise<Hub> {
           (app) => kubernetesRoutes(app, { store, changes, now, continueSecret: keys.continueSecret }),
           (app) => approvalRoutes(app, { store, now }),
           (app) => reportRoutes(app, { store, now, reachability: config.reachability }),
+          (app) => statementRoutes(app, store),
           (app) => agentRoutes(app, { store, now, onRefused }),
           (app) => tufRoutes(app, door),
         ],
@@ -205,7 +215,7 @@ export async function introduce(config: HubConfig, log: Logger): Promise<HubIntr
   const dir = resolve(config.dataDir)
   const keys = openKeys(join(dir, 'keys'))
   const { caPem } = await openCertificates(join(dir, 'keys'), config.names)
-  const addresses = await chooseAddresses(dir, config.port, (sentence) => log.info(sentence))
+  const addresses = knownAddresses(dir) ?? (await chooseAddresses(dir, config.port, (sentence) => log.info(sentence)))
   const key = (jwk: HubKeys['ack']['jwk']) => [{ jwk, notBefore: '1970-01-01T00:00:00Z' }]
   const host = config.names[0] ?? '127.0.0.1'
   return {
@@ -225,12 +235,13 @@ async function ownPostgres(
   dir: string,
   ends: (() => Promise<unknown>)[],
   say: (sentence: string) => void,
+  onRestart: OnRestart,
 ): Promise<{ current(): Postgres }> {
-  // The socket folder changes with a restart, so the connection names a stable place: a link beside the data.
   const kept = await keepRunning(
     'PostgreSQL',
     () => startPostgres({ dataDir: join(dir, 'pg'), durable: true, say }),
     say,
+    ({ pid }) => onRestart('postgres', pid),
   )
   ends.push(() => kept.stop())
   return kept
@@ -243,6 +254,7 @@ async function ownNats(
   port: number,
   ends: (() => Promise<unknown>)[],
   say: (sentence: string) => void,
+  onRestart: OnRestart,
 ): Promise<{ url: string; pids: () => Record<string, number> }> {
   const source = findNatsServer(process.env, say)
   if (source.kind === 'url') return { url: source.url, pids: () => ({}) }
@@ -255,7 +267,7 @@ async function ownNats(
       port,
       say,
     })
-  const kept = await keepRunning('nats-server', start, say)
+  const kept = await keepRunning('nats-server', start, say, ({ pid }) => onRestart('nats', pid))
   ends.push(() => kept.stop())
   return { url: kept.current().url, pids: () => ({ nats: kept.current().pid }) }
 }

@@ -14,15 +14,19 @@ if (command.verb === 'init') {
   process.stdout.write(`${JSON.stringify(await introduce(command.config, log), null, 2)}\n`)
 } else {
   try {
-    const hub = await startHub(command.config, log)
-    process.stdout.write(
-      `${JSON.stringify({ ready: true, apiUrl: hub.apiUrl, natsUrl: hub.natsUrl, pids: hub.pids })}\n`,
-    )
-    const stop = async (signal: string) => {
-      log.info({ signal }, 'stopping')
+    // Two forms of line, for a program that started this one: once it answers, and whenever a part of it was started again.
+    const tell = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`)
+    const hub = await startHub(command.config, log, (restarted, pid) => tell({ restarted, pid }))
+    tell({ ready: true, apiUrl: hub.apiUrl, natsUrl: hub.natsUrl, pids: hub.pids })
+    let stopping = false
+    const stop = async (because: string) => {
+      if (stopping) return
+      stopping = true
+      log.info({ because }, 'stopping')
       await hub.stop()
       process.exit(0)
     }
+    if (command.endWithStdin) process.stdin.resume().once('close', () => void stop('end of standard input'))
     process.once('SIGTERM', () => void stop('SIGTERM'))
     process.once('SIGINT', () => void stop('SIGINT'))
   } catch (error) {

@@ -15,6 +15,7 @@ export type AgentConfig = {
   readonly heartbeatMs: number
   readonly watchMs: number
   readonly logLevel: string
+  readonly endWithStdin: boolean
 }
 export type AgentCommand = { readonly verb: 'run' | 'status'; readonly config: AgentConfig }
 
@@ -46,6 +47,7 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .option('--poll-seconds <n>', 'look for a newer desired state so often, hints apart', seconds, 600)
     .option('--heartbeat-seconds <n>', 'say so often that this node is there', seconds, 30)
     .option('--watch-seconds <n>', 'look so often at a boot that must prove itself', seconds, 1)
+    .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
     .option('--log-level <level>', 'fatal, error, warn, info, debug or trace', 'info')
   program.command('status').description("print this site's own view, with no hub needed (JSON)")
   for (const command of program.commands) {
@@ -82,6 +84,7 @@ function toConfig(options: Record<string, unknown>): AgentConfig {
     heartbeatMs: ms('heartbeatSeconds', 30),
     watchMs: ms('watchSeconds', 1),
     logLevel: text('logLevel') ?? 'info',
+    endWithStdin: options['endWithStdin'] === true,
   }
 }
 

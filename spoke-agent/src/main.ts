@@ -11,6 +11,8 @@ if (verb === 'status') {
   const log = pino({ level: config.logLevel, base: null }, pino.destination(2))
   const over = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => over.abort(new Error(signal)))
+  if (config.endWithStdin)
+    process.stdin.resume().once('close', () => over.abort(new Error('standard input has closed')))
   try {
     await runAgent(config, log, over.signal)
   } catch (error) {

@@ -41,6 +41,23 @@ export async function digestsOf(
   return new Map(rows.map(({ seq, digest }) => [Number(seq), digest]))
 }
 
+/** Statements of one node from a number on, in order, as their exact texts. */
+export async function listStatements(
+  tx: Reader,
+  {
+    cluster,
+    node,
+    incarnation,
+    fromSeq,
+    limit,
+  }: Omit<StatementRef, 'seq' | 'digest'> & { fromSeq: number; limit: number },
+): Promise<{ seq: number; digest: string; text: string; receivedAt: Date }[]> {
+  const rows = await tx<{ seq: string; digest: string; text: string; received_at: Date }[]>`
+    select seq, digest, text, received_at from statement
+    where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation} and seq >= ${fromSeq} order by seq limit ${limit}`
+  return rows.map(({ seq, received_at, ...row }) => ({ ...row, seq: Number(seq), receivedAt: received_at }))
+}
+
 export type StoredStatement = { ref: StatementRef; kind: StatementKind; text: string; receivedAt: Date }
 
 /** The newest statement of each kind of every node (and, of transitions, of each phase gone to): what is known of a fleet, in one read. */

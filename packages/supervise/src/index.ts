@@ -1,5 +1,7 @@
 export type { Say } from './child.ts'
+export { type HeldFolder, holdFolder } from './folder.ts'
 export {
+  endEarlierNatsServer,
   findNatsServer,
   isRecent,
   NATS_VERSION,
@@ -8,5 +10,5 @@ export {
   startNatsServer,
 } from './nats-server.ts'
 export { freePort, isFree } from './ports.ts'
-export { type Connection, createDatabase, type Postgres, startPostgres, toOptions } from './postgres.ts'
+export { type Connection, createDatabase, forgetPostgres, type Postgres, startPostgres, toOptions } from './postgres.ts'
 export { keepRunning } from './restarting.ts'

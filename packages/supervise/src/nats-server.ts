@@ -71,6 +71,14 @@ export type NatsServer = {
   stop(): Promise<void>
 }
 
+/** Ends a nats-server that an earlier run, killed, left behind in `dir`: its port is free again then. */
+export async function endEarlierNatsServer(folder: string, say: Say): Promise<void> {
+  const dir = resolve(folder)
+  const pidFile = join(dir, 'nats.pid')
+  if (existsSync(pidFile))
+    await endOrphan(Number(readFileSync(pidFile, 'utf8')), join(dir, 'nats.conf'), 'SIGTERM', say)
+}
+
 /**
  * Starts a nats-server on 127.0.0.1 with `config` (accounts, limits, JetStream: everything but addresses and files) and
  * its files in `dir`. Takes `port` when it is free, otherwise another. Resolves when it answers.
@@ -92,7 +100,7 @@ export async function startNatsServer({
   const file = join(dir, 'nats.conf')
   const pidFile = join(dir, 'nats.pid')
   mkdirSync(dir, { recursive: true, mode: 0o700 })
-  if (existsSync(pidFile)) await endOrphan(Number(readFileSync(pidFile, 'utf8')), file, 'SIGTERM', say)
+  await endEarlierNatsServer(dir, say)
   const port = await freePort(preferred)
   if (preferred && port !== preferred) say(`port ${preferred} is taken; nats-server listens on ${port}`)
   writeFileSync(

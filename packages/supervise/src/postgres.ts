@@ -35,6 +35,7 @@ export type Postgres = {
 
 // PostgreSQL refuses to run as root. `nobody` owns the data then; nothing is added to the machine's users.
 const NOBODY = 65_534
+const ROOT_HOMES = '/var/lib/skerry'
 
 /**
  * Starts the PostgreSQL that came with the packages, on a unix socket only. Makes the cluster at the first start; `durable:
@@ -119,6 +120,12 @@ async function answers(connection: Connection): Promise<boolean> {
   }
 }
 
+/** Deletes what startPostgres keeps outside its data folder; for whoever deletes that folder too. No server may run on it. */
+export function forgetPostgres(dataDir: string): void {
+  const idFile = join(resolve(dataDir), 'home.id')
+  if (existsSync(idFile)) rmSync(join(ROOT_HOMES, readFileSync(idFile, 'utf8')), { recursive: true, force: true })
+}
+
 /** What `postgres()` of postgres.js takes for a connection. */
 export function toOptions(
   connection: Connection,
@@ -182,13 +189,20 @@ async function endEarlierServer(data: string, say: Say): Promise<void> {
   if (Number.isInteger(pid) && pid > 1) await endOrphan(pid, data, 'SIGINT', say)
 }
 
-// A folder that user `nobody` can enter, one for each data folder of ours.
+// A folder that user `nobody` can enter, one for each data folder of ours. The data folder holds its name, so that one
+// which was deleted and made anew begins with nothing; what it had is left for a person to delete, never for us.
 function rootlessHome(dataDir: string, say: Say): string {
-  const name = createHash('sha256').update(dataDir).digest('hex').slice(0, 16)
-  const home = join('/var/lib/skerry', name)
-  if (!existsSync(home)) say(`PostgreSQL does not run as root: its data lies in ${home} and belongs to user ${NOBODY}`)
+  const idFile = join(dataDir, 'home.id')
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  const isNew = !existsSync(idFile)
+  if (isNew) {
+    writeFileSync(`${idFile}.new`, randomBytes(8).toString('hex'), { mode: 0o600 })
+    renameSync(`${idFile}.new`, idFile)
+  }
+  const home = join(ROOT_HOMES, readFileSync(idFile, 'utf8'))
+  if (isNew) say(`PostgreSQL does not run as root: its data lies in ${home} and belongs to user ${NOBODY}`)
   mkdirSync(home, { recursive: true, mode: 0o755 })
-  chmodSync('/var/lib/skerry', 0o755)
+  chmodSync(ROOT_HOMES, 0o755)
   return home
 }
 
@@ -198,7 +212,7 @@ function reachablePrograms(native: string): string {
     .update(readFileSync(join(native, 'bin', 'postgres')))
     .digest('hex')
     .slice(0, 12)
-  const copy = join('/var/lib/skerry', `postgresql-${version}`)
+  const copy = join(ROOT_HOMES, `postgresql-${version}`)
   if (existsSync(copy)) return copy
   const beside = `${copy}.${process.pid}`
   mkdirSync(dirname(copy), { recursive: true, mode: 0o755 })

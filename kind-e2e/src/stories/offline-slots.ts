@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict'
+import { eventually, FAMILY } from '@skerry/demo'
+import { assertChain, statementsOf, transitionsOf } from '../chain.ts'
+import type { Story } from '../stories.ts'
+
+const [FAR, ...NEAR] = ['farm-far', 'farm-near', 'farm-town']
+/** Enough to stage on a busy machine, and no longer than a person likes to wait. */
+const UNTIL_WINDOW_MS = 25_000
+
+export const offlineSlots: Story = {
+  name: 'offline-slots',
+  tells:
+    "a site's link is cut after staging and before its window: it activates by itself, and its statements arrive later, in order, once",
+  async play(world) {
+    await world.raise(2)
+    const client = world.client()
+    await world.join([FAR, ...NEAR])
+    const far = world.sites[0]
+    assert.ok(far)
+
+    const opens = nextMinute(Date.now() + UNTIL_WINDOW_MS)
+    const name = await world.rollOut(2, {
+      strategy: {
+        type: 'Progressive',
+        progressive: { maxConcurrency: 1, minSuccessTime: '0s', progressDeadline: '10m' },
+      },
+      windows: {
+        activation: [
+          { at: `${opens.getUTCMinutes()} ${opens.getUTCHours()} * * *`, timeZone: 'UTC', durationSeconds: 600 },
+        ],
+      },
+    })
+    await world.rolloutUntil(name, `${FAR} staged and waiting for its window`, (status) =>
+      (status.clusters ?? []).some((cluster) => cluster.name === FAR && cluster.state === 'WaitingForWindow'),
+    )
+    const known = (await statementsOf(client, FAR)).length
+    far.link.cut()
+    assert.ok(Date.now() < opens.getTime(), 'the link is cut before the window opens')
+    world.say(
+      `${FAR} has staged ${FAMILY}-2; its link is cut ${Math.round((opens.getTime() - Date.now()) / 1000)} s before its window`,
+    )
+
+    // One at a time: the others get their turn because a cluster that is away holds no slot.
+    const meanwhile = await world.rolloutUntil(
+      name,
+      'the other sites Succeeded while one is away',
+      ({ counts, clusters }) =>
+        counts?.succeeded === NEAR.length && clusters?.find((one) => one.name === FAR)?.state === 'Offline',
+      180_000,
+    )
+    assert.notEqual(meanwhile.phase, 'Completed', 'nothing is claimed of a site that is away')
+    assert.equal((await statementsOf(client, FAR)).length, known, 'nothing came through the cut link')
+    assert.notEqual((await client.list('EdgeNode', { namespace: FAR }))[0]?.status?.image?.name, `${FAMILY}-2`)
+    world.say(`the hub goes on: ${NEAR.join(' and ')} run ${FAMILY}-2, ${FAR} is Offline`)
+
+    const imageSha256 = (await client.get('OSImage', undefined, `${FAMILY}-2`)).spec.image.sha256
+    await eventually(
+      async () => {
+        const { phase, confirmed } = far.view()
+        return phase === 'Idle' && confirmed?.imageSha256 === imageSha256
+      },
+      `${FAR} activating and confirming with no link`,
+      120_000,
+    )
+    assert.equal((await statementsOf(client, FAR)).length, known, 'it still has no link')
+    assert.ok(far.view().statementsWaiting > 0, 'its statements wait')
+    world.say(`${FAR} activated in its window by itself; ${far.view().statementsWaiting} statements wait`)
+
+    const mended = new Date()
+    far.link.mend()
+    const end = await world.rolloutUntil(
+      name,
+      'Completed once the link is back',
+      ({ phase }) => phase === 'Completed',
+      90_000,
+    )
+    assert.equal(end.counts?.succeeded, 3)
+    const chain = await assertChain(client, far)
+    assert.equal(transitionsOf(chain, imageSha256).filter(({ to }) => to === 'Activating').length, 1, 'activated once')
+    const late = (await statementsOf(client, FAR)).slice(known)
+    assert.ok(late.length > 0)
+    for (const { told, statement } of late) {
+      assert.ok(
+        Date.parse(told.receivedAt) >= mended.getTime() - 1_000,
+        `statement ${told.seq} came after the link was back`,
+      )
+      assert.ok(
+        Date.parse(statement.time.wall) < mended.getTime() || statement.seq > known,
+        'it tells when it happened',
+      )
+    }
+    const activated = late.find(
+      ({ statement }) => statement.kind === 'transition' && statement.body.to === 'Activating',
+    )
+    assert.ok(activated, 'the activation is among what came late')
+    const at = Date.parse(activated.statement.time.wall)
+    assert.ok(
+      at >= opens.getTime() && at < mended.getTime(),
+      'it activated inside its window and before the link was back',
+    )
+    await eventually(async () => far.view().statementsWaiting === 0, 'the hub acknowledging all of it', 30_000)
+    world.say(`${late.length} statements arrived late, in order, once`)
+  },
+}
+
+function nextMinute(afterMs: number): Date {
+  return new Date(Math.ceil(afterMs / 60_000) * 60_000)
+}

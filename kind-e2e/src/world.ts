@@ -1,0 +1,179 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { ObjectOf, SpecFor } from '@skerry/api'
+import type { Client } from '@skerry/client'
+import {
+  buildImage,
+  type Ceremony,
+  createJoinToken,
+  ensure,
+  eventually,
+  FAMILY,
+  type HubProcess,
+  type Image,
+  introduction,
+  openCeremony,
+  startHub,
+} from '@skerry/demo'
+import { forgetPostgres } from '@skerry/supervise'
+import { openSite, type Site } from './site.ts'
+
+// What a story plays on: one hub, its sites, and the images that are signed for them. Every process is a real one.
+
+export type WorldOptions = { readonly dir: string; readonly say: (sentence: string) => void }
+export type World = ReturnType<typeof openWorld>
+
+/** How soon a hub of a story calls a silent site offline. */
+const OFFLINE_AFTER = ['--late-after', '4', '--offline-after', '8']
+export const NAMESPACE = 'default'
+export const PLACEMENT = 'all-sites'
+
+/** Nothing runs yet; `raise()` starts the hub. */
+export function openWorld({ dir, say }: WorldOptions) {
+  const hubDir = join(dir, 'hub')
+  const sites: Site[] = []
+  const images: { image: Image; releaseCounter: number }[] = []
+  let hub: HubProcess | undefined
+  let ceremony: Ceremony | undefined
+  let token = ''
+
+  const standing = (): HubProcess => {
+    if (!hub) throw new Error('the hub does not stand')
+    return hub
+  }
+
+  async function serve(): Promise<HubProcess> {
+    hub = await startHub({
+      dataDir: hubDir,
+      args: ['--port', '0', ...OFFLINE_AFTER],
+      logFile: join(dir, 'hub.log'),
+    })
+    return hub
+  }
+
+  return {
+    dir,
+    say,
+    sites: sites as readonly Site[],
+    client: (): Client => standing().client,
+    hub: standing,
+
+    /** Starts the hub with images 1…n signed and published; those of `bad` never become healthy. */
+    async raise(count: number, bad: readonly number[] = []): Promise<void> {
+      mkdirSync(dir, { recursive: true, mode: 0o700 })
+      const { client } = await serve()
+      ceremony = openCeremony(join(dir, 'offline'), introduction(hubDir, []), Date.now())
+      for (let n = 1; n <= count; n += 1) {
+        const image = buildImage(join(dir, 'images'), String(n), { healthy: !bad.includes(n), ballastBytes: 1_000_000 })
+        images.push({ image, releaseCounter: n })
+      }
+      await ceremony.publish(client, images)
+      token = await createJoinToken(client, 'story', { maxUses: 100 }, Date.now())
+      await ensure(client, 'ManagedClusterSetBinding', {
+        metadata: { name: 'default', namespace: NAMESPACE },
+        spec: { clusterSet: 'default' },
+      })
+      await ensure(client, 'Placement', {
+        metadata: { name: PLACEMENT, namespace: NAMESPACE },
+        spec: { clusterSets: ['default'] },
+      })
+      say(`a hub stands, ${count} images are signed by two of three keys`)
+    },
+
+    /** Kills the hub's process with SIGKILL and starts it again on the same data. */
+    async restartHub(): Promise<void> {
+      await standing().program.kill()
+      await standing().client.close()
+      await serve()
+    },
+
+    /** Starts these sites and waits until each has joined and runs image 1. */
+    async join(names: readonly string[]): Promise<void> {
+      const { apiUrl, caPem, client } = standing()
+      if (!ceremony || !images[0]) throw new Error('raise() comes first')
+      for (const name of names) {
+        const site = await openSite({
+          name,
+          dir: join(dir, 'sites', name),
+          bundle: ceremony.bundle([apiUrl], caPem, token),
+          factoryImage: images[0].image.file,
+          hubPort: () => Number(new URL(standing().apiUrl).port),
+          natsPort: () => Number(new URL(standing().natsUrl).port),
+        })
+        sites.push(site)
+        site.start()
+      }
+      for (const name of names) {
+        await eventually(
+          async () => (await client.list('EdgeNode', { namespace: name }))[0]?.status?.image?.name === `${FAMILY}-1`,
+          `${name} joining and telling of its factory image`,
+          60_000,
+        )
+      }
+      say(`${names.join(', ')} joined and run ${FAMILY}-1`)
+    },
+
+    /** Starts the rollout of image n, named like it. */
+    async rollOut(n: number, more: Partial<SpecFor<'Rollout'>> = {}): Promise<string> {
+      const name = `${FAMILY}-${n}`
+      await standing().client.create('Rollout', {
+        metadata: { name, namespace: NAMESPACE },
+        spec: {
+          placementRef: { name: PLACEMENT },
+          image: { name },
+          strategy: { type: 'All' },
+          gates: { healthySeconds: 1, timeoutSeconds: 8 },
+          attestation: 'warning',
+          ...more,
+        },
+      })
+      return name
+    },
+
+    rollout: (name: string): Promise<ObjectOf<'Rollout'>> => standing().client.get('Rollout', NAMESPACE, name),
+
+    /** Looks at a rollout until `holds`; what it looked like last is in the error. */
+    async rolloutUntil(
+      name: string,
+      what: string,
+      holds: (status: NonNullable<ObjectOf<'Rollout'>['status']>) => boolean,
+      deadlineMs = 60_000,
+    ): Promise<NonNullable<ObjectOf<'Rollout'>['status']>> {
+      let seen = ''
+      try {
+        return await eventually(
+          async () => {
+            // A hub or a database that a story just killed answers again in a moment.
+            const found = await standing()
+              .client.get('Rollout', NAMESPACE, name)
+              .catch(() => undefined)
+            const status = found?.status
+            seen = JSON.stringify(status?.clusters?.map(({ name, state, message }) => `${name} ${state}: ${message}`))
+            return status && holds(status) && status
+          },
+          what,
+          deadlineMs,
+        )
+      } catch (cause) {
+        throw new Error(`rollout ${name}: ${what} did not come; its clusters: ${seen}`, { cause })
+      }
+    },
+
+    /** Boots of the sites' machines so far, as their statements tell. */
+    boots: () => sites.reduce((sum, site) => sum + site.boots(), 0),
+
+    /** What a person needs to find out why a story failed. */
+    async explain(): Promise<void> {
+      console.error(`logs: ${dir}/hub.log and ${dir}/sites/*/agent.log (kept with --keep)`)
+      for (const site of sites) console.error(`${site.name}: ${JSON.stringify(site.view())}`)
+      if (hub) console.error(JSON.stringify(await hub.client.list('Rollout'), null, 1))
+    },
+
+    async close(): Promise<void> {
+      await Promise.allSettled(sites.map((site) => site.close()))
+      await hub?.program.stop(30_000)
+      await hub?.client.close().catch(() => undefined)
+      if (existsSync(hubDir)) forgetPostgres(join(hubDir, 'pg'))
+    },
+  }
+}
