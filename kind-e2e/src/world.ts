@@ -105,7 +105,10 @@ export function openWorld({ dir, say }: WorldOptions) {
       }
       for (const name of names) {
         await eventually(
-          async () => (await client.list('EdgeNode', { namespace: name }))[0]?.status?.image?.name === `${FAMILY}-1`,
+          async () => {
+            const [node] = await client.list('EdgeNode', { namespace: name })
+            return node?.status?.image?.name === `${FAMILY}-1` && node.status.attestation !== undefined
+          },
           `${name} joining and telling of its factory image`,
           60_000,
         )

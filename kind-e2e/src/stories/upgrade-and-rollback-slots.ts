@@ -142,7 +142,7 @@ async function report(world: World): Promise<void> {
     for (const { node, limitation, claims } of nodes) {
       assert.ok(limitation, `${cluster}/${node} says what its class cannot prove`)
       for (const { claim, result, statements } of claims) {
-        if (result !== 'pass') continue
+        if (result === 'not-assessed') continue
         assert.ok(statements.length > 0, `${cluster}/${node} ${claim} names its statement`)
         for (const reference of statements) await assertExists(world, reference)
         rested += statements.length
