@@ -46,6 +46,7 @@ import { openBlobs } from './store/trust.ts'
 import { onWake, type Topic } from './store/wake.ts'
 import {
   connectHub,
+  ensureStreams,
   type HubConnection,
   makeAcknowledger,
   mintUser,
@@ -432,7 +433,6 @@ function hintsOf({ changes, wakes }: Singletons, topics: readonly Topic[]): Hint
 }
 
 async function whenStreamsExist(hub: HubConnection, store: Store, signal: AbortSignal, log: Logger): Promise<void> {
-  const { ensureStreams } = await import('./transport/streams.ts')
   const { highestStreamSeq } = await import('./store/desired-states.ts')
   while (!signal.aborted) {
     try {

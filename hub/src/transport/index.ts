@@ -13,3 +13,4 @@ export {
 export { createNkey, type Nkey, parseSeed } from './nkeys.ts'
 export { type PublisherOptions, publishNew, refill } from './publisher.ts'
 export { nodeDirectory } from './reports.ts'
+export { ensureStreams } from './streams.ts'

@@ -20,9 +20,7 @@ export {
   JOIN_TOKEN_PATTERN,
   type JoinTokenSpec,
   type JoinTokenStatus,
-  REGISTRATION_STATES,
   type RegistrationSpec,
-  type RegistrationState,
   type RegistrationStatus,
 } from './kinds/registration.ts'
 export {
@@ -71,10 +69,12 @@ export { HUB_TARGET, HubDescription, HubIntroduction, type HubKey } from './wire
 export { type BlobRef, manifestTarget, OSImageManifest, osImageName } from './wire/manifest.ts'
 export {
   type Acceptance,
+  REGISTRATION_STATES,
   RegistrationAnswer,
   RegistrationChallenge,
   type RegistrationProof,
   type RegistrationRequest,
+  type RegistrationState,
   SiteBundle,
 } from './wire/registration.ts'
 export {

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Condition, Message, Reason } from '../meta.ts'
+import { RegistrationState } from '../wire/registration.ts'
 import { NodeClass } from '../wire/status.ts'
 import { Count, closed, Label, Name, NatsUserKey, oneOf, Sha256, Time } from '../words.ts'
 
@@ -42,18 +43,6 @@ export const RegistrationSpec = closed({
   ),
 })
 export type RegistrationSpec = Static<typeof RegistrationSpec>
-
-export const REGISTRATION_STATES = [
-  'Challenged',
-  'Pending',
-  'Accepted',
-  'Denied',
-  'Suspended',
-  'Left',
-  'Revoked',
-] as const
-export const RegistrationState = oneOf(REGISTRATION_STATES)
-export type RegistrationState = Static<typeof RegistrationState>
 
 export const RegistrationStatus = closed({
   state: Type.Optional(RegistrationState),

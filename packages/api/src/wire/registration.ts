@@ -1,7 +1,19 @@
 import { type Static, Type } from 'typebox'
-import { RegistrationState } from '../kinds/registration.ts'
 import { closed, Jws, Label, NatsUserKey, oneOf, PublicJwk, Sha256, Time } from '../words.ts'
 import { NodeClass } from './status.ts'
+
+/** Challenged → Pending → Accepted or Denied; later Suspended, Left, Revoked. */
+export const REGISTRATION_STATES = [
+  'Challenged',
+  'Pending',
+  'Accepted',
+  'Denied',
+  'Suspended',
+  'Left',
+  'Revoked',
+] as const
+export const RegistrationState = oneOf(REGISTRATION_STATES)
+export type RegistrationState = Static<typeof RegistrationState>
 
 const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 16_384 })
 
