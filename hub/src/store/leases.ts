@@ -1,13 +1,15 @@
 import { randomUUID } from 'node:crypto'
-import type { Sql } from 'postgres'
 import { type Store, type Tx, write } from './store.ts'
 
 // One hub of many runs a singleton: whoever holds the advisory lock. The lock goes with its connection; the token says
 // in every write that this holder is still the newest, so one who woke up late writes nothing.
 
+const RETRY_MS = 500
+
 export type Lease = {
   readonly name: string
   readonly token: number
+  /** Aborts when the lease is released, or its connection is gone. */
   readonly lost: AbortSignal
   release(): Promise<void>
 }
@@ -20,45 +22,35 @@ export class LeaseLost extends Error {
   }
 }
 
-/** Waits until the lease is ours. Rejects when the signal aborts. */
+/** Waits until the lease is ours. Rejects when the signal aborts, and when PostgreSQL is away. */
 export async function acquireLease(store: Store, name: string, signal: AbortSignal): Promise<Lease> {
   for (;;) {
     signal.throwIfAborted()
-    const connection = await store.sql.reserve()
-    const [tried] = await connection<
-      { held: boolean }[]
-    >`select pg_try_advisory_lock(hashtextextended(${`skerry/${name}`}, 0)) as held`.catch(() => [])
-    if (!tried?.held) {
-      connection.release()
-      await pause(1_000, signal)
-      continue
+    const lost = new AbortController()
+    // A pooled connection could be replaced under the lock; this one is gone when it is gone.
+    const connection = store.own(() => lost.abort(new LeaseLost(name)))
+    const release = async () => {
+      lost.abort(new LeaseLost(name))
+      // The lock goes with the connection.
+      await connection.end({ timeout: 1 })
     }
-    const [row] = await connection<{ token: string }[]>`
-      insert into controller_lease (name, token, holder, acquired_at) values (${name}, 1, ${randomUUID()}, now())
-      on conflict (name) do update set token = controller_lease.token + 1, holder = excluded.holder, acquired_at = now() returning token`
-    return hold(connection, name, Number(row?.token))
-  }
-}
-
-function hold(connection: Awaited<ReturnType<Sql['reserve']>>, name: string, token: number): Lease {
-  const lost = new AbortController()
-  // The lock lives as long as this connection: ask it now and then, and when it fails the lease is gone.
-  const timer = setInterval(() => {
-    connection`select 1`.catch(() => end())
-  }, 2_000)
-  const end = () => {
-    clearInterval(timer)
-    lost.abort(new LeaseLost(name))
-  }
-  return {
-    name,
-    token,
-    lost: lost.signal,
-    async release() {
-      end()
-      await connection`select pg_advisory_unlock(hashtextextended(${`skerry/${name}`}, 0))`.catch(() => undefined)
-      connection.release()
-    },
+    try {
+      const [tried] = await connection<
+        { held: boolean }[]
+      >`select pg_try_advisory_lock(hashtextextended(${`skerry/${name}`}, 0)) as held`
+      if (tried?.held) {
+        const [row] = await connection<{ token: string }[]>`
+          insert into controller_lease (name, token, holder, acquired_at) values (${name}, 1, ${randomUUID()}, now())
+          on conflict (name) do update set token = controller_lease.token + 1, holder = excluded.holder, acquired_at = now() returning token`
+        lost.signal.throwIfAborted()
+        return { name, token: Number(row?.token), lost: lost.signal, release }
+      }
+    } catch (error) {
+      await release()
+      throw error
+    }
+    await release()
+    await pause(RETRY_MS, signal)
   }
 }
 

@@ -2,23 +2,42 @@ import { fileURLToPath } from 'node:url'
 import { type Connection, toOptions } from '@skerry/supervise'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import { migrate } from 'drizzle-orm/postgres-js/migrator'
-import postgres, { type Sql, type TransactionSql } from 'postgres'
+import postgres, { type Options, type Sql, type TransactionSql } from 'postgres'
 
 /** A read needs a connection or a transaction; a write always a transaction. */
 export type Tx = TransactionSql
 export type Reader = Sql | TransactionSql
 
-export type Store = { readonly sql: Sql; close(): Promise<void> }
+export type Store = {
+  readonly sql: Sql
+  /**
+   * A connection of its own, for what lives as long as a connection does. The caller ends it; `onLost` is called when it
+   * is gone, and nothing may be asked of it after that.
+   */
+  own(onLost: () => void): Sql
+  close(): Promise<void>
+}
 
 /** Any two numbers that nobody else locks with. The first serialises writes of resources, the second migrations. */
 const VERSION_LOCK = 721_100_001
 const MIGRATION_LOCK = 721_100_002
 
+/** Seconds before a lost connection is tried again: at most one, where the driver's own way would take up to twenty. */
+const backoff = (retries: number) => Math.min(0.05 * 2 ** retries, 1) * (0.5 + Math.random() / 2)
+
 /** The hub's database. Connections are made anew by themselves when PostgreSQL was away. */
 export function openStore(database: Connection | string): Store {
-  const more = { max: 12, connect_timeout: 5, onnotice: () => {}, transform: { undefined: null } }
-  const sql = typeof database === 'string' ? postgres(database, more) : postgres(toOptions(database, more))
-  return { sql, close: () => sql.end({ timeout: 5 }) }
+  const connect = (more: Options<Record<string, never>>) => {
+    const options = { connect_timeout: 5, onnotice: () => {}, transform: { undefined: null }, backoff, ...more }
+    return typeof database === 'string' ? postgres(database, options) : postgres(toOptions(database, options))
+  }
+  const sql = connect({ max: 12 })
+  return {
+    sql,
+    // No lifetime: the driver would otherwise replace it within the hour.
+    own: (onLost) => connect({ max: 1, max_lifetime: 0, idle_timeout: 0, onclose: onLost }),
+    close: () => sql.end({ timeout: 5 }),
+  }
 }
 
 /** Brings the tables to this version's form. Several hubs may start at once: one does it, the others wait. */

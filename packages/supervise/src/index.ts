@@ -1,4 +1,4 @@
-export type { Say } from './child.ts'
+export { type Say, until } from './child.ts'
 export { type HeldFolder, holdFolder } from './folder.ts'
 export {
   endEarlierNatsServer,

@@ -1,0 +1,42 @@
+import { createDatabase, type Postgres, startPostgres, until } from '@skerry/supervise'
+import { testFolder } from '@skerry/supervise/testing'
+import { expect, onTestFinished, test } from 'vitest'
+import { acquireLease } from './leases.ts'
+import { migrateStore, openStore, write } from './store.ts'
+
+// A PostgreSQL that dies takes what was under way with it, and nothing else: not the hub, not what comes after.
+
+test('PostgreSQL is killed again and again under load: queries fail, the process lives, and the same store goes on', async () => {
+  const dataDir = testFolder()
+  const start = () => startPostgres({ dataDir, durable: true, say: () => {} })
+  let server: Postgres = await start()
+  onTestFinished(() => server.stop())
+  const connection = await createDatabase(server.connection, 'skerry')
+  await migrateStore(connection)
+  const store = openStore(connection)
+  onTestFinished(() => store.close())
+
+  for (let round = 1; round <= 3; round += 1) {
+    const lease = await acquireLease(store, 'story', AbortSignal.timeout(20_000))
+    expect(lease.token).toBe(round)
+    let lost = 0
+    const busy = Array.from({ length: 24 }, async (_, index) => {
+      try {
+        for (;;)
+          if (index % 2 === 0) await store.sql`select pg_sleep(0), ${index}::int`
+          else await write(store, (tx) => tx`select ${index}::int`)
+      } catch {
+        lost += 1
+      }
+    })
+    process.kill(server.pid, 'SIGKILL')
+    await server.exited
+    await Promise.all(busy)
+    expect(lost).toBe(24)
+    await until(() => lease.lost.aborted, 'the lease being lost with its connection', 10_000)
+    await lease.release()
+    server = await start()
+    const [row] = await store.sql<{ round: number }[]>`select ${round}::int as round`
+    expect(row?.round).toBe(round)
+  }
+}, 60_000)
