@@ -1,0 +1,36 @@
+import { Command, InvalidArgumentError } from 'commander'
+import { benchIngest } from './ingest.ts'
+
+// npm run bench -- BENCH [options]. With --json the last line is one JSON object; without it, the same as a table.
+
+type Figures = Readonly<Record<string, unknown>>
+
+const program = new Command('npm run bench --')
+  .description('Measures the real parts on this machine. Figures are to be read with its cores beside them.')
+  .showHelpAfterError()
+
+program
+  .command('ingest')
+  .description('Statements a second from signed batches into PostgreSQL: one hub process, everything on this machine.')
+  .option('--seconds <n>', 'how long there shall be work, at the rate of the goal', count, 10)
+  .option('--nodes <n>', 'nodes that send', count, 20)
+  .option('--profile <folder>', "write the hub's CPU profile there")
+  .option('--json', 'print JSON alone')
+  .action(async ({ json, ...options }) => show(await benchIngest({ ...options, say: sayer(json) }), json))
+
+await program.parseAsync()
+
+function sayer(json: boolean | undefined): (sentence: string) => void {
+  return json ? () => {} : (sentence) => console.error(sentence)
+}
+
+function show(figures: Figures, json: boolean | undefined): void {
+  if (json) console.log(JSON.stringify(figures))
+  else for (const [name, value] of Object.entries(figures)) console.log(`${name.padEnd(22)} ${JSON.stringify(value)}`)
+}
+
+function count(text: string): number {
+  const value = Number(text)
+  if (Number.isInteger(value) && value > 0) return value
+  throw new InvalidArgumentError('a whole number above 0 is needed')
+}
