@@ -2,7 +2,7 @@ import { createDatabase, type Postgres, startPostgres, until } from '@skerry/sup
 import { testFolder } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { acquireLease } from './leases.ts'
-import { migrateStore, openStore, write } from './store.ts'
+import { migrateStore, openStore, type Store, write } from './store.ts'
 
 // A PostgreSQL that dies takes what was under way with it, and nothing else: not the hub, not what comes after.
 
@@ -23,15 +23,23 @@ test('PostgreSQL is killed again and again under load: queries fail, the process
     const busy = Array.from({ length: 24 }, async (_, index) => {
       try {
         for (;;)
-          if (index % 2 === 0) await store.sql`select pg_sleep(0), ${index}::int`
-          else await write(store, (tx) => tx`select ${index}::int`)
+          if (index % 2 === 0) await store.sql`select ${index}::int`
+          else await store.sql.begin((tx) => tx`select ${index}::int`)
       } catch {
         lost += 1
       }
     })
+    // Goes on asking a connection that is gone: the driver's own mistake was to write to it (patches/).
+    const stubborn = write(store, async (tx) => {
+      await tx`select pg_sleep(60)`.catch(() => undefined)
+      await tx`select 1`
+    })
+    const refused = expect(stubborn).rejects.toThrow()
+    await until(async () => (await sleeping(store)) === 1, 'the long query', 10_000)
     process.kill(server.pid, 'SIGKILL')
     await server.exited
     await Promise.all(busy)
+    await refused
     expect(lost).toBe(24)
     await until(() => lease.lost.aborted, 'the lease being lost with its connection', 10_000)
     await lease.release()
@@ -40,3 +48,9 @@ test('PostgreSQL is killed again and again under load: queries fail, the process
     expect(row?.round).toBe(round)
   }
 }, 60_000)
+
+async function sleeping({ sql }: Store): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`
+    select count(*)::int as n from pg_stat_activity where wait_event = 'PgSleep'`
+  return row?.n ?? 0
+}
