@@ -1,4 +1,10 @@
-import { DECISION_GROUP_INDEX_LABEL, DECISION_GROUP_NAME_LABEL, type ObjectOf, PLACEMENT_LABEL } from '@skerry/api'
+import {
+  DECISION_GROUP_INDEX_LABEL,
+  DECISION_GROUP_NAME_LABEL,
+  type ObjectOf,
+  PLACEMENT_LABEL,
+  type PlacementStatus,
+} from '@skerry/api'
 import { type PlacementOutcome, schedule } from '@skerry/policy'
 import { writeFenced } from '../store/leases.ts'
 import { loadPlacementFacts, type PlacementFacts, slicesOf } from '../store/placements.ts'
@@ -39,6 +45,7 @@ async function save(
   // What was judged must be what is there; otherwise the next look judges anew.
   if (current?.metadata.generation !== generation) return
   if (outcome.kind === 'Decided') await saveSlices(tx, placement, facts, outcome)
+  else await dropGone(tx, placement, facts, outcome)
   let conditions = (current.status?.conditions ?? []).filter(
     ({ type }) => outcome.kind === 'Frozen' || type !== 'DecisionsFrozen',
   )
@@ -46,7 +53,7 @@ async function save(
     conditions = setCondition(conditions, { ...condition, observedGeneration: generation }, nowMs)
   const decided =
     outcome.kind === 'Frozen'
-      ? { ...current.status }
+      ? { ...current.status, ...(current.status?.decisionGroups ? counted(current.status, outcome) : {}) }
       : {
           numberOfSelectedClusters: outcome.selected.length,
           decisionGroups: [
@@ -88,6 +95,28 @@ async function saveSlices(
   const kept = new Set(outcome.slices.map((slice) => slice.name))
   for (const slice of slicesOf(facts, placement))
     if (!kept.has(slice.metadata.name)) await deleteObject(tx, 'PlacementDecision', namespace, slice.metadata.name)
+}
+
+function counted({ decisionGroups = [] }: PlacementStatus, { selected }: PlacementOutcome): PlacementStatus {
+  return {
+    numberOfSelectedClusters: selected.length,
+    decisionGroups: decisionGroups.map((group) => ({ ...group, clusterCount: selected.length })),
+  }
+}
+
+// Frozen decisions stay byte for byte, but for clusters that are no more.
+async function dropGone(
+  tx: Tx,
+  placement: ObjectOf<'Placement'>,
+  facts: PlacementFacts,
+  { selected }: PlacementOutcome,
+): Promise<void> {
+  const stay = new Set(selected)
+  for (const { metadata, status } of slicesOf(facts, placement)) {
+    const decisions = (status?.decisions ?? []).filter(({ clusterName }) => stay.has(clusterName))
+    if (decisions.length < (status?.decisions ?? []).length)
+      await saveStatus(tx, 'PlacementDecision', metadata.namespace ?? '', metadata.name, { decisions })
+  }
 }
 
 // Slices of a placement that is gone go with it.

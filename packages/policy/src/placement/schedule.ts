@@ -48,8 +48,9 @@ export type Slice = {
 }
 
 export type PlacementOutcome = {
-  /** Skipped: nothing is stored. Frozen: the stored decisions stay as they are. */
+  /** Skipped: nothing is stored. Frozen: the stored decisions stay, but for clusters that are no more. */
   readonly kind: 'Decided' | 'Frozen' | 'Skipped'
+  /** What is selected from now on. When frozen: the stored decisions without clusters that are gone or going. */
   readonly selected: readonly string[]
   readonly unscheduled: number
   readonly slices: readonly Slice[]
@@ -61,7 +62,7 @@ export type PlacementOutcome = {
 type Cluster = ObjectOf<'ManagedCluster'>
 type Scored = { cluster: Cluster; scores: Record<string, number>; total: number }
 
-/** Decides one placement. Clusters without a word in the outcome do not exist. */
+/** Decides one placement. Every cluster of the input has exactly one line in `reasons`, unless the placement is skipped. */
 export function schedule(input: SchedulingInput): PlacementOutcome {
   const { placement, nowMs } = input
   const annotations = placement.metadata.annotations ?? {}
@@ -71,43 +72,36 @@ export function schedule(input: SchedulingInput): PlacementOutcome {
   const mine = new Set(
     input.decisions.filter((d) => d.namespace === namespace && d.placement === name).map((d) => d.cluster),
   )
+  const tolerations = placement.spec.tolerations ?? []
+  // P-09: also of clusters that are no longer eligible, and whatever else is found.
+  const recheck = defined(earliestExpiry(input.clusters, tolerations, mine, nowMs))
   const bound = boundSets(input, namespace)
-  if (bound.length === 0)
-    return nothing(
-      'NoManagedClusterSetBindings',
-      'No valid ManagedClusterSetBindings found in placement namespace',
-      input,
-      [],
-    )
+  if (bound.length === 0) {
+    const message = 'No valid ManagedClusterSetBindings found in placement namespace'
+    return { ...nothing('NoManagedClusterSetBindings', message, input, outside(input.clusters, message)), ...recheck }
+  }
   const wanted = placement.spec.clusterSets ?? []
   const eligible = wanted.length > 0 ? bound.filter((set) => wanted.includes(set.metadata.name)) : bound
-  if (eligible.length === 0)
-    return nothing(
-      'NoIntersection',
-      `None of ManagedClusterSets [${wanted.join(',')}] is bound to placement namespace`,
-      input,
-      [],
-    )
+  if (eligible.length === 0) {
+    const message = `None of ManagedClusterSets [${wanted.join(',')}] is bound to placement namespace`
+    return { ...nothing('NoIntersection', message, input, outside(input.clusters, message)), ...recheck }
+  }
   const broken = eligible.map((set) => clusterSetFault(set)).find((fault) => fault !== undefined)
   if (broken) return frozen({ error: broken }, mine, input)
 
   const reasons: ClusterReason[] = []
   const available = availableClusters(input.clusters, eligible, reasons)
-  const names = eligible.map((set) => set.metadata.name).toSorted(byCodeUnit)
-  if (available.length === 0)
-    return nothing(
-      'AllManagedClusterSetsEmpty',
-      `All ManagedClusterSets [${names.join(',')}] have no member ManagedCluster`,
-      input,
-      reasons,
-    )
+  const names = eligible.map((set) => set.metadata.name)
+  if (available.length === 0) {
+    const message = `All ManagedClusterSets [${names.join(',')}] have no member ManagedCluster`
+    return { ...nothing('AllManagedClusterSetsEmpty', message, input, reasons), ...recheck }
+  }
 
   const predicates = placement.spec.predicates ?? []
   const predicateFault = firstFault(predicates)
   if (predicateFault) return frozen({ misconfigured: `Predicate:${predicateFault}` }, mine, input)
   const matching = available.filter((cluster) => passes(cluster, predicates, reasons))
 
-  const tolerations = placement.spec.tolerations ?? []
   const fault = matching.length > 0 ? tolerationFault(tolerations) : undefined
   if (fault) return frozen({ misconfigured: `TaintToleration:${fault}` }, mine, input)
   const filtered = matching.filter((cluster) => survives(cluster, tolerations, mine, nowMs, reasons))
@@ -116,6 +110,7 @@ export function schedule(input: SchedulingInput): PlacementOutcome {
   const number = placement.spec.numberOfClusters ?? undefined
   const chosen = number === undefined ? ranked : ranked.slice(0, number)
   const unscheduled = number === undefined ? 0 : number - chosen.length
+  const last = chosen.at(-1)
   ranked.forEach((entry, index) => {
     const selected = index < chosen.length
     reasons.push({
@@ -123,13 +118,12 @@ export function schedule(input: SchedulingInput): PlacementOutcome {
       reason: selected ? 'Selected' : 'OutOfNumber',
       message: selected
         ? `rank ${index + 1} of ${ranked.length}, score ${entry.total}`
-        : `rank ${index + 1}, score ${entry.total}; ${number} wanted, the last one selected has score ${chosen.at(-1)?.total ?? 0}`,
+        : `rank ${index + 1}, score ${entry.total}; ${number} wanted${last ? `, the last one selected has score ${last.total}` : ''}`,
       rank: index + 1,
       score: entry.total,
       scores: entry.scores,
     })
   })
-  const recheckAtMs = earliestExpiry(input.clusters, tolerations, mine, nowMs)
   return {
     kind: 'Decided',
     selected: chosen.map((entry) => entry.cluster.metadata.name),
@@ -137,15 +131,25 @@ export function schedule(input: SchedulingInput): PlacementOutcome {
     slices: cut(name, chosen),
     conditions: [satisfied(chosen.length, unscheduled, reasons), wellConfigured()],
     reasons: reasons.toSorted((a, b) => byCodeUnit(a.cluster, b.cluster)),
-    ...(recheckAtMs === undefined ? {} : { recheckAtMs }),
+    ...recheck,
   }
+}
+
+function defined(recheckAtMs: number | undefined): { recheckAtMs?: number } {
+  return recheckAtMs === undefined ? {} : { recheckAtMs }
+}
+
+function outside(clusters: readonly Cluster[], message: string): ClusterReason[] {
+  return clusters.map((cluster) => ({ cluster: cluster.metadata.name, reason: 'NotInEligibleSet', message }))
 }
 
 function boundSets({ bindings, sets }: SchedulingInput, namespace: string): ObjectOf<'ManagedClusterSet'>[] {
   const names = new Set(
     bindings.filter((binding) => binding.metadata.namespace === namespace).map((binding) => binding.spec.clusterSet),
   )
-  return sets.filter((set) => names.has(set.metadata.name))
+  return sets
+    .filter((set) => names.has(set.metadata.name))
+    .toSorted((a, b) => byCodeUnit(a.metadata.name, b.metadata.name))
 }
 
 function availableClusters(
@@ -270,7 +274,12 @@ function satisfied(
 function summary(reasons: readonly ClusterReason[]): string {
   const counts = new Map<string, number>()
   for (const { reason } of reasons) if (reason !== 'Selected') counts.set(reason, (counts.get(reason) ?? 0) + 1)
-  return counts.size === 0 ? '' : ` (${[...counts].map(([reason, count]) => `${reason}: ${count}`).join(', ')})`
+  return counts.size === 0
+    ? ''
+    : ` (${[...counts]
+        .toSorted(([a], [b]) => byCodeUnit(a, b))
+        .map(([reason, count]) => `${reason}: ${count}`)
+        .join(', ')})`
 }
 
 function wellConfigured(): Omit<Condition, 'lastTransitionTime'> {
@@ -294,33 +303,40 @@ function nothing(
     unscheduled: 0,
     slices: cut(placement.metadata.name, []),
     conditions: [{ type: 'PlacementSatisfied', status: 'False', reason, message }, wellConfigured()],
-    reasons,
+    reasons: reasons.toSorted((a, b) => byCodeUnit(a.cluster, b.cluster)),
   }
 }
 
-// D-01: an error or a misconfiguration changes no decision; the conditions say what is wrong.
+// D-01: an error or a misconfiguration changes no decision; the conditions say what is wrong and which generation is in
+// force. Frozen is not immortal: a cluster that is gone, or being deleted, leaves.
 function frozen(
   why: { misconfigured: string } | { error: string },
   mine: ReadonlySet<string>,
-  input: SchedulingInput,
+  { clusters, placement }: SchedulingInput,
 ): PlacementOutcome {
   const bad = 'misconfigured' in why
   const message = bad ? why.misconfigured : why.error
+  const good = placement.status?.conditions?.find(({ type }) => type === 'PlacementSatisfied')?.observedGeneration
+  const force = good === undefined ? 'there is no good evaluation yet' : `the decisions of generation ${good} stay`
   const conditions: Omit<Condition, 'lastTransitionTime'>[] = [
     bad ? { type: 'PlacementMisconfigured', status: 'True', reason: 'Misconfigured', message } : wellConfigured(),
     {
       type: 'DecisionsFrozen',
       status: 'True',
       reason: bad ? 'Misconfigured' : 'EvaluationError',
-      message: `the last good decisions stay: ${message}`,
+      message: `${force}: ${message}`,
     },
   ]
-  const reasons = input.clusters.map((cluster) => ({
-    cluster: cluster.metadata.name,
-    reason: 'Frozen' as const,
-    message: `${mine.has(cluster.metadata.name) ? 'stays selected' : 'stays unselected'}: ${message}`,
-  }))
-  return { kind: 'Frozen', selected: [...mine].toSorted(byCodeUnit), unscheduled: 0, slices: [], conditions, reasons }
+  const reasons = clusters
+    .map(({ metadata: { name, deletionTimestamp } }): ClusterReason => {
+      if (deletionTimestamp)
+        return { cluster: name, reason: 'Deleting', message: `is being deleted since ${deletionTimestamp}` }
+      const stays = mine.has(name) ? 'stays selected' : 'stays unselected'
+      return { cluster: name, reason: 'Frozen', message: `${stays}: ${message}` }
+    })
+    .toSorted((a, b) => byCodeUnit(a.cluster, b.cluster))
+  const selected = reasons.flatMap(({ cluster, reason }) => (reason === 'Frozen' && mine.has(cluster) ? [cluster] : []))
+  return { kind: 'Frozen', selected, unscheduled: 0, slices: [], conditions, reasons }
 }
 
 function skipped(): PlacementOutcome {

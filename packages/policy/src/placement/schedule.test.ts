@@ -1,0 +1,653 @@
+import {
+  CLUSTER_SET_LABEL,
+  type ClusterClaim,
+  causes,
+  type ObjectOf,
+  objectSchema,
+  type PlacementSpec,
+  SCHEDULING_DISABLED_ANNOTATION,
+  type Taint,
+  type Toleration,
+} from '@skerry/api'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { admitPlacement } from './admission.ts'
+import { type Decided, type SchedulingInput, schedule } from './schedule.ts'
+import { stampTaints } from './taints.ts'
+
+const NOW = Date.parse('2026-06-01T12:00:00Z')
+const iso = (ms: number) => new Date(ms).toISOString()
+const meta = (name: string, namespace?: string) => ({
+  name,
+  ...(namespace ? { namespace } : {}),
+  uid: `uid-${name}`,
+  resourceVersion: '1',
+  generation: 1,
+  creationTimestamp: iso(0),
+})
+type ClusterOptions = { labels?: Record<string, string>; claims?: ClusterClaim[]; taints?: Taint[]; deleting?: boolean }
+function cluster(name: string, options: ClusterOptions = {}): ObjectOf<'ManagedCluster'> {
+  const { labels = {}, claims = [], taints = [], deleting } = options
+  return {
+    apiVersion: 'cluster.open-cluster-management.io/v1',
+    kind: 'ManagedCluster',
+    metadata: {
+      ...meta(name),
+      labels: { [CLUSTER_SET_LABEL]: 'shops', ...labels },
+      ...(deleting ? { deletionTimestamp: iso(NOW) } : {}),
+    },
+    spec: { taints },
+    status: { clusterClaims: claims },
+  }
+}
+function set(name: string, spec: ObjectOf<'ManagedClusterSet'>['spec'] = {}): ObjectOf<'ManagedClusterSet'> {
+  return {
+    apiVersion: 'cluster.open-cluster-management.io/v1beta2',
+    kind: 'ManagedClusterSet',
+    metadata: meta(name),
+    spec,
+  }
+}
+function binding(name: string, namespace = 'fleet'): ObjectOf<'ManagedClusterSetBinding'> {
+  return {
+    apiVersion: 'cluster.open-cluster-management.io/v1beta2',
+    kind: 'ManagedClusterSetBinding',
+    metadata: meta(name, namespace),
+    spec: { clusterSet: name },
+  }
+}
+function placement(spec: PlacementSpec = {}, name = 'p'): ObjectOf<'Placement'> {
+  return {
+    apiVersion: 'cluster.open-cluster-management.io/v1beta1',
+    kind: 'Placement',
+    metadata: meta(name, 'fleet'),
+    spec,
+  }
+}
+const mine = (...names: string[]): Decided[] =>
+  names.map((name) => ({ namespace: 'fleet', placement: 'p', cluster: name }))
+const others = (count: number, name: string): Decided[] =>
+  Array.from({ length: count }, (_, i) => ({ namespace: 'fleet', placement: `other-${i}`, cluster: name }))
+const input = (given: Partial<SchedulingInput>): SchedulingInput => ({
+  placement: placement(),
+  sets: [set('shops')],
+  bindings: [binding('shops')],
+  clusters: [cluster('a'), cluster('b'), cluster('c')],
+  decisions: [],
+  nowMs: NOW,
+  ...given,
+})
+const run = (given: Partial<SchedulingInput>) => schedule(input(given))
+const reasonOf = (outcome: ReturnType<typeof schedule>, name: string) =>
+  outcome.reasons.find((line) => line.cluster === name)
+const satisfied = (outcome: ReturnType<typeof schedule>) =>
+  outcome.conditions.find(({ type }) => type === 'PlacementSatisfied')
+
+describe('[conformance: ocm] pipeline', () => {
+  test.each<[string, ObjectOf<'Placement'>['metadata']]>([
+    ['is being deleted', { ...meta('p', 'fleet'), deletionTimestamp: iso(NOW) }],
+    ['is switched off', { ...meta('p', 'fleet'), annotations: { [SCHEDULING_DISABLED_ANNOTATION]: 'true' } }],
+  ])('P-01 a placement that %s changes nothing', (_, metadata) => {
+    expect(run({ placement: { ...placement(), metadata } })).toMatchObject({ kind: 'Skipped', conditions: [] })
+  })
+
+  test.each<[string, Partial<SchedulingInput>, string[]]>([
+    ['P-02 a binding of another namespace binds nothing', { bindings: [binding('shops', 'else')] }, []],
+    ['P-02 a binding to a set that is not there binds nothing', { bindings: [binding('gone')] }, []],
+    [
+      'P-03 the named sets, as far as they are bound',
+      { placement: placement({ clusterSets: ['shops', 'x'] }) },
+      ['a', 'b', 'c'],
+    ],
+    ['P-03 an unbound set gives nothing', { placement: placement({ clusterSets: ['x'] }) }, []],
+    [
+      'P-04 a cluster that is being deleted is not available',
+      { clusters: [cluster('a', { deleting: true }), cluster('b')] },
+      ['b'],
+    ],
+    ['P-08 N of them', { placement: placement({ numberOfClusters: 2 }) }, ['a', 'b']],
+    ['P-08 none of them', { placement: placement({ numberOfClusters: 0 }) }, []],
+    ['P-08 null is all', { placement: placement({ numberOfClusters: null }) }, ['a', 'b', 'c']],
+    [
+      'P-07 equal totals: the smaller name first',
+      { placement: placement({ numberOfClusters: 1 }), clusters: [cluster('c'), cluster('b')] },
+      ['b'],
+    ],
+    [
+      'P-40 Balance avoids what others chose',
+      { placement: placement({ numberOfClusters: 1 }), decisions: others(1, 'a') },
+      ['b'],
+    ],
+    [
+      'P-41 Steady keeps what was chosen',
+      { placement: placement({ numberOfClusters: 1 }), decisions: mine('c') },
+      ['c'],
+    ],
+  ])('%s', (_, given, wanted) => {
+    expect(run(given).selected).toEqual(wanted)
+  })
+
+  test.each<[string, ObjectOf<'ManagedClusterSet'>['spec'], string[]]>([
+    ['an empty type is the exclusive label', {}, ['a']],
+    ['the exclusive label', { clusterSelector: { selectorType: 'ExclusiveClusterSetLabel' } }, ['a']],
+    [
+      'an empty label selector is every cluster',
+      { clusterSelector: { selectorType: 'LabelSelector', labelSelector: {} } },
+      ['a', 'z'],
+    ],
+    ['a missing label selector is none', { clusterSelector: { selectorType: 'LabelSelector' } }, []],
+  ])('P-11 membership: %s', (_, spec, wanted) => {
+    const clusters = [cluster('a'), cluster('z', { labels: { [CLUSTER_SET_LABEL]: 'depots' } })]
+    expect(run({ sets: [set('shops', spec)], clusters }).selected).toEqual(wanted)
+  })
+
+  test('P-13 an unknown selector type ends the evaluation only when its set is eligible', () => {
+    const sets = [set('shops'), set('odd', { clusterSelector: { selectorType: 'Odd' } })]
+    expect(run({ sets, bindings: [binding('shops'), binding('odd')] }).kind).toBe('Frozen')
+    expect(run({ sets }).selected).toEqual(['a', 'b', 'c'])
+  })
+
+  const labels = (requirement: object) => ({
+    requiredClusterSelector: { labelSelector: { matchExpressions: [requirement] } },
+  })
+  const claims = (requirement: object) => ({
+    requiredClusterSelector: { claimSelector: { matchExpressions: [requirement] } },
+  })
+  const zone = (operator: string, ...values: string[]) => ({
+    key: 'zone',
+    operator,
+    ...(values.length > 0 ? { values } : {}),
+  })
+  test.each<[string, object[], string[]]>([
+    ['P-20 no predicate passes all', [], ['a', 'b', 'c']],
+    ['P-20 an empty predicate passes all', [{}], ['a', 'b', 'c']],
+    ['P-20 predicates are ORed', [labels(zone('In', 'n')), labels(zone('DoesNotExist'))], ['a', 'c']],
+    [
+      'P-20 inside one, label AND claim',
+      [
+        {
+          requiredClusterSelector: {
+            labelSelector: { matchLabels: { zone: 'n' } },
+            claimSelector: { matchExpressions: [zone('Exists')] },
+          },
+        },
+      ],
+      ['a'],
+    ],
+    ['P-21 In', [labels(zone('In', 's', 'x'))], ['b']],
+    ['P-21 NotIn matches when the key is absent', [labels(zone('NotIn', 's'))], ['a', 'c']],
+    ['P-21 Exists', [labels(zone('Exists'))], ['a', 'b']],
+    ['P-21 DoesNotExist', [labels(zone('DoesNotExist'))], ['c']],
+    ['P-21 a repeated claim: the last wins', [claims(zone('In', 'last'))], ['a']],
+    ['P-21 claims are no labels', [claims(zone('In', 'n'))], []],
+  ])('%s', (_, predicates, wanted) => {
+    const clusters = [
+      cluster('a', {
+        labels: { zone: 'n' },
+        claims: [
+          { name: 'zone', value: 'first' },
+          { name: 'zone', value: 'last' },
+        ],
+      }),
+      cluster('b', { labels: { zone: 's' } }),
+      cluster('c'),
+    ]
+    expect(run({ clusters, placement: placement({ predicates } as PlacementSpec) }).selected).toEqual(wanted)
+  })
+
+  test.each([
+    [zone('Near', 'x'), 'not a valid label selector operator'],
+    [zone('In'), 'needs values'],
+    [zone('NotIn'), 'needs values'],
+    [zone('Exists', 'x'), 'takes no values'],
+    [zone('In', 'has space'), 'no label value'],
+    [zone('In', 'x'.repeat(64)), 'no label value'],
+    [{ key: 'a/b/c', operator: 'Exists' }, 'no qualified name'],
+    [{ key: '-a', operator: 'Exists' }, 'no qualified name'],
+    [{ key: 'UPPER.example/a', operator: 'Exists' }, 'no qualified name'],
+  ])('P-26 %j is Misconfigured, for labels and claims alike, and refused at the door', (requirement, message) => {
+    for (const predicate of [labels(requirement), claims(requirement)]) {
+      const spec = { predicates: [predicate] } as PlacementSpec
+      const outcome = run({ placement: placement(spec) })
+      expect(outcome.conditions).toContainEqual(
+        expect.objectContaining({
+          type: 'PlacementMisconfigured',
+          status: 'True',
+          message: expect.stringMatching(`^Predicate:.*${message}`),
+        }),
+      )
+      expect(admitPlacement('p', spec)).toEqual([
+        {
+          field: expect.stringContaining('spec.predicates[0].requiredClusterSelector.'),
+          message: expect.stringContaining(message),
+        },
+      ])
+      // P-25: OCM looks only when a cluster is available.
+      expect(run({ placement: placement(spec), clusters: [] }).kind).toBe('Decided')
+    }
+  })
+})
+
+describe('[conformance: ocm] taints', () => {
+  const taint = (effect: Taint['effect'], more: Partial<Taint> = {}): Taint => ({
+    key: 'k',
+    value: 'v',
+    effect,
+    timeAdded: iso(NOW - 60_000),
+    ...more,
+  })
+  test.each<[string, Taint[], Toleration[], boolean, boolean]>([
+    ['P-30 NoSelect refuses', [taint('NoSelect')], [], false, false],
+    ['P-30 NoSelect removes what was selected', [taint('NoSelect')], [], true, false],
+    ['P-30 NoSelectIfNew refuses the new', [taint('NoSelectIfNew')], [], false, false],
+    ['P-30 NoSelectIfNew keeps the selected', [taint('NoSelectIfNew')], [], true, true],
+    ['P-30 PreferNoSelect passes', [taint('PreferNoSelect')], [], false, true],
+    [
+      'P-30 every taint must be tolerated',
+      [taint('NoSelect'), taint('NoSelect', { key: 'l' })],
+      [{ key: 'k', operator: 'Exists' }],
+      false,
+      false,
+    ],
+    ['P-31 equal key and value', [taint('NoSelect')], [{ key: 'k', value: 'v' }], false, true],
+    ['P-31 another value', [taint('NoSelect')], [{ key: 'k', value: 'w' }], false, false],
+    [
+      'P-31 another effect',
+      [taint('NoSelect')],
+      [{ key: 'k', operator: 'Exists', effect: 'NoSelectIfNew' }],
+      false,
+      false,
+    ],
+    [
+      'P-31 an unknown operator never matches',
+      [taint('NoSelect')],
+      [{ key: 'k', operator: 'Like', value: 'v' }],
+      false,
+      false,
+    ],
+    ['P-31 an empty key with Exists matches all', [taint('NoSelect')], [{ operator: 'Exists' }], false, true],
+    ['P-32 within its seconds', [taint('NoSelect')], [{ operator: 'Exists', tolerationSeconds: 61 }], false, true],
+    [
+      'P-32 at the equal instant expired',
+      [taint('NoSelect')],
+      [{ operator: 'Exists', tolerationSeconds: 60 }],
+      false,
+      false,
+    ],
+    [
+      'P-32 a later toleration may still hold',
+      [taint('NoSelect')],
+      [{ operator: 'Exists', tolerationSeconds: 1 }, { operator: 'Exists' }],
+      false,
+      true,
+    ],
+    [
+      'P-32 without timeAdded expired',
+      [{ key: 'k', effect: 'NoSelect' }],
+      [{ operator: 'Exists', tolerationSeconds: 99 }],
+      false,
+      false,
+    ],
+    [
+      'P-32 10,000,000,000 s wrap and have expired',
+      [taint('NoSelect')],
+      [{ operator: 'Exists', tolerationSeconds: 10_000_000_000 }],
+      false,
+      false,
+    ],
+    [
+      'P-32 20,000,000,000 s wrap and hold',
+      [taint('NoSelect')],
+      [{ operator: 'Exists', tolerationSeconds: 20_000_000_000 }],
+      false,
+      true,
+    ],
+  ])('%s', (_, taints, tolerations, selected, passes) => {
+    const outcome = run({
+      clusters: [cluster('a', { taints })],
+      placement: placement({ tolerations }),
+      decisions: selected ? mine('a') : [],
+    })
+    expect(outcome.selected).toEqual(passes ? ['a'] : [])
+    if (!passes) expect(reasonOf(outcome, 'a')).toMatchObject({ reason: 'TaintNotTolerated' })
+  })
+
+  test.each<[Toleration, string]>([
+    [{ value: 'v' }, 'If the key is empty, operator must be Exists.'],
+    [{ key: 'k', operator: 'Exists', value: 'v' }, 'If the operator is Exists, the value should be empty.'],
+  ])('P-33 %j is Misconfigured', (toleration, message) => {
+    const spec = { tolerations: [toleration] }
+    expect(run({ placement: placement(spec) }).conditions).toContainEqual(
+      expect.objectContaining({
+        type: 'PlacementMisconfigured',
+        status: 'True',
+        message: `TaintToleration:${message}`,
+      }),
+    )
+    expect(admitPlacement('p', spec)).toEqual([{ field: 'spec.tolerations', message }])
+    expect(run({ placement: placement(spec), clusters: [] }).kind).toBe('Decided')
+  })
+
+  test('P-09 and P-32 the recheck is the earliest expiry over what was selected, also when nothing is eligible', () => {
+    const given = {
+      clusters: [
+        cluster('a', { taints: [taint('NoSelect')] }),
+        cluster('b', { taints: [taint('NoSelect', { timeAdded: iso(NOW - 90_000) })] }),
+        cluster('new', { taints: [taint('NoSelect', { timeAdded: iso(NOW - 99_000) })] }),
+      ],
+      decisions: mine('a', 'b'),
+      placement: placement({ tolerations: [{ operator: 'Exists', tolerationSeconds: 100 }] }),
+    }
+    expect(run(given).recheckAtMs).toBe(NOW + 10_000)
+    expect(run({ ...given, bindings: [] }).recheckAtMs).toBe(NOW + 10_000)
+    expect(run({ ...given, decisions: [] }).recheckAtMs).toBeUndefined()
+  })
+
+  test('P-34 a taint gets its time when it appears or changes, and keeps it otherwise', () => {
+    const [then, now] = [iso(NOW - 5_000), iso(NOW)]
+    const before: Taint[] = ['same', 'value', 'effect'].map((key) => ({
+      key,
+      value: 'v',
+      effect: 'NoSelect',
+      timeAdded: then,
+    }))
+    const after: Taint[] = [
+      { key: 'same', value: 'v', effect: 'NoSelect', timeAdded: iso(0) },
+      { key: 'value', value: 'w', effect: 'NoSelect' },
+      { key: 'effect', value: 'v', effect: 'NoSelectIfNew' },
+      { key: 'new', effect: 'NoSelect', timeAdded: iso(0) },
+    ]
+    expect(stampTaints(before, after, now).map(({ timeAdded }) => timeAdded)).toEqual([then, now, now, now])
+  })
+})
+
+describe('[conformance: ocm] scores and slices', () => {
+  test.each([
+    [0, 3, 100],
+    [1, 3, 32],
+    [2, 3, -32],
+    [1, 4, 50],
+    [3, 7, 14],
+    [1, 2, 0],
+    [1, 1, -100],
+  ])('P-40 Balance: %i of at most %i is %i', (count, max, wanted) => {
+    const decisions = [...others(count, 'a'), ...others(max, 'not a candidate')]
+    expect(reasonOf(run({ decisions }), 'a')?.scores).toEqual({ Balance: wanted, Steady: 0 })
+  })
+
+  test('P-40 its own decisions do not count; P-41 they are 100', () => {
+    expect(reasonOf(run({ decisions: mine('a') }), 'a')?.scores).toEqual({ Balance: 100, Steady: 100 })
+  })
+
+  test('P-53 nothing selected is one empty slice, and P-54 a slice has at most 100 in name order', () => {
+    expect(run({ clusters: [] }).slices).toEqual([
+      { name: 'p-decision-1', groupName: '', groupIndex: 0, decisions: [] },
+    ])
+    const many = Array.from({ length: 201 }, (_, i) => cluster(`c-${String(i).padStart(3, '0')}`))
+    const { slices } = run({ clusters: many.toReversed() })
+    expect(slices.map(({ name, decisions }) => [name, decisions.length])).toEqual([
+      ['p-decision-1', 100],
+      ['p-decision-2', 100],
+      ['p-decision-3', 1],
+    ])
+    expect(slices.flatMap(({ decisions }) => decisions.map(({ clusterName }) => clusterName))).toEqual(
+      many.map(({ metadata }) => metadata.name),
+    )
+  })
+
+  test.each<[string, Partial<SchedulingInput>, string, string, RegExp]>([
+    [
+      'no binding',
+      { bindings: [] },
+      'False',
+      'NoManagedClusterSetBindings',
+      /^No valid ManagedClusterSetBindings found in placement namespace$/,
+    ],
+    [
+      'no intersection',
+      { placement: placement({ clusterSets: ['x', 'y'] }) },
+      'False',
+      'NoIntersection',
+      /^None of ManagedClusterSets \[x,y\] is bound to placement namespace$/,
+    ],
+    [
+      'empty sets',
+      { clusters: [] },
+      'False',
+      'AllManagedClusterSetsEmpty',
+      /^All ManagedClusterSets \[shops\] have no member ManagedCluster$/,
+    ],
+    [
+      'none matched',
+      { placement: placement({ numberOfClusters: 0 }) },
+      'False',
+      'NoManagedClusterMatched',
+      /^No ManagedCluster matches any of the cluster predicate \(OutOfNumber: 3\)$/,
+    ],
+    ['all', {}, 'True', 'AllDecisionsScheduled', /^All cluster decisions scheduled$/],
+    [
+      'too few',
+      { placement: placement({ numberOfClusters: 5 }) },
+      'False',
+      'NotAllDecisionsScheduled',
+      /^2 cluster decisions unscheduled/,
+    ],
+  ])('P-60 %s', (_, given, status, reason, message) => {
+    expect(satisfied(run(given))).toMatchObject({ status, reason, message: expect.stringMatching(message) })
+  })
+})
+
+describe('[deviation] what Skerry does on purpose', () => {
+  const bad = placement({ tolerations: [{ value: 'v' }] })
+
+  test('D-01 a broken placement of 500 clusters removes nobody, names the generation in force, and is undone by repair', () => {
+    const clusters = Array.from({ length: 500 }, (_, i) => cluster(`c-${i}`))
+    const names = clusters.map(({ metadata }) => metadata.name)
+    const good = {
+      type: 'PlacementSatisfied',
+      status: 'True' as const,
+      reason: 'x',
+      message: 'x',
+      lastTransitionTime: iso(NOW),
+      observedGeneration: 7,
+    }
+    const broken = { ...bad, status: { conditions: [good] } }
+    const outcome = run({ clusters, decisions: mine(...names), placement: broken })
+    expect(outcome).toMatchObject({ kind: 'Frozen', selected: names.toSorted() })
+    expect(outcome.conditions).toContainEqual(
+      expect.objectContaining({
+        type: 'DecisionsFrozen',
+        status: 'True',
+        message: expect.stringContaining('generation 7 stay'),
+      }),
+    )
+    expect(satisfied(outcome)).toBeUndefined()
+    expect(run({ clusters, decisions: mine(...names) }).selected.length).toBe(500)
+  })
+
+  test('D-01 frozen is not immortal: what is gone or going leaves', () => {
+    const clusters = [cluster('a'), cluster('b', { deleting: true })]
+    const outcome = run({ clusters, decisions: mine('a', 'b', 'gone'), placement: bad })
+    expect(outcome.selected).toEqual(['a'])
+    expect(reasonOf(outcome, 'b')?.reason).toBe('Deleting')
+  })
+
+  test('D-01 frozen twice is frozen once', () => {
+    const first = run({ decisions: mine('a', 'b'), placement: bad })
+    expect(run({ decisions: mine(...first.selected), placement: bad })).toEqual(first)
+  })
+
+  test('D-02 a site that is offline stays selected: what the hub writes is a NoSelectIfNew taint', () => {
+    const away = cluster('a', {
+      taints: [{ key: 'cluster.open-cluster-management.io/unreachable', effect: 'NoSelectIfNew' }],
+    })
+    const one = placement({ numberOfClusters: 1 })
+    expect(run({ clusters: [away, cluster('b')], decisions: mine('a'), placement: one }).selected).toEqual(['a'])
+    expect(run({ clusters: [away, cluster('b')], placement: one }).selected).toEqual(['b'])
+  })
+
+  test('D-05 every refusal says why, in its own words', () => {
+    const clusters = [
+      cluster('in', { labels: { zone: 'n' } }),
+      cluster('last', { labels: { zone: 'n' } }),
+      cluster('elsewhere', { labels: { [CLUSTER_SET_LABEL]: 'depots' } }),
+      cluster('going', { deleting: true }),
+      cluster('south', { labels: { zone: 's' } }),
+      cluster('tainted', { labels: { zone: 'n' }, taints: [{ key: 'k', effect: 'NoSelect' }] }),
+    ]
+    const spec = {
+      numberOfClusters: 1,
+      predicates: [{ requiredClusterSelector: { labelSelector: { matchLabels: { zone: 'n' } } } }],
+    }
+    const outcome = run({ clusters, placement: placement(spec) })
+    expect(outcome.reasons.map(({ cluster, reason, message }) => [cluster, reason, message])).toEqual([
+      ['elsewhere', 'NotInEligibleSet', 'in none of the sets shops'],
+      ['going', 'Deleting', `is being deleted since ${iso(NOW)}`],
+      ['in', 'Selected', 'rank 1 of 2, score 100'],
+      ['last', 'OutOfNumber', 'rank 2, score 100; 1 wanted, the last one selected has score 100'],
+      ['south', 'PredicateMismatch', 'label zone is s, not n'],
+      ['tainted', 'TaintNotTolerated', 'taint k:NoSelect'],
+    ])
+  })
+
+  test.each(['prioritizerPolicy', 'spreadPolicy', 'decisionStrategy', 'sortBy'])(
+    'a placement with %s, which is not carried out yet, is refused by name',
+    (field) => {
+      const object = {
+        apiVersion: 'cluster.open-cluster-management.io/v1beta1',
+        kind: 'Placement',
+        metadata: { name: 'p' },
+        spec: { [field]: {} },
+      }
+      expect(causes(objectSchema('Placement'), object)).toEqual([
+        { field: `spec.${field}`, message: 'is not a known field', reason: 'FieldValueForbidden' },
+      ])
+    },
+  )
+
+  test('D-07 a negative number and a long name are refused at the write', () => {
+    const object = {
+      apiVersion: 'cluster.open-cluster-management.io/v1beta1',
+      kind: 'Placement',
+      metadata: { name: 'p' },
+      spec: { numberOfClusters: -1 },
+    }
+    expect(causes(objectSchema('Placement'), object).map(({ field }) => field)).toContain('spec.numberOfClusters')
+    expect(admitPlacement('p'.repeat(64), {})).toEqual([
+      { field: 'metadata.name', message: expect.stringContaining('63') },
+    ])
+  })
+})
+
+describe('properties', () => {
+  const clusters = fc.uniqueArray(
+    fc.record({
+      name: fc.stringMatching(/^[a-z][a-z0-9]{0,3}$/),
+      zone: fc.constantFrom('n', 's', ''),
+      set: fc.constantFrom('shops', 'depots', 'none'),
+      taint: fc.constantFrom<Taint['effect'] | undefined>(
+        undefined,
+        undefined,
+        'NoSelect',
+        'NoSelectIfNew',
+        'PreferNoSelect',
+      ),
+      deleting: fc.boolean(),
+    }),
+    { selector: ({ name }) => name, maxLength: 30 },
+  )
+  const facts = fc
+    .record({
+      clusters,
+      number: fc.option(fc.nat(20), { nil: undefined }),
+      zones: fc.array(fc.constantFrom('n', 's', 'bad value'), { maxLength: 2 }),
+      seconds: fc.option(fc.nat(100), { nil: undefined }),
+      chosen: fc.array(fc.nat(29), { maxLength: 10 }),
+      bound: fc.subarray(['shops', 'depots']),
+    })
+    .map(({ clusters, number, zones, seconds, chosen, bound }): SchedulingInput => {
+      const objects = clusters.map(({ name, zone, set, taint, deleting }) =>
+        cluster(name, {
+          deleting,
+          labels: { [CLUSTER_SET_LABEL]: set, ...(zone ? { zone } : {}) },
+          taints: taint ? [{ key: 'k', effect: taint, timeAdded: iso(NOW - 50_000) }] : [],
+        }),
+      )
+      const names = chosen.flatMap((i) => clusters[i]?.name ?? [])
+      return input({
+        clusters: objects,
+        sets: [set('shops'), set('depots')],
+        bindings: bound.map((name) => binding(name)),
+        decisions: [...mine(...new Set(names)), ...names.flatMap((name) => others(1, name))],
+        placement: placement({
+          ...(number === undefined ? {} : { numberOfClusters: number }),
+          predicates: zones.map((zone) => ({ requiredClusterSelector: { labelSelector: { matchLabels: { zone } } } })),
+          ...(seconds === undefined ? {} : { tolerations: [{ operator: 'Exists', tolerationSeconds: seconds }] }),
+        }),
+      })
+    })
+
+  test('the same facts in any order give the same outcome', () => {
+    fc.assert(
+      fc.property(facts, (given) => {
+        const shuffled = {
+          ...given,
+          clusters: given.clusters.toReversed(),
+          sets: given.sets.toReversed(),
+          bindings: given.bindings.toReversed(),
+          decisions: given.decisions.toReversed(),
+        }
+        expect(schedule(shuffled)).toEqual(schedule(given))
+      }),
+    )
+  })
+
+  test('D-05 every cluster has exactly one line', () => {
+    fc.assert(
+      fc.property(facts, (given) => {
+        expect(schedule(given).reasons.map(({ cluster }) => cluster)).toEqual(
+          given.clusters.map(({ metadata }) => metadata.name).toSorted(),
+        )
+      }),
+    )
+  })
+
+  test('slices are a partition of the selection, in slices of at most 100', () => {
+    fc.assert(
+      fc.property(facts, (given) => {
+        const { kind, slices, selected } = schedule(given)
+        if (kind !== 'Decided') return
+        expect(slices.flatMap(({ decisions }) => decisions.map(({ clusterName }) => clusterName))).toEqual(
+          selected.toSorted(),
+        )
+        for (const { decisions } of slices) expect(decisions.length).toBeLessThanOrEqual(100)
+      }),
+    )
+  })
+
+  test('a cluster that does not match changes nothing for the others', () => {
+    fc.assert(
+      fc.property(facts, (given) => {
+        const more = schedule({
+          ...given,
+          clusters: [...given.clusters, cluster('zzzzz', { labels: { [CLUSTER_SET_LABEL]: 'nowhere' } })],
+        })
+        const before = schedule(given)
+        expect({ ...more, reasons: [], conditions: [] }).toEqual({ ...before, reasons: [], conditions: [] })
+        expect(more.reasons.filter(({ cluster }) => cluster !== 'zzzzz')).toEqual(before.reasons)
+      }),
+    )
+  })
+
+  test('deciding again over its own decisions changes nothing while time stands still', () => {
+    fc.assert(
+      fc.property(facts, (given) => {
+        const rest = given.decisions.filter(({ placement }) => placement !== 'p')
+        const first = schedule(given)
+        if (first.kind !== 'Decided') return
+        const again = schedule({ ...given, decisions: [...rest, ...mine(...first.selected)] })
+        expect(again.selected.toSorted()).toEqual(first.selected.toSorted())
+      }),
+    )
+  })
+})
