@@ -9,7 +9,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
  * The value of a JSON text in strict UTF-8. Refusals: TooLarge, MalformedJson (also: a byte order mark, deeper than 32,
- * a number that a double cannot hold exactly), DuplicateMember with the member's path.
+ * a number that a double cannot hold exactly, U+0000 or half of a surrogate pair in a string), DuplicateMember with the member's path.
  */
 export function parseStrictJson(bytes: Uint8Array, { maxBytes, maxDepth = 32 }: JsonLimits): unknown {
   if (bytes.byteLength > maxBytes)
@@ -29,6 +29,12 @@ export function parseStrictJson(bytes: Uint8Array, { maxBytes, maxDepth = 32 }: 
   }
 }
 
+const [QUOTE, BACKSLASH, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY, COMMA, MINUS, ZERO, NINE, U] = [
+  ...'"\\{}[],-09u',
+].map((character) => character.charCodeAt(0))
+/** No number we write is longer; a longer one is a way to make two readers see two numbers. */
+const MAX_NUMBER_LENGTH = 63
+
 // Walks the text once, before parsing, so that neither depth nor doubled members reach the parser. It trusts the parser
 // for everything else: on broken JSON it may stop anywhere, and JSON.parse then says what is wrong.
 function scan(text: string, maxDepth: number): void {
@@ -36,60 +42,80 @@ function scan(text: string, maxDepth: number): void {
   let expectName = false
   let path = ''
   for (let i = 0; i < text.length; i += 1) {
-    const c = text[i]
-    if (c === '"') {
+    const c = text.charCodeAt(i)
+    if (c === QUOTE) {
       const end = endOfString(text, i)
       const top = open.at(-1)
       if (expectName && top?.members) {
-        const name = decodeName(text.slice(i, end + 1))
+        const name = decodeName(text, i, end)
         path = top.path === '' ? name : `${top.path}.${name}`
         if (top.members.has(name)) throw new Refusal('DuplicateMember', `"${path}" stands twice`, { field: path })
         top.members.add(name)
         expectName = false
       }
       i = end
-    } else if (c === '{' || c === '[') {
+    } else if (c === OPEN_OBJECT || c === OPEN_ARRAY) {
       if (open.length >= maxDepth) throw new Refusal('MalformedJson', `nested deeper than ${maxDepth}`)
       const top = open.at(-1)
       const here = top && !top.members ? `${top.path}[${top.index}]` : path
-      open.push({ members: c === '{' ? new Set() : undefined, path: here, index: 0 })
-      expectName = c === '{'
-    } else if (c === '}' || c === ']') {
+      open.push({ members: c === OPEN_OBJECT ? new Set() : undefined, path: here, index: 0 })
+      expectName = c === OPEN_OBJECT
+    } else if (c === CLOSE_OBJECT || c === CLOSE_ARRAY) {
       path = open.pop()?.path ?? ''
       expectName = false
-    } else if (c === ',') {
+    } else if (c === COMMA) {
       const top = open.at(-1)
       if (top) top.index += 1
       expectName = top?.members !== undefined
-    } else if (c === '-' || (c !== undefined && c >= '0' && c <= '9')) {
-      const number = /^-?[0-9.eE+-]+/.exec(text.slice(i, i + 64))?.[0] ?? c
+    } else if (c === MINUS || (c >= Number(ZERO) && c <= Number(NINE))) {
+      const number = /^-?[0-9.eE+-]+/.exec(text.slice(i, i + MAX_NUMBER_LENGTH + 1))?.[0] ?? '-'
       checkNumber(number)
       i += number.length - 1
     }
   }
 }
 
+// The closing quote's place. Characters that one reader keeps and another cannot hold (U+0000, half of a surrogate pair;
+// RFC 7493 §2.1) reach a string only as escapes, because the text is valid UTF-8.
 function endOfString(text: string, start: number): number {
   for (let i = start + 1; i < text.length; i += 1) {
-    if (text[i] === '\\') i += 1
-    else if (text[i] === '"') return i
+    const c = text.charCodeAt(i)
+    if (c === QUOTE) return i
+    if (c !== BACKSLASH) continue
+    i += 1
+    if (text.charCodeAt(i) === U) i += checkEscape(text, i)
   }
   return text.length
 }
 
-// "a" is "a": names are compared as the parser will read them.
-function decodeName(quoted: string): string {
+// `at` is the place of the `u`; returns how many more characters the escape, or the pair of escapes, has.
+function checkEscape(text: string, at: number): number {
+  const unit = Number.parseInt(text.slice(at + 1, at + 5), 16)
+  if (unit === 0) throw new Refusal('MalformedJson', 'a string holds U+0000')
+  if (!(unit >= 0xd800 && unit <= 0xdfff)) return 0
+  const next = text.startsWith('\\u', at + 5) ? Number.parseInt(text.slice(at + 7, at + 11), 16) : 0
+  if (unit <= 0xdbff && next >= 0xdc00 && next <= 0xdfff) return 10
+  throw new Refusal('MalformedJson', 'a string holds half of a surrogate pair')
+}
+
+// "\u0061" is "a": names are compared as the parser will read them.
+function decodeName(text: string, start: number, end: number): string {
+  const inner = text.slice(start + 1, end)
+  if (!inner.includes('\\')) return inner
   try {
-    return String(JSON.parse(quoted))
+    return String(JSON.parse(text.slice(start, end + 1)))
   } catch {
-    return quoted
+    return inner
   }
 }
 
 function checkNumber(number: string): void {
-  if (/^-?\d+$/.test(number) && !Number.isSafeInteger(Number(number))) {
+  if (number.length > MAX_NUMBER_LENGTH) throw new Refusal('MalformedJson', `a number has too many digits`)
+  const value = Number(number)
+  if (/^-?\d+$/.test(number) && !Number.isSafeInteger(value)) {
     throw new Refusal('MalformedJson', `${number} is beyond what a double holds exactly`)
   }
-  if (!Number.isFinite(Number(number)) && !Number.isNaN(Number(number)))
+  const vanished = value === 0 && /^[^eE]*[1-9]/.test(number)
+  if ((!Number.isFinite(value) && !Number.isNaN(value)) || vanished)
     throw new Refusal('MalformedJson', `${number} is out of range`)
 }
