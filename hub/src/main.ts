@@ -1,6 +1,7 @@
 import pino from 'pino'
 import { parseCommand } from './config.ts'
-import { introduce, startHub } from './hub.ts'
+import { startHub } from './hub.ts'
+import { introduce } from './introduction.ts'
 
 // skerry-hub: `serve` (default) and `init`. Logs go to standard error, answers to standard output.
 
@@ -11,7 +12,9 @@ const log = pino(
 )
 
 if (command.verb === 'init') {
-  process.stdout.write(`${JSON.stringify(await introduce(command.config, log), null, 2)}\n`)
+  process.stdout.write(
+    `${JSON.stringify(await introduce(command.config, (sentence) => log.info(sentence)), null, 2)}\n`,
+  )
 } else {
   try {
     // Two forms of line, for a program that started this one: once it answers, and whenever a part of it was started again.

@@ -1,3 +1,4 @@
+import type { Reachability } from '@skerry/api'
 import type { FastifyInstance } from 'fastify'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
 
@@ -9,6 +10,12 @@ export function makeMetrics() {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry, prefix: 'skerry_' })
   const registers = [registry]
+  const clusters = new Gauge({
+    name: 'skerry_clusters',
+    help: 'clusters by reachability',
+    labelNames: ['reachability'],
+    registers,
+  })
   return {
     registry,
     http: new Histogram({
@@ -24,12 +31,9 @@ export function makeMetrics() {
       labelNames: ['document', 'code'],
       registers,
     }),
-    clusters: new Gauge({
-      name: 'skerry_clusters',
-      help: 'clusters by reachability',
-      labelNames: ['reachability'],
-      registers,
-    }),
+    showReachability(counts: ReadonlyMap<Reachability, number>): void {
+      for (const [reachability, count] of counts) clusters.set({ reachability }, count)
+    },
     publications: new Counter({ name: 'skerry_publications_total', help: 'desired states published', registers }),
   }
 }

@@ -1,6 +1,6 @@
 import { createServer, type Server } from 'node:http'
 import { parseStrictJson } from '@skerry/trust'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Store } from '../store/store.ts'
 import { authenticate, authorize } from './auth.ts'
 import type { Metrics } from './health.ts'
@@ -30,7 +30,7 @@ export function buildServer({
 }): FastifyInstance {
   const app = Fastify({
     loggerInstance: log,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT,
     requestTimeout: 120_000,
     routerOptions: { maxParamLength: 256 },

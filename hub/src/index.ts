@@ -1,0 +1,2 @@
+export type { HubConfig } from './config.ts'
+export { type Hub, startHub } from './hub.ts'

@@ -1,0 +1,54 @@
+import { randomUUID } from 'node:crypto'
+import { join } from 'node:path'
+import { findNatsServer, keepRunning, type NatsServer, type Say, startNatsServer } from '@skerry/supervise'
+import type { Logger } from 'pino'
+import { listRevocations } from '../store/registrations.ts'
+import type { Store } from '../store/store.ts'
+import { connectHub, type HubConnection, type NatsKeys, serverConfig } from '../transport/index.ts'
+import type { OnRestart } from './database.ts'
+import type { Ends } from './ends.ts'
+
+export type Broker = {
+  readonly hub: HubConnection
+  readonly url: string
+  pids(): Readonly<Record<string, number>>
+}
+
+export type BrokerOptions = {
+  readonly dir: string
+  readonly port: number
+  readonly store: Store
+  readonly keys: NatsKeys
+  readonly log: Logger
+  readonly say: Say
+  readonly onRestart: OnRestart
+}
+
+/** A connection to `NATS_URL`, or to a nats-server of the hub's own in `dir`. */
+export async function openBroker(options: BrokerOptions, ends: Ends): Promise<Broker> {
+  const { url, pids } = await serverOf(options, ends)
+  const { keys, log } = options
+  const hub = await connectHub({ url, keys, log, name: `skerry-hub-${randomUUID().slice(0, 8)}` })
+  ends.push(() => hub.close())
+  return { hub, url, pids }
+}
+
+async function serverOf(
+  { dir, port, store, keys, say, onRestart }: BrokerOptions,
+  ends: Ends,
+): Promise<{ url: string; pids: () => Record<string, number> }> {
+  const source = findNatsServer(process.env, say)
+  if (source.kind === 'url') return { url: source.url, pids: () => ({}) }
+  const folder = join(dir, 'nats')
+  const start = async (): Promise<NatsServer> =>
+    startNatsServer({
+      binary: source.path,
+      config: serverConfig(keys, await listRevocations(store.sql).catch(() => new Map()), folder),
+      dir: folder,
+      port,
+      say,
+    })
+  const own = await keepRunning('nats-server', start, say, ({ pid }) => onRestart('nats', pid))
+  ends.push(() => own.stop())
+  return { url: own.current().url, pids: () => ({ nats: own.current().pid }) }
+}

@@ -1,0 +1,41 @@
+import type { Hints } from '../controllers/run.ts'
+import { type Changes, watchChanges } from '../store/changes.ts'
+import type { Store } from '../store/store.ts'
+import { onWake, type Topic } from '../store/wake.ts'
+import type { Ends } from './ends.ts'
+
+/** Everything that says "look again" in this process: committed versions of resources, and rows of other topics. */
+export type Wakes = {
+  readonly changes: Changes
+  on(topics: readonly Topic[], listener: () => void): () => void
+  /** A change of any resource, or of one of these topics. */
+  hints(topics: readonly Topic[]): Hints
+}
+
+export async function openWakes(store: Store, ends: Ends): Promise<Wakes> {
+  const changes = await watchChanges(store)
+  ends.push(() => changes.stop().catch(() => undefined))
+  const listeners = new Set<{ topics: readonly Topic[]; listener: () => void }>()
+  const waking = await onWake(store.sql, (topic) => {
+    for (const { topics, listener } of listeners) if (topics.includes(topic)) listener()
+  })
+  ends.push(() => waking.stop().catch(() => undefined))
+
+  const on = (topics: readonly Topic[], listener: () => void) => {
+    const entry = { topics, listener }
+    listeners.add(entry)
+    return () => void listeners.delete(entry)
+  }
+  return {
+    changes,
+    on,
+    hints: (topics) => ({
+      subscribe(listener) {
+        const ends = [changes.subscribe(listener), on(topics, listener)]
+        return () => {
+          for (const end of ends) end()
+        }
+      },
+    }),
+  }
+}

@@ -1,0 +1,53 @@
+import type { Refusal } from '@skerry/api'
+import type { Signer } from '@skerry/trust'
+import type { Logger } from 'pino'
+import { highestStreamSeq } from '../store/desired-states.ts'
+import type { Store } from '../store/store.ts'
+import {
+  ensureStreams,
+  type HubConnection,
+  makeAcknowledger,
+  nodeDirectory,
+  runHeartbeats,
+  runIngest,
+} from '../transport/index.ts'
+import type { Wakes } from './hints.ts'
+
+export type IngestOptions = {
+  readonly store: Store
+  readonly hub: HubConnection
+  readonly signer: Signer
+  readonly wakes: Wakes
+  readonly now: () => number
+  readonly log: Logger
+  readonly signal: AbortSignal
+  readonly onRefused: (document: string, refusal: Refusal) => void
+  readonly onCommitted: (count: number) => void
+}
+
+const RETRY_MS = 500
+
+/** Takes in what sites say, reports and heartbeats, until the signal. */
+export async function takeIn({ signer, wakes, now, onCommitted, ...shared }: IngestOptions): Promise<void> {
+  const directory = nodeDirectory(shared.store)
+  const forget = wakes.on(['identity'], directory.forget)
+  const acknowledger = makeAcknowledger({ store: shared.store, nc: shared.hub.nc, signer, now })
+  const parts = { ...shared, directory, acknowledger }
+  try {
+    await Promise.all([whenStreamsExist(shared).then(() => runIngest({ ...parts, onCommitted })), runHeartbeats(parts)])
+  } finally {
+    forget()
+  }
+}
+
+async function whenStreamsExist({ hub, store, signal, log }: Pick<IngestOptions, 'hub' | 'store' | 'signal' | 'log'>) {
+  while (!signal.aborted) {
+    try {
+      await ensureStreams(hub.nc, (await highestStreamSeq(store.sql)) + 1)
+      return
+    } catch (error) {
+      log.warn({ err: error }, 'the streams cannot be had yet')
+      await new Promise((done) => setTimeout(done, RETRY_MS))
+    }
+  }
+}

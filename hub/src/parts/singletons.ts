@@ -1,0 +1,131 @@
+import type { Reachability } from '@skerry/api'
+import type { Logger } from 'pino'
+import type { ReachabilityThresholds } from '../config.ts'
+import { attestationController } from '../controllers/attestation.ts'
+import { clusterStatusController } from '../controllers/cluster-status.ts'
+import { desiredController } from '../controllers/desired.ts'
+import { placementController } from '../controllers/placement.ts'
+import { registrationController } from '../controllers/registration.ts'
+import { rolloutController } from '../controllers/rollout.ts'
+import { type Controller, runController } from '../controllers/run.ts'
+import { refreshOnline, type TufDoor } from '../http/tuf.ts'
+import type { HubKeys } from '../keys/keys.ts'
+import { pruneEvents } from '../store/events.ts'
+import { acquireLease, type Lease, writeFenced } from '../store/leases.ts'
+import { compactChanges } from '../store/resources.ts'
+import type { Store } from '../store/store.ts'
+import type { Topic } from '../store/wake.ts'
+import { type HubConnection, mintUser, newRoutingToken, publishNew, refill } from '../transport/index.ts'
+import type { Wakes } from './hints.ts'
+
+export type Singletons = {
+  readonly store: Store
+  readonly hub: HubConnection
+  readonly keys: HubKeys
+  readonly reachability: ReachabilityThresholds
+  readonly door: TufDoor
+  readonly log: Logger
+  readonly now: () => number
+  readonly signal: AbortSignal
+  readonly wakes: Wakes
+  readonly onPublished: () => void
+  readonly onReachability: (counts: ReadonlyMap<Reachability, number>) => void
+}
+
+const KEPT_VERSIONS = 100_000
+const KEPT_EVENTS = 10_000
+const HOUSEKEEPING_MS = 10 * 60_000
+const REFILL_MS = 30_000
+const RETRY_MS = 500
+
+/**
+ * Everything of which there may be one at a time, under one lease, until the signal. A lease that is lost ends them all,
+ * and they wait for it again.
+ */
+export async function runSingletons(parts: Singletons): Promise<void> {
+  const { store, log, signal, now, wakes } = parts
+  while (!signal.aborted) {
+    let lease: Lease | undefined
+    try {
+      const held = await acquireLease(store, 'controllers', signal)
+      lease = held
+      log.info({ term: held.token }, 'this hub runs the controllers')
+      const term = AbortSignal.any([signal, held.lost])
+      await Promise.all(
+        controllersOf(parts, held).map(({ controller, topics }) =>
+          runController(controller, { store, lease: held, now, log, signal: term }, wakes.hints(topics)),
+        ),
+      )
+    } catch (error) {
+      if (!signal.aborted) log.warn({ err: error }, 'the controllers wait for their lease')
+      await new Promise((done) => setTimeout(done, RETRY_MS))
+    } finally {
+      await lease?.release().catch(() => undefined)
+    }
+  }
+}
+
+// Each controller with the topics that wake it besides changes of resources.
+function controllersOf(parts: Singletons, lease: Lease): { controller: Controller; topics: readonly Topic[] }[] {
+  const { hub, keys, reachability, onReachability } = parts
+  return [
+    {
+      controller: registrationController({
+        mint: (credential) => mintUser(keys.nats, credential),
+        newRoutingToken,
+        acceptanceSigner: keys.acceptance,
+        pushRevocations: (revocations) => hub.pushSites(revocations),
+        onConnected: hub.onConnected,
+      }),
+      topics: ['identity'],
+    },
+    { controller: placementController(), topics: [] },
+    { controller: attestationController(), topics: ['statement'] },
+    { controller: rolloutController(reachability), topics: ['statement', 'attestation', 'desired-state'] },
+    { controller: desiredController(), topics: ['assignment'] },
+    { controller: publisherController(parts, lease), topics: ['desired-state', 'identity'] },
+    {
+      controller: clusterStatusController(reachability, onReachability),
+      topics: ['statement', 'attestation', 'identity'],
+    },
+    { controller: housekeepingController(parts, lease), topics: [] },
+  ]
+}
+
+function publisherController({ store, hub, keys, log, now, onPublished }: Singletons, lease: Lease): Controller {
+  const publisher = { store, lease, hub, signer: keys.desiredState, log, onPublished }
+  let compared = false
+  hub.onConnected(() => {
+    compared = false
+  })
+  let refilledAt = 0
+  return {
+    name: 'publisher',
+    async reconcile() {
+      if (hub.fault() !== undefined) return { recheckAtMs: now() + 1_000 }
+      // The stream is compared with the database after every reconnect, and now and then: a store deleted under a
+      // running server is not noticed by anybody else.
+      if (!compared || now() - refilledAt > REFILL_MS) {
+        await refill(publisher)
+        compared = true
+        refilledAt = now()
+      }
+      await publishNew(publisher)
+      return {}
+    },
+  }
+}
+
+function housekeepingController({ store, door, now }: Singletons, lease: Lease): Controller {
+  return {
+    name: 'housekeeping',
+    async reconcile() {
+      await refreshOnline(door)
+      await writeFenced(store, lease, async (tx) => {
+        await compactChanges(tx, KEPT_VERSIONS)
+        await pruneEvents(tx, KEPT_EVENTS)
+      })
+      return { recheckAtMs: now() + HOUSEKEEPING_MS }
+    },
+  }
+}
