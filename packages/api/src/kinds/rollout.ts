@@ -75,6 +75,9 @@ export const RolloutCluster = closed({
   assignedAt: Type.Optional(Time),
   position: Type.Optional(Position),
   deliveredAt: Type.Optional(Time),
+  waitedSeconds: Type.Optional(
+    Type.Unsafe<number>({ ...Count, description: 'spent waiting for a closed window, which stops the deadline' }),
+  ),
   recheckAt: Type.Optional(Time),
   statement: Type.Optional(StatementRef),
 })

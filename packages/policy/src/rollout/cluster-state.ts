@@ -1,5 +1,6 @@
 import { type ClusterState, comparePositions, type RolloutSpec, type StatementRef } from '@skerry/api'
 import { asGoodAs } from '../attestation/appraise.ts'
+import { openingAt } from '../window/window.ts'
 import type { ClusterFacts, NodeFacts } from './facts.ts'
 import type { Terms } from './strategy.ts'
 
@@ -15,15 +16,17 @@ export type Standing = {
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
 const AT_WORK = new Set(['Draining', 'Activating', 'Verifying', 'Confirming', 'RollingBack'])
 
-/** States of reference rollout §7, from facts alone. */
+/** States of reference rollout §7. `waitedMs`: how long closed windows have stopped this cluster's deadline so far. */
 export function standingOf(
-  cluster: ClusterFacts,
+  facts: ClusterFacts,
   rolloutUid: string,
   manifestSha256: string,
   spec: RolloutSpec,
   terms: Terms,
+  waitedMs: number,
   nowMs: number,
 ): Standing {
+  const cluster = { ...facts, nodes: facts.nodes.toSorted((a, b) => (a.node < b.node ? -1 : 1)) }
   const failed = cluster.nodes.find((node) => node.failure)
   const { assignment } = cluster
   if (assignment && assignment.rolloutUid !== rolloutUid && assignment.newer) {
@@ -58,7 +61,7 @@ export function standingOf(
     progress.state === 'Failed' ||
     progress.state === 'WaitingForWindow'
       ? undefined
-      : delivered.atMs + terms.deadlineMs
+      : delivered.atMs + terms.deadlineMs + waitedMs
   if (endsAtMs === undefined) return { statement: delivered.statement, ...progress }
   if (nowMs >= endsAtMs)
     return {
@@ -105,13 +108,7 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, terms: Terms, nowM
       ...ref(busy.statement),
     }
   const open = cluster.nodes.find((node) => !node.confirmed)
-  if (open?.phase === 'Staged' && open.reason === 'WindowClosed')
-    return {
-      state: 'WaitingForWindow',
-      reason: 'WindowClosed',
-      message: `node ${open.node}: ${open.message}`,
-      ...ref(open.statement),
-    }
+  if (open?.phase === 'Staged' && open.reason === 'WindowClosed') return waiting(open, spec, nowMs)
   if (open && (open.phase === 'Preflight' || open.phase === 'Staging' || open.phase === 'Staged'))
     return {
       state: 'Staging',
@@ -126,6 +123,26 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, terms: Terms, nowM
       message: `node ${open.node} has the desired state and has not begun`,
     }
   return soak(cluster.nodes, spec.attestation ?? 'affirming', terms, nowMs)
+}
+
+// The site leaves its window's wait by itself, perhaps unheard: once the window is open, the slot and the clock count again.
+function waiting(node: NodeFacts, spec: RolloutSpec, nowMs: number): Standing {
+  const opening = openingAt(spec.windows?.activation ?? [], nowMs)
+  if (opening.open)
+    return {
+      state: 'Activating',
+      reason: 'WindowOpen',
+      message: `node ${node.node}: its window is open and it goes on by itself; it has not said so yet`,
+      ...(opening.untilMs === undefined ? {} : { recheckAtMs: opening.untilMs }),
+      ...ref(node.statement),
+    }
+  return {
+    state: 'WaitingForWindow',
+    reason: 'WindowClosed',
+    message: `node ${node.node}: ${node.message}`,
+    ...(opening.nextMs === undefined ? {} : { recheckAtMs: opening.nextMs }),
+    ...ref(node.statement),
+  }
 }
 
 // Every node confirmed the target's bytes. What is missing is proof of that boot, then time.

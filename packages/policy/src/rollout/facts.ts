@@ -39,6 +39,8 @@ export type NodeFacts = {
 export type ClusterFacts = {
   readonly name: string
   readonly reachability: Reachability
+  /** When silence alone makes it another one. */
+  readonly changesAtMs?: number
   /** What the cluster is assigned now, by whichever rollout. */
   readonly assignment?: {
     readonly rolloutUid: string

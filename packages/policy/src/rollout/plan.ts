@@ -1,7 +1,7 @@
 import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutStatus } from '@skerry/api'
 import { type Standing, standingOf } from './cluster-state.ts'
 import type { ClusterFacts, RolloutFacts } from './facts.ts'
-import { termsOf } from './strategy.ts'
+import { sizesOf, termsOf } from './strategy.ts'
 
 // Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (A-nn).
 
@@ -9,13 +9,14 @@ export type Hold = {
   readonly cluster: string
   readonly reason: string
   readonly message: string
-  readonly recheckAtMs?: number
+  /** Looked at again then at the latest; anything that is heard brings it forward. */
+  readonly recheckAtMs: number
 }
 
 export type RolloutPlan = {
   readonly phase: RolloutPhase
   readonly advance: readonly string[]
-  /** Every cluster that is neither sent anything now nor finished, with its reason. */
+  /** Every cluster that is neither sent anything now nor finished, with its reason and when it is looked at again. */
   readonly hold: readonly Hold[]
   readonly clusters: readonly RolloutCluster[]
   readonly counts: NonNullable<RolloutStatus['counts']>
@@ -25,131 +26,129 @@ export type RolloutPlan = {
 
 const HOLDS_A_SLOT: ReadonlySet<ClusterState> = new Set(['Sent', 'Delivered', 'Staging', 'Activating', 'Soaking'])
 const FAILURES: ReadonlySet<ClusterState> = new Set(['Failed', 'TimeOut', 'RolledBack'])
-const SETTLED: ReadonlySet<ClusterState> = new Set([
-  'Succeeded',
-  'Failed',
-  'TimeOut',
-  'RolledBack',
-  'Removed',
-  'Offline',
-])
+/** Nothing more is to come of these in this rollout. */
+const FINISHED: ReadonlySet<ClusterState> = new Set(['Succeeded', 'Failed', 'TimeOut', 'RolledBack', 'Removed'])
+const SETTLED: ReadonlySet<ClusterState> = new Set([...FINISHED, 'Offline'])
+
+/** What only news can change is looked at again after this all the same. */
+const RECHECK_MS = 60_000
+
+type Placed = Standing & { readonly cluster: ClusterFacts }
 
 /** Plans one rollout. The same facts in any order give the same plan. */
 export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const { rollout, image, decided } = facts
-  if (!image) return waiting(facts, 'ImageUnknown', `there is no OSImage ${rollout.spec.image.name}`)
-  if (!decided)
-    return waiting(
-      facts,
-      'PlacementUndecided',
-      `placement ${rollout.spec.placementRef.name} is missing or not decided yet`,
-    )
+  const { spec, metadata } = rollout
+  if (!image) return waiting(facts, undefined, 'ImageUnknown', `there is no OSImage ${spec.image.name}`, nowMs)
+  // Statuses belong to bytes: of another image nothing is carried over (A-12).
+  const before = rollout.status?.image?.manifestSha256 === image.manifestSha256 ? rollout.status : undefined
+  if (!decided) {
+    const message = `placement ${spec.placementRef.name} is missing or not decided yet`
+    return waiting(facts, before, 'PlacementUndecided', message, nowMs)
+  }
 
-  const before = sameImage(rollout.status, image.manifestSha256) ? rollout.status : undefined
   const known = new Map(facts.clusters.map((cluster) => [cluster.name, cluster]))
+  const rows = new Map(before?.clusters?.map((row) => [row.name, row]))
   const names = [...new Set(decided)].toSorted(byCodeUnit)
-  const terms = termsOf(rollout.spec, names.length)
-  const standings = names.map((name) => {
+  const terms = termsOf(spec)
+  const standings = names.map((name): Placed => {
     const cluster = known.get(name) ?? { name, reachability: 'NeverSeen' as const, nodes: [] }
-    return {
-      cluster,
-      ...sticky(
-        standingOf(cluster, rollout.metadata.uid, image.manifestSha256, rollout.spec, terms, nowMs),
-        before,
-        name,
-      ),
-    }
+    const was = rows.get(name)
+    const waited = waitedMs(cluster, was, nowMs)
+    const standing = standingOf(cluster, metadata.uid, image.manifestSha256, spec, terms, waited, nowMs)
+    return { cluster, ...sticky(standing, was) }
   })
+  const deselected = [...rows.values()].filter(({ name }) => !names.includes(name)).map(removed)
 
-  // A-12: every failure is counted before anything is filled.
-  const failures = standings.filter(({ state }) => FAILURES.has(state)).length
-  const breached = condition(before, 'Breached') === 'True' || failures > terms.maxFailures
+  // A-01: who is out of reach, or another rollout's, is in no denominator. A-12: every failure is counted first.
+  const attempted = standings.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
+  const { maxConcurrency, maxFailures } = sizesOf(spec, attempted)
+  const failures = [...standings, ...deselected].filter(({ state }) => FAILURES.has(state)).length
+  const tolerated = spec.strategy?.type === 'Progressive' ? maxFailures : Number.POSITIVE_INFINITY
+  const breached = condition(before, 'Breached') === 'True' || failures > tolerated
   const inUse = standings.filter(({ state }) => HOLDS_A_SLOT.has(state)).length
   const ready = standings.filter(({ state }) => state === 'NotStarted').map(({ cluster }) => cluster.name)
-  const advance = breached ? [] : ready.slice(0, Math.max(0, terms.maxConcurrency - inUse))
-  const held = standings.filter(({ cluster, state }) => state !== 'Succeeded' && !advance.includes(cluster.name))
-  const hold = held.map((standing) => holdOf(standing, breached, terms.maxConcurrency))
+  const advance = breached ? [] : ready.slice(0, Math.max(0, maxConcurrency - inUse))
+  const hold = standings
+    .filter(({ cluster, state }) => !FINISHED.has(state) && !advance.includes(cluster.name))
+    .map((standing) => holdOf(standing, breached, maxConcurrency, nowMs))
 
-  const rechecks = standings.map(({ recheckAtMs }) => recheckAtMs).filter((at) => at !== undefined && at > nowMs)
-  const deselected = (before?.clusters ?? [])
-    .filter(({ name }) => !names.includes(name))
-    .map((cluster) => ({
-      ...cluster,
-      state: 'Removed' as const,
-      reason: 'Deselected',
-      message: 'the placement no longer selects it',
-    }))
-  const clusters = [...standings.map((standing) => rowOf(standing, hold, before, nowMs)), ...deselected].toSorted(
-    (a, b) => byCodeUnit(a.name, b.name),
-  )
-  const phase = phaseOf(
-    standings.map(({ state }) => state),
-    breached,
-    before,
-  )
+  const states = standings.map(({ state }) => state)
+  const phase = phaseOf(states, breached, before)
+  const rechecks = standings.map(({ recheckAtMs }) => recheckAtMs ?? 0).filter((at) => at > nowMs)
   return {
     phase,
     advance,
     hold,
-    clusters,
-    counts: count(standings.map(({ state }) => state)),
-    conditions: conditionsOf(phase, breached, failures, terms.maxFailures, standings),
-    ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...(rechecks as number[])) } : {}),
+    clusters: [...standings.map((standing) => rowOf(standing, hold, rows, nowMs)), ...deselected].toSorted((a, b) =>
+      byCodeUnit(a.name, b.name),
+    ),
+    counts: count(states),
+    conditions: conditionsOf(phase, breached, failures, maxFailures, states),
+    ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
 }
 
-// Once failed is failed in this rollout: a later report does not give a budget back (property: failures never decrease).
-function sticky(standing: Standing, before: RolloutStatus | undefined, name: string): Standing {
-  const was = before?.clusters?.find((cluster) => cluster.name === name)
-  if (!was || !FAILURES.has(was.state) || FAILURES.has(standing.state) || standing.state === 'Removed') return standing
-  return {
-    state: was.state,
-    reason: was.reason,
-    message: was.message,
-    ...(was.statement ? { statement: was.statement } : {}),
-  }
+// A-04: a closed window stops the clock. What was waited before is in the row; what is being waited now began at `since`.
+// A newer delivery starts a new clock.
+function waitedMs({ accepted }: ClusterFacts, was: RolloutCluster | undefined, nowMs: number): number {
+  if (!was || !accepted || was.deliveredAt !== iso(accepted.atMs)) return 0
+  const before = (was.waitedSeconds ?? 0) * 1000
+  return was.state === 'WaitingForWindow' ? before + Math.max(0, nowMs - Date.parse(was.since)) : before
 }
 
-function holdOf(
-  { cluster, state, reason, message, recheckAtMs }: Standing & { cluster: ClusterFacts },
-  breached: boolean,
-  maxConcurrency: number,
-): Hold {
-  const more = recheckAtMs === undefined ? {} : { recheckAtMs }
-  if (state !== 'NotStarted') return { cluster: cluster.name, reason, message, ...more }
-  if (breached)
-    return {
-      cluster: cluster.name,
-      reason: 'Breached',
-      message: 'the rollout stopped: more clusters failed than it tolerates',
-      ...more,
-    }
-  return {
+// A-13: whatever it holds, it is this rollout's no more. What failed stays failed: the count never goes down.
+function removed(row: RolloutCluster): RolloutCluster {
+  if (FAILURES.has(row.state)) return row
+  return { ...row, state: 'Removed', reason: 'Deselected', message: 'the placement no longer selects it' }
+}
+
+// Once failed is failed in this rollout: no later report, and no newer rollout, gives a budget back.
+function sticky(standing: Standing, was: RolloutCluster | undefined): Standing {
+  if (!was || !FAILURES.has(was.state) || FAILURES.has(standing.state)) return standing
+  const { state, reason, message, statement } = was
+  return { state, reason, message, ...(statement ? { statement } : {}) }
+}
+
+function holdOf(standing: Placed, breached: boolean, maxConcurrency: number, nowMs: number): Hold {
+  const { cluster, state, reason, message } = standing
+  const at = [standing.recheckAtMs, cluster.changesAtMs].filter((time) => time !== undefined)
+  const held = {
     cluster: cluster.name,
+    recheckAtMs: Math.min(nowMs + RECHECK_MS, ...at.filter((time) => time > nowMs)),
+  }
+  if (state !== 'NotStarted') return { ...held, reason, message }
+  if (breached)
+    return { ...held, reason: 'Breached', message: 'the rollout stopped: more clusters failed than it tolerates' }
+  return {
+    ...held,
     reason: 'ConcurrencyLimit',
     message: `${maxConcurrency} clusters are under way, which is as many as may be`,
-    ...more,
   }
 }
 
 function rowOf(
-  { cluster, state, reason, message, recheckAtMs, statement }: Standing & { cluster: ClusterFacts },
+  { cluster, state, reason, message, recheckAtMs, statement }: Placed,
   hold: readonly Hold[],
-  before: RolloutStatus | undefined,
+  rows: ReadonlyMap<string, RolloutCluster>,
   nowMs: number,
 ): RolloutCluster {
-  const was = before?.clusters?.find(({ name }) => name === cluster.name)
+  const was = rows.get(cluster.name)
   const why = state === 'NotStarted' ? hold.find((held) => held.cluster === cluster.name) : undefined
   const { assignment, position, accepted } = cluster
+  const stays = was?.state === state
+  const waited =
+    stays && state === 'WaitingForWindow' ? was.waitedSeconds : Math.floor(waitedMs(cluster, was, nowMs) / 1000)
   return {
     name: cluster.name,
     state,
     reason: why?.reason ?? reason,
     message: why?.message ?? message,
-    since: was?.state === state ? was.since : iso(nowMs),
+    since: stays ? was.since : iso(nowMs),
     ...(assignment ? { assignedAt: iso(assignment.atMs) } : {}),
     ...(position ? { position } : {}),
     ...(accepted ? { deliveredAt: iso(accepted.atMs) } : {}),
+    ...(waited ? { waitedSeconds: waited } : {}),
     ...(recheckAtMs === undefined ? {} : { recheckAt: iso(recheckAtMs) }),
     ...(statement ? { statement } : {}),
   }
@@ -181,9 +180,10 @@ function conditionsOf(
   breached: boolean,
   failures: number,
   maxFailures: number,
-  standings: readonly Standing[],
+  states: readonly ClusterState[],
 ): RolloutPlan['conditions'] {
-  const pending = standings.filter(({ state }) => state === 'Offline').length
+  const pending = states.filter((state) => state === 'Offline').length
+  const taken = states.length > 0 && states.every((state) => state === 'Removed')
   return [
     {
       type: 'Breached',
@@ -191,31 +191,49 @@ function conditionsOf(
       reason: breached ? 'MaxFailuresExceeded' : 'WithinBudget',
       message: `${failures} failed, ${maxFailures} tolerated`,
     },
-    {
-      type: 'Completed',
-      status: phase === 'Completed' ? 'True' : 'False',
-      reason: phase === 'Completed' ? (pending > 0 ? 'CompletedPendingCatchUp' : 'Completed') : phase,
-      message:
-        phase === 'Completed'
-          ? `${pending} clusters are offline and catch up when they return`
-          : `the rollout is ${phase}`,
-    },
+    phase === 'Completed'
+      ? {
+          type: 'Completed',
+          status: 'True',
+          reason: pending > 0 ? 'CompletedPendingCatchUp' : 'Completed',
+          message:
+            pending > 0
+              ? `${pending} clusters are out of reach and catch up when they return`
+              : 'every cluster is settled',
+        }
+      : {
+          type: 'Completed',
+          status: 'False',
+          reason: taken ? 'Superseded' : phase,
+          message: taken ? 'newer rollouts have every cluster' : `the rollout is ${phase}`,
+        },
+    { type: 'Ready', status: 'True', reason: 'Planned', message: 'image and placement are known' },
   ]
 }
 
-function waiting({ rollout }: RolloutFacts, reason: string, message: string): RolloutPlan {
+// Nothing can be planned now. What was known stays known, and what had begun has not ended.
+function waiting(
+  { rollout }: RolloutFacts,
+  before: RolloutStatus | undefined,
+  reason: string,
+  message: string,
+  nowMs: number,
+): RolloutPlan {
+  const clusters = before?.clusters ?? []
+  const phase = before?.phase ?? 'Pending'
   return {
-    phase: 'Pending',
+    phase,
     advance: [],
-    hold: [],
-    clusters: rollout.status?.clusters ?? [],
-    counts: count([]),
-    conditions: [{ type: 'Completed', status: 'False', reason, message }],
+    hold: clusters
+      .filter(({ state }) => !FINISHED.has(state))
+      .map(({ name }) => ({ cluster: name, reason, message, recheckAtMs: nowMs + RECHECK_MS })),
+    clusters: before ? clusters : (rollout.status?.clusters ?? []),
+    counts: count(clusters.map(({ state }) => state)),
+    conditions: [
+      ...(phase === 'Pending' ? [{ type: 'Completed', status: 'False' as const, reason, message }] : []),
+      { type: 'Ready', status: 'False', reason, message },
+    ],
   }
-}
-
-function sameImage(status: RolloutStatus | undefined, manifestSha256: string): boolean {
-  return status?.image?.manifestSha256 === manifestSha256
 }
 
 function condition(status: RolloutStatus | undefined, type: string): string | undefined {

@@ -1,31 +1,24 @@
 import type { IntOrPercent, RolloutSpec } from '@skerry/api'
 
-/** A strategy with its numbers worked out for a fleet of `total` clusters. Durations in ms; undefined deadline is none. */
-export type Terms = {
-  readonly maxConcurrency: number
-  readonly maxFailures: number
-  readonly soakMs: number
-  readonly deadlineMs: number | undefined
+/** A strategy with its durations worked out, in ms; an undefined deadline is none. */
+export type Terms = { readonly soakMs: number; readonly deadlineMs: number | undefined }
+/** A strategy with its sizes worked out for a fleet of so many clusters. */
+export type Sizes = { readonly maxConcurrency: number; readonly maxFailures: number }
+
+/** R-02 and R-06. R-20: All knows no soak. */
+export function termsOf({ strategy }: RolloutSpec): Terms {
+  if (strategy?.type !== 'Progressive') return { soakMs: 0, deadlineMs: durationMs(strategy?.all?.progressDeadline) }
+  const { minSuccessTime, progressDeadline } = strategy.progressive ?? {}
+  return { soakMs: durationMs(minSuccessTime) ?? 0, deadlineMs: durationMs(progressDeadline) }
 }
 
-/** R-02 to R-06, without X-04: a size beyond the fleet is the fleet. */
-export function termsOf({ strategy }: RolloutSpec, total: number): Terms {
-  if (strategy?.type !== 'Progressive') {
-    // R-20: everything at once, every failure tolerated, no soak.
-    return {
-      maxConcurrency: total,
-      maxFailures: total,
-      soakMs: 0,
-      deadlineMs: durationMs(strategy?.all?.progressDeadline),
-    }
-  }
-  const { maxConcurrency, maxFailures, minSuccessTime, progressDeadline } = strategy.progressive ?? {}
-  const concurrency = sizeOf(maxConcurrency, total)
+/** R-03 to R-05, without X-04: a size beyond the fleet is the fleet. R-20: All has everything at once and tolerates it all. */
+export function sizesOf({ strategy }: RolloutSpec, total: number): Sizes {
+  if (strategy?.type !== 'Progressive') return { maxConcurrency: total, maxFailures: total }
+  const concurrency = sizeOf(strategy.progressive?.maxConcurrency, total)
   return {
     maxConcurrency: concurrency > 0 ? concurrency : total,
-    maxFailures: sizeOf(maxFailures, total),
-    soakMs: durationMs(minSuccessTime) ?? 0,
-    deadlineMs: durationMs(progressDeadline),
+    maxFailures: sizeOf(strategy.progressive?.maxFailures, total),
   }
 }
 
