@@ -1,7 +1,8 @@
 import type { Readable } from 'node:stream'
 import { apiVersionOf, type KindName, kindRow, type ObjectOf } from '@skerry/api'
 import { Agent, request } from 'undici'
-import { ApiError, Unreachable } from './errors.ts'
+import { ApiError, type ErrorCause, Unreachable } from './errors.ts'
+import { type Frame, watchFrames } from './watch.ts'
 
 /** Where a hub is and who asks. `caPem` pins the hub's own CA. */
 export type Server = { readonly server: string; readonly caPem?: string; readonly token: string }
@@ -14,7 +15,6 @@ export type ListQuery = {
   labelSelector?: string | undefined
   fieldSelector?: string | undefined
 }
-export type Frame<T> = { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readonly object: T }
 export type RequestOptions = { method?: string; body?: unknown; stream?: Readable; headers?: Record<string, string> }
 
 const JSON_TYPE = 'application/json'
@@ -97,7 +97,7 @@ export function openClient({ server, caPem, token }: Server) {
       ).items
     },
     /** The server's own table of a list or of one object. */
-    table: (kind: KindName, options: ListQuery & { name?: string }) =>
+    table: (kind: KindName, options: ListQuery & { name?: string | undefined }) =>
       call<Table>(
         options.name
           ? one(kind, options.namespace, options.name)
@@ -126,7 +126,11 @@ export function openClient({ server, caPem, token }: Server) {
     approve: (
       namespace: string,
       name: string,
-      decision: { state: 'Accepted' | 'Denied' | 'Revoked'; reason?: string },
+      decision: {
+        state: 'Accepted' | 'Denied' | 'Revoked'
+        reason?: string | undefined
+        fingerprint?: string | undefined
+      },
     ) =>
       call<ObjectOf<'Registration'>>(`${one('Registration', namespace, name)}/approval`, {
         method: 'PUT',
@@ -141,6 +145,13 @@ export function openClient({ server, caPem, token }: Server) {
         headers: { 'content-type': 'application/octet-stream', 'content-length': String(length) },
         ...(content instanceof Uint8Array ? { body: content } : { stream: content }),
       }),
+    /** Whether the hub has a file or a blob. */
+    async has(path: string): Promise<boolean> {
+      const answer = await send(path, { method: 'HEAD' })
+      await answer.body.dump()
+      if (answer.statusCode >= 400 && answer.statusCode !== 404) throw toApiError(answer.statusCode, undefined, '')
+      return answer.statusCode !== 404
+    },
     /** An open file of the hub (`/tuf/…`): exact bytes. */
     async file(path: string): Promise<Uint8Array | undefined> {
       const answer = await send(path, {})
@@ -149,36 +160,26 @@ export function openClient({ server, caPem, token }: Server) {
       if (answer.statusCode >= 400) throw toApiError(answer.statusCode, undefined, Buffer.from(bytes).toString('utf8'))
       return bytes
     },
-    /** Every object now, and then every change, until the signal. Goes on over lost connections and compacted history. */
-    async *watch<K extends KindName>(
+    /**
+     * Every object now, and then every change, until the signal; with `from`, only the changes after that version. Goes on
+     * over lost connections; where history was compacted meanwhile, it begins with every object again.
+     */
+    watch<K extends KindName>(
       kind: K,
-      options: ListQuery & { asTable?: boolean; signal: AbortSignal },
+      options: ListQuery & { asTable?: boolean; from?: string | undefined; signal: AbortSignal },
     ): AsyncGenerator<Frame<ObjectOf<K>>> {
-      const { signal, asTable } = options
-      let version: string | undefined
-      for (let waitMs = 200; !signal.aborted; waitMs = Math.min(waitMs * 2, 10_000)) {
-        try {
-          const path = `${collection(kind, options.namespace)}${query({ ...selectors(options), watch: 'true', allowWatchBookmarks: 'true', resourceVersion: version })}`
-          const answer = await send(path, { headers: { accept: asTable ? TABLE : JSON_TYPE } }, signal)
-          if (answer.statusCode >= 400) throw toApiError(answer.statusCode, undefined, await answer.body.text())
-          for await (const line of lines(answer.body)) {
-            const frame = JSON.parse(line) as { type: string; object: ObjectOf<K> }
-            if (frame.type === 'ERROR') {
-              version = undefined
-              break
-            }
-            version = versionOf(frame.object) ?? version
-            waitMs = 200
-            if (frame.type === 'ADDED' || frame.type === 'MODIFIED' || frame.type === 'DELETED')
-              yield { type: frame.type, object: frame.object }
-          }
-        } catch (error) {
-          if (signal.aborted) return
-          if (error instanceof ApiError && error.code < 500 && error.code !== 410) throw error
-          if (error instanceof ApiError && error.code === 410) version = undefined
-        }
-        await new Promise((resolve) => setTimeout(resolve, waitMs))
+      const { signal, asTable, from, namespace } = options
+      const open = async (version: string | undefined) => {
+        const asked = { ...selectors(options), watch: 'true', allowWatchBookmarks: 'true' }
+        const start = version
+          ? { resourceVersion: version }
+          : { sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' }
+        const path = `${collection(kind, namespace)}${query({ ...asked, ...start })}`
+        const answer = await send(path, { headers: { accept: asTable ? TABLE : JSON_TYPE } }, signal)
+        if (answer.statusCode >= 400) throw toApiError(answer.statusCode, undefined, await answer.body.text())
+        return answer.body as AsyncIterable<Uint8Array>
       }
+      return watchFrames(open, { from, signal })
     },
     close: () => dispatcher.close(),
   }
@@ -204,23 +205,6 @@ export type Explanation = {
   }[]
 }
 
-function versionOf(object: unknown): string | undefined {
-  const shown = object as {
-    metadata?: { resourceVersion?: string }
-    rows?: { object: { metadata: { resourceVersion?: string } } }[]
-  }
-  return shown.rows?.[0]?.object.metadata.resourceVersion ?? shown.metadata?.resourceVersion
-}
-
-async function* lines(body: AsyncIterable<Buffer>): AsyncGenerator<string> {
-  let rest = ''
-  for await (const chunk of body) {
-    const parts = (rest + chunk.toString('utf8')).split('\n')
-    rest = parts.pop() ?? ''
-    for (const part of parts) if (part !== '') yield part
-  }
-}
-
 function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
@@ -233,7 +217,7 @@ function toApiError(code: number, value: unknown, text: string): ApiError {
   const status = (typeof value === 'object' && value !== null ? value : parseJson(text)) as {
     reason?: string
     message?: string
-    details?: { causes?: { field: string; message: string }[] }
+    details?: { causes?: ErrorCause[] }
   }
   return new ApiError(
     code,

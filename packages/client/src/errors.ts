@@ -1,3 +1,6 @@
+/** One thing wrong with what was sent: where, and what. */
+export type ErrorCause = { readonly field: string; readonly message: string; readonly reason?: string }
+
 /** An answer of the hub that is no success: Kubernetes' Status, as fields. */
 export class ApiError extends Error {
   readonly code: number

@@ -1,7 +1,6 @@
 export {
   type Client,
   type Explanation,
-  type Frame,
   type ListQuery,
   type NewObject,
   openClient,
@@ -9,4 +8,6 @@ export {
   type Table,
 } from './client.ts'
 export { type Context, type Contexts, contextsFile, readContexts, saveContext, writeContexts } from './contexts.ts'
-export { ApiError, Unreachable } from './errors.ts'
+export { ApiError, type ErrorCause, Unreachable } from './errors.ts'
+export { type Publication, publishReleases } from './publish.ts'
+export type { Frame } from './watch.ts'

@@ -12,6 +12,14 @@ export {
   verifyKey,
   writeSecret,
 } from './keys.ts'
+export {
+  hubTarget,
+  initSigningFolder,
+  openSigningFolder,
+  type Release,
+  type SigningFolder,
+  signerKeyFile,
+} from './signing/folder.ts'
 export { parseStrictJson } from './strict-json.ts'
 export { openTrust, type Source, type Trust, type Versions } from './tuf/client.ts'
 export { MAX_BYTES, type Role, readRoot, readTargets, signMetadata, tufKey } from './tuf/metadata.ts'

@@ -68,6 +68,20 @@ export function readTargets(bytes: Uint8Array): Metadata<Targets> {
   return Metadata.fromJSON(MetadataKind.Targets, JSON.parse(Buffer.from(bytes).toString('utf8')))
 }
 
+/** The keys of a role of `root` whose signatures over this metadata verify, as key ids. */
+export function validSigners(root: Uint8Array, role: 'root' | 'targets', bytes: Uint8Array): string[] {
+  const { signed } = readRoot(root)
+  const metadata = readMetadata(bytes)
+  return (signed.roles[role]?.keyIDs ?? []).filter((id) => {
+    try {
+      signed.keys[id]?.verifySignature(metadata)
+      return signed.keys[id] !== undefined
+    } catch {
+      return false
+    }
+  })
+}
+
 function expectRole(bytes: Uint8Array, role: Role): void {
   const found = roleOf(strictMetadata(bytes))
   if (found !== role) throw new Refusal('MetadataInvalid', `this is ${found} metadata, ${role} was expected`)

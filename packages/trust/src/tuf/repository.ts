@@ -4,7 +4,7 @@ import { Metadata, MetadataKind, MetaFile, Signature, Snapshot, TargetFile, Targ
 import { sha256Hex } from '../digest.ts'
 import type { Signer } from '../keys.ts'
 import { parseStrictJson } from '../strict-json.ts'
-import { readRoot, readTargets, SPEC_VERSION, toBytes, tufKey } from './metadata.ts'
+import { readRoot, readTargets, SPEC_VERSION, toBytes, tufKey, validSigners } from './metadata.ts'
 
 // The signing side of the TUF repository. Root and targets are signed by people with offline keys; snapshot and
 // timestamp by the hub. Everything here is bytes in, bytes out: files and networks are the caller's.
@@ -158,17 +158,14 @@ export function judgeRoot(current: Uint8Array | undefined, next: Uint8Array): nu
 }
 
 /** What a judged targets upload adds. */
-export type JudgedTargets = {
+export type JudgedTargets = JudgedChange & { readonly signers: readonly string[] }
+type JudgedChange = {
   readonly version: number
-  readonly signers: readonly string[]
   readonly manifests: readonly { path: string; sha256: string; manifest: OSImageManifest }[]
   readonly files: readonly { path: string; sha256: string }[]
 }
 
-/**
- * Judges targets that shall follow `current` under `root`: threshold, version, no target gone, no manifest changed in
- * place, counters that rise within a family, and every file's bytes at hand (`load`) and right.
- */
+/** Judges targets that shall follow `current` under `root`: signed by a threshold, and a change that may be (`judgeChange`). */
 export function judgeTargets(
   root: Uint8Array,
   current: Uint8Array | undefined,
@@ -176,8 +173,21 @@ export function judgeTargets(
   load: (path: string, sha256: string) => Uint8Array | undefined,
 ): JudgedTargets {
   const targets = readTargets(next)
-  const before = current ? readTargets(current).signed : undefined
   trusted(() => readRoot(root).verifyDelegate('targets', targets), `targets ${targets.signed.version}`)
+  return { ...judgeChange(current, next, load), signers: validSigners(root, 'targets', next) }
+}
+
+/**
+ * Judges what targets change, whoever signed them: version, no target gone, no manifest changed in place, counters that
+ * differ within a family, and every file's bytes at hand (`load`) and right.
+ */
+export function judgeChange(
+  current: Uint8Array | undefined,
+  next: Uint8Array,
+  load: (path: string, sha256: string) => Uint8Array | undefined,
+): JudgedChange {
+  const targets = readTargets(next)
+  const before = current ? readTargets(current).signed : undefined
   const wanted = (before?.version ?? 0) + 1
   if (targets.signed.version !== wanted)
     throw new Refusal('MetadataRollback', `targets version ${targets.signed.version}, expected ${wanted}`)
@@ -202,7 +212,7 @@ export function judgeTargets(
     if (path.startsWith('images/')) manifests.push({ path, sha256, manifest: readManifest(bytes, path) })
   }
   countersRise(manifests)
-  return { version: targets.signed.version, signers: Object.keys(targets.signatures), manifests, files }
+  return { version: targets.signed.version, manifests, files }
 }
 
 /** A manifest's bytes, judged: strict JSON, its schema, and the path it stands under. */

@@ -1,0 +1,138 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterEach, describe, expect, test } from 'vitest'
+import { type Client, openClient } from './client.ts'
+import { ApiError, Unreachable } from './errors.ts'
+
+// The other end of the wire, as it behaves on a bad day: what a whole hub does is tested with the command line tool.
+
+type Answer = (request: IncomingMessage, response: ServerResponse) => void
+const open: { server: Server; client: Client }[] = []
+afterEach(async () => {
+  for (const { server, client } of open.splice(0)) {
+    await client.close()
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  }
+})
+
+/** A client of a server that answers its first request with the first answer, and so on; the last one stays. */
+async function against(...answers: Answer[]): Promise<{ client: Client; asked: string[] }> {
+  const asked: string[] = []
+  const server = createServer((request, response) => {
+    asked.push(request.url ?? '')
+    const answer = answers[Math.min(asked.length, answers.length) - 1]
+    answer?.(request, response)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const client = openClient({ server: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, token: 'secret' })
+  open.push({ server, client })
+  return { client, asked }
+}
+
+const status =
+  (code: number, reason: string, more: object = {}): Answer =>
+  (_, response) =>
+    void response
+      .writeHead(code, { 'content-type': 'application/json' })
+      .end(JSON.stringify({ kind: 'Status', status: 'Failure', code, reason, message: `no: ${reason}`, ...more }))
+
+const frame = (type: string, name: string, version: number, more: object = {}) =>
+  `${JSON.stringify({ type, object: { metadata: { name, resourceVersion: String(version), ...more } } })}\n`
+const END = { annotations: { 'k8s.io/initial-events-end': 'true' } }
+
+/** Sends these pieces and then breaks the connection, as a dying relay does. */
+const broken =
+  (...pieces: (string | Buffer)[]): Answer =>
+  (_, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' })
+    const next = () => {
+      const piece = pieces.shift()
+      if (piece === undefined) response.destroy()
+      else response.write(piece, () => setImmediate(next))
+    }
+    next()
+  }
+const silent: Answer = (_, response) => void response.writeHead(200).flushHeaders()
+
+async function take(client: Client, count: number, from?: string): Promise<string[]> {
+  const over = new AbortController()
+  const seen: string[] = []
+  for await (const { type, object } of client.watch('Rollout', { from, signal: over.signal })) {
+    seen.push(`${type} ${object.metadata.name}`)
+    if (seen.length === count) over.abort()
+  }
+  return seen
+}
+
+describe('a watch', () => {
+  test('goes on after the newest version it has seen when the connection is lost', async () => {
+    const { client, asked } = await against(
+      broken(frame('ADDED', 'b', 7), frame('ADDED', 'a', 3), frame('BOOKMARK', '', 9, END)),
+      broken(frame('MODIFIED', 'a', 12)),
+      silent,
+    )
+    expect(await take(client, 3)).toEqual(['ADDED b', 'ADDED a', 'MODIFIED a'])
+    expect(asked[0]).toContain('sendInitialEvents=true')
+    expect(asked[1]).toContain('resourceVersion=9')
+  })
+
+  test('begins anew when it is lost before all objects were sent: none is left out', async () => {
+    const all = [frame('ADDED', 'b', 7), frame('ADDED', 'a', 3), frame('BOOKMARK', '', 9, END)]
+    const { client, asked } = await against(broken(all[0] ?? ''), broken(...all), silent)
+    expect(await take(client, 3)).toEqual(['ADDED b', 'ADDED b', 'ADDED a'])
+    expect(asked[1]).not.toContain('resourceVersion=')
+  })
+
+  test('a deletion that bears an older version does not take it back in time', async () => {
+    const { client, asked } = await against(
+      broken(frame('MODIFIED', 'a', 20), frame('DELETED', 'b', 4)),
+      broken(frame('MODIFIED', 'a', 21)),
+      silent,
+    )
+    await take(client, 3, '10')
+    expect(asked[1]).toContain('resourceVersion=20')
+  })
+
+  test('begins anew when its history is compacted', async () => {
+    const { client, asked } = await against(status(410, 'Expired'), broken(frame('ADDED', 'a', 3)), silent)
+    expect(await take(client, 1, '2')).toEqual(['ADDED a'])
+    expect(asked[1]).toContain('sendInitialEvents=true')
+  })
+
+  test('a character that lies across two pieces stays whole', async () => {
+    const bytes = Buffer.from(frame('ADDED', 'tromsø', 3))
+    const cut = bytes.indexOf('ø') + 1
+    const { client } = await against(broken(bytes.subarray(0, cut), bytes.subarray(cut)), silent)
+    expect(await take(client, 1)).toEqual(['ADDED tromsø'])
+  })
+
+  test('ends with an error that trying again cannot mend', async () => {
+    const { client } = await against(status(403, 'Forbidden'))
+    await expect(take(client, 1)).rejects.toMatchObject({ code: 403, reason: 'Forbidden' })
+  })
+})
+
+describe('an error', () => {
+  test('of the hub comes with its code, reason and causes', async () => {
+    const causes = [{ field: 'spec.image', message: 'is required', reason: 'FieldValueRequired' }]
+    const { client } = await against(status(422, 'Invalid', { details: { causes } }))
+    const error = await client.get('Rollout', 'default', 'x').catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(ApiError)
+    expect(error).toMatchObject({ code: 422, reason: 'Invalid', message: 'no: Invalid', causes })
+  })
+
+  test('of something that is no hub is told as it came', async () => {
+    const { client } = await against((_, response) => void response.writeHead(502).end('bad gateway'))
+    await expect(client.list('Rollout')).rejects.toMatchObject({ code: 502, message: 'bad gateway' })
+  })
+
+  test('is Unreachable, with the address, where nobody answers', async () => {
+    const { client } = await against(silent)
+    const [{ server } = {}] = open
+    await new Promise((resolve) => server?.close(resolve))
+    const error = await client.list('Rollout').catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(Unreachable)
+    expect(String(error)).toContain(client.server)
+  })
+})

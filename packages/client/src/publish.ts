@@ -1,0 +1,53 @@
+import type { Readable } from 'node:stream'
+import type { Client } from './client.ts'
+import { ApiError } from './errors.ts'
+
+/** What offline signers made, in the form in which it is sent. Releases are targets metadata, oldest first. */
+export type Publication = {
+  readonly root: Uint8Array
+  readonly releases: readonly {
+    readonly version: number
+    readonly bytes: Uint8Array
+    /** The target files that this release adds. */
+    readonly added: readonly { readonly path: string; readonly bytes: Uint8Array }[]
+  }[]
+  readonly blobs: readonly { readonly sha256: string; readonly length: number; readonly open: () => Readable }[]
+}
+
+/**
+ * Uploads what the hub does not have yet, in the order in which it can judge it: root, image bytes, and for each release
+ * its target files and then its metadata. May be ended and repeated anywhere. Returns the versions that were new.
+ * ApiError 409 when the hub follows another root or holds other metadata under a version.
+ */
+export async function publishReleases(client: Client, { root, releases, blobs }: Publication): Promise<number[]> {
+  await put(client, '/tuf/1.root.json', root, 'another root 1: these signers are not those of this hub')
+  for (const { sha256, length, open } of blobs) {
+    const path = `/blobs/sha256/${sha256}`
+    if (!(await client.has(path))) await client.upload(path, open(), length)
+  }
+  const published: number[] = []
+  for (const { version, bytes, added } of releases) {
+    const path = `/tuf/${version}.targets.json`
+    // Asked before its files are sent, so that what others published meanwhile is told as such.
+    const there = await client.file(path)
+    if (!there)
+      for (const file of added) await client.upload(`/tuf/targets/${file.path}`, file.bytes, file.bytes.length)
+    const other = `another release ${version}: somebody else published meanwhile, and this one has to be made anew on top of it`
+    if (await put(client, path, bytes, other, there)) published.push(version)
+  }
+  return published
+}
+
+async function put(
+  client: Client,
+  path: string,
+  bytes: Uint8Array,
+  other: string,
+  known?: Uint8Array,
+): Promise<boolean> {
+  const there = known ?? (await client.file(path))
+  if (there && Buffer.from(there).equals(Buffer.from(bytes))) return false
+  if (there) throw new ApiError(409, 'Conflict', `the hub at ${client.server} has ${other}`)
+  await client.upload(path, bytes, bytes.length)
+  return true
+}
