@@ -1,0 +1,82 @@
+import { type KindRow, PLACEMENT_LABEL, type SkerryObject } from '@skerry/api'
+import type { Client } from '@skerry/client'
+import type { Command } from 'commander'
+import { describeAny } from '../describe/any.ts'
+import { type ClusterSurroundings, describeCluster } from '../describe/cluster.ts'
+import { describeNode } from '../describe/node.ts'
+import { eventTable, metadataEntries, regards } from '../describe/parts.ts'
+import { describePlacement } from '../describe/placement.ts'
+import { describeRollout } from '../describe/rollout.ts'
+import { namespaceFor, parseTargets } from '../objects/kinds.ts'
+import { listObjects, locate } from '../objects/locate.ts'
+import { type Entry, formatEntries } from '../output/sections.ts'
+import { type Shell, say, withHub } from '../shell.ts'
+
+type Options = { namespace?: string; allNamespaces?: boolean }
+
+export function describeCommand(program: Command, shell: Shell): void {
+  program
+    .command('describe')
+    .description('Tells of objects in full: what they are, why they are so, and what happened to them.')
+    .argument('<kind>', 'a kind, or KIND/NAME')
+    .argument('[name...]', 'which ones; all of the kind when none is named')
+    .option('-n, --namespace <name>', 'the namespace they are in')
+    .option('-A, --all-namespaces', 'in all namespaces')
+    .addHelpText('after', '\nExample:\n  skerry describe rollout edge-os-43')
+    .action(async (kind: string, names: string[], options: Options, command: Command) => {
+      const targets = parseTargets([kind, ...names])
+      await withHub(command, shell, async ({ client, namespace }) => {
+        const texts: string[] = []
+        for (const { row, name } of targets) {
+          const objects = name
+            ? [await locate(client, row, name, options, namespace)]
+            : await listObjects(client, row, { namespace: namespaceFor(row, options, namespace) })
+          for (const object of objects) texts.push(formatEntries(await describe(client, row, object, shell.now())))
+        }
+        if (texts.length === 0) say(shell, 'No resources found')
+        shell.out(texts.join('\n\n'))
+      })
+    })
+}
+
+async function describe(client: Client, row: KindRow, object: SkerryObject, nowMs: number): Promise<Entry[]> {
+  const { metadata } = object
+  const events = (await client.list('Event', { namespace: metadata.namespace })).filter((event) =>
+    regards(event, row.kind, metadata),
+  )
+  return [
+    ...metadataEntries(metadata),
+    { label: 'Kind', value: `${row.kind} (${row.group}/${row.version})` },
+    ...(await middle(client, object, nowMs)),
+    eventTable(events, nowMs),
+  ]
+}
+
+async function middle(client: Client, object: SkerryObject, nowMs: number): Promise<Entry[]> {
+  switch (object.kind) {
+    case 'Rollout':
+      return describeRollout(object, nowMs)
+    case 'EdgeNode':
+      return describeNode(object, nowMs)
+    case 'ManagedCluster':
+      return describeCluster(object, await surroundings(client, object.metadata.name), nowMs)
+    case 'Placement': {
+      const { namespace = '', name } = object.metadata
+      return describePlacement(object, await client.why(namespace, name), nowMs)
+    }
+    default:
+      return describeAny(object, nowMs)
+  }
+}
+
+async function surroundings(client: Client, cluster: string): Promise<ClusterSurroundings> {
+  const [nodes, registrations, slices] = await Promise.all([
+    client.list('EdgeNode', { namespace: cluster }),
+    client.list('Registration', { namespace: cluster }),
+    client.list('PlacementDecision'),
+  ])
+  const chosenBy = slices
+    .filter(({ status }) => status?.decisions?.some(({ clusterName }) => clusterName === cluster))
+    .map(({ metadata }) => `${metadata.namespace}/${metadata.labels?.[PLACEMENT_LABEL] ?? metadata.name}`)
+  return { nodes, registrations, chosenBy: [...new Set(chosenBy)] }
+}

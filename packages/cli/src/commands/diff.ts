@@ -1,0 +1,60 @@
+import type { SkerryObject } from '@skerry/api'
+import { ApiError } from '@skerry/client'
+import type { Command } from 'commander'
+import { Faults } from '../errors.ts'
+import { applyManifest } from '../objects/apply.ts'
+import { readFiles } from '../objects/files.ts'
+import { nameOf } from '../objects/kinds.ts'
+import { LAST_APPLIED } from '../objects/merge.ts'
+import { toYaml } from '../output/forms.ts'
+import { lineDiff } from '../output/line-diff.ts'
+import { type Shell, withHub } from '../shell.ts'
+import { DEFAULT_NAMESPACE, faultsOf } from './apply.ts'
+
+export function diffCommand(program: Command, shell: Shell): void {
+  program
+    .command('diff')
+    .description('Shows what apply would change. Exit code 1 when something would.')
+    .requiredOption('-f, --filename <path...>', 'a file, a folder, or - for standard input')
+    .option('-n, --namespace <name>', 'for objects that name none')
+    .addHelpText('after', '\nExample:\n  skerry diff -f rollout.yaml')
+    .action(async (options: { filename: string[]; namespace?: string }, command: Command) => {
+      const manifests = await readFiles(options.filename, shell.stdin)
+      await withHub(command, shell, async ({ client, namespace }) => {
+        for (const manifest of manifests) {
+          try {
+            const { before, after } = await applyManifest(
+              client,
+              manifest,
+              options.namespace ?? namespace ?? DEFAULT_NAMESPACE,
+              true,
+            )
+            const text = lineDiff(before ? shown(before) : '', shown(after))
+            if (text === '') continue
+            const name = nameOf(manifest.row, manifest.object.metadata.name)
+            shell.out(`--- ${name} (hub)\n+++ ${name} (${manifest.place()})\n${text}`)
+            process.exitCode = 1
+          } catch (error) {
+            throw error instanceof ApiError ? new Faults(faultsOf(manifest, error), 2) : error
+          }
+        }
+      })
+    })
+}
+
+// Without what follows from the change itself.
+function shown({ apiVersion, kind, metadata, spec }: SkerryObject): string {
+  const { name, namespace, labels, annotations = {} } = metadata
+  const kept = Object.entries(annotations).filter(([key]) => key !== LAST_APPLIED)
+  return toYaml({
+    apiVersion,
+    kind,
+    metadata: {
+      name,
+      ...(namespace ? { namespace } : {}),
+      ...(labels ? { labels } : {}),
+      ...(kept.length > 0 ? { annotations: Object.fromEntries(kept) } : {}),
+    },
+    ...(spec === undefined ? {} : { spec }),
+  })
+}

@@ -1,0 +1,30 @@
+import stringWidth from 'string-width'
+
+// kubectl's borderless columns: three spaces between them, nothing behind the last.
+
+const GAP = 3
+
+/** Widths of the columns of some rows, at least `known`. */
+export function widthsOf(rows: readonly (readonly string[])[], known: readonly number[] = []): number[] {
+  const count = Math.max(known.length, ...rows.map((row) => row.length))
+  return Array.from({ length: count }, (_, index) =>
+    Math.max(known[index] ?? 0, ...rows.map((row) => stringWidth(row[index] ?? ''))),
+  )
+}
+
+export function formatRow(row: readonly string[], widths: readonly number[]): string {
+  return row
+    .map((cell, index) => (index === row.length - 1 ? cell : pad(cell, (widths[index] ?? 0) + GAP)))
+    .join('')
+    .trimEnd()
+}
+
+/** Rows as lines, each column as wide as its widest cell. */
+export function formatColumns(rows: readonly (readonly string[])[], indent = ''): string {
+  const widths = widthsOf(rows)
+  return rows.map((row) => `${indent}${formatRow(row, widths)}\n`).join('')
+}
+
+export function pad(text: string, width: number): string {
+  return text + ' '.repeat(Math.max(0, width - stringWidth(text)))
+}

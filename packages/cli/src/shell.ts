@@ -1,0 +1,41 @@
+import type { Client } from '@skerry/client'
+import { contextsFile, openClient, readContexts } from '@skerry/client'
+import type { Command } from 'commander'
+import { chooseServer, type ServerFlags } from './server.ts'
+
+/** What a command may touch of the world around it. */
+export type Shell = {
+  out(text: string): void
+  err(text: string): void
+  readonly now: () => number
+  readonly env: NodeJS.ProcessEnv
+  readonly signal: AbortSignal
+  readonly stdin: () => Promise<string>
+}
+
+/** A hub that is reached, and the namespace its context means. */
+export type Hub = {
+  readonly client: Client
+  readonly caPem: string | undefined
+  readonly namespace: string | undefined
+}
+
+/** Runs `act` with the hub that flags, environment and config file name, and lets go of its connections afterwards. */
+export async function withHub<T>(command: Command, shell: Shell, act: (hub: Hub) => Promise<T>): Promise<T> {
+  const chosen = chooseServer(command.optsWithGlobals<ServerFlags>(), readContexts(contextsFile(shell.env)))
+  const client = openClient(chosen)
+  try {
+    return await act({ client, caPem: chosen.caPem, namespace: chosen.namespace })
+  } finally {
+    await client.close()
+  }
+}
+
+export function line(shell: Shell, text: string): void {
+  shell.out(`${text}\n`)
+}
+
+/** A sentence for the person at the terminal that is no part of the answer. */
+export function say(shell: Shell, text: string): void {
+  shell.err(`${text}\n`)
+}
