@@ -88,7 +88,7 @@ export {
   Statement,
   type StatementBatch,
   type StatementKind,
-  type TransitionBody,
+  TransitionBody,
 } from './wire/statement.ts'
 export {
   FAILURE_OUTCOMES,
@@ -100,6 +100,6 @@ export {
   type NodeClass,
   type NodePhase,
   type NodeStatus,
-  type RememberedFailure,
+  RememberedFailure,
 } from './wire/status.ts'
 export { comparePositions, LABEL_PATTERN, type Position, PublicJwk, SUBDOMAIN_PATTERN } from './words.ts'

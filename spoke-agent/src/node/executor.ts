@@ -54,11 +54,15 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
   quiet()
   function takeTurn({ enrollment }: ExecutorOptions, facts: BootFacts): void {
     const site = bus.site()
-    if (site?.target) feed(options, { type: 'Desired', target: site.target })
+    if (site?.target) feed(options, { type: 'Desired', target: site.target, running: facts })
+    else if (site) feed(options, { type: 'Withdrawn' })
     // The plan must be for what is staged now; one made for another phase says nothing about this one.
     const hold = site?.plan?.hold.find(({ node }) => node === enrollment.node)
-    if (site?.plan?.turns.includes(enrollment.node)) feed(options, { type: 'TurnGranted', bootId: facts.bootId })
-    else if (hold) feed(options, { type: 'TurnHeld', reason: hold.reason, message: hold.message })
+    if (site?.plan?.turns.includes(enrollment.node)) {
+      const { turnsUntilMs } = site.plan
+      const until = turnsUntilMs === undefined ? {} : { untilMs: turnsUntilMs }
+      feed(options, { type: 'TurnGranted', bootId: facts.bootId, ...until })
+    } else if (hold) feed(options, { type: 'TurnHeld', reason: hold.reason, message: hold.message })
   }
 
   /** Runs one effect and feeds what came of it; returns how long to wait before looking again. */
@@ -107,7 +111,7 @@ async function run(
       return [{ type: 'Blessed' }]
     case 'Rollback':
       await driver.rollback(target)
-      return []
+      return [{ type: 'Undone' }]
     default: {
       const never: never = effect
       return never

@@ -16,33 +16,57 @@ export type Target = {
 
 export type Memory = {
   /** What last proved good here: the floor that nothing goes below, and what a rollback returns to. */
-  readonly confirmed?: { readonly imageSha256: string; readonly version?: string; readonly releaseCounter: number }
+  readonly confirmed?: {
+    readonly imageSha256: string
+    readonly version?: string
+    readonly releaseCounter: number
+    /** The boot in which it proved good, once a statement has said so; a factory image has none yet. */
+    readonly bootId?: string
+  }
   /** Bytes that failed here. The same bytes are not tried again, under whatever name. */
   readonly failures: readonly RememberedFailure[]
 }
 
-/** A fault of the surroundings keeps a phase waiting: how often it was tried, and when next. */
-type Waiting = { readonly attempt: number; readonly notBeforeMs: number }
+/** A fault of the surroundings keeps a phase waiting: how often it was tried, when next, and which reasons were told. */
+type Waiting = { readonly attempt: number; readonly notBeforeMs: number; readonly told: readonly string[] }
 
 export type Stage =
   | { readonly phase: 'Idle' }
   | ({ readonly phase: 'Preflight'; readonly target: Target } & Waiting)
   | ({ readonly phase: 'Staging'; readonly target: Target } & Waiting)
   | { readonly phase: 'Staged'; readonly target: Target }
-  | { readonly phase: 'Activating'; readonly target: Target; readonly fromBootId: string; readonly sinceMs: number }
+  | {
+      readonly phase: 'Activating'
+      readonly target: Target
+      readonly fromBootId: string
+      readonly sinceMs: number
+      /** Boots of the old image since the turn: power cuts before the slot was armed. */
+      readonly interruptions: number
+    }
   | {
       readonly phase: 'Verifying'
       readonly target: Target
       readonly bootId: string
       readonly bootedAtMs: number
+      /** Boots of the target so far, this one included. */
+      readonly boots: number
       readonly healthySinceMs?: number
     }
-  | { readonly phase: 'Confirming'; readonly target: Target; readonly bootId: string }
-  | {
+  | ({
+      readonly phase: 'Confirming'
+      readonly target: Target
+      readonly bootId: string
+      readonly boots: number
+    } & Waiting)
+  | ({
       readonly phase: 'RollingBack'
       readonly target: Target
-      readonly because: { readonly reason: string; readonly message: string }
-    }
+      readonly because: {
+        readonly outcome: 'RolledBack' | 'NeverRebooted'
+        readonly reason: string
+        readonly message: string
+      }
+    } & Waiting)
   | { readonly phase: 'Failed'; readonly target: Target }
 
 export type State = {
@@ -66,15 +90,21 @@ export type BootFacts = {
 export type Fault = { readonly of: 'surroundings' | 'image'; readonly reason: string; readonly message: string }
 
 export type Event =
-  | { readonly type: 'Desired'; readonly target: Target }
+  /** What the site shall run, and what it runs. */
+  | { readonly type: 'Desired'; readonly target: Target; readonly running: Pick<BootFacts, 'bootId' | 'imageSha256'> }
+  /** The site shall run nothing in particular any more. */
+  | { readonly type: 'Withdrawn' }
   | { readonly type: 'Preflighted' }
   | { readonly type: 'Staged' }
   /** `jitter` in [0, 1) spreads the next try. */
   | { readonly type: 'Faulted'; readonly fault: Fault; readonly jitter: number }
-  | { readonly type: 'TurnGranted'; readonly bootId: string }
+  /** A turn ends with its window: one that was given before a power cut is none after it. */
+  | { readonly type: 'TurnGranted'; readonly bootId: string; readonly untilMs?: number }
   | { readonly type: 'TurnHeld'; readonly reason: string; readonly message: string }
   | { readonly type: 'Observed'; readonly facts: BootFacts }
   | { readonly type: 'Blessed' }
+  /** The rollback's own work is done: nothing of the target is armed. Whether it was left is seen in the next boot. */
+  | { readonly type: 'Undone' }
 
 /** What a state wants done. Each may be run again at any time. */
 export type Effect =
@@ -109,9 +139,9 @@ export function effectsOf({ stage }: State): readonly Effect[] {
     case 'Verifying':
       return [{ effect: 'Watch', target: stage.target }]
     case 'Confirming':
-      return [{ effect: 'Confirm', target: stage.target, notBeforeMs: 0 }]
+      return [{ effect: 'Confirm', target: stage.target, notBeforeMs: stage.notBeforeMs }]
     case 'RollingBack':
-      return [{ effect: 'Rollback', target: stage.target, notBeforeMs: 0 }]
+      return [{ effect: 'Rollback', target: stage.target, notBeforeMs: stage.notBeforeMs }]
     case 'Idle':
     case 'Staged':
     case 'Failed':

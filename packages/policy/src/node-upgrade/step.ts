@@ -16,18 +16,23 @@ const FIRST_RETRY_MS = 1_000
 const LAST_RETRY_MS = 300_000
 /** A slot that is armed and never boots is given up after this: the machine did not reboot. */
 const REBOOT_DEADLINE_MS = 600_000
+/** Boots that may interrupt an activation or a verification: power cuts are no fault of an image, a boot loop is. */
+const MAX_BOOTS = 5
 const MEMORY_SIZE = 32
+const FRESH = { attempt: 0, notBeforeMs: 0, told: [] } as const
 
 /** The next state, what it wants done, and the statement that says so. State and statement are saved in one transaction. */
 export function step(state: State, event: Event, nowMs: number): Step {
   switch (event.type) {
     case 'Desired':
-      return desired(state, event.target)
+      return desired(state, event.target, event.running)
+    case 'Withdrawn':
+      return withdrawn(state)
     case 'Preflighted':
       if (state.stage.phase !== 'Preflight') return stay(state)
       return go(
         state,
-        { phase: 'Staging', target: state.stage.target, attempt: 0, notBeforeMs: 0 },
+        { phase: 'Staging', target: state.stage.target, ...FRESH },
         'Staging',
         'downloading and verifying the image',
       )
@@ -43,9 +48,16 @@ export function step(state: State, event: Event, nowMs: number): Step {
       return faulted(state, event.fault, event.jitter, nowMs)
     case 'TurnGranted':
       if (state.stage.phase !== 'Staged') return stay(state)
+      if (event.untilMs !== undefined && nowMs >= event.untilMs) return stay(state)
       return go(
         state,
-        { phase: 'Activating', target: state.stage.target, fromBootId: event.bootId, sinceMs: nowMs },
+        {
+          phase: 'Activating',
+          target: state.stage.target,
+          fromBootId: event.bootId,
+          sinceMs: nowMs,
+          interruptions: 0,
+        },
         'TurnGranted',
         'arming the other slot and rebooting; there are no pods to drain',
       )
@@ -56,6 +68,9 @@ export function step(state: State, event: Event, nowMs: number): Step {
       return observed(state, event.facts, nowMs)
     case 'Blessed':
       return blessed(state)
+    case 'Undone':
+      if (state.stage.phase !== 'RollingBack' || state.stage.because.outcome !== 'NeverRebooted') return stay(state)
+      return failBecause(state, state.stage, nowMs)
     default: {
       const never: never = event
       return never
@@ -63,37 +78,56 @@ export function step(state: State, event: Event, nowMs: number): Step {
   }
 }
 
-function desired(state: State, target: Target): Step {
+function desired(state: State, target: Target, running: Pick<BootFacts, 'bootId' | 'imageSha256'>): Step {
   const { stage, memory } = state
-  if (stage.phase === 'Idle' || stage.phase === 'Failed') {
-    // The bytes are remembered; admission refuses them before they come here, and this holds even if it did not.
-    if (memory.failures.some(({ imageSha256 }) => imageSha256 === target.imageSha256)) return stay(state)
-    if (memory.confirmed?.imageSha256 === target.imageSha256) {
-      if (stage.phase === 'Idle') return stay(state)
-      return go(state, { phase: 'Idle' }, 'AlreadyRunning', 'the desired image is the one that runs', target)
-    }
+  const { confirmed } = memory
+  const under = stage.phase === 'Idle' || stage.phase === 'Failed' ? undefined : stage
+  if (under?.target.imageSha256 === target.imageSha256) {
+    // The same bytes under newer terms: nothing is begun again.
+    const next: State = { ...state, stage: { ...under, target } }
+    return { state: next, effects: effectsOf(next) }
+  }
+  // From the armed slot on there is no way but through: what is newer waits for the end.
+  if (under && under.phase !== 'Preflight' && under.phase !== 'Staging' && under.phase !== 'Staged') return stay(state)
+  if (confirmed?.imageSha256 === target.imageSha256) {
+    const bootId = confirmed.bootId ?? (running.imageSha256 === target.imageSha256 ? running.bootId : undefined)
+    // Said once: the hub counts a success only from a statement that names the boot.
+    if (stage.phase === 'Idle' && (confirmed.bootId !== undefined || bootId === undefined)) return stay(state)
+    const { version } = target
+    const releaseCounter = Math.max(confirmed.releaseCounter, target.releaseCounter)
+    const known = { imageSha256: target.imageSha256, version, releaseCounter, ...(bootId ? { bootId } : {}) }
     return go(
-      state,
-      { phase: 'Preflight', target, attempt: 0, notBeforeMs: 0 },
-      'Preflight',
-      `checking ${target.version}`,
+      { ...state, memory: { ...memory, confirmed: known } },
+      { phase: 'Idle' },
+      under ? 'Superseded' : 'AlreadyRunning',
+      'the desired image is the one that runs',
+      target,
+      bootId === undefined ? undefined : { bootId },
     )
   }
-  if (stage.target.imageSha256 === target.imageSha256) {
-    // The same bytes under newer terms: nothing is begun again.
-    return {
-      state: { ...state, stage: { ...stage, target } },
-      effects: effectsOf({ ...state, stage: { ...stage, target } }),
-    }
-  }
-  if (stage.phase !== 'Preflight' && stage.phase !== 'Staging' && stage.phase !== 'Staged') return stay(state)
-  if (memory.confirmed?.imageSha256 === target.imageSha256)
-    return go(state, { phase: 'Idle' }, 'Superseded', 'the desired image is again the one that runs', target)
+  // Admission refuses these before they come here, and this holds even if it did not.
+  if (memory.failures.some(({ imageSha256 }) => imageSha256 === target.imageSha256)) return stay(state)
+  if (target.releaseCounter < (confirmed?.releaseCounter ?? 0)) return stay(state)
   return go(
     state,
-    { phase: 'Preflight', target, attempt: 0, notBeforeMs: 0 },
-    'Superseded',
-    `a newer desired state asks for ${target.version}`,
+    { phase: 'Preflight', target, ...FRESH },
+    under ? 'Superseded' : 'Preflight',
+    under ? `a newer desired state asks for ${target.version}` : `checking ${target.version}`,
+  )
+}
+
+function withdrawn(state: State): Step {
+  const { stage } = state
+  if (stage.phase !== 'Preflight' && stage.phase !== 'Staging' && stage.phase !== 'Staged') return stay(state)
+  // The newest word on an idle node is now about another image: what runs is told anew when it is asked for.
+  const { bootId: _, ...confirmed } = state.memory.confirmed ?? { imageSha256: '', releaseCounter: 0 }
+  const memory = state.memory.confirmed ? { ...state.memory, confirmed } : state.memory
+  return go(
+    { ...state, memory },
+    { phase: 'Idle' },
+    'Withdrawn',
+    `${stage.target.version} is no longer asked for`,
+    stage.target,
   )
 }
 
@@ -101,26 +135,19 @@ function faulted(state: State, { of, reason, message }: Fault, jitter: number, n
   const { stage } = state
   switch (stage.phase) {
     case 'Preflight':
-    case 'Staging': {
+    case 'Staging':
       if (of === 'image') return fail(state, stage.target, 'Refused', reason, message, nowMs)
-      const attempt = stage.attempt + 1
-      const waitMs = Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempt, 20), LAST_RETRY_MS) * (0.5 + jitter / 2)
-      const waiting = { ...stage, attempt, notBeforeMs: nowMs + waitMs }
-      // One statement a reason, not one a try: an outage of a week is not ten thousand statements.
-      if (state.reason === reason)
-        return { state: { ...state, stage: waiting }, effects: effectsOf({ ...state, stage: waiting }) }
-      return go(state, waiting, reason, message)
-    }
+      return wait(state, stage, reason, message, jitter, nowMs)
     case 'Activating':
       if (of === 'image') return fail(state, stage.target, 'ActivationFailed', reason, message, nowMs)
-      return nowMs - stage.sinceMs >= REBOOT_DEADLINE_MS
-        ? fail(state, stage.target, 'NeverRebooted', reason, message, nowMs)
-        : stay(state)
+      return nowMs - stage.sinceMs >= REBOOT_DEADLINE_MS ? giveUp(state, stage.target, reason, message) : stay(state)
+    case 'Confirming':
+    case 'RollingBack':
+      // There is nothing better to do than to try again, and to say why it takes so long.
+      return wait(state, stage, reason, message, jitter, nowMs)
     case 'Idle':
     case 'Staged':
     case 'Verifying':
-    case 'Confirming':
-    case 'RollingBack':
     case 'Failed':
       return stay(state)
     default: {
@@ -130,66 +157,105 @@ function faulted(state: State, { of, reason, message }: Fault, jitter: number, n
   }
 }
 
+// One statement a reason, not one a try: an outage of a week is not ten thousand statements.
+function wait(
+  state: State,
+  stage: Stage & { attempt: number; told: readonly string[] },
+  reason: string,
+  message: string,
+  jitter: number,
+  nowMs: number,
+): Step {
+  const attempt = stage.attempt + 1
+  const waitMs = Math.min(FIRST_RETRY_MS * 2 ** Math.min(attempt, 20), LAST_RETRY_MS) * (0.5 + jitter / 2)
+  const told = stage.told.includes(reason)
+  const waiting = {
+    ...stage,
+    attempt,
+    notBeforeMs: nowMs + waitMs,
+    told: told ? stage.told : [...stage.told, reason].slice(-MEMORY_SIZE),
+  }
+  if (!told) return go(state, waiting, reason, message)
+  const next: State = { ...state, stage: waiting, reason, message }
+  return { state: next, effects: effectsOf(next) }
+}
+
 // Image digest and boot id tell apart: the agent restarted, the node rebooted into the target, the platform fell back.
 function observed(state: State, facts: BootFacts, nowMs: number): Step {
   const { stage } = state
   if (stage.phase === 'Activating') {
     const { target } = stage
-    if (facts.imageSha256 === target.imageSha256) {
-      return go(
-        state,
-        { phase: 'Verifying', target, bootId: facts.bootId, bootedAtMs: nowMs },
-        'Booted',
-        `${target.version} booted; it must stay healthy for ${target.gates.healthySeconds} s`,
-        target,
-        facts,
-      )
-    }
+    if (facts.imageSha256 === target.imageSha256) return booted(state, target, 1, facts, nowMs)
     if (facts.fellBackFrom === target.imageSha256) return fellBack(state, target, facts, nowMs)
     if (facts.bootId !== stage.fromBootId) {
       // Power was lost before the slot was armed: the old image booted anew, and nothing was tried.
-      const again = { ...stage, fromBootId: facts.bootId }
-      return { state: { ...state, stage: again }, effects: effectsOf({ ...state, stage: again }) }
+      const interruptions = stage.interruptions + 1
+      if (interruptions >= MAX_BOOTS)
+        return giveUp(state, target, 'NeverRebooted', `${interruptions} boots, and none into the armed slot`)
+      const next: State = {
+        ...state,
+        stage: { ...stage, fromBootId: facts.bootId, sinceMs: nowMs, interruptions },
+      }
+      return { state: next, effects: effectsOf(next) }
     }
     if (nowMs - stage.sinceMs >= REBOOT_DEADLINE_MS)
-      return fail(
-        state,
-        target,
-        'NeverRebooted',
-        'NeverRebooted',
-        'the slot was armed and the node did not reboot',
-        nowMs,
-      )
+      return giveUp(state, target, 'NeverRebooted', 'the slot was armed and the node did not reboot')
     return stay(state)
   }
   if (stage.phase === 'Verifying') return verify(state, stage, facts, nowMs)
-  if (stage.phase === 'Confirming' && facts.imageSha256 !== stage.target.imageSha256)
-    return fellBack(state, stage.target, facts, nowMs)
+  if (stage.phase === 'Confirming') {
+    const { target, bootId, boots } = stage
+    if (facts.imageSha256 !== target.imageSha256) return fellBack(state, target, facts, nowMs)
+    // What passed its gates was another boot: this one proves itself anew.
+    return facts.bootId === bootId ? stay(state) : bootedAgain(state, target, boots, facts, nowMs)
+  }
   if (stage.phase === 'RollingBack' && facts.imageSha256 !== stage.target.imageSha256) {
-    return fail(state, stage.target, 'RolledBack', stage.because.reason, stage.because.message, nowMs, facts)
+    // A slot that never booted is left only when it is disarmed: until then any power cut boots it.
+    if (stage.because.outcome === 'NeverRebooted' && facts.fellBackFrom !== stage.target.imageSha256) return stay(state)
+    return failBecause(state, stage, nowMs, facts)
   }
   return stay(state)
+}
+
+function booted(state: State, target: Target, boots: number, facts: BootFacts, nowMs: number): Step {
+  return go(
+    state,
+    { phase: 'Verifying', target, bootId: facts.bootId, bootedAtMs: nowMs, boots },
+    boots === 1 ? 'Booted' : 'BootedAgain',
+    boots === 1
+      ? `${target.version} booted; it must stay healthy for ${target.gates.healthySeconds} s`
+      : `${target.version} booted once more before it was confirmed`,
+    target,
+    facts,
+  )
+}
+
+function bootedAgain(state: State, target: Target, boots: number, facts: BootFacts, nowMs: number): Step {
+  if (boots < MAX_BOOTS) return booted(state, target, boots + 1, facts, nowMs)
+  return rollBack(state, target, 'BootLoop', `${boots} boots, and none stayed long enough to be confirmed`, facts)
+}
+
+function rollBack(state: State, target: Target, reason: string, message: string, facts: BootFacts): Step {
+  const because = { outcome: 'RolledBack' as const, reason, message }
+  return go(state, { phase: 'RollingBack', target, because, ...FRESH }, reason, message, target, facts)
+}
+
+// The node would not reboot. The slot may be armed all the same, and must not stay so.
+function giveUp(state: State, target: Target, reason: string, message: string): Step {
+  const because = { outcome: 'NeverRebooted' as const, reason, message }
+  return go(state, { phase: 'RollingBack', target, because, ...FRESH }, reason, message, target)
 }
 
 function verify(state: State, stage: Stage & { phase: 'Verifying' }, facts: BootFacts, nowMs: number): Step {
   const { target } = stage
   if (facts.imageSha256 !== target.imageSha256) return fellBack(state, target, facts, nowMs)
-  if (facts.bootId !== stage.bootId) {
-    return go(
-      state,
-      { phase: 'Verifying', target, bootId: facts.bootId, bootedAtMs: nowMs },
-      'BootedAgain',
-      `${target.version} booted once more before it was confirmed`,
-      target,
-      facts,
-    )
-  }
+  if (facts.bootId !== stage.bootId) return bootedAgain(state, target, stage.boots, facts, nowMs)
   if (facts.healthy) {
     const healthySinceMs = stage.healthySinceMs ?? nowMs
     if (nowMs - healthySinceMs >= target.gates.healthySeconds * 1000) {
       return go(
         state,
-        { phase: 'Confirming', target, bootId: facts.bootId },
+        { phase: 'Confirming', target, bootId: facts.bootId, boots: stage.boots, ...FRESH },
         'GatesPassed',
         `healthy for ${target.gates.healthySeconds} s`,
         target,
@@ -201,14 +267,7 @@ function verify(state: State, stage: Stage & { phase: 'Verifying' }, facts: Boot
   }
   if (nowMs - stage.bootedAtMs >= target.gates.timeoutSeconds * 1000) {
     const message = `not healthy for ${target.gates.healthySeconds} s within ${target.gates.timeoutSeconds} s of its boot`
-    return go(
-      state,
-      { phase: 'RollingBack', target, because: { reason: 'GatesFailed', message } },
-      'GatesFailed',
-      message,
-      target,
-      facts,
-    )
+    return rollBack(state, target, 'GatesFailed', message, facts)
   }
   const { healthySinceMs: _, ...unhealthy } = stage
   return { state: { ...state, stage: unhealthy }, effects: effectsOf(state) }
@@ -218,7 +277,9 @@ function blessed(state: State): Step {
   const { stage, memory } = state
   if (stage.phase !== 'Confirming') return stay(state)
   const { target, bootId } = stage
-  const confirmed = { imageSha256: target.imageSha256, version: target.version, releaseCounter: target.releaseCounter }
+  const { imageSha256, version } = target
+  const releaseCounter = Math.max(target.releaseCounter, memory.confirmed?.releaseCounter ?? 0)
+  const confirmed = { imageSha256, version, releaseCounter, bootId }
   return go(
     { ...state, memory: { ...memory, confirmed } },
     { phase: 'Idle' },
@@ -227,6 +288,11 @@ function blessed(state: State): Step {
     target,
     { bootId },
   )
+}
+
+function failBecause(state: State, stage: Stage & { phase: 'RollingBack' }, nowMs: number, facts?: BootFacts): Step {
+  const { outcome, reason, message } = stage.because
+  return fail(state, stage.target, outcome, reason, message, nowMs, facts)
 }
 
 function fellBack(state: State, target: Target, facts: BootFacts, nowMs: number): Step {

@@ -11,6 +11,8 @@ export type SiteHold = {
 }
 export type SitePlan = {
   readonly turns: readonly string[]
+  /** When the window closes in which the turns were given; absent when it never does. */
+  readonly turnsUntilMs?: number
   readonly hold: readonly SiteHold[]
   readonly nextWindowMs?: number
 }
@@ -51,6 +53,7 @@ export function planSite(
   const free = Math.max(0, desired.budget.maxUnavailable - nodes.filter(({ phase }) => DOWN.has(phase)).length)
   return {
     turns: staged.slice(0, free),
+    ...(opening.untilMs === undefined ? {} : { turnsUntilMs: opening.untilMs }),
     hold: staged.slice(free).map((node) => ({
       node,
       reason: 'BudgetSpent',
