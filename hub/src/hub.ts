@@ -4,8 +4,8 @@ import { endEarlierNatsServer, holdFolder } from '@skerry/supervise'
 import type { Logger } from 'pino'
 import { chooseAddresses } from './addresses.ts'
 import type { HubConfig } from './config.ts'
-import { ensureToken } from './http/auth.ts'
 import { makeMetrics } from './http/health.ts'
+import { WATCH_PACE } from './http/kubernetes/watch.ts'
 import type { TufDoor } from './http/tuf.ts'
 import { openCertificates } from './keys/certificates.ts'
 import { openKeys } from './keys/keys.ts'
@@ -16,6 +16,7 @@ import { type Ends, endAll } from './parts/ends.ts'
 import { openWakes } from './parts/hints.ts'
 import { takeIn } from './parts/ingest.ts'
 import { runSingletons } from './parts/singletons.ts'
+import { ensureToken } from './store/tokens.ts'
 import { openBlobs } from './store/trust.ts'
 
 // The hub put together. Each part takes what it uses; what starts here is ended here, in the other order.
@@ -46,7 +47,7 @@ export async function startHub(config: HubConfig, log: Logger, onRestart: OnRest
 
     const database = await openDatabase({ dir, databaseUrl: config.databaseUrl, say, onRestart }, ends)
     const { store } = database
-    await ensureToken(store, keys.adminToken, 'admin', 'platform-admin')
+    await ensureToken(store.sql, keys.adminToken, 'admin', 'platform-admin')
     const broker = await openBroker(
       { dir, port: addresses.natsPort, store, keys: keys.nats, log, say, onRestart },
       ends,
@@ -66,11 +67,10 @@ export async function startHub(config: HubConfig, log: Logger, onRestart: OnRest
 
     let apiUrl = ''
     if (config.roles.includes('api')) {
-      const { continueSecret } = keys
       const port = addresses.apiPort
       const { changes } = wakes
       apiUrl = await serveApi(
-        { config, port, store, hub, changes, door, certificates, continueSecret, metrics, log, onRefused },
+        { config, port, store, hub, keys, changes, door, certificates, metrics, log, onRefused, pace: WATCH_PACE },
         ends,
       )
     }

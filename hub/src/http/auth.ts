@@ -1,43 +1,41 @@
-import { createHash } from 'node:crypto'
 import type { Verb } from '@skerry/api'
 import type { FastifyRequest } from 'fastify'
 import type { Store } from '../store/store.ts'
+import { type ApiToken, findToken } from '../store/tokens.ts'
 import { StatusError } from './status-error.ts'
 
-export const API_ROLES = ['platform-admin', 'viewer'] as const
-export type ApiRole = (typeof API_ROLES)[number]
-export type Identity = { readonly name: string; readonly role: ApiRole }
-
-/** What a route asks of whoever calls it. `open`: nobody is asked; what is served there is not secret and is verified by its reader. */
+/**
+ * What a route asks of whoever calls it. `open`: nobody is asked; what is served there is not secret and is verified by
+ * its reader. The verbs get, list and watch are for every role, all others for platform-admins.
+ */
 export type Access =
   | 'open'
   | 'authenticated'
-  | { readonly verb: Verb | 'approve' | 'publish'; readonly resource: string }
+  | { readonly verb: Verb | 'approve' | 'publish' | 'administer'; readonly resource: string }
 
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access
   }
   interface FastifyRequest {
-    identity: Identity | undefined
+    identity: ApiToken | undefined
   }
 }
 
 const READS = new Set(['get', 'list', 'watch'])
 
 /** Who the bearer of a token is. StatusError 401 without a valid one. */
-export async function authenticate(store: Store, request: FastifyRequest): Promise<Identity> {
-  const token = /^Bearer ([\x21-\x7e]{16,512})$/.exec(request.headers.authorization ?? '')?.[1]
-  if (!token) throw new StatusError(401, 'a bearer token is needed: send "Authorization: Bearer <token>"')
-  // Looked up by its hash: nothing compares secrets byte by byte, and the database holds none.
-  const [row] = await store.sql<Identity[]>`
-    select name, role from api_token where sha256 = ${tokenHash(token)} and (expires_at is null or expires_at > now())`
-  if (!row) throw new StatusError(401, 'this token is unknown or has expired')
-  return row
+export async function authenticate({ sql }: Store, request: FastifyRequest): Promise<ApiToken> {
+  const secret = /^Bearer ([\x21-\x7e]{16,512})$/.exec(request.headers.authorization ?? '')?.[1]
+  if (!secret) throw new StatusError(401, 'a bearer token is needed: send "Authorization: Bearer <token>"')
+  // Looked up by its hash: nothing compares secrets byte by byte.
+  const token = await findToken(sql, secret)
+  if (!token) throw new StatusError(401, 'this token is unknown, revoked or expired')
+  return token
 }
 
 /** Whether a role may do this. viewer reads; platform-admin does everything. */
-export function authorize(identity: Identity, access: Access): void {
+export function authorize(identity: ApiToken, access: Access): void {
   if (access === 'open' || access === 'authenticated' || identity.role === 'platform-admin' || READS.has(access.verb))
     return
   throw new StatusError(
@@ -46,11 +44,13 @@ export function authorize(identity: Identity, access: Access): void {
   )
 }
 
-/** Stores a token's hash, unless it is there. */
-export async function ensureToken(store: Store, token: string, name: string, role: ApiRole): Promise<void> {
-  await store.sql`insert into api_token (sha256, name, role, created_at) values (${tokenHash(token)}, ${name}, ${role}, now()) on conflict do nothing`
-}
-
-function tokenHash(token: string): string {
-  return createHash('sha256').update(token).digest('hex')
+/** Whether the caller of a long answer could still open it: its token may have ended meanwhile. */
+export function isStillAllowed(store: Store, request: FastifyRequest): Promise<boolean> {
+  return authenticate(store, request).then(
+    () => true,
+    (error: unknown) => {
+      if (error instanceof StatusError) return false
+      throw error
+    },
+  )
 }

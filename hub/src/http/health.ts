@@ -48,7 +48,9 @@ export function healthRoutes(
     Promise.all(
       checks.map(async ({ name, fault }) => ({
         name,
-        fault: await fault().catch((error: unknown) => (error instanceof Error ? error.message : 'failed')),
+        fault: await Promise.race([fault(), silence()]).catch((error: unknown) =>
+          error instanceof Error ? error.message : 'failed',
+        ),
       })),
     )
   for (const path of ['/readyz', '/startupz']) {
@@ -66,5 +68,13 @@ export function healthRoutes(
   app.get('/metrics', { config: { access: 'authenticated' } }, async (_, reply) => {
     reply.type(metrics.registry.contentType)
     return metrics.registry.metrics()
+  })
+}
+
+const ANSWER_MS = 2_000
+
+function silence(): Promise<never> {
+  return new Promise((_, reject) => {
+    setTimeout(() => reject(new Error(`no answer within ${ANSWER_MS / 1000} s`)), ANSWER_MS).unref()
   })
 }

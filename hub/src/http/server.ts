@@ -1,6 +1,12 @@
 import { createServer, type Server } from 'node:http'
 import { parseStrictJson } from '@skerry/trust'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  LogController,
+} from 'fastify'
 import type { Store } from '../store/store.ts'
 import { authenticate, authorize } from './auth.ts'
 import type { Metrics } from './health.ts'
@@ -10,6 +16,7 @@ import { StatusError, statusBody, toStatusError } from './status-error.ts'
 export type Routes = (app: FastifyInstance) => void
 
 const BODY_LIMIT = 1_048_576
+const BODY_TYPES = ['application/json', 'application/merge-patch+json']
 
 /**
  * The hub's HTTP server: strict JSON bodies, Status errors, and an identity for every route that does not say that it
@@ -35,18 +42,25 @@ export function buildServer({
     requestTimeout: 120_000,
     routerOptions: { maxParamLength: 256 },
     forceCloseConnections: true,
+    // What fastify itself refuses before any route, such as a URL with a broken escape, is a Status too.
+    frameworkErrors: (error: Error, _: FastifyRequest, reply: FastifyReply) => {
+      const status = toStatusError(error)
+      return reply.code(status.code).type('application/json').send(statusBody(status))
+    },
     ...(tls ? { https: tls } : {}),
   } as object) as unknown as FastifyInstance
 
   app.removeAllContentTypeParsers()
-  for (const type of ['application/json', 'application/merge-patch+json', 'application/json-patch+json']) {
+  for (const type of BODY_TYPES) {
     app.addContentTypeParser(type, { parseAs: 'buffer' }, async (_: unknown, body: Buffer) =>
-      body.length === 0 ? undefined : parseStrictJson(body, { maxBytes: BODY_LIMIT, maxDepth: 48 }),
+      body.length === 0 ? undefined : readJson(body),
     )
   }
   app.decorateRequest('identity', undefined)
+  const methods = knownMethods()
   app.addHook('onRoute', ({ method, url, config }) => {
     if (config?.access === undefined) throw new Error(`route ${String(method)} ${url} has no access rule`)
+    methods.add(url, [method].flat())
   })
   app.addHook('onRequest', async (request) => {
     const access = request.routeOptions.config.access
@@ -60,8 +74,11 @@ export function buildServer({
       reply.elapsedTime / 1000,
     )
   })
-  app.setNotFoundHandler(async () => {
-    throw new StatusError(404, 'the server could not find the requested resource')
+  app.setNotFoundHandler(async (request, reply) => {
+    const allowed = methods.of(request.url)
+    if (allowed.length === 0) throw new StatusError(404, 'the server could not find the requested resource')
+    reply.header('allow', allowed.join(', '))
+    throw new StatusError(405, `${request.method} is not offered here; ${allowed.join(', ')} is`)
   })
   app.setErrorHandler((error, request, reply) => {
     const status = toStatusError(error)
@@ -80,4 +97,37 @@ export function plainListener(app: FastifyInstance, port: number): Promise<Serve
     server.once('error', reject)
     server.listen(port, '127.0.0.1', () => resolve(server))
   })
+}
+
+// A member called __proto__ is data for JSON and something else for every object it is copied into.
+function readJson(body: Buffer): unknown {
+  const value = parseStrictJson(body, { maxBytes: BODY_LIMIT, maxDepth: 48 })
+  if (body.includes('__proto__') && hasProto(value))
+    throw new StatusError(400, 'a member may not be called "__proto__"')
+  return value
+}
+
+function hasProto(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false
+  return Object.hasOwn(value, '__proto__') || Object.values(value).some(hasProto)
+}
+
+// Which methods each path has, so that a wrong one is told apart from a path that is not there.
+function knownMethods() {
+  const known: { path: RegExp; methods: Set<string> }[] = []
+  return {
+    add(url: string, methods: readonly string[]): void {
+      const pattern = url
+        .split('/')
+        .map((part) => (part === '*' ? '.*' : part.startsWith(':') ? '[^/]+' : part.replaceAll('.', '\\.')))
+        .join('/')
+      known.push({ path: new RegExp(`^${pattern}$`), methods: new Set(methods) })
+    },
+    of(url: string): string[] {
+      const [path = ''] = url.split('?')
+      return [
+        ...new Set(known.filter((route) => route.path.test(path)).flatMap(({ methods }) => [...methods])),
+      ].toSorted()
+    },
+  }
 }

@@ -82,6 +82,13 @@ export function toStatusError(error: unknown): StatusError {
     )
   if (error instanceof LeaseLost)
     return new StatusError(503, 'another hub took over; try again', { retryAfterSeconds: 1 }, error)
+  if (isUnstorable(error))
+    return new StatusError(
+      400,
+      'a text holds a character that cannot be stored: NUL, or half of a surrogate pair',
+      {},
+      error,
+    )
   const code = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 0
   if (code >= 400 && code < 500 && code in REASONS)
     return new StatusError(code as HttpCode, error instanceof Error ? error.message : '', {}, error)
@@ -116,4 +123,10 @@ const AWAY = new Set([
 
 function isDatabaseAway(error: unknown): boolean {
   return error instanceof Error && 'code' in error && AWAY.has(String(error.code))
+}
+
+// PostgreSQL keeps neither in text nor in jsonb what has no place in UTF-8: untranslatable_character,
+// character_not_in_repertoire, invalid_text_representation.
+function isUnstorable(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && ['22P05', '22021', '22P02'].includes(String(error.code))
 }

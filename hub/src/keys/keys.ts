@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { openKeyFile, type Signer, writeSecret } from '@skerry/trust'
 import { createNkey, type NatsKeys, type Nkey, parseSeed } from '../transport/index.ts'
 
@@ -20,15 +20,22 @@ export type HubKeys = {
   readonly adminToken: string
   /** Signs continue tokens. */
   readonly continueSecret: string
+  /** What is wrong with the files by now, in a sentence: the next start could not read them. */
+  fault(): string | undefined
 }
 
 /** Loads or makes, once, what a hub signs with. A power cut leaves whole files or none, and the next start makes the rest. */
 export function openKeys(dir: string): HubKeys {
-  const jws = (name: string) => openKeyFile(join(dir, `${name}.pem`), 'EdDSA')
+  const files: string[] = []
+  const file = (name: string) => {
+    files.push(join(dir, name))
+    return join(dir, name)
+  }
+  const jws = (name: string) => openKeyFile(file(`${name}.pem`), 'EdDSA')
   const nkey = (kind: 'operator' | 'account', name: string): Nkey =>
     parseSeed(
       kind,
-      openText(join(dir, `nats-${name}.seed`), () => createNkey(kind).seed),
+      openText(file(`nats-${name}.seed`), () => createNkey(kind).seed),
     )
   return {
     desiredState: jws('desired-state'),
@@ -43,8 +50,14 @@ export function openKeys(dir: string): HubKeys {
       sites: nkey('account', 'sites'),
       scoped: nkey('account', 'sites-scoped'),
     },
-    adminToken: openText(join(dir, 'admin.token'), () => randomBytes(32).toString('base64url')),
-    continueSecret: openText(join(dir, 'continue.secret'), () => randomBytes(32).toString('base64url')),
+    adminToken: openText(file('admin.token'), () => randomBytes(32).toString('base64url')),
+    continueSecret: openText(file('continue.secret'), () => randomBytes(32).toString('base64url')),
+    fault() {
+      const missing = files.filter((path) => !existsSync(path))
+      if (missing.length > 0) return `missing: ${missing.map((path) => basename(path)).join(', ')}`
+      const open = files.filter((path) => (statSync(path).mode & 0o077) !== 0)
+      return open.length > 0 ? `readable by others: ${open.map((path) => basename(path)).join(', ')}` : undefined
+    },
   }
 }
 

@@ -2,18 +2,22 @@ import type { Refusal } from '@skerry/api'
 import type { Logger } from 'pino'
 import type { HubConfig } from '../config.ts'
 import { agentRoutes } from '../http/agent.ts'
+import { auditRoutes } from '../http/audit.ts'
 import { type Check, healthRoutes, type Metrics } from '../http/health.ts'
 import { approvalRoutes } from '../http/kubernetes/approval.ts'
 import { discoveryRoutes } from '../http/kubernetes/discovery.ts'
 import { openApiRoutes } from '../http/kubernetes/openapi.ts'
 import { kubernetesRoutes } from '../http/kubernetes/routes.ts'
+import type { WatchPace } from '../http/kubernetes/watch.ts'
 import { reportRoutes } from '../http/report.ts'
-import { buildServer, plainListener } from '../http/server.ts'
+import { buildServer, plainListener, type Routes } from '../http/server.ts'
 import { statementRoutes } from '../http/statements.ts'
+import { tokenRoutes } from '../http/tokens.ts'
 import { type TufDoor, tufRoutes } from '../http/tuf.ts'
 import type { Certificates } from '../keys/certificates.ts'
+import type { HubKeys } from '../keys/keys.ts'
 import type { Changes } from '../store/changes.ts'
-import type { Store } from '../store/store.ts'
+import { pendingMigrations, type Store } from '../store/store.ts'
 import type { HubConnection } from '../transport/index.ts'
 import type { Ends } from './ends.ts'
 
@@ -21,11 +25,12 @@ export type ApiOptions = {
   readonly config: HubConfig
   readonly port: number
   readonly store: Store
-  readonly hub: HubConnection
+  readonly hub: Pick<HubConnection, 'fault'>
+  readonly keys: HubKeys
   readonly changes: Changes
   readonly door: TufDoor
   readonly certificates: Certificates
-  readonly continueSecret: string
+  readonly pace: WatchPace
   readonly metrics: Metrics
   readonly log: Logger
   readonly onRefused: (document: string, refusal: Refusal) => void
@@ -33,25 +38,9 @@ export type ApiOptions = {
 
 /** Serves every route over HTTPS, and over plain HTTP on loopback where that was asked for. Returns the address. */
 export async function serveApi(options: ApiOptions, ends: Ends): Promise<string> {
-  const { config, port, store, hub, changes, door, certificates, continueSecret, metrics, log, onRefused } = options
-  const { now } = door
-  const app = buildServer({
-    store,
-    metrics,
-    log,
-    tls: { key: certificates.keyPem, cert: certificates.certPem },
-    routes: [
-      (app) => healthRoutes(app, { checks: checksOf(store, hub), metrics }),
-      discoveryRoutes,
-      openApiRoutes,
-      (app) => kubernetesRoutes(app, { store, changes, now, continueSecret }),
-      (app) => approvalRoutes(app, { store, now }),
-      (app) => reportRoutes(app, { store, now, reachability: config.reachability }),
-      (app) => statementRoutes(app, store),
-      (app) => agentRoutes(app, { store, now, onRefused }),
-      (app) => tufRoutes(app, door),
-    ],
-  })
+  const { config, port, store, certificates, metrics, log } = options
+  const tls = { key: certificates.keyPem, cert: certificates.certPem }
+  const app = buildServer({ store, metrics, log, tls, routes: apiRoutes(options) })
   ends.push(() => app.close())
   await app.listen({ host: config.host, port })
   if (config.httpPort !== undefined) {
@@ -61,14 +50,50 @@ export async function serveApi(options: ApiOptions, ends: Ends): Promise<string>
   return `https://${config.host}:${port}`
 }
 
-function checksOf(store: Store, hub: HubConnection): Check[] {
-  const asked = <T>(work: Promise<T>): Promise<T> =>
-    Promise.race([
-      work,
-      new Promise<never>((_, reject) => setTimeout(() => reject(new Error('no answer within 2 s')), 2_000).unref()),
-    ])
+export type RouteOptions = Pick<
+  ApiOptions,
+  'store' | 'hub' | 'keys' | 'changes' | 'door' | 'metrics' | 'pace' | 'onRefused'
+> & { readonly config: Pick<HubConfig, 'reachability'> }
+
+/** Every group of routes that a hub serves, with what it uses. */
+export function apiRoutes({
+  config,
+  store,
+  hub,
+  keys,
+  changes,
+  door,
+  metrics,
+  pace,
+  onRefused,
+}: RouteOptions): Routes[] {
+  const { now } = door
   return [
-    { name: 'database', fault: async () => (await asked(store.sql`select 1`)) && undefined },
-    { name: 'nats', fault: async () => hub.fault() },
+    (app) => healthRoutes(app, { checks: checksOf(store, hub, keys), metrics }),
+    discoveryRoutes,
+    openApiRoutes,
+    (app) => kubernetesRoutes(app, { store, changes, now, continueSecret: keys.continueSecret, pace }),
+    (app) => approvalRoutes(app, { store, now }),
+    (app) => reportRoutes(app, { store, now, reachability: config.reachability }),
+    (app) => statementRoutes(app, store),
+    (app) => tokenRoutes(app, { store, now }),
+    (app) => auditRoutes(app, store),
+    (app) => agentRoutes(app, { store, now, onRefused }),
+    (app) => tufRoutes(app, door),
   ]
+}
+
+function checksOf(store: Store, hub: Pick<HubConnection, 'fault'>, keys: HubKeys): Check[] {
+  return [
+    { name: 'database', fault: async () => (await store.sql`select 1`) && undefined },
+    { name: 'migrations', fault: () => migrationFault(store) },
+    { name: 'nats', fault: async () => hub.fault() },
+    { name: 'keys', fault: async () => keys.fault() },
+  ]
+}
+
+async function migrationFault(store: Store): Promise<string | undefined> {
+  const pending = await pendingMigrations(store)
+  if (pending > 0) return `${pending} steps are not taken yet`
+  return pending < 0 ? 'the database was brought to a newer form by a newer hub' : undefined
 }

@@ -1,5 +1,9 @@
 import { createHash } from 'node:crypto'
-import type { Tx } from './store.ts'
+import type { Reader, Tx } from './store.ts'
+
+// Who changed what: each record's hash covers the one before it, and the newest hash stands apart, so that neither a
+// changed nor a missing record goes unseen. Whoever may write the whole database can still forge all of it; the head,
+// kept elsewhere by whoever reads it, is what that cannot forge.
 
 export type AuditEntry = {
   actor: string
@@ -13,32 +17,97 @@ export type AuditEntry = {
   requestId: string
 }
 
-/** Who changed what, chained to the record before it, in the transaction of the change. The version lock orders the chain. */
+export type AuditRecord = {
+  readonly id: number
+  readonly at: string
+  readonly actor: string
+  readonly sourceIp: string
+  readonly verb: string
+  readonly kind: string
+  readonly namespace: string
+  readonly name: string
+  /** SHA-256 of the object before and after, as JSON; null where there was none. */
+  readonly beforeDigest: string | null
+  readonly afterDigest: string | null
+  readonly requestId: string
+  readonly hash: string
+}
+
+/** The newest record's place in the chain. */
+export type AuditHead = { readonly count: number; readonly hash: string }
+
+export type AuditVerdict =
+  | { readonly whole: true; readonly head: AuditHead }
+  | { readonly whole: false; readonly head: AuditHead; readonly reason: string }
+
+const EMPTY: AuditHead = { count: 0, hash: '' }
+const PAGE = 1_000
+
+/** Adds a record in the transaction of the change. The version lock orders the chain. */
 export async function recordAudit(tx: Tx, entry: AuditEntry): Promise<void> {
-  const [last] = await tx<{ hash: string }[]>`select hash from audit_record order by id desc limit 1`
-  const at = new Date().toISOString()
-  const beforeDigest = digest(entry.before)
-  const afterDigest = digest(entry.after)
+  const head = await auditHead(tx)
   const { actor, sourceIp, verb, kind, namespace, name, requestId } = entry
-  const hash = createHash('sha256')
-    .update(
-      JSON.stringify([
-        last?.hash ?? '',
-        at,
-        actor,
-        sourceIp,
-        verb,
-        kind,
-        namespace,
-        name,
-        beforeDigest,
-        afterDigest,
-        requestId,
-      ]),
-    )
-    .digest('hex')
+  const record = {
+    at: new Date().toISOString(),
+    ...{ actor, sourceIp, verb, kind, namespace, name },
+    beforeDigest: digest(entry.before),
+    afterDigest: digest(entry.after),
+    requestId,
+  }
+  const hash = chained(head.hash, record)
   await tx`insert into audit_record (at, actor, source_ip, verb, kind, namespace, name, before_digest, after_digest, request_id, hash)
-    values (${at}, ${actor}, ${sourceIp}, ${verb}, ${kind}, ${namespace}, ${name}, ${beforeDigest}, ${afterDigest}, ${requestId}, ${hash})`
+    values (${record.at}, ${actor}, ${sourceIp}, ${verb}, ${kind}, ${namespace}, ${name}, ${record.beforeDigest}, ${record.afterDigest}, ${requestId}, ${hash})`
+  const next = { count: head.count + 1, hash }
+  await tx`insert into hub_state (key, value, changed) values ('audit-head', ${tx.json(next)}, now())
+    on conflict (key) do update set value = excluded.value, changed = now()`
+}
+
+/** Records behind `after`, oldest first. */
+export async function listAudit(tx: Reader, after: number, limit: number): Promise<AuditRecord[]> {
+  const rows = await tx<(Omit<AuditRecord, 'id' | 'at'> & { id: string; at: Date })[]>`
+    select id, at, actor, source_ip as "sourceIp", verb, kind, namespace, name, before_digest as "beforeDigest",
+      after_digest as "afterDigest", request_id as "requestId", hash
+    from audit_record where id > ${after} order by id limit ${limit}`
+  return rows.map((row) => ({ ...row, id: Number(row.id), at: row.at.toISOString() }))
+}
+
+export async function auditHead(tx: Reader): Promise<AuditHead> {
+  const [row] = await tx<{ value: AuditHead }[]>`select value from hub_state where key = 'audit-head'`
+  return row?.value ?? EMPTY
+}
+
+/** Reads every record and says whether the chain is whole; otherwise where it first breaks. */
+export async function verifyAudit(tx: Reader): Promise<AuditVerdict> {
+  const head = await auditHead(tx)
+  let last: AuditRecord | undefined
+  let count = 0
+  for (;;) {
+    const page = await listAudit(tx, last?.id ?? 0, PAGE)
+    for (const record of page) {
+      if (chained(last?.hash ?? '', record) !== record.hash) {
+        const place = last
+          ? `record ${record.id} does not follow record ${last.id}`
+          : `record ${record.id} is not the first`
+        return { whole: false, head, reason: `${place}: one of them was changed, or one between them is missing` }
+      }
+      last = record
+      count += 1
+    }
+    if (page.length < PAGE) break
+  }
+  if (head.hash !== (last?.hash ?? '') || head.count !== count)
+    return {
+      whole: false,
+      head,
+      reason: `${head.count} records were written and ${count} are there: the newest are missing`,
+    }
+  return { whole: true, head }
+}
+
+function chained(previous: string, record: Omit<AuditRecord, 'id' | 'hash'>): string {
+  const { at, actor, sourceIp, verb, kind, namespace, name, beforeDigest, afterDigest, requestId } = record
+  const fields = [previous, at, actor, sourceIp, verb, kind, namespace, name, beforeDigest, afterDigest, requestId]
+  return createHash('sha256').update(JSON.stringify(fields)).digest('hex')
 }
 
 function digest(value: unknown): string | null {

@@ -1,5 +1,5 @@
 import type { EventSpec } from '@skerry/api'
-import { createObject } from './resources.ts'
+import { createObject, deleteObject } from './resources.ts'
 import type { Tx } from './store.ts'
 
 /** Says in a sentence what happened, in the transaction in which it did. */
@@ -14,8 +14,9 @@ export async function recordEvent(tx: Tx, event: Omit<EventSpec, 'eventTime'>): 
   })
 }
 
-/** Events older than the newest `keep` go: the statements and audit records they tell of stay. */
+/** Events older than the newest `keep` go, as deletions that every watcher sees: the statements and audit records they tell of stay. */
 export async function pruneEvents(tx: Tx, keep: number): Promise<void> {
-  await tx`delete from resource where kind = 'Event' and resource_version <= (
-    select resource_version from resource where kind = 'Event' order by resource_version desc offset ${keep} limit 1)`
+  const old = await tx<{ namespace: string; name: string }[]>`
+    select namespace, name from resource where kind = 'Event' order by resource_version desc offset ${keep}`
+  for (const { namespace, name } of old) await deleteObject(tx, 'Event', namespace, name)
 }

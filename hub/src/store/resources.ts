@@ -57,22 +57,40 @@ export async function getObject<K extends KindName>(
 
 export type ListOptions = {
   namespace?: string | undefined
+  name?: string | undefined
+  /** Only what comes behind this one in the list's order. */
   after?: { namespace: string; name: string } | undefined
   limit?: number | undefined
 }
 
-/** Objects of a kind in the order of namespace and name. */
+/** Objects of a kind in the order of namespace and name, byte by byte. */
 export async function listObjects<K extends KindName>(
   tx: Reader,
   kind: K,
-  { namespace, after, limit }: ListOptions = {},
+  options: ListOptions = {},
 ): Promise<ObjectOf<K>[]> {
+  const { limit } = options
   const rows = await tx<Row[]>`
-    select * from resource where kind = ${kind}
-    ${namespace === undefined ? tx`` : tx`and namespace = ${namespace}`}
-    ${after === undefined ? tx`` : tx`and (namespace, name) > (${after.namespace}, ${after.name})`}
+    select * from resource where ${among(tx, kind, options)}
     order by namespace collate "C", name collate "C" ${limit === undefined ? tx`` : tx`limit ${limit}`}`
   return rows.map((row) => toObject<K>(row))
+}
+
+/** How many objects `listObjects` would give without a limit. */
+export async function countObjects(
+  tx: Reader,
+  kind: KindName,
+  options: Omit<ListOptions, 'limit'> = {},
+): Promise<number> {
+  const [row] = await tx<{ n: number }[]>`select count(*)::int as n from resource where ${among(tx, kind, options)}`
+  return row?.n ?? 0
+}
+
+function among(tx: Reader, kind: KindName, { namespace, name, after }: ListOptions) {
+  return tx`kind = ${kind}
+    ${namespace === undefined ? tx`` : tx`and namespace = ${namespace}`}
+    ${name === undefined ? tx`` : tx`and name = ${name}`}
+    ${after === undefined ? tx`` : tx`and (namespace collate "C", name collate "C") > (${after.namespace}, ${after.name})`}`
 }
 
 /** Makes an object. WriteConflict AlreadyExists when its name is taken. */
@@ -88,7 +106,7 @@ export async function createObject<K extends KindName>(
       ${json(tx, ownerReferences ? { ownerReferences } : {})}, ${json(tx, spec ?? null)}, ${json(tx, status ?? null)}, now())
     on conflict do nothing returning *`
   if (!row) throw new WriteConflict('AlreadyExists', `${kind} "${name}" already exists`)
-  return announce<K>(tx, 'ADDED', row)
+  return announce<K>(tx, 'ADDED', row, {})
 }
 
 /** Replaces metadata and spec. The generation rises with the spec alone. WriteConflict when `ifVersion` is not the stored one. */
@@ -122,7 +140,7 @@ export async function updateObject<K extends KindName>(
     update resource set labels = ${tx.json(labels)}, annotations = ${tx.json(annotations)}, meta = ${json(tx, meta)}, spec = ${json(tx, object.spec ?? null)},
       generation = generation + ${sameSpec ? 0 : 1}, resource_version = nextval('resource_version')
     where kind = ${kind} and namespace = ${namespace} and name = ${name} returning *`
-  return row && announce<K>(tx, 'MODIFIED', row)
+  return row && announce<K>(tx, 'MODIFIED', row, was.labels)
 }
 
 /** Writes a status. Returns whether anything changed: an equal status is no write and no new version. */
@@ -140,7 +158,7 @@ export async function saveStatus<K extends KindName>(
   const [row] = await tx<Row[]>`
     update resource set status = ${json(tx, status)}, resource_version = nextval('resource_version')
     where kind = ${kind} and namespace = ${namespace} and name = ${name} returning *`
-  if (row) await announce<K>(tx, 'MODIFIED', row)
+  if (row) await announce<K>(tx, 'MODIFIED', row, row.labels)
   return true
 }
 
@@ -154,33 +172,69 @@ export async function deleteObject<K extends KindName>(
   const [row] = await tx<(Row & { next: string })[]>`
     delete from resource where kind = ${kind} and namespace = ${namespace} and name = ${name} returning *, nextval('resource_version') as next`
   // A deletion is a version of its own, so that a watch orders it.
-  return row && announce<K>(tx, 'DELETED', { ...row, resource_version: row.next })
+  return row && announce<K>(tx, 'DELETED', { ...row, resource_version: row.next }, row.labels)
 }
 
 /** The newest version that is committed. */
 export async function newestVersion(tx: Reader): Promise<number> {
-  const [row] = await tx<{ max: string | null }[]>`select max(resource_version) as max from resource_change`
-  return Number(row?.max ?? 0)
+  return (await historyOf(tx)).newest
+}
+
+/** From which version on changes are kept, and the newest one. */
+export async function historyOf(tx: Reader): Promise<{ compacted: number; newest: number }> {
+  const [row] = await tx<{ compacted: string; newest: string }[]>`${history(tx)} select compacted, newest from history`
+  return { compacted: Number(row?.compacted ?? 0), newest: Number(row?.newest ?? 0) }
+}
+
+function history(tx: Reader) {
+  return tx`with gone as (select coalesce((select (value #>> '{}')::bigint from hub_state where key = 'compacted'), 0) as compacted),
+    history as (select compacted, greatest(compacted, coalesce((select max(resource_version) from resource_change), 0)) as newest from gone)`
 }
 
 export type Change = {
   readonly version: number
   readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'
   readonly object: ObjectOf<KindName>
+  /** What its labels were until this version. */
+  readonly labelsBefore: Readonly<Record<string, string>>
 }
 
-/** Committed changes of a kind after a version, oldest first; undefined when that history was compacted. */
+/**
+ * Committed changes of a kind after a version, oldest first and at most `limit`, and the version up to which they are
+ * complete. Undefined when the version is not in this hub's history: compacted, or of a time that a restore took back.
+ */
 export async function changesSince(
   tx: Reader,
   kind: KindName,
   version: number,
   limit: number,
-): Promise<Change[] | undefined> {
-  const [oldest] = await tx<{ value: number }[]>`select value::int as value from hub_state where key = 'compacted'`
-  if (version < (oldest?.value ?? 0)) return undefined
-  const rows = await tx<{ resource_version: string; type: Change['type']; object: ObjectOf<KindName> }[]>`
-    select resource_version, type, object from resource_change where kind = ${kind} and resource_version > ${version} order by resource_version limit ${limit}`
-  return rows.map((row) => ({ version: Number(row.resource_version), type: row.type, object: row.object }))
+): Promise<{ changes: Change[]; upTo: number } | undefined> {
+  // One statement sees one moment, so nothing is compacted between the look at the marks and the look at the rows.
+  const rows = await tx<
+    {
+      compacted: string
+      newest: string
+      resource_version: string | null
+      type: Change['type']
+      object: ObjectOf<KindName>
+      labels_before: Record<string, string>
+    }[]
+  >`${history(tx)}
+    select history.*, found.* from history left join lateral (
+      select resource_version, type, object, labels_before from resource_change
+      where kind = ${kind} and resource_version > ${version} order by resource_version limit ${limit}
+    ) found on true order by found.resource_version`
+  const [first] = rows
+  if (!first || version < Number(first.compacted) || version > Number(first.newest)) return undefined
+  const changes = rows
+    .filter(({ resource_version }) => resource_version !== null)
+    .map((row) => ({
+      version: Number(row.resource_version),
+      type: row.type,
+      object: row.object,
+      labelsBefore: row.labels_before,
+    }))
+  return { changes, upTo: changes.length < limit ? Number(first.newest) : (changes.at(-1)?.version ?? version) }
 }
 
 /** Forgets history older than `keep` versions. A watch that asks for what is gone is told to list again. */
@@ -191,10 +245,15 @@ export async function compactChanges(tx: Tx, keep: number): Promise<void> {
   await tx`insert into hub_state (key, value, changed) values ('compacted', ${tx.json(upTo)}, now()) on conflict (key) do update set value = excluded.value, changed = now()`
 }
 
-async function announce<K extends KindName>(tx: Tx, type: Change['type'], row: Row): Promise<ObjectOf<K>> {
+async function announce<K extends KindName>(
+  tx: Tx,
+  type: Change['type'],
+  row: Row,
+  labelsBefore: Record<string, string>,
+): Promise<ObjectOf<K>> {
   const object = toObject<K>(row)
-  await tx`insert into resource_change (resource_version, type, kind, namespace, name, object, at)
-    values (${row.resource_version}, ${type}, ${row.kind}, ${row.namespace}, ${row.name}, ${json(tx, object)}, now())`
+  await tx`insert into resource_change (resource_version, type, kind, namespace, name, object, labels_before, at)
+    values (${row.resource_version}, ${type}, ${row.kind}, ${row.namespace}, ${row.name}, ${json(tx, object)}, ${tx.json(labelsBefore)}, now())`
   await tx`select pg_notify(${CHANGE_CHANNEL}, ${row.resource_version})`
   return object
 }

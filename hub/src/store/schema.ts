@@ -72,6 +72,8 @@ export const resourceChange = pgTable(
     namespace: text().notNull(),
     name: text().notNull(),
     object: jsonb().$type<unknown>().notNull(),
+    /** What the object's labels were until this version: whether it leaves or enters a watcher's selection. */
+    labelsBefore: jsonb('labels_before').$type<Record<string, string>>().notNull().default({}),
     at: at('at').notNull(),
   },
   (t) => [index('resource_change_by_kind').on(t.kind, t.resourceVersion)],

@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url'
 import { type Connection, toOptions } from '@skerry/supervise'
+import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import { migrate } from 'drizzle-orm/postgres-js/migrator'
 import postgres, { type Options, type Sql, type TransactionSql } from 'postgres'
@@ -21,6 +22,8 @@ export type Store = {
 /** Any two numbers that nobody else locks with. The first serialises writes of resources, the second migrations. */
 const VERSION_LOCK = 721_100_001
 const MIGRATION_LOCK = 721_100_002
+
+const MIGRATIONS = fileURLToPath(new URL('../migrations', import.meta.url))
 
 /** Seconds before a lost connection is tried again: at most one, where the driver's own way would take up to twenty. */
 const backoff = (retries: number) => Math.min(0.05 * 2 ** retries, 1) * (0.5 + Math.random() / 2)
@@ -46,10 +49,16 @@ export async function migrateStore(database: Connection | string): Promise<void>
   const sql = typeof database === 'string' ? postgres(database, more) : postgres(toOptions(database, more))
   try {
     await sql`select pg_advisory_lock(${MIGRATION_LOCK})`
-    await migrate(drizzle(sql), { migrationsFolder: fileURLToPath(new URL('../migrations', import.meta.url)) })
+    await migrate(drizzle(sql), { migrationsFolder: MIGRATIONS })
   } finally {
     await sql.end({ timeout: 5 })
   }
+}
+
+/** How many steps this program's tables are ahead of the database's; below 0 when a newer program was here. */
+export async function pendingMigrations({ sql }: Store): Promise<number> {
+  const [row] = await sql<{ n: number }[]>`select count(*)::int as n from drizzle.__drizzle_migrations`
+  return readMigrationFiles({ migrationsFolder: MIGRATIONS }).length - (row?.n ?? 0)
 }
 
 /**
@@ -61,4 +70,9 @@ export function write<T>(store: Store, act: (tx: Tx) => Promise<T>): Promise<T> 
     await tx`select pg_advisory_xact_lock(${VERSION_LOCK})`
     return act(tx)
   }) as Promise<T>
+}
+
+/** Reads that belong together: all of them see one moment of the database. */
+export function read<T>(store: Store, act: (tx: Tx) => Promise<T>): Promise<T> {
+  return store.sql.begin('isolation level repeatable read read only', act) as Promise<T>
 }

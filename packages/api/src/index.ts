@@ -1,3 +1,4 @@
+export type { Static, TSchema } from 'typebox'
 export { DOCUMENTS, type DocumentKind, type DocumentOf } from './documents.ts'
 export { CLUSTER_SET_LABEL } from './kinds/cluster-set.ts'
 export { type EdgeNodeStatus, VERDICTS, type Verdict } from './kinds/edge-node.ts'
@@ -53,6 +54,7 @@ export {
 } from './kinds.ts'
 export type { ClaimSelector, Condition, LabelSelector, ObjectMeta, SelectorRequirement, StatementRef } from './meta.ts'
 export { REFUSALS, Refusal, type RefusalCode } from './refusals.ts'
+export { API_ROLES, type ApiRole, Approval, DeleteOptions, NewApiToken } from './requests.ts'
 export {
   parseReportSubject,
   REPORT_KINDS,

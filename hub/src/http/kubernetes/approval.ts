@@ -1,50 +1,36 @@
-import { kindRow, type ObjectOf } from '@skerry/api'
+import { Approval, kindRow, type ObjectOf } from '@skerry/api'
 import type { FastifyInstance } from 'fastify'
-import { recordAudit } from '../../store/audit.ts'
 import { getObject, updateObject } from '../../store/resources.ts'
-import { type Store, write } from '../../store/store.ts'
-import { StatusError } from '../status-error.ts'
-
-const DECISIONS = ['Accepted', 'Denied', 'Revoked'] as const
+import type { Store } from '../../store/store.ts'
+import { readBody } from '../bodies.ts'
+import { change, tagVersion, wantsDryRun } from '../change.ts'
+import type { Query } from '../query.ts'
+import { notFound } from './call.ts'
 
 /** PUT …/registrations/{name}/approval: a person's half of the double opt-in, with who and when. */
 export function approvalRoutes(app: FastifyInstance, { store, now }: { store: Store; now: () => number }): void {
-  const { group, version, plural } = kindRow('Registration')
+  const row = kindRow('Registration')
+  const { group, version, plural, kind } = row
   const config = { access: { verb: 'approve', resource: `${plural}.${group}` } } as const
-  app.put<{ Params: { namespace: string; name: string }; Body: unknown }>(
+  app.put<{ Params: { namespace: string; name: string }; Body: unknown; Querystring: Query }>(
     `/apis/${group}/${version}/namespaces/:namespace/${plural}/:name/approval`,
     { config },
-    async (request) => {
+    async (request, reply) => {
       const { namespace, name } = request.params
-      const body = (request.body ?? {}) as Record<string, unknown>
-      const state = DECISIONS.find((known) => known === body['state'])
-      if (!state)
-        throw new StatusError(422, `state must be one of: ${DECISIONS.join(', ')}`, {
-          causes: [{ field: 'state', message: `must be one of: ${DECISIONS.join(', ')}`, reason: 'FieldValueInvalid' }],
-        })
+      const approval = readBody(Approval, request.body, 'the approval')
       const by = request.identity?.name ?? 'nobody'
-      const reason = typeof body['reason'] === 'string' ? { reason: body['reason'].slice(0, 4096) } : {}
-      return write(store, async (tx) => {
+      const subject = { verb: 'approve', kind, namespace, name }
+      const { after } = await change(store, request, subject, wantsDryRun(request.query), async (tx) => {
         const before = await getObject(tx, 'Registration', namespace, name)
-        if (!before) throw new StatusError(404, `registrations.${group} "${name}" not found`)
+        if (!before) throw notFound({ row, name })
         const spec: ObjectOf<'Registration'>['spec'] = {
           ...before.spec,
-          decision: { state, by, at: new Date(now()).toISOString(), ...reason },
+          decision: { ...approval, by, at: new Date(now()).toISOString() },
         }
-        const after = await updateObject(tx, 'Registration', { metadata: before.metadata, spec })
-        await recordAudit(tx, {
-          actor: by,
-          sourceIp: request.ip,
-          verb: 'approve',
-          kind: 'Registration',
-          namespace,
-          name,
-          before,
-          after,
-          requestId: request.id,
-        })
-        return after
+        return { before, after: await updateObject(tx, 'Registration', { metadata: before.metadata, spec }) }
       })
+      tagVersion(reply, after)
+      return after
     },
   )
 }

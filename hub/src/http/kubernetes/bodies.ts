@@ -1,50 +1,78 @@
-import { type Cause, causes, type KindRow, objectSchema } from '@skerry/api'
-import type { NewMeta } from '../../store/resources.ts'
+import { randomInt } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
+import { type Cause, causes, type KindName, type KindRow, type ObjectOf, objectSchema } from '@skerry/api'
+import { type NewMeta, WriteConflict } from '../../store/resources.ts'
 import { StatusError } from '../status-error.ts'
+import { notCarriedOut } from './not-yet.ts'
 
 // A client's object: unknown in, judged object out.
 
 export type Submitted = { metadata: NewMeta & { resourceVersion?: string; generateName?: string }; spec?: unknown }
 
+/** Kubernetes' fieldValidation. Strict (the default here) refuses unknown fields; Warn and Ignore drop them, Warn says which. */
+export type FieldValidation = 'Strict' | 'Warn' | 'Ignore'
+
 /**
- * The object a client sent, judged against the kind's schema. `mode` is Kubernetes' fieldValidation: Strict (the default
- * here) refuses unknown fields; Warn and Ignore drop them, Warn says which.
+ * The object a client sent, judged against the kind's schema. `before` is what is stored under the name in the path, and
+ * undefined for a new object. What a client may not set (generation, creationTimestamp, status) is left aside, as
+ * Kubernetes does; what it could not know and got wrong (uid) is a conflict.
  */
 export function readObject(
   row: KindRow,
   body: unknown,
-  path: { namespace: string; name?: string },
-  mode: string,
+  path: { namespace: string; before?: ObjectOf<KindName> | undefined },
+  mode: FieldValidation,
 ): { object: Submitted; warnings: string[] } {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new StatusError(400, `a ${row.kind} object is needed as JSON`)
   const copy = structuredClone(body) as Record<string, unknown>
   // An empty spec may be left out, as with Kubernetes' own types.
   if (row.spec && copy['spec'] === undefined) copy['spec'] = {}
+  // Never pruned: a field of Open Cluster Management that means something must not be taken and then ignored.
+  const later = notCarriedOut(row.kind, copy)
+  if (later.length > 0) throw invalid(row, nameOf(copy), later)
   const warnings = mode === 'Strict' ? [] : prune(row, copy)
   const faults = causes(objectSchema(row.kind), copy)
   if (faults.length > 0) throw invalid(row, nameOf(copy), faults)
-  const { metadata, spec } = copy as { metadata: Submitted['metadata']; spec?: unknown }
-  if (metadata.namespace !== undefined && metadata.namespace !== path.namespace) {
-    throw new StatusError(
-      400,
-      row.namespaced
-        ? `the namespace of the object (${metadata.namespace}) does not match the namespace of the request (${path.namespace})`
-        : `${row.kind} is cluster-scoped and has no namespace`,
-    )
+
+  const { metadata, spec } = copy as {
+    metadata: ObjectOf<KindName>['metadata'] & { generateName?: string }
+    spec?: unknown
   }
-  if (path.name !== undefined && metadata.name !== undefined && metadata.name !== path.name)
-    throw new StatusError(
-      400,
-      `the name of the object (${metadata.name}) does not match the name in the URL (${path.name})`,
-    )
-  const name =
-    path.name ??
-    metadata.name ??
-    (metadata.generateName ? `${metadata.generateName}${Math.random().toString(36).slice(2, 7)}` : undefined)
-  if (name === undefined)
+  checkNamespace(row, metadata.namespace, path.namespace)
+  const unkept = unkeptMetadata(metadata, path.before)
+  if (unkept.length > 0) throw invalid(row, nameOf(copy), unkept)
+  const { labels, annotations, ownerReferences } = metadata
+  const kept = {
+    namespace: path.namespace,
+    ...(labels ? { labels } : {}),
+    ...(annotations ? { annotations } : {}),
+    ...(ownerReferences ? { ownerReferences } : {}),
+  }
+  if (path.before) {
+    const { name, uid } = path.before.metadata
+    if (metadata.name !== undefined && metadata.name !== name)
+      throw new StatusError(
+        400,
+        `the name of the object (${metadata.name}) does not match the name in the URL (${name})`,
+      )
+    if (metadata.uid !== undefined && metadata.uid !== uid)
+      throw new WriteConflict(
+        'Conflict',
+        `${row.kind} "${name}" has the uid ${uid}, not ${metadata.uid}: it was deleted and made anew`,
+      )
+    // "0" and "" are Kubernetes' ways to say "whatever is there".
+    const { resourceVersion = '' } = metadata
+    const version = resourceVersion === '' || resourceVersion === '0' ? {} : { resourceVersion }
+    return { object: { metadata: { ...kept, name, ...version }, spec }, warnings }
+  }
+  if (metadata.resourceVersion)
+    throw new StatusError(400, 'metadata.resourceVersion should not be set on an object that is to be created')
+  const { name, generateName } = metadata
+  if (name) return { object: { metadata: { ...kept, name }, spec }, warnings }
+  if (!generateName)
     throw invalid(row, '', [{ field: 'metadata.name', message: 'is required', reason: 'FieldValueRequired' }])
-  return { object: { metadata: { ...metadata, name, namespace: path.namespace }, spec }, warnings }
+  return { object: { metadata: { ...kept, name: generatedName(generateName), generateName }, spec }, warnings }
 }
 
 /** 422 in Kubernetes' words: one cause a fault. */
@@ -68,6 +96,44 @@ export function mergePatch(target: unknown, patch: unknown): unknown {
     else merged[member] = mergePatch(merged[member], value)
   }
   return merged
+}
+
+const SUFFIX = 8
+const LETTERS = 'bcdfghjklmnpqrstvwxz2456789'
+
+/** Kubernetes' way: a random end without vowels, cut so that the whole is still one label. */
+export function generatedName(prefix: string): string {
+  const end = Array.from({ length: SUFFIX }, () => LETTERS[randomInt(LETTERS.length)]).join('')
+  return `${prefix.slice(0, 63 - SUFFIX)}${end}`
+}
+
+function checkNamespace(row: KindRow, given: string | undefined, wanted: string): void {
+  if (given === undefined || given === wanted) return
+  throw new StatusError(
+    400,
+    row.namespaced
+      ? `the namespace of the object (${given}) does not match the namespace of the request (${wanted})`
+      : `${row.kind} is cluster-scoped and has no namespace`,
+  )
+}
+
+// Finalizers would have to hold a deletion back, and owners would have to take what they own with them. This hub does
+// neither for what clients write, so it says so instead of storing a promise.
+function unkeptMetadata(
+  { finalizers = [], ownerReferences = [] }: ObjectOf<KindName>['metadata'],
+  before: ObjectOf<KindName> | undefined,
+): Cause[] {
+  const faults: Cause[] = []
+  const reason = 'FieldValueForbidden'
+  if (finalizers.length > 0)
+    faults.push({ field: 'metadata.finalizers', message: 'this hub holds no deletion back; leave it out', reason })
+  if (ownerReferences.length > 0 && !isDeepStrictEqual(ownerReferences, before?.metadata.ownerReferences))
+    faults.push({
+      field: 'metadata.ownerReferences',
+      message: 'this hub deletes nothing with its owner; leave it out',
+      reason,
+    })
+  return faults
 }
 
 function prune(row: KindRow, copy: Record<string, unknown>): string[] {

@@ -1,37 +1,49 @@
+import { once } from 'node:events'
 import type { KindName, KindRow, ObjectOf } from '@skerry/api'
 import type { FastifyReply } from 'fastify'
 import type { Changes } from '../../store/changes.ts'
 import { changesSince, listObjects, newestVersion } from '../../store/resources.ts'
-import type { Store } from '../../store/store.ts'
+import { read, type Store } from '../../store/store.ts'
 import { StatusError, statusBody } from '../status-error.ts'
-import type { Filter } from './selectors.ts'
-import { toTable } from './table.ts'
+import { expired } from './continue.ts'
+import { type Frame, frameOf, type Interest, lineOf, matches } from './frames.ts'
 
-export type WatchOptions = {
-  readonly namespace: string | undefined
-  readonly filter: Filter
-  readonly from: number | undefined
-  readonly initialEvents: boolean
+export type WatchOptions = Interest & {
+  /** The version after which to begin; `initial`: with every object that is there; `newest`: with what comes next. */
+  readonly from: number | 'initial' | 'newest'
+  /** Say by a bookmark where the initial objects end. */
+  readonly markInitialEnd: boolean
   readonly bookmarks: boolean
   readonly asTable: boolean
   readonly timeoutSeconds: number
+  /** Whether the caller may still see this: a token ends while a watch runs. */
+  readonly allowed: () => Promise<boolean>
 }
 
-type Frame = { type: 'ADDED' | 'MODIFIED' | 'DELETED' | 'BOOKMARK' | 'ERROR'; object: object }
+/** How long a watch waits for what, in ms. */
+export type WatchPace = {
+  /** Between two bookmarks, and between two looks at the caller's token. */
+  readonly bookmarkMs: number
+  /** For a reader that does not read: it is cut off, and may come back from where it was. */
+  readonly stalledMs: number
+}
+export const WATCH_PACE: WatchPace = { bookmarkMs: 30_000, stalledMs: 30_000 }
 
 const PAGE = 500
-/** A reader that leaves so much unread is cut off; it may come back from where it was. */
-const MAX_UNREAD_BYTES = 8_388_608
-const BOOKMARK_MS = 30_000
+/** Looks again at least so often: a notification may be lost. */
+const LOOK_MS = 10_000
 
-/** Sends Kubernetes' watch frames, one JSON object a line, until the client leaves, the time is over or history is gone. */
+/** Sends watch frames, one JSON object a line, until the client leaves, the time is over or history is gone. */
 export async function streamWatch(
   store: Store,
   changes: Changes,
   row: KindRow,
   options: WatchOptions,
+  pace: WatchPace,
   reply: FastifyReply,
 ): Promise<void> {
+  // Before the first byte, so that a database that is away is still an answer of its own.
+  const begun = await begin(store, row, options)
   const { raw } = reply
   reply.hijack()
   raw.writeHead(200, {
@@ -40,132 +52,95 @@ export async function streamWatch(
     'transfer-encoding': 'chunked',
   })
   raw.flushHeaders()
+
   const over = new AbortController()
   // The request's own close event fires as soon as its body is read; the response's is the end of the connection.
   raw.once('close', () => over.abort())
+  raw.on('error', () => over.abort())
   const timer = setTimeout(() => over.abort(), options.timeoutSeconds * 1000)
-  const send = (frame: Frame) => {
-    raw.write(
-      `${JSON.stringify(options.asTable && frame.type !== 'ERROR' && frame.type !== 'BOOKMARK' ? { ...frame, object: toTable(row, [frame.object as ObjectOf<KindName>], {}) } : frame)}\n`,
-    )
-    if (raw.writableLength > MAX_UNREAD_BYTES) raw.destroy()
+  const send = async (frame: Frame) => {
+    if (over.signal.aborted || raw.write(lineOf(row, frame, options.asTable))) return
+    // Never more than one frame beyond what the socket takes: a slow reader costs time, a dead one its connection.
+    const stalled = AbortSignal.timeout(pace.stalledMs)
+    await once(raw, 'drain', { signal: AbortSignal.any([over.signal, stalled]) }).catch(() => raw.destroy())
   }
-  let wake: (() => void) | undefined
-  let dirty = false
-  const unsubscribe = changes.subscribe(() => {
-    dirty = true
-    wake?.()
-  })
-  over.signal.addEventListener('abort', () => wake?.())
+  const bell = makeBell(changes, over.signal)
   try {
-    const shown = new Set<string>()
-    let version = options.from ?? (await begin(store, row, options, shown, send))
-    let bookmarkAt = Date.now() + BOOKMARK_MS
+    for (const object of begun.objects) await send({ type: 'ADDED', object })
+    let { version } = begun
+    if (options.markInitialEnd) await send({ type: 'BOOKMARK', version, endOfInitialEvents: true })
+    let bookmarkAtMs = Date.now() + pace.bookmarkMs
     while (!over.signal.aborted) {
-      dirty = false
+      bell.listen()
       const found = await changesSince(store.sql, row.kind, version, PAGE)
-      if (!found) {
-        send({
-          type: 'ERROR',
-          object: statusBody(new StatusError(410, `too old resource version: ${version}`, { reason: 'Expired' })),
-        })
-        return
+      if (!found) throw expired(`too old resource version: ${version}`)
+      for (const change of found.changes) {
+        const frame = frameOf(change, options)
+        if (frame) await send(frame)
       }
-      for (const change of found) {
-        const frame = await select(store, row, options, shown, change)
-        if (frame) send(frame)
-        version = change.version
+      // Up to here nothing of this kind is missing, however long ago its own last change was.
+      version = found.upTo
+      if (Date.now() >= bookmarkAtMs) {
+        if (!(await options.allowed())) throw new StatusError(401, 'the token of this watch has ended')
+        if (options.bookmarks) await send({ type: 'BOOKMARK', version, endOfInitialEvents: false })
+        bookmarkAtMs = Date.now() + pace.bookmarkMs
       }
-      if (found.length === PAGE || dirty) continue
-      if (options.bookmarks && Date.now() >= bookmarkAt) {
-        send(bookmark(row, version, false))
-        bookmarkAt = Date.now() + BOOKMARK_MS
-      }
-      await new Promise<void>((resolve) => {
-        const look = setTimeout(resolve, 10_000)
-        wake = () => {
-          clearTimeout(look)
-          resolve()
-        }
-        if (dirty || over.signal.aborted) wake()
-      })
+      if (found.changes.length < PAGE) await bell.wait(Math.min(LOOK_MS, Math.max(bookmarkAtMs - Date.now(), 0)))
     }
   } catch (error) {
     // The stream is under way, so the error travels as its last frame; the client opens the watch again.
-    if (!over.signal.aborted)
-      send({ type: 'ERROR', object: statusBody(new StatusError(503, 'the watch ended; open it again', {}, error)) })
+    const status = error instanceof StatusError ? error : new StatusError(503, 'the watch ended; open it again')
+    await send({ type: 'ERROR', object: statusBody(status) })
   } finally {
     clearTimeout(timer)
-    unsubscribe()
+    bell.stop()
     raw.end()
   }
 }
 
-// Versions are committed in order, so the list that is read after the number holds at least everything up to it; what
-// it holds beyond comes again as a change, which a watcher must bear anyway.
 async function begin(
   store: Store,
   row: KindRow,
   options: WatchOptions,
-  shown: Set<string>,
-  send: (frame: Frame) => void,
-): Promise<number> {
-  const version = await newestVersion(store.sql)
-  for (const object of await listObjects(store.sql, row.kind, { namespace: options.namespace })) {
-    if (!options.filter(object)) continue
-    shown.add(keyOf(object))
-    send({ type: 'ADDED', object })
+): Promise<{ version: number; objects: ObjectOf<KindName>[] }> {
+  const { from, namespace, selection } = options
+  if (typeof from === 'number') return { version: from, objects: [] }
+  // One moment for both: what the list holds is what was committed up to the version, no more and no less.
+  return read(store, async (tx) => {
+    const version = await newestVersion(tx)
+    if (from === 'newest') return { version, objects: [] }
+    const objects = await listObjects(tx, row.kind, { namespace, name: selection.name })
+    return { version, objects: objects.filter((object) => matches(object, options)) }
+  })
+}
+
+// A change that comes between a look and the wait after it must not be slept over.
+function makeBell(changes: Changes, signal: AbortSignal) {
+  let rung = false
+  let wake: (() => void) | undefined
+  const ring = () => {
+    rung = true
+    wake?.()
   }
-  if (options.initialEvents) send(bookmark(row, version, true))
-  return version
-}
-
-// An object that leaves the selection is DELETED for this watcher; one that enters it is ADDED.
-async function select(
-  store: Store,
-  row: KindRow,
-  options: WatchOptions,
-  shown: Set<string>,
-  change: { version: number; type: 'ADDED' | 'MODIFIED' | 'DELETED'; object: ObjectOf<KindName> },
-): Promise<Frame | undefined> {
-  const { object, type } = change
-  if (options.namespace !== undefined && object.metadata.namespace !== options.namespace) return undefined
-  const key = keyOf(object)
-  const was = shown.has(key) || (type !== 'ADDED' && (await matchedBefore(store, row, options.filter, change)))
-  if (type === 'DELETED' || !options.filter(object)) {
-    shown.delete(key)
-    return was ? { type: 'DELETED', object } : undefined
-  }
-  shown.add(key)
-  return { type: was ? 'MODIFIED' : 'ADDED', object }
-}
-
-async function matchedBefore(
-  store: Store,
-  row: KindRow,
-  filter: Filter,
-  { version, object }: { version: number; object: ObjectOf<KindName> },
-): Promise<boolean> {
-  const { namespace = '', name } = object.metadata
-  const [before] = await store.sql<{ object: ObjectOf<KindName>; type: string }[]>`
-    select object, type from resource_change where kind = ${row.kind} and namespace = ${namespace} and name = ${name} and resource_version < ${version}
-    order by resource_version desc limit 1`
-  // History that is gone cannot say no: a deletion of something unknown is harmless, a missing one is not.
-  return before === undefined || (before.type !== 'DELETED' && filter(before.object))
-}
-
-function bookmark(row: KindRow, version: number, initial: boolean): Frame {
-  const annotations = initial ? { annotations: { 'k8s.io/initial-events-end': 'true' } } : {}
+  const unsubscribe = changes.subscribe(ring)
+  signal.addEventListener('abort', ring, { once: true })
   return {
-    type: 'BOOKMARK',
-    object: {
-      kind: row.kind,
-      apiVersion: `${row.group}/${row.version}`,
-      metadata: { resourceVersion: String(version), ...annotations },
+    listen(): void {
+      rung = signal.aborted
+    },
+    async wait(ms: number): Promise<void> {
+      if (rung) return
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, ms)
+        wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+      wake = undefined
+    },
+    stop(): void {
+      unsubscribe()
     },
   }
-}
-
-function keyOf({ metadata }: ObjectOf<KindName>): string {
-  return `${metadata.namespace ?? ''}/${metadata.name}`
 }

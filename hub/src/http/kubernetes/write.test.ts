@@ -1,0 +1,404 @@
+import { describe, expect, test } from 'vitest'
+import { verifyAudit } from '../../store/audit.ts'
+import { type TestApi, testApi } from '../testing.ts'
+
+const OCM = '/apis/cluster.open-cluster-management.io'
+const CLUSTERS = `${OCM}/v1/managedclusters`
+const PLACEMENTS = `${OCM}/v1beta1/namespaces/fleet/placements`
+const ROLLOUTS = '/apis/skerry.dev/v1alpha1/namespaces/fleet/rollouts'
+
+const cluster = (name: string | undefined, more: object = {}, metadata: object = {}) => ({
+  apiVersion: 'cluster.open-cluster-management.io/v1',
+  kind: 'ManagedCluster',
+  metadata: { ...(name ? { name } : {}), ...metadata },
+  ...more,
+})
+const placement = (spec: object, metadata: object = {}) => ({
+  apiVersion: 'cluster.open-cluster-management.io/v1beta1',
+  kind: 'Placement',
+  metadata: { name: 'all', ...metadata },
+  spec,
+})
+const rollout = (spec: object) => ({
+  apiVersion: 'skerry.dev/v1alpha1',
+  kind: 'Rollout',
+  metadata: { name: 'r' },
+  spec: { placementRef: { name: 'p' }, image: { name: 'i' }, ...spec },
+})
+const merge = (body: object) => ({ body, type: 'application/merge-patch+json' })
+
+/** Everything a write could leave behind. */
+async function traces({ store: { sql } }: TestApi): Promise<unknown> {
+  const [row] =
+    await sql`select (select count(*) from audit_record)::int as audited, (select count(*) from resource)::int as objects,
+    (select count(*) from resource_change)::int as changes, (select max(resource_version) from resource)::int as version`
+  return row
+}
+
+describe('metadata', () => {
+  test('generation rises with the spec alone; resourceVersion rises with everything, over all kinds', async () => {
+    const { ask } = await testApi()
+    const made = (await ask('POST', CLUSTERS, { body: cluster('a') })).body.metadata
+    expect(made.generation).toBe(1)
+    const labelled = (await ask('PATCH', `${CLUSTERS}/a`, merge({ metadata: { labels: { tier: 'x' } } }))).body.metadata
+    expect(labelled.generation).toBe(1)
+    const other = (await ask('POST', PLACEMENTS, { body: placement({}) })).body.metadata
+    const accepted = (await ask('PATCH', `${CLUSTERS}/a`, merge({ spec: { hubAcceptsClient: true } }))).body.metadata
+    expect(accepted.generation).toBe(2)
+    const versions = [made, labelled, other, accepted].map(({ resourceVersion }) => Number(resourceVersion))
+    expect(versions).toEqual(versions.toSorted((a, b) => a - b))
+    expect(new Set(versions).size).toBe(4)
+    const same = (await ask('PATCH', `${CLUSTERS}/a`, merge({ spec: { hubAcceptsClient: true } }))).body.metadata
+    expect(same.resourceVersion).toBe(accepted.resourceVersion)
+  })
+
+  test('what a client may not set is left aside: uid and creationTimestamp of a new object, generation, status', async () => {
+    const { ask } = await testApi()
+    const given = {
+      uid: 'mine',
+      generation: 99,
+      creationTimestamp: '2001-01-01T00:00:00Z',
+      managedFields: [{ manager: 'kubectl' }],
+    }
+    const status = { clusterClaims: [{ name: 'gpu', value: 'yes' }] }
+    const { body } = await ask('POST', CLUSTERS, { body: cluster('a', { status }, given) })
+    expect(body.metadata).toMatchObject({ generation: 1 })
+    expect(body.metadata.uid).not.toBe('mine')
+    expect(body).not.toHaveProperty('status')
+    expect(body).not.toHaveProperty('metadata.managedFields')
+    const patched = await ask('PATCH', `${CLUSTERS}/a`, merge({ status, metadata: { generation: 5 } }))
+    expect(patched.body.metadata).toEqual(body.metadata)
+    expect(patched.body).not.toHaveProperty('status')
+  })
+
+  test('a hundred generated names differ, and one that is long stays a label', async () => {
+    const { ask } = await testApi()
+    const made = await Promise.all(
+      Array.from({ length: 100 }, () =>
+        ask('POST', CLUSTERS, { body: cluster(undefined, {}, { generateName: 'site-' }) }),
+      ),
+    )
+    expect(made.every(({ code }) => code === 201)).toBe(true)
+    expect(new Set(made.map(({ body }) => body.metadata.name)).size).toBe(100)
+    const long = await ask('POST', CLUSTERS, { body: cluster(undefined, {}, { generateName: 'a'.repeat(200) }) })
+    expect(long.body.metadata.name).toMatch(/^a{55}[a-z0-9]{8}$/)
+  })
+})
+
+describe('preconditions', () => {
+  test('If-Match is checked on PUT, PATCH and DELETE: 412 when stale, done when it is the ETag that was read', async () => {
+    const { ask } = await testApi()
+    await ask('POST', CLUSTERS, { body: cluster('a') })
+    const stale = (await ask('GET', `${CLUSTERS}/a`)).headers['etag'] as string
+    await ask('PATCH', `${CLUSTERS}/a`, merge({ metadata: { labels: { x: 'y' } } }))
+    const headers = { 'if-match': stale }
+    for (const answer of [
+      await ask('PUT', `${CLUSTERS}/a`, { body: cluster('a'), headers }),
+      await ask('PATCH', `${CLUSTERS}/a`, { ...merge({}), headers }),
+      await ask('DELETE', `${CLUSTERS}/a`, { headers }),
+    ])
+      expect(answer).toMatchObject({ code: 412, body: { kind: 'Status', reason: 'PreconditionFailed' } })
+    const fresh = (await ask('GET', `${CLUSTERS}/a`)).headers['etag'] as string
+    expect((await ask('DELETE', `${CLUSTERS}/a`, { headers: { 'if-match': fresh } })).code).toBe(200)
+  })
+
+  test.each([
+    {
+      what: 'another resourceVersion in the body',
+      metadata: { resourceVersion: '999' },
+      code: 409,
+      reason: 'Conflict',
+    },
+    { what: 'the uid of another life', metadata: { uid: 'gone' }, code: 409, reason: 'Conflict' },
+    { what: 'resourceVersion 0, which means any', metadata: { resourceVersion: '0' }, code: 200 },
+    { what: 'another name', metadata: { name: 'b' }, code: 400, reason: 'BadRequest' },
+    { what: 'a namespace', metadata: { namespace: 'x' }, code: 400, reason: 'BadRequest' },
+  ])('PUT with $what is answered $code', async ({ metadata, code, reason }) => {
+    const { ask } = await testApi()
+    await ask('POST', CLUSTERS, { body: cluster('a') })
+    const answer = await ask('PUT', `${CLUSTERS}/a`, { body: cluster('a', {}, metadata) })
+    expect(answer).toMatchObject({ code, body: reason ? { reason, code } : {} })
+  })
+
+  test('a resourceVersion on a new object is refused; a taken name is AlreadyExists', async () => {
+    const { ask } = await testApi()
+    const early = await ask('POST', CLUSTERS, { body: cluster('a', {}, { resourceVersion: '5' }) })
+    expect(early).toMatchObject({ code: 400 })
+    await ask('POST', CLUSTERS, { body: cluster('a') })
+    const again = await ask('POST', CLUSTERS, { body: cluster('a') })
+    expect(again).toMatchObject({ code: 409, body: { reason: 'AlreadyExists' } })
+  })
+
+  test('DELETE follows its options: preconditions of uid and version, and a dry run in the body deletes nothing', async () => {
+    const { ask } = await testApi()
+    const { uid } = (await ask('POST', CLUSTERS, { body: cluster('a') })).body.metadata
+    const options = (more: object) => ({ body: { kind: 'DeleteOptions', apiVersion: 'v1', ...more } })
+    expect((await ask('DELETE', `${CLUSTERS}/a`, options({ preconditions: { uid: 'other' } }))).code).toBe(409)
+    expect((await ask('DELETE', `${CLUSTERS}/a`, options({ preconditions: { resourceVersion: '999' } }))).code).toBe(
+      409,
+    )
+    expect((await ask('DELETE', `${CLUSTERS}/a`, options({ dryRun: ['All'] }))).code).toBe(200)
+    expect((await ask('DELETE', `${CLUSTERS}/a`, options({ precondition: { uid: 'typo' } }))).code).toBe(422)
+    expect((await ask('GET', `${CLUSTERS}/a`)).code).toBe(200)
+    const done = await ask(
+      'DELETE',
+      `${CLUSTERS}/a`,
+      options({ preconditions: { uid }, propagationPolicy: 'Background' }),
+    )
+    expect(done).toMatchObject({ code: 200, body: { status: 'Success', details: { name: 'a', uid } } })
+    expect((await ask('DELETE', `${CLUSTERS}/a`)).code).toBe(404)
+  })
+})
+
+describe('dry run', () => {
+  test('every verb answers what would be, with no version of its own, and leaves no trace', async () => {
+    const api = await testApi()
+    const { ask } = api
+    const stored = (await ask('POST', CLUSTERS, { body: cluster('a') })).body
+    const before = await traces(api)
+
+    const made = await ask('POST', `${CLUSTERS}?dryRun=All`, { body: cluster('b') })
+    expect(made).toMatchObject({ code: 201, body: { metadata: { name: 'b' } } })
+    expect(made.body.metadata).not.toHaveProperty('resourceVersion')
+    const put = await ask('PUT', `${CLUSTERS}/a?dryRun=All`, {
+      body: cluster('a', { spec: { hubAcceptsClient: true } }),
+    })
+    expect(put.body).toMatchObject({ metadata: { generation: 2 }, spec: { hubAcceptsClient: true } })
+    expect(put.body.metadata.resourceVersion).toBe(stored.metadata.resourceVersion)
+    const patched = await ask('PATCH', `${CLUSTERS}/a?dryRun=All`, merge({ metadata: { labels: { x: 'y' } } }))
+    expect(patched.body.metadata.labels).toMatchObject({ x: 'y' })
+    expect((await ask('DELETE', `${CLUSTERS}/a?dryRun=All`)).code).toBe(200)
+    expect((await ask('POST', `${CLUSTERS}?dryRun=All`, { body: cluster('a') })).code).toBe(409)
+    expect((await ask('POST', `${CLUSTERS}?dryRun=Some`, { body: cluster('b') })).code).toBe(400)
+
+    expect(await traces(api)).toEqual(before)
+    expect((await ask('GET', `${CLUSTERS}/a`)).body).toEqual(stored)
+  })
+})
+
+describe('fields', () => {
+  const body = { ...rollout({ strategie: { type: 'All' } }) }
+
+  test('Strict, the default, refuses an unknown field by its path', async () => {
+    const { ask } = await testApi()
+    for (const mode of ['', '?fieldValidation=Strict']) {
+      const { code, body: status } = await ask('POST', `${ROLLOUTS}${mode}`, { body })
+      expect({ code, causes: status.details.causes }).toEqual({
+        code: 422,
+        causes: [{ field: 'spec.strategie', message: 'is not a known field', reason: 'FieldValueForbidden' }],
+      })
+    }
+  })
+
+  test('Warn drops it and says so in a header, Ignore drops it, anything else is 400', async () => {
+    const { ask } = await testApi()
+    const warned = await ask('POST', `${ROLLOUTS}?fieldValidation=Warn`, { body })
+    expect(warned).toMatchObject({ code: 201, headers: { warning: '299 - "unknown field \\"spec.strategie\\""' } })
+    expect(warned.body.spec).not.toHaveProperty('strategie')
+    await ask('DELETE', `${ROLLOUTS}/r`)
+    const ignored = await ask('POST', `${ROLLOUTS}?fieldValidation=Ignore`, { body })
+    expect(ignored.code).toBe(201)
+    expect(ignored.headers['warning']).toBeUndefined()
+    expect((await ask('POST', `${ROLLOUTS}?fieldValidation=Maybe`, { body })).code).toBe(400)
+  })
+
+  test.each([
+    { at: PLACEMENTS, body: placement({ prioritizerPolicy: { mode: 'Exact' } }), field: 'spec.prioritizerPolicy' },
+    { at: PLACEMENTS, body: placement({ spreadPolicy: {} }), field: 'spec.spreadPolicy' },
+    { at: PLACEMENTS, body: placement({ decisionStrategy: {} }), field: 'spec.decisionStrategy' },
+    {
+      at: PLACEMENTS,
+      body: placement({ predicates: [{}, { requiredClusterSelector: { celSelector: { celExpressions: ['true'] } } }] }),
+      field: 'spec.predicates[1].requiredClusterSelector.celSelector',
+    },
+    {
+      at: ROLLOUTS,
+      body: rollout({ strategy: { type: 'Progressive', progressive: { mandatoryDecisionGroups: {} } } }),
+      field: 'spec.strategy.progressive.mandatoryDecisionGroups',
+    },
+  ])(
+    '$field of Open Cluster Management is refused under every fieldValidation, not ignored',
+    async ({ at, body, field }) => {
+      const { ask } = await testApi()
+      for (const mode of ['Strict', 'Warn', 'Ignore']) {
+        const { code, body: status } = await ask('POST', `${at}?fieldValidation=${mode}`, { body })
+        expect(code).toBe(422)
+        expect(status.details.causes).toContainEqual({
+          field,
+          message: 'is a field of Open Cluster Management that this hub does not carry out yet; leave it out',
+          reason: 'FieldValueForbidden',
+        })
+      }
+    },
+  )
+
+  test.each([
+    ['metadata.finalizers', { finalizers: ['example.com/wait'] }],
+    ['metadata.ownerReferences', { ownerReferences: [{ apiVersion: 'v1', kind: 'X', name: 'x', uid: 'u' }] }],
+  ])('%s is a promise that this hub would not keep, so it is refused', async (field, metadata) => {
+    const { ask } = await testApi()
+    const { code, body: status } = await ask('POST', CLUSTERS, { body: cluster('a', {}, metadata) })
+    expect({ code, field: status.details.causes?.[0]?.field }).toEqual({ code: 422, field })
+  })
+})
+
+describe('bad input', () => {
+  const post = (body: string | object, more: object = {}) => ({ method: 'POST', path: CLUSTERS, body, ...more })
+  test.each([
+    { what: 'half a JSON text', ...post('{"a":'), code: 400 },
+    { what: 'no body', method: 'POST', path: CLUSTERS, body: undefined, code: 415 },
+    { what: 'an empty body', ...post(''), code: 400 },
+    { what: 'a list', ...post('[]'), code: 400 },
+    { what: 'invalid UTF-8', ...post(Buffer.from([0x7b, 0xff, 0x7d])), code: 400 },
+    {
+      what: 'a doubled member',
+      ...post('{"metadata":{"name":"a","name":"b"}}'),
+      code: 400,
+      says: '"metadata.name" stands twice',
+    },
+    {
+      what: 'a member __proto__',
+      ...post('{"metadata":{"name":"a","labels":{"__proto__":"x"}}}'),
+      code: 400,
+      says: '__proto__',
+    },
+    {
+      what: 'depth without end',
+      ...post(`${'{"a":'.repeat(100)}1${'}'.repeat(100)}`),
+      code: 400,
+      says: 'nested deeper',
+    },
+    { what: 'more than a mebibyte', ...post(`{"a":"${'x'.repeat(1_100_000)}"}`), code: 413 },
+    { what: 'YAML', ...post('kind: X', { type: 'application/yaml' }), code: 415 },
+    {
+      what: 'a merge patch where an object belongs',
+      ...post('{}', { type: 'application/merge-patch+json' }),
+      code: 415,
+    },
+    {
+      what: 'server-side apply',
+      method: 'PATCH',
+      path: `${CLUSTERS}/a`,
+      body: '{}',
+      type: 'application/apply-patch+yaml',
+      code: 415,
+    },
+    {
+      what: 'a JSON patch',
+      method: 'PATCH',
+      path: `${CLUSTERS}/a`,
+      body: '[]',
+      type: 'application/json-patch+json',
+      code: 415,
+    },
+    { what: 'another kind', ...post({ ...cluster('a'), kind: 'Rollout' }), code: 422, says: 'kind' },
+    { what: 'a name with capitals', ...post(cluster('Shop')), code: 422, says: 'metadata.name' },
+    { what: 'a name of a path', ...post(cluster('../../etc')), code: 422, says: 'metadata.name' },
+    { what: 'a name with a line break', ...post(cluster('a\nb')), code: 422, says: 'metadata.name' },
+    { what: 'a dotted cluster name, which is no label', ...post(cluster('a.b')), code: 422, says: 'metadata.name' },
+    {
+      what: 'NUL in an annotation',
+      ...post(cluster('a', {}, { annotations: { x: 'a\0b' } })),
+      code: 400,
+      says: 'U+0000',
+    },
+    {
+      what: 'half a surrogate pair',
+      ...post(cluster('a', {}, { annotations: { x: '\ud800' } })),
+      code: 400,
+      says: 'surrogate',
+    },
+    { what: 'NUL in the path', method: 'GET', path: `${CLUSTERS}/a%00b`, code: 400 },
+    { what: 'a slash in the name', method: 'GET', path: `${CLUSTERS}/a%2Fb`, code: 404 },
+    { what: 'a broken escape', method: 'GET', path: `${CLUSTERS}/%zz`, code: 400 },
+    { what: 'a kind that is not there', method: 'GET', path: `${OCM}/v1/manifestworks`, code: 404 },
+    { what: 'a version that is not there', method: 'GET', path: `${OCM}/v7/managedclusters`, code: 404 },
+    { what: 'POST to an object', method: 'POST', path: `${CLUSTERS}/a`, body: {}, code: 405 },
+    { what: 'DELETE of a collection', method: 'DELETE', path: CLUSTERS, code: 405 },
+    {
+      what: 'POST of a kind with another writer',
+      method: 'POST',
+      path: '/apis/skerry.dev/v1alpha1/osimages',
+      body: {},
+      code: 405,
+    },
+    {
+      what: 'a parameter that stands twice',
+      method: 'GET',
+      path: `${CLUSTERS}?limit=1&limit=2`,
+      code: 400,
+      says: 'limit stands twice',
+    },
+    { what: 'a limit that is no number', method: 'GET', path: `${CLUSTERS}?limit=many`, code: 400, says: 'limit' },
+    {
+      what: 'a broken label selector',
+      method: 'GET',
+      path: `${CLUSTERS}?labelSelector=a%20in%20b`,
+      code: 400,
+      says: 'unable to parse',
+    },
+    {
+      what: 'an unsupported field',
+      method: 'GET',
+      path: `${CLUSTERS}?fieldSelector=spec.x%3Dy`,
+      code: 400,
+      says: 'supported are metadata.name',
+    },
+  ] as { what: string; method: string; path: string; body?: unknown; type?: string; code: number; says?: string }[])(
+    '$what: $code, as a Status, and nothing is written',
+    async ({ method, path, body, type, code, says = '' }) => {
+      const api = await testApi()
+      const before = await traces(api)
+      const answer = await api.ask(method, path, { body, ...(type ? { type } : {}) })
+      expect(answer).toMatchObject({ code, body: { kind: 'Status', status: 'Failure', code } })
+      expect(answer.body.message).toContain(says)
+      expect(await traces(api)).toEqual(before)
+    },
+  )
+
+  test('a 405 names what is offered instead', async () => {
+    const { ask } = await testApi()
+    const { headers } = await ask('POST', '/apis/skerry.dev/v1alpha1/osimages/x', { body: {} })
+    expect(headers['allow']).toBe('GET, HEAD')
+  })
+})
+
+describe('audit', () => {
+  test('one record for each change, with who, what and both digests; none for what changes nothing or fails', async () => {
+    const { ask, store } = await testApi()
+    await ask('POST', CLUSTERS, { body: cluster('a') })
+    await ask('PATCH', `${CLUSTERS}/a`, merge({ metadata: { labels: { x: 'y' } } }))
+    await ask('PATCH', `${CLUSTERS}/a`, merge({ metadata: { labels: { x: 'y' } } }))
+    await ask('PUT', `${CLUSTERS}/a`, { body: cluster('a', {}, { resourceVersion: '999' }) })
+    await ask('POST', CLUSTERS, { body: cluster('B') })
+    await ask('DELETE', `${CLUSTERS}/a`)
+    const records =
+      await store.sql`select actor, verb, kind, name, before_digest is null as made, after_digest is null as gone from audit_record order by id`
+    expect(records.map((record) => ({ ...record }))).toEqual([
+      { actor: 'admin', verb: 'create', kind: 'ManagedCluster', name: 'a', made: true, gone: false },
+      { actor: 'admin', verb: 'patch', kind: 'ManagedCluster', name: 'a', made: false, gone: false },
+      { actor: 'admin', verb: 'delete', kind: 'ManagedCluster', name: 'a', made: false, gone: true },
+    ])
+    expect(await verifyAudit(store.sql)).toMatchObject({ whole: true, head: { count: 3 } })
+  })
+
+  test('a change whose audit record cannot be written is not made', async () => {
+    const { ask, store } = await testApi()
+    await store.sql`alter table audit_record add constraint full_disk check (name <> 'a')`
+    expect((await ask('POST', CLUSTERS, { body: cluster('a') })).code).toBe(500)
+    expect((await ask('GET', `${CLUSTERS}/a`)).code).toBe(404)
+  })
+})
+
+describe('approval', () => {
+  test('an unknown field, a missing or wrong state is refused by name', async () => {
+    const { ask } = await testApi()
+    const path = '/apis/skerry.dev/v1alpha1/namespaces/shop/registrations/n/approval'
+    const fields = async (body: object) =>
+      (await ask('PUT', path, { body })).body.details.causes?.map(({ field }) => field)
+    expect(await fields({ state: 'Accepted', resaon: 'x' })).toEqual(['resaon'])
+    expect(await fields({})).toEqual(['state'])
+    expect(await fields({ state: 'Perhaps' })).toEqual(['state'])
+    expect((await ask('PUT', path, { body: { state: 'Accepted' } })).code).toBe(404)
+  })
+})

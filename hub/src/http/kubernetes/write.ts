@@ -1,0 +1,156 @@
+import { DeleteOptions, type KindName, type KindRow, type ObjectOf } from '@skerry/api'
+import { createObject, deleteObject, getObject, updateObject, WriteConflict } from '../../store/resources.ts'
+import type { Tx } from '../../store/store.ts'
+import { readBody } from '../bodies.ts'
+import { type Changed, change, tagVersion, wantsDryRun } from '../change.ts'
+import { single } from '../query.ts'
+import { StatusError } from '../status-error.ts'
+import { complete, faultsOf } from './admission.ts'
+import { type FieldValidation, generatedName, invalid, mergePatch, readObject, type Submitted } from './bodies.ts'
+import { type Call, type KubernetesOptions, notFound } from './call.ts'
+
+// create, update, patch and delete.
+
+type Stored = ObjectOf<KindName>
+
+const MERGE_PATCH = 'application/merge-patch+json'
+/** As many names are tried for `generateName` before the client is told to try again. */
+const NAME_ATTEMPTS = 8
+
+export async function create(call: Call, options: KubernetesOptions): Promise<unknown> {
+  expectType(call, 'application/json')
+  const { row, request, namespace } = call
+  const { object, warnings } = readObject(row, request.body, { namespace }, fieldValidation(call))
+  const after = await changed(call, options, 'create', async (tx) => {
+    const admitted = admit(row, object, undefined, options.now())
+    return { before: undefined, after: await createNamed(tx, row.kind, admitted) }
+  })
+  warn(call, warnings)
+  call.reply.code(201)
+  return after
+}
+
+export async function replace(call: Call, options: KubernetesOptions): Promise<unknown> {
+  expectType(call, 'application/json')
+  return changed(call, options, 'update', (tx) => store(tx, call, options, () => call.request.body))
+}
+
+export async function patch(call: Call, options: KubernetesOptions): Promise<unknown> {
+  expectType(call, MERGE_PATCH)
+  return changed(call, options, 'patch', (tx) =>
+    store(tx, call, options, (before) => mergePatch(before, call.request.body)),
+  )
+}
+
+export async function remove(call: Call, options: KubernetesOptions): Promise<unknown> {
+  const { row, request, namespace, name } = call
+  const asked = readBody(DeleteOptions, request.body, 'DeleteOptions')
+  const dryRun = wantsDryRun(call.query) || (asked.dryRun ?? []).length > 0
+  const subject = { verb: 'delete', kind: row.kind, namespace, name }
+  const { before } = await change(options.store, request, subject, dryRun, async (tx) => {
+    const found = await current(tx, call)
+    const { uid, resourceVersion } = asked.preconditions ?? {}
+    if ((uid ?? found.metadata.uid) !== found.metadata.uid)
+      throw new WriteConflict('Conflict', `${row.kind} "${name}" has the uid ${found.metadata.uid}, not ${uid}`)
+    if ((resourceVersion ?? found.metadata.resourceVersion) !== found.metadata.resourceVersion)
+      throw new WriteConflict(
+        'Conflict',
+        `${row.kind} "${name}" is at version ${found.metadata.resourceVersion}, not ${resourceVersion}`,
+      )
+    await deleteObject(tx, row.kind, namespace, name)
+    return { before: found, after: undefined }
+  })
+  const details = { name, group: row.group, kind: row.plural, uid: before?.metadata.uid }
+  return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details }
+}
+
+async function changed(
+  { row, request, reply, query, namespace, name }: Call,
+  options: KubernetesOptions,
+  verb: string,
+  act: (tx: Tx) => Promise<Changed<Stored>>,
+): Promise<Stored | undefined> {
+  const subject = { verb, kind: row.kind, namespace, name }
+  const { after } = await change(options.store, request, subject, wantsDryRun(query), act)
+  tagVersion(reply, after)
+  return after
+}
+
+// What is stored now, what the client makes of it, and whether that may be stored.
+async function store(
+  tx: Tx,
+  call: Call,
+  { now }: KubernetesOptions,
+  bodyOf: (before: Stored) => unknown,
+): Promise<Changed<Stored>> {
+  const { row, namespace } = call
+  const before = await current(tx, call)
+  const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call))
+  const admitted = admit(row, object, before, now())
+  const after = await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion)
+  warn(call, warnings)
+  return { before, after }
+}
+
+async function current(tx: Tx, call: Call): Promise<Stored> {
+  const object = await getObject(tx, call.row.kind, call.namespace, call.name)
+  if (!object) throw notFound(call)
+  const wanted = call.request.headers['if-match']
+  const { resourceVersion } = object.metadata
+  if (wanted && wanted !== '*' && !wanted.split(',').some((tag) => tag.trim() === `"${resourceVersion}"`)) {
+    throw new WriteConflict(
+      'PreconditionFailed',
+      `${call.row.kind} "${call.name}" is at version "${resourceVersion}", not ${wanted}`,
+    )
+  }
+  return object
+}
+
+// Two names that a generator makes may meet; a name that a person gave may not be replaced.
+async function createNamed(tx: Tx, kind: KindName, object: Submitted): Promise<Stored> {
+  const { generateName, ...metadata } = object.metadata
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      const name = attempt === 1 || !generateName ? metadata.name : generatedName(generateName)
+      return await createObject(tx, kind, { ...object, metadata: { ...metadata, name } })
+    } catch (error) {
+      const taken = error instanceof WriteConflict && error.code === 'AlreadyExists'
+      if (!taken || !generateName || attempt === NAME_ATTEMPTS) throw error
+    }
+  }
+}
+
+function admit(row: KindRow, object: Submitted, before: Stored | undefined, nowMs: number): Submitted {
+  const faults = faultsOf(row.kind, object, nowMs)
+  if (faults.length > 0) throw invalid(row, object.metadata.name, faults)
+  return complete(row.kind, object, before, nowMs) as Submitted
+}
+
+function expectType({ request }: Call, wanted: string): void {
+  const type = String(request.headers['content-type'] ?? '')
+    .split(';')[0]
+    ?.trim()
+    .toLowerCase()
+  if (type !== wanted)
+    throw new StatusError(415, `the body of a ${request.method} is ${wanted} here, not ${type || 'nothing'}`)
+}
+
+function fieldValidation({ query }: Call): FieldValidation {
+  const mode = single(query, 'fieldValidation') || 'Strict'
+  if (mode !== 'Strict' && mode !== 'Warn' && mode !== 'Ignore')
+    throw new StatusError(400, `fieldValidation: "${mode}" is none of Strict, Warn, Ignore`)
+  return mode
+}
+
+// RFC 7234, 5.5. A field name may hold what a header may not.
+function warn(call: Call, warnings: readonly string[]): void {
+  if (warnings.length === 0 || fieldValidation(call) !== 'Warn') return
+  const text = (warning: string) => warning.replace(/[^\x20-\x7e]/g, '?').replaceAll(/["\\]/g, '\\$&')
+  call.reply.header(
+    'warning',
+    warnings
+      .slice(0, 20)
+      .map((warning) => `299 - "${text(warning)}"`)
+      .join(', '),
+  )
+}

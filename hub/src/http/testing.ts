@@ -1,0 +1,140 @@
+import { join } from 'node:path'
+import type { Cause } from '@skerry/api'
+import { type Connection, createDatabase } from '@skerry/supervise'
+import { testDatabase, testFolder } from '@skerry/supervise/testing'
+import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
+import pino from 'pino'
+import { onTestFinished } from 'vitest'
+import { openKeys } from '../keys/keys.ts'
+import { apiRoutes } from '../parts/api.ts'
+import { watchChanges } from '../store/changes.ts'
+import { migrateStore, openStore, type Store } from '../store/store.ts'
+import { ensureToken } from '../store/tokens.ts'
+import { openBlobs } from '../store/trust.ts'
+import { makeMetrics } from './health.ts'
+import type { WatchPace } from './kubernetes/watch.ts'
+import { buildServer, type Routes } from './server.ts'
+
+// The hub's API on a real database, without the rest of the hub.
+
+/** An answer's JSON as tests read it: an object of any kind, a list, or a Status. */
+export type Shown = {
+  readonly kind: string
+  readonly metadata: {
+    readonly name: string
+    readonly uid: string
+    readonly resourceVersion: string
+    readonly generation: number
+    readonly labels?: Record<string, string>
+    readonly annotations?: Record<string, string>
+    readonly continue?: string
+    readonly remainingItemCount?: number
+  }
+  readonly items: readonly Shown[]
+  readonly spec: Readonly<Record<string, unknown>>
+  readonly message: string
+  readonly reason: string
+  readonly details: { readonly causes?: readonly Cause[]; readonly retryAfterSeconds?: number }
+  readonly token: string
+}
+export type Answer = { readonly code: number; readonly body: Shown; readonly text: string; readonly headers: Headers }
+type Headers = LightMyRequestResponse['headers']
+
+export type TestApi = {
+  readonly app: FastifyInstance
+  readonly store: Store
+  readonly admin: string
+  readonly viewer: string
+  ask(method: string, path: string, options?: AskOptions): Promise<Answer>
+}
+export type AskOptions = {
+  readonly body?: unknown
+  readonly type?: string
+  readonly token?: string | undefined
+  readonly headers?: Readonly<Record<string, string>>
+}
+
+export const ADMIN = 'admin-token-of-a-test'
+export const VIEWER = 'viewer-token-of-a-test'
+
+/** An API whose database and server go with the test. */
+export async function testApi(
+  options: {
+    pace?: Partial<WatchPace>
+    now?: () => number
+    connection?: Connection
+    natsFault?: () => string | undefined
+    more?: readonly Routes[]
+  } = {},
+): Promise<TestApi> {
+  const connection = options.connection ? await createDatabase(options.connection, 'api') : await databaseOfTest()
+  await migrateStore(connection)
+  const store = openStore(connection)
+  const changes = await watchChanges(store)
+  await ensureToken(store.sql, ADMIN, 'admin', 'platform-admin')
+  await ensureToken(store.sql, VIEWER, 'viewer', 'viewer')
+  const dir = testFolder()
+  const keys = openKeys(join(dir, 'keys'))
+  const metrics = makeMetrics()
+  const app = buildServer({
+    store,
+    metrics,
+    log: pino({ level: 'silent' }),
+    tls: undefined,
+    routes: [
+      ...apiRoutes({
+        config: { reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 } },
+        store,
+        hub: { fault: options.natsFault ?? (() => undefined) },
+        keys,
+        changes,
+        door: {
+          store,
+          blobs: openBlobs(join(dir, 'blobs')),
+          snapshot: keys.snapshot,
+          timestamp: keys.timestamp,
+          now: options.now ?? (() => Date.now()),
+        },
+        metrics,
+        pace: { bookmarkMs: 30_000, stalledMs: 30_000, ...options.pace },
+        onRefused: (document, { code }) => metrics.refusals.inc({ document, code }),
+      }),
+      ...(options.more ?? []),
+    ],
+  })
+  await app.ready()
+  onTestFinished(async () => {
+    await app.close()
+    await changes.stop().catch(() => undefined)
+    await store.close()
+  })
+  return {
+    app,
+    store,
+    admin: ADMIN,
+    viewer: VIEWER,
+    async ask(method, path, { body, type = 'application/json', token = ADMIN, headers = {} } = {}) {
+      const payload =
+        body === undefined || typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body)
+      const answer = await app.inject({
+        method: method as 'GET',
+        url: path,
+        headers: {
+          ...(token === '' ? {} : { authorization: `Bearer ${token}` }),
+          ...(payload === undefined ? {} : { 'content-type': type }),
+          ...headers,
+        },
+        ...(payload === undefined ? {} : { payload }),
+      })
+      const json = String(answer.headers['content-type'] ?? '').includes('json') && answer.body !== ''
+      const shown: unknown = json ? JSON.parse(answer.body) : {}
+      return { code: answer.statusCode, body: shown as Shown, text: answer.body, headers: answer.headers }
+    },
+  }
+}
+
+async function databaseOfTest(): Promise<Connection> {
+  const database = await testDatabase()
+  onTestFinished(() => database.drop())
+  return database.connection
+}

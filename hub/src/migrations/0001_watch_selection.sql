@@ -1,0 +1,1 @@
+ALTER TABLE "resource_change" ADD COLUMN "labels_before" jsonb DEFAULT '{}'::jsonb NOT NULL;

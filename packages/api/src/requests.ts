@@ -1,0 +1,36 @@
+import { type Static, Type } from 'typebox'
+import { closed, Label, oneOf, Text, Time } from './words.ts'
+
+// Bodies of requests that are no objects of a kind.
+
+/** PUT …/registrations/{name}/approval: a person's half of the double opt-in. */
+export const Approval = closed({
+  state: oneOf(['Accepted', 'Denied', 'Revoked']),
+  reason: Type.Optional(Text),
+})
+export type Approval = Static<typeof Approval>
+
+/** The body of a DELETE, as Kubernetes' clients send it. What says how dependents go has no meaning here: nothing has any. */
+export const DeleteOptions = closed({
+  apiVersion: Type.Optional(Type.String()),
+  kind: Type.Optional(oneOf(['DeleteOptions'])),
+  preconditions: Type.Optional(
+    closed({ uid: Type.Optional(Type.String()), resourceVersion: Type.Optional(Type.String()) }),
+  ),
+  dryRun: Type.Optional(Type.Array(oneOf(['All']))),
+  gracePeriodSeconds: Type.Optional(Type.Integer({ minimum: 0 })),
+  propagationPolicy: Type.Optional(oneOf(['Orphan', 'Background', 'Foreground'])),
+  orphanDependents: Type.Optional(Type.Boolean()),
+})
+export type DeleteOptions = Static<typeof DeleteOptions>
+
+export const API_ROLES = ['platform-admin', 'viewer'] as const
+export type ApiRole = (typeof API_ROLES)[number]
+
+/** POST …/apitokens. The hub makes the secret, answers it once and keeps its hash. */
+export const NewApiToken = closed({
+  name: Label,
+  role: oneOf(API_ROLES),
+  expiresAt: Type.Optional(Time),
+})
+export type NewApiToken = Static<typeof NewApiToken>
