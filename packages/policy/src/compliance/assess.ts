@@ -98,7 +98,8 @@ function claimsOf(cluster: ClusterInventory, node: NodeInventory): Claim[] {
     attested(node, current),
     {
       claim: 'ChainComplete',
-      result: !heard ? 'not-assessed' : node.watermark === node.newestSeq ? 'pass' : 'fail',
+      // A gap is a gap, however old; that there is none can only be said of a node that still speaks.
+      result: !heard ? 'not-assessed' : node.watermark !== node.newestSeq ? 'fail' : current ? 'pass' : 'not-assessed',
       message: heard
         ? `statements 1 to ${node.watermark} without a gap; the newest is ${node.newestSeq}`
         : 'no statement was received',
@@ -111,7 +112,8 @@ function runs({ assigned }: ClusterInventory, { confirmed, failure }: NodeInvent
   const claim = 'RunsAssignedImage'
   const statements = [confirmed?.statement, failure?.statement].filter((ref) => ref !== undefined)
   if (!assigned) return { claim, result: 'not-assessed', message: 'no image is assigned to this cluster', statements }
-  if (failure && failure.imageSha256 === assigned.imageSha256)
+  const provenSince = confirmed?.imageSha256 === failure?.imageSha256 && isLater(confirmed, failure)
+  if (failure && failure.imageSha256 === assigned.imageSha256 && !provenSince)
     return {
       claim,
       result: 'fail',
@@ -138,7 +140,8 @@ function runs({ assigned }: ClusterInventory, { confirmed, failure }: NodeInvent
 
 function attested({ confirmed, verdict }: NodeInventory, current: boolean): Claim {
   const claim = 'BootAttested'
-  if (!current || !verdict || (confirmed && confirmed.bootId !== verdict.bootId))
+  // A verdict on an earlier boot than the confirmed one says nothing about what runs.
+  if (!current || !verdict || (confirmed && confirmed.bootId !== verdict.bootId && isLater(confirmed, verdict)))
     return {
       claim,
       result: 'not-assessed',
@@ -154,6 +157,13 @@ function attested({ confirmed, verdict }: NodeInventory, current: boolean): Clai
     message: `${verdict.verdict} (${verdict.reason}) for boot ${verdict.bootId}`,
     statements: [verdict.statement],
   }
+}
+
+type Proven = { readonly statement: StatementRef } | undefined
+
+function isLater(a: Proven, b: Proven): boolean {
+  if (!a || !b) return false
+  return (a.statement.incarnation - b.statement.incarnation || a.statement.seq - b.statement.seq) > 0
 }
 
 function worst(results: readonly Result[]): Result {

@@ -19,17 +19,12 @@ export function openingAt(windows: readonly ActivationWindow[], nowMs: number): 
   return { open: false, nextMs: next.length > 0 ? Math.min(...next) : undefined }
 }
 
+// Starts overlap when a window is longer than its period: the latest that is not after now reaches furthest. croner looks
+// strictly before, and in whole seconds.
 function openUntil(window: ActivationWindow, nowMs: number): number | undefined {
-  const lengthMs = window.durationSeconds * 1000
-  // The first start after (now - length): when it is not after now, the window it began is open. One second earlier,
-  // because croner looks strictly after.
-  const startedAt = cron(window)
-    .nextRun(new Date(nowMs - lengthMs - 1000))
-    ?.getTime()
-  if (startedAt === undefined || startedAt > nowMs) return undefined
-  if (startedAt + lengthMs > nowMs) return startedAt + lengthMs
-  const later = cron(window).nextRun(new Date(startedAt))?.getTime()
-  return later !== undefined && later <= nowMs && later + lengthMs > nowMs ? later + lengthMs : undefined
+  const [last] = cron(window).previousRuns(1, new Date(Math.floor(nowMs / 1000) * 1000 + 1000))
+  const endsAtMs = last && last.getTime() + window.durationSeconds * 1000
+  return endsAtMs !== undefined && endsAtMs > nowMs ? endsAtMs : undefined
 }
 
 /** What is wrong with a window, as a sentence; undefined when it can be used. Asked when a rollout is written. */
