@@ -29,6 +29,11 @@ let hub: HubProcess | undefined
 let stopping: Promise<void> | undefined
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void stop(0))
+// npm that was killed without a turn leaves us behind: another parent is all there is to see of it.
+if (process.env['npm_lifecycle_event'] === 'start') {
+  const parent = process.ppid
+  setInterval(() => process.ppid !== parent && void stop(1), 1_000).unref()
+}
 
 try {
   await main()
