@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import type { Part } from '@skerry/demo'
 import { assertChain, transitionsOf } from '../chain.ts'
 import type { LogEntry, Site } from '../site.ts'
-import type { Story } from '../stories.ts'
 import type { World } from '../world.ts'
+import type { Story } from './story.ts'
 
 /** Named points of an upgrade: the moment the site's agent says so, the part is killed. */
 const POINTS: Readonly<Record<string, (entry: LogEntry) => boolean>> = {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { eventually, FAMILY } from '@skerry/demo'
 import { assertChain, statementsOf, transitionsOf } from '../chain.ts'
-import type { Story } from '../stories.ts'
 import { NAMESPACE } from '../world.ts'
+import type { Story } from './story.ts'
 
 const [FAR, ...NEAR] = ['farm-far', 'farm-near', 'farm-town']
 /** Enough to stage on a busy machine, and no longer than a person likes to wait. */

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict'
 import type { StatementRef } from '@skerry/api'
 import { eventually, FAMILY } from '@skerry/demo'
 import { assertChain, statementsOf, transitionsOf } from '../chain.ts'
-import type { Story } from '../stories.ts'
 import type { World } from '../world.ts'
+import type { Story } from './story.ts'
 
 const SITES = ['shop-a', 'shop-b', 'shop-c']
 const ONE_AT_A_TIME = {
