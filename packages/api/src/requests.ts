@@ -7,6 +7,12 @@ import { closed, Label, oneOf, Text, Time } from './words.ts'
 export const Approval = closed({
   state: oneOf(['Accepted', 'Denied', 'Revoked']),
   reason: Type.Optional(Text),
+  fingerprint: Type.Optional(
+    Type.String({
+      maxLength: 128,
+      description: 'the registration that was seen: one with another fingerprint is a conflict',
+    }),
+  ),
 })
 export type Approval = Static<typeof Approval>
 

@@ -1,13 +1,44 @@
 import { Command } from 'commander'
 import { applyCommand } from './commands/apply.ts'
+import { clusterCommand } from './commands/cluster.ts'
+import { contextCommand, loginCommand } from './commands/context.ts'
 import { deleteCommand } from './commands/delete.ts'
 import { describeCommand } from './commands/describe.ts'
 import { diffCommand } from './commands/diff.ts'
+import { eventsCommand } from './commands/events.ts'
+import { explainCommand } from './commands/explain.ts'
 import { getCommand } from './commands/get.ts'
+import { imageCommand } from './commands/image.ts'
+import { joinTokenCommand } from './commands/join-token.ts'
+import { kubeconfigCommand } from './commands/kubeconfig.ts'
+import { nodeCommand } from './commands/node.ts'
+import { reportCommand } from './commands/report.ts'
+import { trustCommand } from './commands/trust.ts'
+import { versionCommand } from './commands/version.ts'
 import { waitCommand } from './commands/wait.ts'
 import type { Shell } from './shell.ts'
 
-const COMMANDS = [getCommand, describeCommand, applyCommand, diffCommand, deleteCommand, waitCommand]
+/** In the order in which help shows them: looking, changing, deciding, signing, and which hub. */
+const COMMANDS = [
+  getCommand,
+  describeCommand,
+  explainCommand,
+  eventsCommand,
+  reportCommand,
+  applyCommand,
+  diffCommand,
+  deleteCommand,
+  waitCommand,
+  clusterCommand,
+  nodeCommand,
+  joinTokenCommand,
+  trustCommand,
+  imageCommand,
+  loginCommand,
+  contextCommand,
+  kubeconfigCommand,
+  versionCommand,
+]
 
 export function buildProgram(shell: Shell): Command {
   const program = new Command('skerry')

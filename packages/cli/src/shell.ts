@@ -1,4 +1,4 @@
-import type { Client } from '@skerry/client'
+import type { Client, Server } from '@skerry/client'
 import { contextsFile, openClient, readContexts } from '@skerry/client'
 import type { Command } from 'commander'
 import { chooseServer, type ServerFlags } from './server.ts'
@@ -16,7 +16,7 @@ export type Shell = {
 /** A hub that is reached, and the namespace its context means. */
 export type Hub = {
   readonly client: Client
-  readonly caPem: string | undefined
+  readonly server: Server
   readonly namespace: string | undefined
 }
 
@@ -25,7 +25,7 @@ export async function withHub<T>(command: Command, shell: Shell, act: (hub: Hub)
   const chosen = chooseServer(command.optsWithGlobals<ServerFlags>(), readContexts(contextsFile(shell.env)))
   const client = openClient(chosen)
   try {
-    return await act({ client, caPem: chosen.caPem, namespace: chosen.namespace })
+    return await act({ client, server: chosen, namespace: chosen.namespace })
   } finally {
     await client.close()
   }

@@ -5,6 +5,7 @@ import type { Store } from '../../store/store.ts'
 import { readBody } from '../bodies.ts'
 import { change, tagVersion, wantsDryRun } from '../change.ts'
 import type { Query } from '../query.ts'
+import { StatusError } from '../status-error.ts'
 import { notFound } from './call.ts'
 
 /** PUT …/registrations/{name}/approval: a person's half of the double opt-in, with who and when. */
@@ -17,15 +18,21 @@ export function approvalRoutes(app: FastifyInstance, { store, now }: { store: St
     { config },
     async (request, reply) => {
       const { namespace, name } = request.params
-      const approval = readBody(Approval, request.body, 'the approval')
+      const { fingerprint, ...decided } = readBody(Approval, request.body, 'the approval')
       const by = request.identity?.name ?? 'nobody'
       const subject = { verb: 'approve', kind, namespace, name }
       const { after } = await change(store, request, subject, wantsDryRun(request.query), async (tx) => {
         const before = await getObject(tx, 'Registration', namespace, name)
         if (!before) throw notFound({ row, name })
+        // Whoever compared a fingerprint decides about that one: another machine may have asked under the name meanwhile.
+        if (fingerprint !== undefined && fingerprint !== before.spec.fingerprint)
+          throw new StatusError(
+            409,
+            `registration "${name}" has fingerprint ${before.spec.fingerprint}, not ${fingerprint}`,
+          )
         const spec: ObjectOf<'Registration'>['spec'] = {
           ...before.spec,
-          decision: { ...approval, by, at: new Date(now()).toISOString() },
+          decision: { ...decided, by, at: new Date(now()).toISOString() },
         }
         return { before, after: await updateObject(tx, 'Registration', { metadata: before.metadata, spec }) }
       })

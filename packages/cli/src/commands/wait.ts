@@ -5,11 +5,11 @@ import { type Command, InvalidArgumentError } from 'commander'
 import { NotFound, UsageError } from '../errors.ts'
 import { nameOf, parseTargets } from '../objects/kinds.ts'
 import { getObject, locate, told } from '../objects/locate.ts'
-import { parseDuration } from '../output/times.ts'
 import { line, type Shell, withHub } from '../shell.ts'
+import { duration } from '../values.ts'
 
 /** What to wait for. */
-export type Wanted =
+type Wanted =
   | { readonly kind: 'condition'; readonly type: string; readonly status: string }
   | { readonly kind: 'phase'; readonly phase: string }
   | { readonly kind: 'delete' }
@@ -23,7 +23,7 @@ export function waitCommand(program: Command, shell: Shell): void {
     .argument('<kind>', 'a kind, or KIND/NAME')
     .argument('[name...]', 'which ones')
     .requiredOption('--for <what>', 'condition=TYPE[=STATUS], phase=PHASE or delete', parseWanted)
-    .option('--timeout <duration>', 'give up after so long: 90s, 10m, 1h', parseTimeout, 60_000)
+    .option('--timeout <duration>', 'give up after so long: 90s, 10m, 1h', duration, 60_000)
     .option('-n, --namespace <name>', 'the namespace they are in')
     .addHelpText('after', '\nExample:\n  skerry wait rollout edge-os-43 --for=phase=Completed --timeout 30m')
     .action(
@@ -119,10 +119,4 @@ export function parseWanted(text: string): Wanted {
 
 function capital(word: string): string {
   return word.charAt(0).toUpperCase() + word.slice(1)
-}
-
-function parseTimeout(text: string): number {
-  const ms = parseDuration(text)
-  if (ms === undefined) throw new InvalidArgumentError('Write a duration such as 90s, 10m or 1h.')
-  return ms
 }

@@ -1,0 +1,103 @@
+import type { Explanation } from '@skerry/client'
+import type { Command } from 'commander'
+import { NotFound, UsageError } from '../errors.ts'
+import { kindOf } from '../objects/kinds.ts'
+import { locate } from '../objects/locate.ts'
+import { limitsOf, members, type Schema, schemaAt, typeOf } from '../objects/schema.ts'
+import { formatColumns } from '../output/columns.ts'
+import { formOption, toText } from '../output/forms.ts'
+import { type Shell, withHub } from '../shell.ts'
+
+type Options = { namespace?: string; cluster?: string; recursive?: boolean; output: 'table' | 'json' | 'yaml' }
+
+export function explainCommand(program: Command, shell: Shell): void {
+  program
+    .command('explain')
+    .summary('why a placement chose as it did; what the fields of a kind mean')
+    .description(
+      'With a placement and its name: for every cluster, why it was or was not chosen, as of now. With a kind or a path in it: what its fields mean.',
+    )
+    .argument('<kind>', '"placement", or KIND[.field…]')
+    .argument('[name]', 'the placement')
+    .option('-n, --namespace <name>', 'the namespace of the placement')
+    .option('--cluster <name>', 'only this cluster')
+    .option('--recursive', 'the fields of fields, too')
+    .addOption(formOption('table', 'json', 'yaml'))
+    .addHelpText('after', '\nExample:\n  skerry explain placement all-shops\n  skerry explain rollout.spec.strategy')
+    .action(async (word: string, name: string | undefined, options: Options, command: Command) => {
+      const [kind = '', ...path] = word.split('.')
+      const row = kindOf(kind)
+      if (name === undefined) {
+        shell.out(
+          explainSchema(row.kind, `${row.group}/${row.version}`, path, schemaAt(row, path), options.recursive === true),
+        )
+        return
+      }
+      if (row.kind !== 'Placement' || path.length > 0)
+        throw new UsageError(
+          `only a placement's choice is explained; "skerry describe ${row.singular} ${name}" tells of this one`,
+        )
+      await withHub(command, shell, async ({ client, namespace }) => {
+        const { metadata } = await locate(client, row, name, options, namespace)
+        const why = await client.why(metadata.namespace ?? '', name)
+        const clusters = why.clusters.filter(
+          ({ cluster }) => options.cluster === undefined || cluster === options.cluster,
+        )
+        if (options.cluster !== undefined && clusters.length === 0)
+          throw new NotFound(`the hub knows no cluster "${options.cluster}"`)
+        const shown = { ...why, clusters }
+        shell.out(
+          options.output === 'table' ? whyText(`${metadata.namespace}/${name}`, shown) : toText(shown, options.output),
+        )
+      })
+    })
+}
+
+function whyText(name: string, { outcome, selected, unscheduled, conditions, clusters }: Explanation): string {
+  const scorers = [...new Set(clusters.flatMap(({ scores = {} }) => Object.keys(scores)))]
+  const rows = clusters.map(({ cluster, reason, rank, score, scores, message }) => [
+    cluster,
+    reason,
+    rank === undefined ? '' : String(rank),
+    score === undefined ? '' : String(score),
+    ...scorers.map((scorer) => String(scores?.[scorer] ?? '')),
+    message,
+  ])
+  const missing = unscheduled > 0 ? `, ${unscheduled} more wanted` : ''
+  const said = conditions.map(({ type, status, reason, message }) => `  ${type}=${status} (${reason}): ${message}\n`)
+  const headers = ['CLUSTER', 'REASON', 'RANK', 'SCORE', ...scorers.map((scorer) => scorer.toUpperCase()), 'MESSAGE']
+  const table = rows.length === 0 ? 'There is no cluster to speak of.\n' : formatColumns([headers, ...rows])
+  return `Placement ${name}: ${outcome}, ${selected} selected${missing}\n${said.join('')}\n${table}`
+}
+
+function explainSchema(
+  kind: string,
+  version: string,
+  path: readonly string[],
+  schema: Schema,
+  recursive: boolean,
+): string {
+  const head = `KIND:       ${kind}\nVERSION:    ${version}\n\n`
+  const field = path.length === 0 ? '' : `FIELD: ${path.at(-1)} <${typeOf(schema)}>\n\n`
+  const description = schema.description ?? schema.items?.description
+  const limits = limitsOf(schema)
+  const about = [...(description ? [description] : []), ...limits].map((text) => `    ${text}\n`).join('')
+  const inside = members(schema)
+  const fields = inside ? `FIELDS:\n${fieldsText(schema, '  ', recursive)}` : ''
+  return `${head}${field}${about ? `DESCRIPTION:\n${about}\n` : ''}${fields}`
+}
+
+function fieldsText(schema: Schema, indent: string, recursive: boolean): string {
+  const required = (schema.items ?? schema).required ?? []
+  return Object.entries(members(schema) ?? {})
+    .map(([name, field]) => {
+      const about = [field.description ?? field.items?.description, ...limitsOf(field)].filter(
+        (text) => text !== undefined,
+      )
+      const mark = required.includes(name) ? ' -required-' : ''
+      const line = `${indent}${name}\t<${typeOf(field)}>${mark}\n`
+      if (recursive) return `${line}${members(field) ? fieldsText(field, `${indent}  `, true) : ''}`
+      return `${line}${about.map((text) => `${indent}  ${text}\n`).join('')}\n`
+    })
+    .join('')
+}

@@ -1,0 +1,17 @@
+import { createHash } from 'node:crypto'
+import { createReadStream, existsSync } from 'node:fs'
+import { UsageError } from '../errors.ts'
+
+export type Bytes = { readonly file: string; readonly sha256: string; readonly length: number }
+
+/** Digest and length of a file that may be larger than memory. */
+export async function digestOf(file: string): Promise<Bytes> {
+  if (!existsSync(file)) throw new UsageError(`there is no file ${file}`)
+  const hash = createHash('sha256')
+  let length = 0
+  for await (const chunk of createReadStream(file)) {
+    hash.update(chunk as Buffer)
+    length += (chunk as Buffer).length
+  }
+  return { file, sha256: hash.digest('hex'), length }
+}

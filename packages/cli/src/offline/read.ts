@@ -1,0 +1,29 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { HubIntroduction, manifestTarget, OSImageManifest, parse } from '@skerry/api'
+import { openKeyFile, parseStrictJson, type Signer, signerKeyFile, type TargetBytes } from '@skerry/trust'
+import { UsageError } from '../errors.ts'
+
+// What the signing commands take from files. None of them opens a socket.
+
+export function readIntroduction(file: string): HubIntroduction {
+  return parse(HubIntroduction, parseStrictJson(bytesOf(file), { maxBytes: 262_144 }), file)
+}
+
+/** A manifest's exact bytes under the path at which the repository lists it. */
+export function readManifestFile(file: string): TargetBytes {
+  const bytes = bytesOf(file)
+  const manifest = parse(OSImageManifest, parseStrictJson(bytes, { maxBytes: 65_536 }), file)
+  return { path: manifestTarget(manifest.family, manifest.version), bytes }
+}
+
+/** A person's key for targets: by name from the folder, or a PEM file anywhere (a stick, a safe). */
+export function readTargetsKey(trustDir: string, name: string): Signer {
+  const file = name.includes('/') || name.endsWith('.pem') ? name : signerKeyFile(trustDir, name, 'targets')
+  if (!existsSync(file)) throw new UsageError(`--key ${name}: there is no key ${file}`)
+  return openKeyFile(file, 'EdDSA')
+}
+
+function bytesOf(file: string): Uint8Array {
+  if (!existsSync(file)) throw new UsageError(`there is no file ${file}`)
+  return new Uint8Array(readFileSync(file))
+}
