@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { verifyAudit } from '../../store/audit.ts'
+import { createObject } from '../../store/resources.ts'
+import { write } from '../../store/store.ts'
 import { type TestApi, testApi } from '../testing.ts'
 
 const OCM = '/apis/cluster.open-cluster-management.io'
@@ -400,5 +402,27 @@ describe('approval', () => {
     expect(await fields({})).toEqual(['state'])
     expect(await fields({ state: 'Perhaps' })).toEqual(['state'])
     expect((await ask('PUT', path, { body: { state: 'Accepted' } })).code).toBe(404)
+  })
+
+  test('about another fingerprint than the registration has is a conflict, and decides nothing', async () => {
+    const { ask, store } = await testApi()
+    const spec = {
+      nodeName: 'n',
+      class: 'software-key' as const,
+      keysDigest: 'k',
+      nodeKeyThumbprint: 't',
+      natsKey: `U${'A'.repeat(55)}`,
+      fingerprint: 'aaaa-bbbb',
+      hardwareId: 'box',
+      claims: {},
+    }
+    await write(store, (tx) => createObject(tx, 'Registration', { metadata: { name: 'n', namespace: 'shop' }, spec }))
+    const path = '/apis/skerry.dev/v1alpha1/namespaces/shop/registrations/n'
+    const approve = (fingerprint: string) =>
+      ask('PUT', `${path}/approval`, { body: { state: 'Accepted', fingerprint } })
+    expect((await approve('cccc-dddd')).code).toBe(409)
+    expect((await ask('GET', path)).body.spec['decision']).toBeUndefined()
+    expect((await approve('aaaa-bbbb')).code).toBe(200)
+    expect((await ask('GET', path)).body.spec['decision']).toMatchObject({ state: 'Accepted', by: 'admin' })
   })
 })
