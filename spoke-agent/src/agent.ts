@@ -152,6 +152,7 @@ async function live({
     signer,
     trust,
     heartbeatMs: config.heartbeatMs,
+    now,
     log,
     signal,
     status,

@@ -2,7 +2,7 @@ import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
 import { DOCUMENTS } from '@skerry/api'
 import { describe, expect, test } from 'vitest'
 import { signBytes, signDocument, verifyDocument, verifySelfSigned } from './documents.ts'
-import { createKey, keyRing, verifyKey } from './keys.ts'
+import { createKey, keyRing, keysInForce, verifyKey } from './keys.ts'
 
 const hub = createKey('EdDSA')
 const node = createKey('ES256')
@@ -52,6 +52,29 @@ describe('documents', () => {
       'BadSignature',
     ],
     ['a key in the header', () => forge({ ...header, jwk: node.jwk }), 'MalformedJws'],
+    ['jku in the header', () => forge({ ...header, jku: 'https://evil.example/jwks' }), 'MalformedJws'],
+    ['x5u in the header', () => forge({ ...header, x5u: 'https://evil.example/x5u' }), 'MalformedJws'],
+    ['x5c in the header', () => forge({ ...header, x5c: ['AAAA'] }), 'MalformedJws'],
+    ['no algorithm at all', () => forge({ typ: header.typ, kid: header.kid }), 'BadSignature'],
+    ["another algorithm than the key's", () => forge({ ...header, alg: 'EdDSA' }), 'BadSignature'],
+    ['a kid that is no string', () => forge({ ...header, kid: 7 }), 'MalformedJws'],
+    ['a header that is no object', () => forge('[]'), 'MalformedJws'],
+    ['a byte order mark before the header', () => forge(`\ufeff${JSON.stringify(header)}`), 'MalformedJson'],
+    [
+      'the flattened form, with an unprotected header',
+      () => {
+        const [protectedPart, payload, signature] = forge(header).split('.')
+        return JSON.stringify({ protected: protectedPart, payload, signature, header: { kid: node.thumbprint } })
+      },
+      'MalformedJws',
+    ],
+    ['the alphabet of plain base64', () => forge(header).replace(/^./, '+'), 'MalformedJws'],
+    ['a space', () => forge(header).replace('.', '. '), 'MalformedJws'],
+    [
+      'a signature in DER',
+      () => forge(header).replace(/[^.]+$/, Buffer.alloc(70, 1).toString('base64url')),
+      'MalformedJws',
+    ],
     ['crit', () => forge({ ...header, crit: ['b64'] }), 'MalformedJws'],
     ['b64 false', () => forge({ ...header, b64: false }), 'MalformedJws'],
     [
@@ -93,6 +116,58 @@ describe('documents', () => {
     }
   })
 
+  test('the other half of an ECDSA signature verifies too, and names nothing: a document is called by its payload', async () => {
+    const text = await signDocument('Heartbeat', heartbeat, node)
+    const [protectedPart, payload, signature = ''] = text.split('.')
+    const order = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n
+    const [r, s] = [
+      Buffer.from(signature, 'base64url').subarray(0, 32),
+      Buffer.from(signature, 'base64url').subarray(32),
+    ]
+    const other = Buffer.from((order - BigInt(`0x${s.toString('hex')}`)).toString(16).padStart(64, '0'), 'hex')
+    const twin = `${protectedPart}.${payload}.${Buffer.concat([r, other]).toString('base64url')}`
+    expect(twin).not.toBe(text)
+    const { digest } = await verifyDocument('Heartbeat', text, keys)
+    expect((await verifyDocument('Heartbeat', twin, keys)).digest).toBe(digest)
+  })
+
+  test('base64url has one spelling: loose last bits are refused', async () => {
+    const text = await signDocument('Heartbeat', { ...heartbeat, seq: 44 }, node)
+    const [protectedPart = '', payload = '', signature] = text.split('.')
+    const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
+    // Whatever does not fill its last sextet has unused bits there.
+    const loose = (part: string) => part.slice(0, -1) + letters[(letters.indexOf(part.at(-1) ?? '') ^ 1) % 64]
+    const parts = [protectedPart, payload].filter((part) => part.length % 4 !== 0)
+    expect(parts.length).toBeGreaterThan(0)
+    for (const part of parts) {
+      const bad = [protectedPart, payload, signature].map((one) => (one === part ? loose(part) : one)).join('.')
+      await expect(verifyDocument('Heartbeat', bad, keys)).rejects.toThrow(code('MalformedJws'))
+    }
+  })
+
+  test('a key verifies new documents in its interval alone: not before it, and never once it is retired', async () => {
+    const next = createKey('EdDSA')
+    const [begin, end] = [Date.parse('2026-06-01T00:00:00Z'), Date.parse('2026-07-01T00:00:00Z')]
+    const listed = [
+      { jwk: hub.jwk, notBefore: '1970-01-01T00:00:00Z', notAfter: '2026-07-01T00:00:00Z' },
+      { jwk: next.jwk, notBefore: '2026-06-01T00:00:00Z' },
+    ]
+    const believes = (signer: typeof hub, nowMs: number) =>
+      signDocument('Heartbeat', heartbeat, signer)
+        .then((text) => verifyDocument('Heartbeat', text, keysInForce(listed, nowMs)))
+        .then(
+          () => true,
+          (error) => error.code,
+        )
+    expect([await believes(hub, begin - 1), await believes(next, begin - 1)]).toEqual([true, 'UnknownKey'])
+    expect([await believes(hub, begin), await believes(next, begin)]).toEqual([true, true])
+    expect([await believes(hub, end - 1), await believes(hub, end), await believes(next, end)]).toEqual([
+      true,
+      'UnknownKey',
+      true,
+    ])
+  })
+
   test('a registration request must be signed by the key it names', async () => {
     const request = {
       kind: 'RegistrationRequest',
@@ -116,5 +191,8 @@ describe('documents', () => {
     expect(() => verifyKey(p384 as never)).toThrow(code('InvalidField'))
     const rsa = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' })
     expect(() => verifyKey(rsa as never)).toThrow(code('InvalidField'))
+    const zero = Buffer.alloc(32).toString('base64url')
+    expect(() => verifyKey({ kty: 'EC', crv: 'P-256', x: zero, y: zero })).toThrow(code('InvalidField'))
+    expect(() => verifyKey({ kty: 'EC', crv: 'Ed25519', x: zero, y: zero } as never)).toThrow(code('InvalidField'))
   })
 })

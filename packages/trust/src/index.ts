@@ -4,6 +4,7 @@ export {
   createKey,
   keyPem,
   keyRing,
+  keysInForce,
   openKeyFile,
   parseKey,
   type Signer,

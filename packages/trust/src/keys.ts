@@ -1,7 +1,7 @@
 import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
-import type { PublicJwk } from '@skerry/api'
+import type { HubKey, PublicJwk } from '@skerry/api'
 import { Refusal } from '@skerry/api'
 
 export type Algorithm = 'ES256' | 'EdDSA'
@@ -68,6 +68,16 @@ export function verifyKey(jwk: PublicJwk): VerifyKey {
 /** Keys by thumbprint, as `verifyDocument` takes them. */
 export function keyRing(jwks: Iterable<PublicJwk>): ReadonlyMap<string, VerifyKey> {
   return new Map([...jwks].map((jwk) => verifyKey(jwk)).map((key) => [key.thumbprint, key]))
+}
+
+/**
+ * The keys of hub.json that may sign a new document at `nowMs`, as `verifyDocument` takes them. A key counts from its
+ * notBefore on and until just before its notAfter; a retired key stays listed to prove what is old, and verifies nothing new.
+ */
+export function keysInForce(keys: readonly HubKey[], nowMs: number): ReadonlyMap<string, VerifyKey> {
+  const counts = ({ notBefore, notAfter }: HubKey) =>
+    Date.parse(notBefore) <= nowMs && (notAfter === undefined || nowMs < Date.parse(notAfter))
+  return keyRing(keys.filter(counts).map(({ jwk }) => jwk))
 }
 
 /** RFC 7638: SHA-256 over the required members in lexical order, base64url. */

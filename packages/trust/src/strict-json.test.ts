@@ -11,6 +11,8 @@ describe('parseStrictJson', () => {
     ['{"a":[{"x":1},{"x":1,"x":2}]}', 'DuplicateMember', 'a[1].x'],
     ['{"a":1,"\\u0061":2}', 'DuplicateMember', 'a'],
     ['{"n":9007199254740993}', 'MalformedJson', ''],
+    ['{"n":9007199254740993.0}', 'MalformedJson', ''],
+    ['{"n":-9.1e15}', 'MalformedJson', ''],
     ['\ufeff{}', 'MalformedJson', ''],
     ['{"a":1', 'MalformedJson', ''],
     ['{"n":1e999}', 'MalformedJson', ''],
@@ -47,7 +49,7 @@ describe('parseStrictJson', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 6, stringUnit: 'binary' }), (value) => {
         const text = JSON.stringify(value)
-        if (/\d{16}|\\u0000/.test(text)) return
+        if (/\d{16}|e\+|\\u0000/.test(text)) return
         expect(parse(text)).toEqual(JSON.parse(text))
       }),
     )
@@ -65,6 +67,25 @@ describe('parseStrictJson', () => {
           }
         },
       ),
+    )
+  })
+
+  test('what it accepts JSON.parse accepts, with an equal value, also in texts that are nearly JSON', () => {
+    const nearly = fc.tuple(fc.json({ maxDepth: 4 }), fc.nat(), fc.string({ maxLength: 2 }), fc.nat(3))
+    fc.assert(
+      fc.property(nearly, ([json, place, noise, cut]) => {
+        const at = place % (json.length + 1)
+        const text = json.slice(0, at) + noise + json.slice(at + cut)
+        let value: unknown
+        try {
+          value = parse(text)
+        } catch (error) {
+          expect(error).toMatchObject({ name: 'Refusal' })
+          return
+        }
+        expect(value).toEqual(JSON.parse(text))
+      }),
+      { numRuns: 2_000 },
     )
   })
 })

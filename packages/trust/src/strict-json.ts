@@ -9,7 +9,7 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
 /**
  * The value of a JSON text in strict UTF-8. Refusals: TooLarge, MalformedJson (also: a byte order mark, deeper than 32,
- * a number that a double cannot hold exactly, U+0000 or half of a surrogate pair in a string), DuplicateMember with the member's path.
+ * a whole number past 2^53, U+0000 or half of a surrogate pair in a string), DuplicateMember with the member's path.
  */
 export function parseStrictJson(bytes: Uint8Array, { maxBytes, maxDepth = 32 }: JsonLimits): unknown {
   if (bytes.byteLength > maxBytes)
@@ -112,7 +112,8 @@ function decodeName(text: string, start: number, end: number): string {
 function checkNumber(number: string): void {
   if (number.length > MAX_NUMBER_LENGTH) throw new Refusal('MalformedJson', `a number has too many digits`)
   const value = Number(number)
-  if (/^-?\d+$/.test(number) && !Number.isSafeInteger(value)) {
+  // In whatever spelling: 9007199254740993.0 and 9e99 are whole numbers too.
+  if (Number.isInteger(value) && !Number.isSafeInteger(value)) {
     throw new Refusal('MalformedJson', `${number} is beyond what a double holds exactly`)
   }
   const vanished = value === 0 && /^[^eE]*[1-9]/.test(number)

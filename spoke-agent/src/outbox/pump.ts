@@ -1,5 +1,5 @@
 import { type NodeStatus, Refusal } from '@skerry/api'
-import { keyRing, type Signer, sha256Hex, signDocument, type Trust, verifyDocument } from '@skerry/trust'
+import { keysInForce, type Signer, sha256Hex, signDocument, type Trust, verifyDocument } from '@skerry/trust'
 import type { Logger } from 'pino'
 import type { Enrollment } from '../registration/enrollment.ts'
 import { makeBell } from '../store/pause.ts'
@@ -18,6 +18,7 @@ export type PumpOptions = {
   /** What this node would say of itself now. */
   readonly status: () => NodeStatus
   readonly heartbeatMs: number
+  readonly now: () => number
   readonly log: Logger
   readonly signal: AbortSignal
 }
@@ -114,7 +115,7 @@ export function startPump(options: PumpOptions): Pump {
 
   // Whatever arrives on the subject, only the hub's key says what may be forgotten.
   async function take(jws: string): Promise<void> {
-    const keys = keyRing(trust.hub().keys.ack.map(({ jwk }) => jwk))
+    const keys = keysInForce(trust.hub().keys.ack, options.now())
     const { cluster, node, incarnation } = enrollment
     const { payload } = await verifyDocument('Ack', jws, keys, { aud: `${cluster}/${node}` })
     if (payload.incarnation !== incarnation) return

@@ -10,7 +10,7 @@ import {
   type SiteBundle,
 } from '@skerry/api'
 import {
-  keyRing,
+  keysInForce,
   openKeyFile,
   parseStrictJson,
   type Signer,
@@ -144,7 +144,7 @@ async function adopt(
   nodeKey: Signer,
   natsSeed: string,
 ): Promise<Enrollment> {
-  const keys = keyRing(trust.hub().keys.acceptance.map(({ jwk }) => jwk))
+  const keys = keysInForce(trust.hub().keys.acceptance, now())
   const { payload } = await verifyDocument('Acceptance', acceptance, keys)
   if (payload.nodeKeyThumbprint !== thumbprint(nodeKey.jwk) || payload.natsKey !== publicUserKey(natsSeed)) {
     throw new Refusal('WrongAudience', "the acceptance names other keys than this node's")

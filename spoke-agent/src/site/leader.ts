@@ -1,6 +1,6 @@
 import { comparePositions, type DesiredState, Refusal } from '@skerry/api'
 import { admit, planSite, type Target } from '@skerry/policy'
-import { keyRing, sha256Hex, type Trust, verifyDocument } from '@skerry/trust'
+import { keysInForce, sha256Hex, type Trust, verifyDocument } from '@skerry/trust'
 import type { Logger } from 'pino'
 import type { Outbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
@@ -97,7 +97,7 @@ export function startLeader(options: LeaderOptions): Leader {
   }
 
   async function verify(jws: string) {
-    const keys = () => keyRing(trust.hub().keys.desiredState.map(({ jwk }) => jwk))
+    const keys = () => keysInForce(trust.hub().keys.desiredState, now())
     const aud = options.enrollment.cluster
     try {
       return await verifyDocument('DesiredState', jws, keys(), { aud })

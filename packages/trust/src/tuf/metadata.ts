@@ -1,4 +1,4 @@
-import { createHash, sign } from 'node:crypto'
+import { sign } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { type PublicJwk, Refusal } from '@skerry/api'
 import { Key, Metadata, MetadataKind, type Root, Signature, type Targets } from '@tufjs/models'
@@ -28,11 +28,7 @@ type Json = { readonly [member: string]: unknown }
 /** The TUF key of a signer's public half. The key id is the hash of the key, so one key cannot have two. */
 export function tufKey(jwk: PublicJwk): Key {
   if (jwk.kty !== 'OKP') throw new Refusal('InvalidField', 'TUF keys are Ed25519 here')
-  const content = {
-    keytype: 'ed25519',
-    scheme: 'ed25519',
-    keyval: { public: Buffer.from(jwk.x, 'base64url').toString('hex') },
-  }
+  const content = ed25519(Buffer.from(jwk.x, 'base64url').toString('hex'))
   return Key.fromJSON(sha256Hex(canonicalize(content)), content)
 }
 
@@ -89,7 +85,7 @@ function expectRole(bytes: Uint8Array, role: Role): void {
 
 /**
  * Everything that tuf-js accepts and Skerry does not: doubled members, versions that are no positive integers, one public
- * key under two ids in a role, key ids that are not the hash of their key, targets without sha256. Refusal MetadataInvalid.
+ * key under two ids or in two roles, key ids that are not the hash of their key, targets without sha256. Refusal MetadataInvalid.
  */
 export function strictMetadata(bytes: Uint8Array): Json {
   const json = parseStrictJson(bytes, { maxBytes: MAX_BYTES.targets })
@@ -110,26 +106,39 @@ function roleOf(json: Json): Role {
   throw new Refusal('MetadataInvalid', 'signed._type names no role', { field: 'signed._type' })
 }
 
+// One key has one spelling, so that its id, the hash of that spelling, is one too: a public key in other letters or with a
+// member more would be another id for the same signer, and count twice.
 function checkRoles(signed: Json): void {
   const keys = object(signed['keys'], 'signed.keys')
   for (const [id, content] of Object.entries(keys)) {
+    const field = `signed.keys.${id}`
+    const key = object(content, field)
+    const value = object(key['keyval'], `${field}.keyval`)['public']
+    if (typeof value !== 'string' || !/^[0-9a-f]{64}$/.test(value))
+      throw new Refusal('MetadataInvalid', `key ${id} is no Ed25519 key in lower-case hex`, { field })
+    if (canonicalize(content) !== canonicalize(ed25519(value)))
+      throw new Refusal('MetadataInvalid', `key ${id} has members that no key here has`, { field })
     if (sha256Hex(canonicalize(content)) !== id)
-      throw new Refusal('MetadataInvalid', `key id ${id} is not the hash of its key`, { field: `signed.keys.${id}` })
+      throw new Refusal('MetadataInvalid', `key id ${id} is not the hash of its key`, { field })
   }
+  const seen = new Map<string, string>()
   for (const [name, content] of Object.entries(object(signed['roles'], 'signed.roles'))) {
-    const role = object(content, `signed.roles.${name}`)
-    positive(role['threshold'], `signed.roles.${name}.threshold`)
+    const field = `signed.roles.${name}`
+    const role = object(content, field)
+    positive(role['threshold'], `${field}.threshold`)
     const ids = Array.isArray(role['keyids']) ? role['keyids'].map(String) : []
-    const seen = new Set(ids.map((id) => publicPart(keys[id])))
-    if (seen.size !== ids.length)
-      throw new Refusal('MetadataInvalid', `role ${name} lists one key twice`, { field: `signed.roles.${name}` })
+    if ((name === 'snapshot' || name === 'timestamp') && ids.length !== 1)
+      throw new Refusal('MetadataInvalid', `role ${name} has ${ids.length} keys; the hub has one for it`, { field })
+    for (const id of ids) {
+      const other = seen.get(id)
+      if (other) throw new Refusal('MetadataInvalid', `role ${name} lists a key that ${other} has already`, { field })
+      seen.set(id, name)
+    }
   }
 }
 
-function publicPart(key: unknown): string {
-  return createHash('sha256')
-    .update(JSON.stringify(key ?? null))
-    .digest('hex')
+function ed25519(hex: string): { keytype: string; scheme: string; keyval: { public: string } } {
+  return { keytype: 'ed25519', scheme: 'ed25519', keyval: { public: hex } }
 }
 
 function checkTargets(signed: Json): void {

@@ -1,4 +1,14 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { HubIntroduction, OSImageManifest } from '@skerry/api'
@@ -220,6 +230,142 @@ describe('attacks on metadata', () => {
     expect(() => readRoot(Buffer.from(JSON.stringify(root)))).toThrow(code('MetadataInvalid'))
   })
 
+  describe('A10: a root that would count one signer twice is refused when it is loaded', () => {
+    type Root = {
+      signed: {
+        keys: Record<string, { keyval: { public: string }; [more: string]: unknown }>
+        roles: Record<string, { keyids: string[] }>
+      }
+    }
+    const canonical = (value: object): string =>
+      JSON.stringify(value, (_, part) =>
+        part && typeof part === 'object' && !Array.isArray(part)
+          ? Object.fromEntries(Object.entries(part).toSorted(([a], [b]) => (a < b ? -1 : 1)))
+          : part,
+      )
+    test.each<[string, (root: Root, id: string, key: Root['signed']['keys'][string]) => void]>([
+      ['an id twice in a role', ({ signed }, id) => signed.roles['targets']?.keyids.push(id)],
+      [
+        'one public key in upper case under its own hash',
+        ({ signed }, _, key) => {
+          const twin = { ...key, keyval: { public: key.keyval.public.toUpperCase() } }
+          const id = sha256Hex(canonical(twin))
+          signed.keys[id] = twin
+          signed.roles['targets']?.keyids.push(id)
+        },
+      ],
+      [
+        'one public key with a member more under its own hash',
+        ({ signed }, _, key) => {
+          const twin = { ...key, keyid_hash_algorithms: ['sha256'] }
+          const id = sha256Hex(canonical(twin))
+          signed.keys[id] = twin
+          signed.roles['targets']?.keyids.push(id)
+        },
+      ],
+      [
+        'a key of the hub among the targets keys',
+        ({ signed }) => signed.roles['targets']?.keyids.push(signed.roles['timestamp']?.keyids[0] ?? ''),
+      ],
+      [
+        'a second key for the timestamp',
+        ({ signed }) => signed.roles['timestamp']?.keyids.push(signed.roles['snapshot']?.keyids[0] ?? ''),
+      ],
+      [
+        'a key under an id that is not its hash',
+        ({ signed }, id, key) => {
+          delete signed.keys[id]
+          signed.keys['f'.repeat(64)] = key
+        },
+      ],
+      ['a threshold of nothing', ({ signed }) => Object.assign(signed.roles['targets'] ?? {}, { threshold: 0 })],
+    ])('%s', (_, change) => {
+      const root = JSON.parse(text(repository.root)) as Root
+      const id = root.signed.roles['targets']?.keyids[0] ?? ''
+      expect(readRoot(Buffer.from(JSON.stringify(root))).signed.version).toBe(1)
+      change(root, id, structuredClone(root.signed.keys[id]) as never)
+      expect(() => readRoot(Buffer.from(JSON.stringify(root)))).toThrow(code('MetadataInvalid'))
+    })
+  })
+
+  test.each<[string, (old: Map<string, Uint8Array>) => void]>([
+    [
+      'an older snapshot under a new timestamp',
+      (old) => {
+        const snapshot = old.get('1.snapshot.json') ?? new Uint8Array()
+        repository.files.set(
+          'timestamp.json',
+          makeTimestamp({ snapshot, version: 99, timestamp: timestampKey, expires: iso(NOW + DAY) }),
+        )
+      },
+    ],
+    [
+      'older targets under a new snapshot',
+      (old) => {
+        repository.targets = old.get('1.targets.json')
+        repository.seal()
+      },
+    ],
+  ])('A01 rollback: %s', async (_, attack) => {
+    const old = new Map(repository.files)
+    repository.publish([image('2', 2)])
+    await trust.refresh(NOW)
+    attack(old)
+    await refused('MetadataRollback')
+  })
+
+  test.each(['snapshot', 'timestamp'] as const)(
+    'A04 fast-forward: rotating the %s key alone is enough to follow again',
+    async (role) => {
+      repository.version = 1_000_000
+      repository.seal()
+      await trust.refresh(NOW)
+      const keys = { snapshot: snapshotKey, timestamp: timestampKey, [role]: createKey('EdDSA') }
+      repository.addRoot(2, { online: { snapshot: keys.snapshot.jwk, timestamp: keys.timestamp.jwk } })
+      repository.version = 5
+      repository.seal(keys)
+      await trust.refresh(NOW)
+      expect(trust.versions()).toMatchObject({ root: 2, timestamp: 6, snapshot: 6 })
+      repository.version = 3
+      repository.seal(keys)
+      await refused('MetadataRollback')
+    },
+  )
+
+  test('a root that rotates nothing forgets nothing', async () => {
+    repository.version = 9
+    repository.seal()
+    await trust.refresh(NOW)
+    repository.addRoot(2)
+    repository.version = 5
+    repository.seal()
+    await refused('MetadataRollback')
+  })
+
+  test('a source that fails, or hangs until it is given up, changes nothing', async () => {
+    const before = trust.versions()
+    const failing = openTrust({
+      dir,
+      root: repository.root,
+      pinned: sha256Hex(repository.root),
+      source: () => Promise.reject(new Error('reset')),
+    })
+    await expect(failing.refresh(NOW)).rejects.toThrow(code('MetadataUnavailable'))
+    const hanging = openTrust({
+      dir,
+      root: repository.root,
+      pinned: sha256Hex(repository.root),
+      source: (_, __, signal) =>
+        new Promise((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
+    })
+    const giveUp = new AbortController()
+    const waiting = hanging.refresh(NOW, giveUp.signal)
+    giveUp.abort(new Error('too slow'))
+    await expect(waiting).rejects.toThrow(code('MetadataUnavailable'))
+    expect(open().versions()).toEqual(before)
+    expect(open().hub()).toEqual(hub)
+  })
+
   test('A13 parser-differential: a doubled member in any file', async () => {
     const original = text(repository.files.get('timestamp.json') ?? new Uint8Array())
     repository.version += 1
@@ -262,6 +408,58 @@ describe('attacks on metadata', () => {
     repository.addRoot(3)
     repository.files.set('2.root.json', repository.root)
     await refused('MetadataRollback')
+  })
+})
+
+describe('power fails at any step of a switch', () => {
+  const sets = () => readdirSync(dir).filter((name) => name.startsWith('set-'))
+  test.each<[string, () => void]>([
+    ['before anything was copied', () => {}],
+    [
+      'while the next set was copied',
+      () => {
+        mkdirSync(join(dir, 'set-2'), { recursive: true })
+        writeFileSync(join(dir, 'set-2', 'root.json'), '{"half')
+      },
+    ],
+    [
+      'when the next set was whole and the link was not made',
+      () => cpSync(join(dir, 'current'), join(dir, 'set-2'), { recursive: true, dereference: true }),
+    ],
+    ['when the link was made beside and not renamed', () => symlinkSync('set-2', join(dir, 'current.new'))],
+    ['when old sets were not yet removed', () => mkdirSync(join(dir, 'set-0'))],
+    ['while a target was written', () => writeFileSync(join(dir, 'targets', `${'a'.repeat(64)}.new`), 'half')],
+    [
+      'when a target was torn',
+      () => {
+        const { bytes } = file('hub.json', hub)
+        writeFileSync(join(dir, 'targets', sha256Hex(bytes)), 'half')
+      },
+    ],
+  ])('%s: the site is what it was, and follows on', async (_, leave) => {
+    const before = trust.versions()
+    leave()
+    expect(open().versions()).toEqual(before)
+    repository.publish([image('2', 2)])
+    await open().refresh(NOW)
+    expect(open().versions()).toMatchObject({ targets: 2, snapshot: 2, timestamp: 2 })
+    expect(open().hub()).toEqual(hub)
+    expect(sets().length).toBe(1)
+    expect(existsSync(join(dir, 'current.new'))).toBe(false)
+  })
+
+  test('a damaged hub.json is not believed, and comes again with the next refresh', async () => {
+    const { bytes } = file('hub.json', hub)
+    const evil = JSON.stringify({ ...hub, apiUrls: ['https://evil.example'] })
+    writeFileSync(join(dir, 'targets', sha256Hex(bytes)), evil)
+    expect(() => open().hub()).toThrow(code('MetadataUnavailable'))
+    await open().refresh(NOW)
+    expect(open().hub()).toEqual(hub)
+  })
+
+  test('before the first root was pinned: the bundle is read again', () => {
+    rmSync(join(dir, 'pinned'))
+    expect(open().versions().root).toBe(1)
   })
 })
 
