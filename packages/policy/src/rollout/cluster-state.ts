@@ -59,7 +59,7 @@ export function standingOf(
     terms.deadlineMs === undefined ||
     progress.state === 'Succeeded' ||
     progress.state === 'Failed' ||
-    progress.state === 'WaitingForWindow'
+    progress.reason === 'WindowClosed'
       ? undefined
       : delivered.atMs + terms.deadlineMs + waitedMs
   if (endsAtMs === undefined) return { statement: delivered.statement, ...progress }
@@ -125,12 +125,13 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, terms: Terms, nowM
   return soak(cluster.nodes, spec.attestation ?? 'affirming', terms, nowMs)
 }
 
-// The site leaves its window's wait by itself, perhaps unheard: once the window is open, the slot and the clock count again.
+// The site goes on by itself once its window is open. What it does before it is heard is not known and not claimed: it
+// still waits as far as the hub can tell, but its clock runs again.
 function waiting(node: NodeFacts, spec: RolloutSpec, nowMs: number): Standing {
   const opening = openingAt(spec.windows?.activation ?? [], nowMs)
   if (opening.open)
     return {
-      state: 'Activating',
+      state: 'WaitingForWindow',
       reason: 'WindowOpen',
       message: `node ${node.node}: its window is open and it goes on by itself; it has not said so yet`,
       ...(opening.untilMs === undefined ? {} : { recheckAtMs: opening.untilMs }),

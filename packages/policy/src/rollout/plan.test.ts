@@ -274,7 +274,7 @@ describe('[deviation] states of a cluster', () => {
     expect(outcome.advance).toEqual(['b'])
   })
 
-  test('A-04 a closed window stops the clock; once it is open the clock and the slot count again, heard or not', () => {
+  test('A-04 a closed window stops the clock; once it is open the clock runs again, heard or not', () => {
     const spec = {
       windows: { activation: [{ at: '0 2 * * *', timeZone: 'UTC', durationSeconds: 7200 }] },
       strategy: progressive({ maxConcurrency: 1, progressDeadline: '30m' }),
@@ -284,13 +284,19 @@ describe('[deviation] states of a cluster', () => {
     const night = Date.parse('2026-06-02T02:00:00Z')
     expect(row(plan([waiting], spec, saved(first), night - 1))?.state).toBe('WaitingForWindow')
     const opened = plan([waiting, cluster('b', 'nothing')], spec, saved(first), night)
-    expect(row(opened)).toMatchObject({ state: 'Activating', reason: 'WindowOpen', waitedSeconds: 14 * 3600 })
-    expect(opened.advance).toEqual([])
+    expect(row(opened)).toMatchObject({ state: 'WaitingForWindow', reason: 'WindowOpen', waitedSeconds: 14 * 3600 })
+    expect(opened.advance).toEqual(['b'])
     const work = cluster('a', 'activating')
     expect(row(plan([work], spec, saved(opened), night + 28 * MINUTE))?.state).toBe('Activating')
     // Delivered one minute before it began to wait.
     expect(row(plan([work], spec, saved(opened), night + 29 * MINUTE))?.state).toBe('TimeOut')
     expect(row(plan([waiting], spec, saved(opened), night + 29 * MINUTE))?.state).toBe('TimeOut')
+    // It closes again after two hours: what was waited is kept, and the next wait counts on top.
+    const long = { ...spec, strategy: progressive({ progressDeadline: '5h' }) }
+    const closed = plan([waiting], long, saved(plan([waiting], long, saved(first), night)), night + 120 * MINUTE)
+    expect(row(closed)).toMatchObject({ state: 'WaitingForWindow', reason: 'WindowClosed', waitedSeconds: 14 * 3600 })
+    const reopened = plan([waiting], long, saved(closed), night + 24 * 60 * MINUTE)
+    expect(row(reopened)).toMatchObject({ reason: 'WindowOpen', waitedSeconds: (14 + 22) * 3600 })
   })
 
   test('A-01 delivered and then silent keeps its slot and times out', () => {

@@ -94,7 +94,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
 function waitedMs({ accepted }: ClusterFacts, was: RolloutCluster | undefined, nowMs: number): number {
   if (!was || !accepted || was.deliveredAt !== iso(accepted.atMs)) return 0
   const before = (was.waitedSeconds ?? 0) * 1000
-  return was.state === 'WaitingForWindow' ? before + Math.max(0, nowMs - Date.parse(was.since)) : before
+  return was.reason === 'WindowClosed' ? before + Math.max(0, nowMs - Date.parse(was.since)) : before
 }
 
 // whatever it holds, it is this rollout's no more. What failed stays failed: the count never goes down.
@@ -136,9 +136,10 @@ function rowOf(
   const was = rows.get(cluster.name)
   const why = state === 'NotStarted' ? hold.find((held) => held.cluster === cluster.name) : undefined
   const { assignment, position, accepted } = cluster
-  const stays = was?.state === state
+  // A window that opens or closes begins a new stretch of waiting.
+  const stays = was?.state === state && (state !== 'WaitingForWindow' || was.reason === reason)
   const waited =
-    stays && state === 'WaitingForWindow' ? was.waitedSeconds : Math.floor(waitedMs(cluster, was, nowMs) / 1000)
+    stays && reason === 'WindowClosed' ? was.waitedSeconds : Math.floor(waitedMs(cluster, was, nowMs) / 1000)
   return {
     name: cluster.name,
     state,
