@@ -64,6 +64,8 @@ export async function testApi(
     now?: () => number
     connection?: Connection
     natsFault?: () => string | undefined
+    /** Sees every route that is added. */
+    watchRoutes?: Routes
     more?: readonly Routes[]
   } = {},
 ): Promise<TestApi> {
@@ -82,6 +84,7 @@ export async function testApi(
     log: pino({ level: 'silent' }),
     tls: undefined,
     routes: [
+      options.watchRoutes ?? (() => undefined),
       ...apiRoutes({
         config: { reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 } },
         store,
