@@ -1,49 +1,14 @@
 import { execFile } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
-import { type Connection, isFree } from '@skerry/supervise'
-import { testDatabase, testFolder } from '@skerry/supervise/testing'
-import pino from 'pino'
-import { describe, expect, inject, onTestFinished, test, vi } from 'vitest'
-import { ROLES } from './config.ts'
-import { type Hub, type HubConfig, startHub } from './index.ts'
+import { isFree } from '@skerry/supervise'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { configure, start } from './testing.ts'
 
 // The hub as a whole, on a real PostgreSQL and a real nats-server.
-
-/** The test server's socket in the form that libpq writes. */
-function urlOf({ host, username, password, database }: Connection): string {
-  return `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${database}`
-}
-
-async function configure(more: Partial<HubConfig> = {}): Promise<HubConfig> {
-  const database = await testDatabase()
-  onTestFinished(() => database.drop())
-  return {
-    dataDir: testFolder(),
-    roles: ROLES,
-    host: '127.0.0.1',
-    port: 0,
-    httpPort: undefined,
-    names: ['127.0.0.1', 'localhost'],
-    databaseUrl: urlOf(database.connection),
-    reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 },
-    logLevel: 'info',
-    ...more,
-  }
-}
-
-/** Starts a hub; what it logs is in `lines`. */
-async function start(config: HubConfig): Promise<Hub & { lines: string[] }> {
-  vi.stubEnv('PATH', `${dirname(inject('natsServer'))}:${process.env['PATH']}`)
-  const lines: string[] = []
-  const log = pino({ level: config.logLevel }, { write: (line: string) => void lines.push(line) })
-  const hub = await startHub(config, log)
-  onTestFinished(() => hub.stop())
-  return { ...hub, lines }
-}
 
 /** Runs the hub's program until it ends by itself. */
 function run(

@@ -42,6 +42,13 @@ export function discoveryRoutes(app: FastifyInstance): void {
       })),
     }))
   }
+  // kubectl wait asks for the namespace of an object that is not there, to say which of the two is missing. Here every
+  // namespace is there, as a part of a name.
+  app.get<{ Params: { name: string } }>('/api/v1/namespaces/:name', { config }, ({ params: { name } }) => ({
+    kind: 'Namespace',
+    apiVersion: 'v1',
+    metadata: { name },
+  }))
   app.get('/version', { config: { access: 'open' } }, () => ({
     major: '1',
     minor: '37',

@@ -1,0 +1,261 @@
+import { type ExecFileException, execFile } from 'node:child_process'
+import { existsSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { until } from '@skerry/supervise'
+import { testFolder } from '@skerry/supervise/testing'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Hub } from './index.ts'
+import { configure, start } from './testing.ts'
+
+// A real kubectl against a whole hub, with the CA and the token that the hub gives.
+
+const kubectlPath = (process.env['PATH'] ?? '')
+  .split(delimiter)
+  .map((dir) => join(dir, 'kubectl'))
+  .find(existsSync)
+const on = kubectlPath ? 'kubectl' : 'kubectl (skipped: there is none on the PATH)'
+
+type Ran = { readonly code: number; readonly out: string; readonly err: string }
+type Run = (args: string, options?: { input?: string; env?: NodeJS.ProcessEnv }) => Promise<Ran>
+
+function kubectlOf({ apiUrl, caPem, adminToken }: Hub): Run {
+  const dir = testFolder()
+  const kubeconfig = join(dir, 'kubeconfig')
+  const named = (name: string, kind: string, value: object) => [{ name, [kind]: value }]
+  writeFileSync(
+    kubeconfig,
+    JSON.stringify({
+      apiVersion: 'v1',
+      kind: 'Config',
+      clusters: named('hub', 'cluster', {
+        server: apiUrl,
+        'certificate-authority-data': Buffer.from(caPem).toString('base64'),
+      }),
+      users: named('me', 'user', { token: adminToken }),
+      contexts: named('hub', 'context', { cluster: 'hub', user: 'me', namespace: 'fleet' }),
+      'current-context': 'hub',
+    }),
+  )
+  return (args, { input = '', env = {} } = {}) =>
+    new Promise((done) => {
+      const child = execFile(
+        kubectlPath ?? 'kubectl',
+        [
+          '--kubeconfig',
+          kubeconfig,
+          '--cache-dir',
+          join(dir, 'cache'),
+          ...(args.match(/'[^']*'|\S+/g)?.map((arg) => arg.replaceAll("'", '')) ?? []),
+        ],
+        { env: { ...process.env, HOME: dir, ...env }, timeout: 25_000 },
+        (error: ExecFileException | null, out, err) => done({ code: error ? Number(error.code ?? -1) : 0, out, err }),
+      )
+      child.stdin?.end(input)
+    })
+}
+
+const PLACEMENT = `
+apiVersion: cluster.open-cluster-management.io/v1beta1
+kind: Placement
+metadata: { name: all-shops, namespace: fleet, labels: { team: a } }
+spec:
+  clusterSets: [default]
+  numberOfClusters: 3
+  predicates:
+    - requiredClusterSelector:
+        labelSelector: { matchLabels: { tier: shop } }
+        claimSelector: { matchExpressions: [{ key: cpu, operator: Exists }] }
+  tolerations: [{ key: gpu, operator: Exists }]
+`
+// As Open Cluster Management's own documentation writes them.
+const OCM = `
+apiVersion: cluster.open-cluster-management.io/v1beta2
+kind: ManagedClusterSet
+metadata: { name: dev }
+spec: { clusterSelector: { selectorType: ExclusiveClusterSetLabel } }
+---
+apiVersion: cluster.open-cluster-management.io/v1beta2
+kind: ManagedClusterSetBinding
+metadata: { namespace: fleet, name: dev }
+spec: { clusterSet: dev }
+---
+${PLACEMENT}`
+
+describe.skipIf(!kubectlPath)(on, () => {
+  let hub: Hub
+  let kubectl: Run
+  beforeEach(async () => {
+    hub = await start(await configure())
+    kubectl = kubectlOf(hub)
+  })
+  const ok = async (args: string, options: Parameters<Run>[1] = {}): Promise<string> => {
+    const ran = await kubectl(args, options)
+    expect(ran).toMatchObject({ code: 0 })
+    return ran.out
+  }
+
+  test('discovers: every kind with its short names, and the version', async () => {
+    const resources = await ok('api-resources')
+    expect(resources).toMatch(
+      /^managedclusters +cluster,clusters,mcl +cluster.open-cluster-management.io\/v1 +false +ManagedCluster$/m,
+    )
+    expect(resources).toMatch(/^rollouts +ro +skerry.dev\/v1alpha1 +true +Rollout$/m)
+    expect(await ok('version')).toContain('Server Version: v1.')
+    expect(await ok('get --raw /readyz?verbose')).toContain('readyz check passed')
+  })
+
+  test("applies Open Cluster Management's YAML as it is: created, unchanged, configured, a removed field goes", async () => {
+    expect((await ok('apply -f -', { input: OCM })).split('\n')).toEqual([
+      'managedclusterset.cluster.open-cluster-management.io/dev created',
+      'managedclustersetbinding.cluster.open-cluster-management.io/dev created',
+      'placement.cluster.open-cluster-management.io/all-shops created',
+      '',
+    ])
+    expect((await ok('apply -f -', { input: OCM })).match(/unchanged/g)).toHaveLength(3)
+    const shorter = PLACEMENT.replace('  numberOfClusters: 3\n', '').replace(', labels: { team: a }', '')
+    expect(await ok('apply -f -', { input: shorter })).toContain('all-shops configured')
+    const stored = JSON.parse(await ok('get placement all-shops -o json')) as { spec: object; metadata: object }
+    expect(stored.spec).not.toHaveProperty('numberOfClusters')
+    expect(stored.metadata).not.toHaveProperty('labels')
+    expect(stored.metadata).toMatchObject({ generation: 2 })
+  })
+
+  test('diff exits 1 and shows what would change, 0 when nothing would, and writes nothing', async () => {
+    await ok('apply -f -', { input: PLACEMENT })
+    expect((await kubectl('diff -f -', { input: PLACEMENT })).code).toBe(0)
+    const changed = await kubectl('diff -f -', {
+      input: PLACEMENT.replace('numberOfClusters: 3', 'numberOfClusters: 4'),
+    })
+    expect(changed.code).toBe(1)
+    expect(changed.out).toMatch(/^- {2}numberOfClusters: 3\n\+ {2}numberOfClusters: 4$/m)
+    expect((await kubectl('diff -f -', { input: PLACEMENT })).code).toBe(0)
+  })
+
+  test('--dry-run=server writes nothing, whatever the verb', async () => {
+    await ok('apply -f -', { input: PLACEMENT })
+    const before = await ok("get placements,mclset -A -o 'jsonpath={.items[*].metadata.uid}'")
+    expect(await ok('create mclset --dry-run=server -f -', { input: 'x' }).catch(() => '')).toBe('')
+    expect(await ok('apply --dry-run=server -f -', { input: OCM })).toContain('dev created (server dry run)')
+    expect(await ok('delete placement all-shops --dry-run=server')).toContain('deleted (server dry run)')
+    expect(await ok("get placements,mclset -A -o 'jsonpath={.items[*].metadata.uid}'")).toBe(before)
+  })
+
+  test('shows: a table of our columns, wide, YAML, jsonpath, and describe', async () => {
+    await ok('apply -f -', { input: OCM })
+    expect(await ok('get placements')).toMatch(/^NAME +SATISFIED +REASON +SELECTED +AGE\nall-shops /)
+    expect(await ok('get placements -o wide')).toContain('MISCONFIGURED')
+    expect(await ok('get placements -A --chunk-size=1')).toMatch(/^NAMESPACE +NAME/)
+    expect(await ok('get mclset --chunk-size=1 -o name')).toBe(
+      ['default', 'dev', 'global']
+        .map((name) => `managedclusterset.cluster.open-cluster-management.io/${name}\n`)
+        .join(''),
+    )
+    expect(await ok('get placement all-shops -o yaml')).toContain('numberOfClusters: 3')
+    expect(await ok("get mclset dev -o 'jsonpath={.spec.clusterSelector.selectorType}'")).toBe(
+      'ExclusiveClusterSetLabel',
+    )
+    expect(await ok('get placements -l team=a -o name')).toBe(
+      'placement.cluster.open-cluster-management.io/all-shops\n',
+    )
+    expect(await ok('get placements -l team!=a -o name')).toBe('')
+    const described = await ok('describe placement all-shops')
+    expect(described).toMatch(/Name: +all-shops\nNamespace: +fleet\nLabels: +team=a/)
+    expect(described).toMatch(/Number Of Clusters: +3/)
+  })
+
+  test('explains: the texts of a kind and of nested fields', async () => {
+    expect(await ok('explain rollout')).toMatch(
+      /GROUP: +skerry.dev\nKIND: +Rollout\nVERSION: +v1alpha1[\s\S]*how an image reaches its clusters/,
+    )
+    expect(await ok('explain rollout.spec.attestation')).toContain('the worst verdict that still counts as success')
+    expect(await ok('explain placement.spec.predicates')).toContain('ORed; an empty list passes every cluster')
+    expect(await ok('explain placement.spec.tolerations.tolerationSeconds')).toContain(
+      "counted from the taint's timeAdded",
+    )
+    expect((await kubectl('explain rollout.spec.strategie')).code).toBe(1)
+  })
+
+  test('changes: label, annotate, patch, edit, replace', async () => {
+    await ok('apply -f -', { input: PLACEMENT })
+    await ok('label placement all-shops tier=x')
+    await ok('annotate placement all-shops note=read-me')
+    await ok(`patch placement all-shops --type merge -p '{"spec":{"numberOfClusters":5}}'`)
+    await ok('edit placement all-shops', { env: { EDITOR: 'sed -i "s/numberOfClusters: 5/numberOfClusters: 6/"' } })
+    expect(JSON.parse(await ok('get placement all-shops -o json'))).toMatchObject({
+      metadata: { labels: { tier: 'x', team: 'a' }, annotations: { note: 'read-me' }, generation: 3 },
+      spec: { numberOfClusters: 6 },
+    })
+    expect(await ok('replace -f -', { input: PLACEMENT })).toContain('replaced')
+    expect(await ok("get placement all-shops -o 'jsonpath={.spec.numberOfClusters}'")).toBe('3')
+  })
+
+  test('waits: for a condition that the hub writes, for a value, and for a deletion', async () => {
+    await ok('apply -f -', { input: PLACEMENT })
+    await ok('wait --for=condition=PlacementSatisfied=False placement/all-shops --timeout=20s')
+    await ok("wait --for=jsonpath='{.spec.numberOfClusters}'=3 placement/all-shops --timeout=20s")
+    const gone = kubectl('wait --for=delete placement/all-shops --timeout=20s')
+    expect(await ok('delete placement all-shops')).toContain('"all-shops" deleted')
+    expect(await gone).toMatchObject({ code: 0 })
+    const missing = await kubectl('wait --for=condition=X placement/all-shops --timeout=5s')
+    expect(missing).toMatchObject({ code: 1, err: expect.stringContaining('"all-shops" not found') })
+  })
+
+  test('watches: -w shows every state in order until it is ended', async () => {
+    await ok('apply -f -', { input: OCM })
+    const watching = kubectl('get mclset -w --request-timeout=6s -o name')
+    // kubectl says nothing when its watch stands, so the change is repeated until the watch has ended.
+    let ended = false
+    void watching.then(() => {
+      ended = true
+    })
+    let n = 0
+    await until(
+      async () => {
+        n += 1
+        await ok(`label mclset dev round=r${n} --overwrite`)
+        return ended
+      },
+      'the end of the watch',
+      25_000,
+    )
+    const { out } = await watching
+    expect(out.split('\n').slice(0, 3)).toEqual(
+      ['default', 'dev', 'global'].map((name) => `managedclusterset.cluster.open-cluster-management.io/${name}`),
+    )
+    expect(out.match(/\/dev$/gm)?.length).toBeGreaterThan(1)
+  }, 60_000)
+
+  test.each([
+    ['an unknown field', PLACEMENT.replace('clusterSets', 'clusterSetz'), 'spec.clusterSetz: is not a known field'],
+    [
+      'a field that is not carried out yet',
+      `${PLACEMENT}  prioritizerPolicy: { mode: Additive }\n`,
+      'spec.prioritizerPolicy: is a field of Open Cluster Management that this hub does not carry out yet',
+    ],
+    [
+      'a wrong type',
+      PLACEMENT.replace('numberOfClusters: 3', 'numberOfClusters: many'),
+      'spec.numberOfClusters: must be integer',
+    ],
+    ['an unknown kind', PLACEMENT.replace('kind: Placement', 'kind: Placemat'), 'no matches for kind "Placemat"'],
+  ])('%s is refused with a sentence that names it', async (_, input, says) => {
+    const ran = await kubectl('apply -f -', { input })
+    expect(ran.code).toBe(1)
+    expect(ran.err).toContain(says)
+    expect(await ok('get placements -o name')).toBe('')
+  })
+
+  test('what is not there is said clearly: server-side apply, other patches', async () => {
+    const apply = await kubectl('apply --server-side -f -', { input: PLACEMENT })
+    expect(apply).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('Server-side apply not available on the server'),
+    })
+    await ok('apply -f -', { input: PLACEMENT })
+    const patched = await kubectl("patch placement all-shops --type json -p '[]'")
+    expect(patched).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('application/json-patch+json is not supported'),
+    })
+  })
+})
