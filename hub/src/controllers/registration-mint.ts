@@ -1,11 +1,11 @@
 import type { ObjectOf } from '@skerry/api'
-import { lifeOf } from '@skerry/policy'
+import { AWAITING_PROOF, lifeOf } from '@skerry/policy'
 import { type Signer, signDocument, verifySelfSigned } from '@skerry/trust'
 import {
   deleteExchange,
   loadExchange,
   type NodeIdentity,
-  revokedUntil,
+  natsKeyFault,
   revokeKey,
   routingTokenOf,
   saveIdentity,
@@ -31,7 +31,7 @@ export type MintOptions = {
 
 export type Minted =
   | { readonly kind: 'minted' }
-  | { readonly kind: 'wait'; readonly reason: string; readonly message: string; readonly untilMs?: number }
+  | { readonly kind: 'wait'; readonly reason: string; readonly message: string }
 
 /**
  * Numbers the life, mints the credential, signs the acceptance and writes the record, all in the caller's transaction:
@@ -48,16 +48,10 @@ export async function mintCredential(
   const { decision, natsKey, nodeKeyThumbprint } = spec
   const exchange = await loadExchange(tx, spec.keysDigest)
   if (!exchange?.provenAt || !decision)
-    return { kind: 'wait', reason: 'AwaitingProof', message: 'accepted; the node has to prove its keys again' }
-  // NATS counts revocations in seconds: a credential of the same second would be born revoked.
-  const revoked = await revokedUntil(tx, natsKey)
-  if (revoked !== undefined && nowMs < (revoked + 1) * 1000)
-    return {
-      kind: 'wait',
-      reason: 'AwaitingCredential',
-      message: 'accepted; the credential is being made',
-      untilMs: (revoked + 1) * 1000,
-    }
+    return { kind: 'wait', reason: AWAITING_PROOF, message: 'accepted; the node has to prove its keys again' }
+  // The door refuses a key that was ended; one that was ended since gets nothing either.
+  if ((await natsKeyFault(tx, natsKey, { cluster, node })) !== undefined)
+    return { kind: 'wait', reason: AWAITING_PROOF, message: 'accepted; the node has to come with a new NATS key' }
 
   const { payload: request } = await verifySelfSigned(exchange.request)
   const life = lifeOf(before && { ...before, left: before.state === 'Left' }, {

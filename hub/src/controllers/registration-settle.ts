@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ObjectOf, RegistrationStatus } from '@skerry/api'
-import { credentialDue, decideByRule, type RecordedIdentity, type Standing, standingOf } from '@skerry/policy'
+import { credentialDue, decideByRule, type Standing, standingOf } from '@skerry/policy'
 import { recordAudit } from '../store/audit.ts'
 import { recordEvent } from '../store/events.ts'
 import {
@@ -8,6 +8,7 @@ import {
   identityByKey,
   listIdentities,
   loadIdentity,
+  recordedIdentity,
   revokeKey,
   setIdentityState,
 } from '../store/registrations.ts'
@@ -40,7 +41,7 @@ export function isSettled(
   if (!cluster) return false
   if (!spec.decision && spec.joinToken !== undefined && automaticTokens.has(spec.joinToken)) return false
   const row = identities.get(`${namespace}/${name}`)
-  const record = row && recordOf(row)
+  const record = row && recordedIdentity(row)
   const clusterAccepted = cluster.spec.hubAcceptsClient === true
   // Whose key this is elsewhere is asked in the transaction; a registration that was told so is in its status.
   const keyHeldBy = undefined
@@ -48,34 +49,27 @@ export function isSettled(
   return credentialDue(standing, spec, record) === 'keep' && isDeepStrictEqual(status, statusOf(standing, status, row))
 }
 
-/**
- * Makes one registration what its rows say it should be: a rule's decision, its credential, its status. Returns the
- * epoch ms at which to look again, when it has to wait.
- */
-export async function settle(tx: Tx, at: Place, options: MintOptions, nowMs: number): Promise<number | undefined> {
+/** Makes one registration what its rows say it should be: a rule's decision, its credential, its status. */
+export async function settle(tx: Tx, at: Place, options: MintOptions, nowMs: number): Promise<void> {
   const found = await getObject(tx, 'Registration', at.cluster, at.node)
-  if (!found) return undefined
+  if (!found) return
   const cluster = await getObject(tx, 'ManagedCluster', '', at.cluster)
   if (!cluster) {
     // What belongs to a deleted cluster goes with it; the record then leaves.
     await deleteObject(tx, 'Registration', at.cluster, at.node)
-    return undefined
+    return
   }
   const { registration, clusterAccepted } = await applyRule(tx, found, cluster, nowMs)
   const before = await loadIdentity(tx, at.cluster, at.node)
-  const record = before && recordOf(before)
+  const record = before && recordedIdentity(before)
   const holder = await identityByKey(tx, registration.spec.nodeKeyThumbprint)
   const elsewhere = holder && holder.state !== 'Left' && (holder.cluster !== at.cluster || holder.node !== at.node)
   const keyHeldBy = elsewhere ? `${holder.cluster}/${holder.node}` : undefined
   let standing = standingOf({ spec: registration.spec, clusterAccepted, identity: record, keyHeldBy })
-  let recheckAtMs: number | undefined
   switch (credentialDue(standing, registration.spec, record)) {
     case 'mint': {
       const minted = await mintCredential(tx, registration, before, options, nowMs)
-      if (minted.kind === 'wait') {
-        standing = { state: 'Pending', reason: minted.reason, message: minted.message }
-        recheckAtMs = minted.untilMs
-      }
+      if (minted.kind === 'wait') standing = { state: 'Pending', reason: minted.reason, message: minted.message }
       break
     }
     case 'end':
@@ -87,7 +81,6 @@ export async function settle(tx: Tx, at: Place, options: MintOptions, nowMs: num
       break
   }
   await tell(tx, registration, standing)
-  return recheckAtMs
 }
 
 // A token of acceptance Automatic is the rule. Its decision is written like a person's, with its own name under it.
@@ -170,8 +163,4 @@ function statusOf(
     ...standing,
     ...(row ? { incarnation: row.incarnation, credentialExpiresAt: row.credentialExpiresAt.toISOString() } : {}),
   }
-}
-
-function recordOf({ state, requestId, decidedAt }: IdentityRow): RecordedIdentity {
-  return { state, requestId, decidedAtMs: decidedAt.getTime() }
 }

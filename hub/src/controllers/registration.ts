@@ -106,12 +106,10 @@ async function settleAll(
 ): Promise<number[]> {
   try {
     return await writeFenced(store, lease, async (tx) => {
-      const rechecks: number[] = []
       for (const { metadata } of due) {
-        const recheckAtMs = await settle(tx, { cluster: metadata.namespace ?? '', node: metadata.name }, options, now())
-        if (recheckAtMs !== undefined) rechecks.push(recheckAtMs)
+        await settle(tx, { cluster: metadata.namespace ?? '', node: metadata.name }, options, now())
       }
-      return rechecks
+      return []
     })
   } catch (error) {
     if (error instanceof LeaseLost) throw error

@@ -1,4 +1,5 @@
 import type { NodeClass, PublicJwk, RegistrationState } from '@skerry/api'
+import type { RecordedIdentity } from '@skerry/policy'
 import type { Reader, Tx } from './store.ts'
 
 // The rows behind registration: exchanges under way, who a node is, and which NATS keys are ended.
@@ -136,6 +137,24 @@ export async function saveIdentity(tx: Tx, i: NodeIdentity): Promise<void> {
       decided_by = excluded.decided_by, decided_at = excluded.decided_at`
 }
 
+/** What policy asks of a record. */
+export function recordedIdentity({ state, requestId, decidedAt, credentialIssuedAt }: IdentityRow): RecordedIdentity {
+  return { state, requestId, decidedAtMs: decidedAt.getTime(), issuedAtMs: credentialIssuedAt.getTime() }
+}
+
+/** Why a NATS key may not be this node's: it was ended before, or is another node's. */
+export async function natsKeyFault(
+  tx: Reader,
+  natsKey: string,
+  { cluster, node }: Pick<NodeIdentity, 'cluster' | 'node'>,
+): Promise<'Ended' | 'HeldByOther' | undefined> {
+  const [row] = await tx<{ ended: boolean; held: boolean }[]>`
+    select exists (select 1 from nats_revocation where nats_key = ${natsKey}) as ended,
+      exists (select 1 from node_identity where nats_key = ${natsKey} and (cluster, node) <> (${cluster}, ${node})) as held`
+  if (row?.held) return 'HeldByOther'
+  return row?.ended ? 'Ended' : undefined
+}
+
 export async function setIdentityState(
   tx: Tx,
   { cluster, node }: Pick<NodeIdentity, 'cluster' | 'node'>,
@@ -160,12 +179,6 @@ export async function revokeKey(
 ): Promise<void> {
   await tx`insert into nats_revocation (nats_key, cluster, node, revoked_at, expires_at) values (${natsKey}, ${cluster}, ${node}, ${new Date(nowMs)}, ${credentialExpiresAt})
     on conflict (nats_key) do update set revoked_at = excluded.revoked_at, expires_at = greatest(nats_revocation.expires_at, excluded.expires_at)`
-}
-
-/** Unix seconds up to which credentials of a NATS key are refused; undefined when it was never ended. */
-export async function revokedUntil(tx: Reader, natsKey: string): Promise<number | undefined> {
-  const [row] = await tx<{ revoked_at: Date }[]>`select revoked_at from nats_revocation where nats_key = ${natsKey}`
-  return row && inSeconds(row.revoked_at)
 }
 
 /** nkey → Unix seconds of its revocation, without those whose credentials have ended anyway. */

@@ -145,7 +145,11 @@ export const nodeIdentity = pgTable(
     decidedBy: text('decided_by').notNull(),
     decidedAt: at('decided_at').notNull(),
   },
-  (t) => [primaryKey({ columns: [t.cluster, t.node] }), uniqueIndex('node_identity_by_key').on(t.nodeKeyThumbprint)],
+  (t) => [
+    primaryKey({ columns: [t.cluster, t.node] }),
+    uniqueIndex('node_identity_by_key').on(t.nodeKeyThumbprint),
+    index('node_identity_by_nats_key').on(t.natsKey),
+  ],
 )
 
 /** The secret last token of everything that goes down to a cluster. */

@@ -171,7 +171,8 @@ async function refuse(
   log.warn({ subject: message.subject, code: refusal.code, reason: refusal.message }, 'report refused')
   await write(store, async (tx) => {
     if (refusal.code === 'ForkedChain') {
-      await tx`update node_identity set state = 'Suspended' where cluster = ${cluster} and node = ${node} and state = 'Accepted'`
+      // The time is what ends it by: only a decision made after it (policy, standingOf).
+      await tx`update node_identity set state = 'Suspended', decided_at = now() where cluster = ${cluster} and node = ${node} and state = 'Accepted'`
       await wake(tx, 'identity')
       directory.forget()
     }

@@ -34,6 +34,7 @@ export {
 } from './registration/judge.ts'
 export { fingerprintOf, nodeIdOf } from './registration/names.ts'
 export {
+  AWAITING_PROOF,
   credentialDue,
   decideByRule,
   lifeOf,

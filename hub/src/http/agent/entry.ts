@@ -8,9 +8,9 @@ import {
   Refusal,
   type RegistrationRequest,
 } from '@skerry/api'
-import { destinationOf, type EntryFacts, judgeEntry } from '@skerry/policy'
+import { destinationOf, type EntryFacts, judgeEntry, standingOf } from '@skerry/policy'
 import { parseStrictJson, thumbprint } from '@skerry/trust'
-import { identityByKey, loadIdentity } from '../../store/registrations.ts'
+import { identityByKey, loadIdentity, natsKeyFault, recordedIdentity } from '../../store/registrations.ts'
 import { getObject, listObjects } from '../../store/resources.ts'
 import type { Reader } from '../../store/store.ts'
 
@@ -36,12 +36,19 @@ export function claimsOf(text: string): { token: string | undefined; thumbprint:
   }
 }
 
-/** The record a node key proves. A node that left, or whose Registration was deleted, is nobody again. */
+/** The record a node key proves. A node that left, or whose Registration or cluster was deleted, is nobody again. */
 export async function knownNode(tx: Reader, nodeKeyThumbprint: string): Promise<Known> {
   const record = await identityByKey(tx, nodeKeyThumbprint)
   if (!record || record.state === 'Left') return undefined
-  const registration = await getObject(tx, 'Registration', record.cluster, record.node)
-  return registration?.spec.nodeKeyThumbprint === nodeKeyThumbprint ? record : undefined
+  const { cluster, node } = record
+  const [registration, managed] = await Promise.all([
+    getObject(tx, 'Registration', cluster, node),
+    getObject(tx, 'ManagedCluster', '', cluster),
+  ])
+  if (registration?.spec.nodeKeyThumbprint !== nodeKeyThumbprint || !managed) return undefined
+  const clusterAccepted = managed.spec.hubAcceptsClient === true
+  const identity = recordedIdentity(record)
+  return { cluster, node, standing: standingOf({ ...registration, clusterAccepted, identity, keyHeldBy: undefined }) }
 }
 
 /** The join token of `id.secret`. Refusal TokenUnknown, in the same words and after the same work whichever half was wrong. */
@@ -65,10 +72,11 @@ export async function admitEntry(
   const destination = destinationOf(request, known, token)
   const { cluster, node } = destination
   const mine = thumbprint(request.nodeKey)
-  const [registrations, record, managed] = await Promise.all([
+  const [registrations, record, managed, keyFault] = await Promise.all([
     listObjects(tx, 'Registration', { namespace: cluster }),
     loadIdentity(tx, cluster, node),
     getObject(tx, 'ManagedCluster', '', cluster),
+    natsKeyFault(tx, request.natsKey, destination),
   ])
   const registration = registrations.find(({ metadata }) => metadata.name === node)
   const facts: EntryFacts = {
@@ -79,6 +87,7 @@ export async function admitEntry(
     heldByOther:
       (registration !== undefined && registration.spec.nodeKeyThumbprint !== mine) ||
       (record !== undefined && record.state !== 'Left' && record.nodeKeyThumbprint !== mine),
+    natsKeyFault: keyFault,
     standing: managed && {
       accepted: managed.spec.hubAcceptsClient === true,
       clusterSet: managed.metadata.labels?.[CLUSTER_SET_LABEL] ?? 'default',

@@ -72,6 +72,7 @@ async function enter(tx: Tx, { exchange, request, key, token, caller, nowMs }: E
     claims: request.claims,
     // The same key with a new credential is the same node: who decided about it stays decided.
     ...(sameKey?.decision ? { decision: sameKey.decision } : {}),
+    ...(sameKey?.rotatedAt === undefined ? {} : { rotatedAt: sameKey.rotatedAt }),
   }
   if (before) await updateObject(tx, 'Registration', { metadata: before.metadata, spec })
   else await createObject(tx, 'Registration', { metadata: at, spec, status: WAITING })

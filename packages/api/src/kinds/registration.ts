@@ -33,6 +33,9 @@ export const RegistrationSpec = closed({
   joinToken: Type.Optional(Type.String()),
   hardwareId: Type.String(),
   claims: Type.Record(Type.String(), Type.String()),
+  rotatedAt: Type.Optional(
+    Type.Unsafe<string>({ ...Time, description: 'credentials issued before then are ended; the node makes a new key' }),
+  ),
   decision: Type.Optional(
     closed({
       state: oneOf(['Accepted', 'Denied', 'Revoked']),

@@ -1,11 +1,6 @@
-import {
-  type JoinTokenSpec,
-  LABEL_PATTERN,
-  Refusal,
-  type RegistrationRequest,
-  type RegistrationState,
-} from '@skerry/api'
+import { type JoinTokenSpec, LABEL_PATTERN, Refusal, type RegistrationRequest } from '@skerry/api'
 import { nodeIdOf } from './names.ts'
+import { AWAITING_PROOF, type Standing } from './standing.ts'
 
 // Whether a node that shows its keys may ask to belong. Nothing here accepts it: that is a rule's or a person's decision.
 
@@ -30,10 +25,15 @@ export type EntryFacts = {
   /** Where the request leads: `destinationOf()`. */
   readonly cluster: string
   readonly node: string
-  /** The record that this node key proves, found by the key alone; undefined for a key that no record holds, or one that left. */
-  readonly known: { readonly cluster: string; readonly node: string; readonly state: RegistrationState } | undefined
+  /**
+   * The record that this node key proves, found by the key alone, and what it shall be now (`standingOf()`);
+   * undefined for a key that no record holds, or one that left.
+   */
+  readonly known: { readonly cluster: string; readonly node: string; readonly standing: Standing } | undefined
   /** Another key holds this name in this cluster. */
   readonly heldByOther: boolean
+  /** The NATS key of the request was ended before, or is another node's. */
+  readonly natsKeyFault: 'Ended' | 'HeldByOther' | undefined
   readonly standing: ClusterStanding | undefined
   readonly token: TokenFacts | undefined
 }
@@ -65,10 +65,10 @@ export function judgeEntry(request: Asked, facts: EntryFacts, nowMs: number): Re
       'this version of the hub cannot challenge a TPM yet; a join token may admit class software-key',
       { field: 'class' },
     )
-  if (known) return judgeKnown(request, known)
+  if (known) return judgeKnown(request, known) ?? judgeNatsKey(facts)
   if (!token) return new Refusal('TokenUnknown', 'no record holds this node key: a join token is needed')
   if (heldByOther) return new Refusal('NodeTaken', `node ${node} of cluster ${cluster} belongs to another key`)
-  return judgeToken(request, facts, token, nowMs)
+  return judgeToken(request, facts, token, nowMs) ?? judgeNatsKey(facts)
 }
 
 // From the proven key to the record, and then the claims are compared with it: exactly, never by prefix or pattern.
@@ -81,12 +81,16 @@ function judgeKnown(request: Asked, known: NonNullable<EntryFacts['known']>): Re
     return new Refusal('WrongSender', `this key belongs to cluster ${known.cluster}, not to ${request.cluster}`, {
       field: 'cluster',
     })
-  if (known.state !== 'Accepted')
-    return new Refusal(
-      'NotAllowed',
-      `node ${known.node} of cluster ${known.cluster} is ${known.state}; a person decides`,
-    )
-  return undefined
+  const { state, reason } = known.standing
+  if (state === 'Accepted' || reason === AWAITING_PROOF) return undefined
+  return new Refusal('NotAllowed', `node ${known.node} of cluster ${known.cluster} is ${state}; a person decides`)
+}
+
+// A key that was ended may be in a thief's hands, and one of another node would be ended together with this one.
+function judgeNatsKey({ natsKeyFault }: EntryFacts): Refusal | undefined {
+  if (natsKeyFault === undefined) return undefined
+  const why = natsKeyFault === 'Ended' ? 'was ended' : 'belongs to another node'
+  return new Refusal('NotAllowed', `this NATS key ${why}; make a new one`, { field: 'natsKey' })
 }
 
 function judgeToken(

@@ -7,17 +7,22 @@ export type RecordedIdentity = {
   readonly state: RegistrationState
   /** Digest of the keys its credential was minted for. */
   readonly requestId: string
+  /** When it was decided about last; of a suspended one, when it was suspended. */
   readonly decidedAtMs: number
+  readonly issuedAtMs: number
 }
 
 export type RegistrationFacts = {
-  readonly spec: Pick<RegistrationSpec, 'decision' | 'keysDigest'>
+  readonly spec: Pick<RegistrationSpec, 'decision' | 'keysDigest' | 'rotatedAt'>
   /** `spec.hubAcceptsClient` of its cluster. */
   readonly clusterAccepted: boolean
   readonly identity: RecordedIdentity | undefined
   /** Where else this node key is at home: a key is one node's. */
   readonly keyHeldBy: string | undefined
 }
+
+/** The reason of a node that is accepted and has to come with a new NATS key: its last one was ended. */
+export const AWAITING_PROOF = 'AwaitingProof'
 
 export type Standing = { readonly state: RegistrationState; readonly reason: string; readonly message: string }
 
@@ -37,6 +42,8 @@ export function standingOf({ spec, clusterAccepted, identity, keyHeldBy }: Regis
   if (decision.state === 'Denied') return { state: 'Denied', reason: 'Denied', message: `denied by ${decision.by}` }
   if (keyHeldBy !== undefined)
     return { state: 'Denied', reason: 'NodeKeyTaken', message: `its node key belongs to ${keyHeldBy}` }
+  if (clusterAccepted && needsNewKey(spec, identity))
+    return { state: 'Pending', reason: AWAITING_PROOF, message: 'accepted; the node has to come with a new NATS key' }
   if (clusterAccepted) return { state: 'Accepted', reason: 'Accepted', message: `accepted by ${decision.by}` }
   if (identity && identity.state !== 'Left')
     return {
@@ -49,6 +56,15 @@ export function standingOf({ spec, clusterAccepted, identity, keyHeldBy }: Regis
     reason: 'AwaitingClusterAcceptance',
     message: 'the node is accepted, its cluster is not yet (spec.hubAcceptsClient)',
   }
+}
+
+// What was ended stays ended: the keys of a denied, suspended or rotated credential get no other one.
+function needsNewKey(
+  { keysDigest, rotatedAt }: RegistrationFacts['spec'],
+  identity: RecordedIdentity | undefined,
+): boolean {
+  if (!identity || identity.state === 'Left' || identity.requestId !== keysDigest) return false
+  return identity.state !== 'Accepted' || (rotatedAt !== undefined && Date.parse(rotatedAt) > identity.issuedAtMs)
 }
 
 /** What must be done about a node's credential: `mint` one, `end` what it has, or `keep` things as they are. */
