@@ -8,7 +8,10 @@ import type { Query } from '../query.ts'
 import { StatusError } from '../status-error.ts'
 import { notFound } from './call.ts'
 
-/** PUT …/registrations/{name}/approval: a person's half of the double opt-in, with who and when. */
+/**
+ * PUT …/registrations/{name}/approval: a person's half of the double opt-in, with who and when. PUT …/{name}/rotation:
+ * the node's present NATS key is ended (it was stolen), and the node comes back with another by itself.
+ */
 export function approvalRoutes(app: FastifyInstance, { store, now }: { store: Store; now: () => number }): void {
   const row = kindRow('Registration')
   const { group, version, plural, kind } = row
@@ -34,6 +37,22 @@ export function approvalRoutes(app: FastifyInstance, { store, now }: { store: St
           ...before.spec,
           decision: { ...decided, by, at: new Date(now()).toISOString() },
         }
+        return { before, after: await updateObject(tx, 'Registration', { metadata: before.metadata, spec }) }
+      })
+      tagVersion(reply, after)
+      return after
+    },
+  )
+  app.put<{ Params: { namespace: string; name: string }; Querystring: Query }>(
+    `/apis/${group}/${version}/namespaces/:namespace/${plural}/:name/rotation`,
+    { config },
+    async (request, reply) => {
+      const { namespace, name } = request.params
+      const subject = { verb: 'rotate', kind, namespace, name }
+      const { after } = await change(store, request, subject, wantsDryRun(request.query), async (tx) => {
+        const before = await getObject(tx, 'Registration', namespace, name)
+        if (!before) throw notFound({ row, name })
+        const spec = { ...before.spec, rotatedAt: new Date(now()).toISOString() }
         return { before, after: await updateObject(tx, 'Registration', { metadata: before.metadata, spec }) }
       })
       tagVersion(reply, after)

@@ -1,0 +1,342 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { dirname } from 'node:path'
+import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
+import { type Acceptance, type JoinTokenSpec, subjects } from '@skerry/api'
+import { type Client, openClient } from '@skerry/client'
+import { type Connection, until } from '@skerry/supervise'
+import { testDatabase, testFolder } from '@skerry/supervise/testing'
+import { signDocument } from '@skerry/trust'
+import pino from 'pino'
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
+import { ROLES } from '../config.ts'
+import { codeOf, makeNode, overHttps, readAnswer, register, type Send, type TestNode } from '../http/agent/test-node.ts'
+import { type Hub, startHub } from '../index.ts'
+import { openStore, type Store } from '../store/store.ts'
+
+// Decisions, and what becomes of them: on a whole hub over HTTPS, with nodes on the real NATS.
+
+let hub: Hub
+let client: Client
+let store: Store
+let drop: () => Promise<void>
+let send: Send
+
+beforeAll(async () => {
+  vi.stubEnv('PATH', `${dirname(inject('natsServer'))}:${process.env['PATH']}`)
+  const database = await testDatabase()
+  drop = database.drop
+  hub = await startHub(
+    {
+      dataDir: testFolder(),
+      roles: ROLES,
+      host: '127.0.0.1',
+      port: 0,
+      httpPort: undefined,
+      names: ['127.0.0.1', 'localhost'],
+      databaseUrl: urlOf(database.connection),
+      reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 },
+      logLevel: 'silent',
+    },
+    pino({ level: 'silent' }),
+  )
+  store = openStore(database.connection)
+  client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
+  send = overHttps(hub.apiUrl, hub.caPem)
+})
+afterAll(async () => {
+  await client.close()
+  await store.close()
+  await hub.stop()
+  await drop()
+})
+
+function urlOf({ host, username, password, database }: Connection): string {
+  return `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${database}`
+}
+
+let made = 0
+const fresh = (what: string) => `${what}-${++made}`
+
+async function token(spec: Partial<JoinTokenSpec> = {}): Promise<string> {
+  const [name, secret] = [fresh('token'), randomBytes(20).toString('hex')]
+  const secretSha256 = createHash('sha256').update(secret).digest('hex')
+  const expiresAt = new Date(Date.now() + 86_400_000).toISOString()
+  const full: JoinTokenSpec = {
+    secretSha256,
+    expiresAt,
+    maxUses: 1,
+    classes: ['software-key'],
+    acceptance: 'Automatic',
+  }
+  await client.create('JoinToken', { metadata: { name }, spec: { ...full, ...spec } })
+  return `${name}.${secret}`
+}
+
+const place = ({ name }: TestNode) => [name, name] as const
+const registration = (node: TestNode) => client.get('Registration', ...place(node))
+const reason = async (node: TestNode) => (await registration(node)).status?.reason
+
+type Credential = { readonly acceptance: Acceptance; readonly natsJwt: string; readonly id: string }
+
+/** Asks, proves and waits until the hub has made the credential. */
+async function join(node: TestNode, more: object = {}): Promise<Credential> {
+  const { id } = await register(send, node, more)
+  let credential: Credential | undefined
+  await until(
+    async () => {
+      const answer = readAnswer(await send('GET', `/${id}`))
+      const { acceptance, natsJwt } = answer
+      if (answer.state !== 'Accepted' || !acceptance || !natsJwt) return false
+      const payload = JSON.parse(
+        Buffer.from(acceptance.split('.')[1] ?? '', 'base64url').toString('utf8'),
+      ) as Acceptance
+      credential = { acceptance: payload, natsJwt, id }
+      return true
+    },
+    `${node.name} being accepted`,
+    10_000,
+  )
+  if (!credential) throw new Error('no credential')
+  return credential
+}
+
+function dial(
+  node: TestNode,
+  { natsJwt, acceptance: { cluster, node: id, routingToken } }: Credential,
+  seed = node.nats().seed,
+) {
+  const creds = `-----BEGIN NATS USER JWT-----\n${natsJwt}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n${seed}\n------END USER NKEY SEED------\n`
+  return connect({
+    servers: hub.natsUrl,
+    authenticator: credsAuthenticator(Buffer.from(creds)),
+    inboxPrefix: subjects.inbox(cluster, id, routingToken),
+    reconnect: false,
+  })
+}
+
+/** A node that has joined and is connected. */
+async function connected(spec: Partial<JoinTokenSpec> = {}) {
+  const node = makeNode({ nodeName: fresh('site'), token: await token(spec) })
+  const credential = await join(node)
+  const nc = await dial(node, credential)
+  onTestFinished(() => nc.close().catch(() => undefined))
+  return { node, credential, nc }
+}
+
+async function cutOff(nc: NatsConnection, node: TestNode, credential: Credential, seed?: string): Promise<void> {
+  await until(() => nc.isClosed(), `${node.name} being cut off`, 10_000)
+  await expect(dial(node, credential, seed)).rejects.toThrow(/authorization/i)
+}
+
+describe('acceptance', () => {
+  test('by a rule: credential, acceptance, EdgeNode and cluster come to be, with the rule’s name under the decision', async () => {
+    const text = await token()
+    const node = makeNode({ nodeName: fresh('site'), token: text })
+    const { acceptance } = await join(node)
+    const by = `JoinToken/${text.split('.')[0]}`
+    expect(acceptance).toMatchObject({
+      cluster: node.name,
+      node: node.name,
+      incarnation: 1,
+      class: 'software-key',
+      natsKey: node.nats().pub,
+      decidedBy: by,
+    })
+    expect((await registration(node)).spec).toMatchObject({
+      class: 'software-key',
+      decision: { state: 'Accepted', by },
+    })
+    expect((await client.get('EdgeNode', ...place(node))).status).toMatchObject({ class: 'software-key' })
+    await until(
+      async () => {
+        const { spec, status } = await client.get('ManagedCluster', undefined, node.name)
+        const types = status?.conditions?.filter(({ status }) => status === 'True').map(({ type }) => type)
+        return spec.hubAcceptsClient === true && types?.includes('ManagedClusterJoined') === true
+      },
+      'the cluster being joined',
+      10_000,
+    )
+  })
+
+  test('by a person wants both halves: the node’s decision and the cluster’s', async () => {
+    const node = makeNode({ nodeName: fresh('site'), token: await token({ acceptance: 'Manual' }) })
+    expect((await register(send, node)).reason).toBe('AwaitingDecision')
+    await client.approve(...place(node), { state: 'Accepted' })
+    await until(async () => (await reason(node)) === 'AwaitingClusterAcceptance', 'waiting for the cluster', 10_000)
+    await client.mergePatch('ManagedCluster', undefined, node.name, { spec: { hubAcceptsClient: true } })
+    expect((await join(node)).acceptance.decidedBy).toBe('admin')
+  })
+
+  test('by nobody: a denied node stays denied, for a rule of any later token too', async () => {
+    const node = makeNode({ nodeName: fresh('site'), token: await token({ acceptance: 'Manual', maxUses: 2 }) })
+    await register(send, node)
+    await client.approve(...place(node), { state: 'Denied', reason: 'not ours' })
+    await until(async () => (await reason(node)) === 'Denied', 'the denial', 10_000)
+    const automatic = await token({ cluster: node.name })
+    expect((await register(send, node, { token: automatic })).state).not.toBe('Accepted')
+    await until(async () => (await reason(node)) === 'Denied', 'the denial to stay', 10_000)
+    expect((await registration(node)).spec.decision).toMatchObject({ state: 'Denied', reason: 'not ours' })
+    const rows = await store.sql`select 1 from node_identity where cluster = ${node.name}`
+    expect(rows).toHaveLength(0)
+  })
+
+  test('comes once: asked ten times, it is one credential', async () => {
+    const node = makeNode({ nodeName: fresh('site'), token: await token() })
+    const first = await join(node)
+    for (let n = 0; n < 3; n += 1) expect((await join(node)).natsJwt).toBe(first.natsJwt)
+  })
+})
+
+/** How a person takes back what was accepted, and how it is given again. */
+const ENDS: Record<
+  string,
+  { end(node: TestNode): Promise<unknown>; again?(node: TestNode): Promise<unknown>; code: string }
+> = {
+  'a cluster that is denied': {
+    end: ({ name }) => client.mergePatch('ManagedCluster', undefined, name, { spec: { hubAcceptsClient: false } }),
+    again: ({ name }) => client.mergePatch('ManagedCluster', undefined, name, { spec: { hubAcceptsClient: true } }),
+    code: '403 NotAllowed',
+  },
+  'a node that is denied': {
+    end: (node) => client.approve(...place(node), { state: 'Denied' }),
+    again: (node) => client.approve(...place(node), { state: 'Accepted' }),
+    code: '403 NotAllowed',
+  },
+  'a node that is revoked': {
+    end: (node) => client.approve(...place(node), { state: 'Revoked' }),
+    again: (node) => client.approve(...place(node), { state: 'Accepted' }),
+    code: '403 NotAllowed',
+  },
+  'a Registration that is deleted': {
+    end: (node) => client.delete('Registration', ...place(node)),
+    code: '403 TokenUsedUp',
+  },
+  'a ManagedCluster that is deleted': {
+    end: ({ name }) => client.delete('ManagedCluster', undefined, name),
+    code: '403 TokenUsedUp',
+  },
+}
+
+describe('an end of trust', () => {
+  test.each(Object.entries(ENDS))(
+    '%s: cut off at NATS, its reports and its return refused',
+    async (_, { end, again, code }) => {
+      const { node, credential, nc } = await connected()
+      const other = await connected()
+      const used = node.nats().seed
+      await end(node)
+      await cutOff(nc, node, credential)
+      // A neighbour notices nothing.
+      expect(other.nc.isClosed()).toBe(false)
+      await other.nc.flush()
+      // Neither with the old NATS key nor with a new one.
+      expect(codeOf(await send('POST', '', await node.request({ incarnation: 1 })))).toMatch(/^403/)
+      node.renew()
+      expect(codeOf(await send('POST', '', await node.request({ incarnation: 1 })))).toBe(code)
+      const states = await store.sql<{ state: string }[]>`select state from node_identity where cluster = ${node.name}`
+      expect(states.map(({ state }) => state)).not.toContain('Accepted')
+      if (!again) return
+
+      await again(node)
+      await until(async () => (await reason(node)) === 'AwaitingProof', 'waiting for the node', 10_000)
+      // The key that was ended stays ended, whoever has it.
+      const stolen = await node.request({ incarnation: 1, natsKey: credential.acceptance.natsKey })
+      expect(codeOf(await send('POST', '', stolen))).toBe('403 NotAllowed')
+      const back = await join(node, { incarnation: 1 })
+      expect(back.acceptance).toMatchObject({ incarnation: 1, transcript: credential.acceptance.transcript })
+      const now = await dial(node, back)
+      onTestFinished(() => now.close().catch(() => undefined))
+      await expect(dial(node, credential, used)).rejects.toThrow(/authorization/i)
+      expect(now.isClosed()).toBe(false)
+    },
+  )
+
+  test('a report of a denied node that was sent before it was cut off is refused and told', async () => {
+    const { node, credential, nc } = await connected()
+    // Denied in the record alone: NATS has not heard of it yet.
+    await store.sql`update node_identity set state = 'Denied' where cluster = ${node.name}`
+    await store.sql`select pg_notify('skerry_wake', 'identity')`
+    const { cluster, node: id } = credential.acceptance
+    const batch = { kind: 'StatementBatch' as const, cluster, node: id, incarnation: 1, statements: ['{}'] }
+    await until(
+      async () => {
+        await nc.request(
+          subjects.report(cluster, id, 'statements'),
+          await signDocument('StatementBatch', batch, node.key),
+          {
+            timeout: 2_000,
+          },
+        )
+        const events = await client.list('Event', { namespace: cluster })
+        return events.some(({ spec }) => spec.reason === 'NotAllowed')
+      },
+      'the refusal being told',
+      10_000,
+    )
+  })
+})
+
+describe('a suspension', () => {
+  test('is ended by no decision but a later one, and then the node comes back with a new key in the same life', async () => {
+    const { node, credential, nc } = await connected()
+    // Decided once more, before.
+    await client.approve(...place(node), { state: 'Accepted' })
+    await store.sql`update node_identity set state = 'Suspended', decided_at = now() where cluster = ${node.name}`
+    await store.sql`select pg_notify('skerry_wake', 'identity')`
+    await until(async () => (await reason(node)) === 'ForkedChain', 'the suspension', 10_000)
+    // Its evidence is still taken in, so its connection stays; a return is for a person to allow.
+    expect(nc.isClosed()).toBe(false)
+    node.renew()
+    expect(codeOf(await send('POST', '', await node.request({ incarnation: 1 })))).toBe('403 NotAllowed')
+    await client.approve(...place(node), { state: 'Accepted' })
+    await cutOff(nc, node, credential, undefined)
+    expect((await join(node, { incarnation: 1 })).acceptance).toMatchObject({
+      incarnation: 1,
+      transcript: credential.acceptance.transcript,
+    })
+  })
+})
+
+describe('a rotation', () => {
+  test('ends the present NATS key alone: whoever stole it is out, the node comes back by itself', async () => {
+    const { node, credential, nc } = await connected()
+    const stolen = node.nats().seed
+    await client.call(`/apis/skerry.dev/v1alpha1/namespaces/${node.name}/registrations/${node.name}/rotation`, {
+      method: 'PUT',
+    })
+    await cutOff(nc, node, credential)
+    node.renew()
+    const back = await join(node, { incarnation: 1 })
+    expect(back.acceptance).toMatchObject({ incarnation: 1, transcript: credential.acceptance.transcript })
+    const now = await dial(node, back)
+    await expect(dial(node, credential, stolen)).rejects.toThrow(/authorization/i)
+    await now.close()
+  })
+})
+
+describe('a return', () => {
+  test('is a new credential in the same life, with no token, and ends the key before it', async () => {
+    const { node, credential, nc } = await connected()
+    const before = node.nats().seed
+    node.renew()
+    const back = await join(node, { incarnation: 1, token: undefined })
+    expect(back.natsJwt).not.toBe(credential.natsJwt)
+    expect(back.acceptance).toMatchObject({ incarnation: 1, transcript: credential.acceptance.transcript })
+    await cutOff(nc, node, credential, before)
+  })
+
+  test('of a node that lost its database is the next life, with no token', async () => {
+    const { node, credential } = await connected()
+    node.renew()
+    const back = await join(node, { token: undefined })
+    expect(back.acceptance.incarnation).toBe(2)
+    expect(back.acceptance.transcript).not.toBe(credential.acceptance.transcript)
+  })
+
+  test.each(['node', 'cluster'])('under the name of another %s that begins alike is refused', async (what) => {
+    const { node } = await connected()
+    node.renew()
+    const other = { [what === 'node' ? 'nodeName' : 'cluster']: `${node.name}0` }
+    expect(codeOf(await send('POST', '', await node.request({ incarnation: 1, ...other })))).toBe('403 WrongSender')
+  })
+})

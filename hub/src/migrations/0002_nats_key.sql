@@ -1,0 +1,1 @@
+CREATE INDEX "node_identity_by_nats_key" ON "node_identity" USING btree ("nats_key");
