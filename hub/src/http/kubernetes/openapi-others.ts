@@ -51,6 +51,12 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
     query: ['dryRun'],
     body: { type: 'application/json', schema: Approval },
   },
+  {
+    method: 'PUT',
+    path: `${OURS}/namespaces/{namespace}/registrations/{name}/rotation`,
+    summary: "end the node's present NATS key; it comes back with another by itself",
+    query: ['dryRun'],
+  },
   { method: 'GET', path: `${OURS}/report`, summary: 'what is proven of every site, and by which statement' },
   {
     method: 'GET',
