@@ -303,6 +303,7 @@ describe('a rotation', () => {
     const stolen = node.nats().seed
     await client.call(`/apis/skerry.dev/v1alpha1/namespaces/${node.name}/registrations/${node.name}/rotation`, {
       method: 'PUT',
+      body: { reason: 'a laptop was stolen' },
     })
     await cutOff(nc, node, credential)
     node.renew()

@@ -54,7 +54,7 @@ export {
 } from './kinds.ts'
 export type { ClaimSelector, Condition, LabelSelector, ObjectMeta, SelectorRequirement, StatementRef } from './meta.ts'
 export { REFUSALS, Refusal, type RefusalCode } from './refusals.ts'
-export { API_ROLES, type ApiRole, Approval, DeleteOptions, NewApiToken } from './requests.ts'
+export { API_ROLES, type ApiRole, Approval, DeleteOptions, NewApiToken, Rotation } from './requests.ts'
 export {
   parseReportSubject,
   REPORT_KINDS,

@@ -1,5 +1,6 @@
-import { Approval, kindRow, type ObjectOf } from '@skerry/api'
+import { Approval, kindRow, type ObjectOf, Rotation } from '@skerry/api'
 import type { FastifyInstance } from 'fastify'
+import { recordEvent } from '../../store/events.ts'
 import { getObject, updateObject } from '../../store/resources.ts'
 import type { Store } from '../../store/store.ts'
 import { readBody } from '../bodies.ts'
@@ -43,16 +44,25 @@ export function approvalRoutes(app: FastifyInstance, { store, now }: { store: St
       return after
     },
   )
-  app.put<{ Params: { namespace: string; name: string }; Querystring: Query }>(
+  app.put<{ Params: { namespace: string; name: string }; Body: unknown; Querystring: Query }>(
     `/apis/${group}/${version}/namespaces/:namespace/${plural}/:name/rotation`,
     { config },
     async (request, reply) => {
       const { namespace, name } = request.params
+      const { reason = 'no reason given' } = readBody(Rotation, request.body, 'the rotation')
+      const by = request.identity?.name ?? 'nobody'
       const subject = { verb: 'rotate', kind, namespace, name }
       const { after } = await change(store, request, subject, wantsDryRun(request.query), async (tx) => {
         const before = await getObject(tx, 'Registration', namespace, name)
         if (!before) throw notFound({ row, name })
         const spec = { ...before.spec, rotatedAt: new Date(now()).toISOString() }
+        await recordEvent(tx, {
+          type: 'Warning',
+          reason: 'CredentialRotated',
+          message: `the NATS key of ${name} is ended by ${by}: ${reason}`,
+          component: 'registration',
+          regarding: { kind, namespace, name },
+        })
         return { before, after: await updateObject(tx, 'Registration', { metadata: before.metadata, spec }) }
       })
       tagVersion(reply, after)

@@ -1,4 +1,4 @@
-import { Approval, NewApiToken, RegistrationAnswer, RegistrationChallenge } from '@skerry/api'
+import { Approval, NewApiToken, RegistrationAnswer, RegistrationChallenge, Rotation } from '@skerry/api'
 
 // What the hub serves besides the kinds. A test holds this list against the routes themselves, both ways.
 
@@ -56,6 +56,7 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
     path: `${OURS}/namespaces/{namespace}/registrations/{name}/rotation`,
     summary: "end the node's present NATS key; it comes back with another by itself",
     query: ['dryRun'],
+    body: { type: 'application/json', schema: Rotation },
   },
   { method: 'GET', path: `${OURS}/report`, summary: 'what is proven of every site, and by which statement' },
   {
