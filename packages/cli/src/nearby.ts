@@ -6,7 +6,7 @@ export function didYouMean(word: string, known: readonly string[]): string {
 
 /** The known words that are nearest to a wrong one, at most three, none when nothing is near. */
 function nearest(word: string, known: readonly string[]): string[] {
-  const limit = Math.max(1, Math.floor(word.length / 3))
+  const limit = Math.ceil(word.length * 0.4)
   const rated = [...new Set(known)]
     .map((name) => ({ name, away: distance(word.toLowerCase(), name.toLowerCase()) }))
     .filter(({ away }) => away <= limit)

@@ -1,0 +1,552 @@
+import { execFileSync } from 'node:child_process'
+import { chmodSync, cpSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse, SiteBundle } from '@skerry/api'
+import { buildImage, eventually, HARDWARE_ID, type Image, type Program, startAgent } from '@skerry/demo'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { parse as parseYaml } from 'yaml'
+import { openRelay, openWorld, type World } from './test-world.ts'
+
+// The command as people use it, on a real hub with a real site: one life of a small fleet, told in order.
+
+const SITE = 'shop-17'
+let world: World
+let agent: Program | undefined
+let images: Image[]
+
+beforeAll(async () => {
+  world = await openWorld()
+  world.write('introduction.json', JSON.stringify(world.introduced))
+  world.write('ca.pem', world.hub.caPem)
+  images = ['1', '2'].map((version) => buildImage(world.path('images'), version, { healthy: true }))
+}, 120_000)
+afterAll(async () => {
+  await agent?.stop()
+  await world?.close()
+})
+
+const mode = (file: string) => statSync(world.path(file)).mode & 0o777
+const read = (file: string) => readFileSync(world.path(file), 'utf8')
+
+/** Runs the command; a failure is told with what it printed. */
+async function ok(...args: string[]): Promise<string> {
+  const { code, out, err } = await world.run(args)
+  if (code !== 0) throw new Error(`skerry ${args.join(' ')} ended with ${code}:\n${err}${out}`)
+  return out
+}
+async function items(...args: string[]): Promise<{ metadata: { name: string }; status?: Record<string, unknown> }[]> {
+  return (JSON.parse(await ok(...args, '-o', 'json')) as { items: never[] }).items
+}
+
+describe('which hub', () => {
+  test('no context is an error that says how to get one', async () => {
+    expect(await world.run(['get', 'clusters'])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('skerry login --server'),
+    })
+  })
+
+  test('login takes only a token that the hub takes, and keeps it to its owner', async () => {
+    const login = ['login', '--server', world.hub.apiUrl, '--ca', 'ca.pem', '--context', 'test']
+    const wrong = await world.run([...login, '--token', 'a-token-nobody-has-made'])
+    expect(wrong).toMatchObject({ code: 1, err: expect.stringMatching(/^skerry: .*token/) })
+    expect(existsSync(world.path('config.yaml'))).toBe(false)
+    const right = await world.run([...login, '--token', '-'], { stdin: `${world.hub.adminToken}\n` })
+    expect(right).toMatchObject({ code: 0, out: 'context test is used from now on\n' })
+    expect(mode('config.yaml')).toBe(0o600)
+    expect(await ok('context', 'list')).toMatch(/^CURRENT +NAME +SERVER.*\n\* +test +https:/)
+    expect(await ok('version')).toMatch(/^skerry 0\.1\.0\nhub .*skerry/)
+  })
+
+  test('an address where nobody answers ends with 5, and no stored token goes there', async () => {
+    const token = ['--token', 'a-token-nobody-has-made']
+    expect(await world.run(['get', 'clusters', '--server', 'https://127.0.0.1:1', ...token])).toMatchObject({
+      code: 5,
+      out: '',
+    })
+    expect(await world.run(['get', 'clusters', '--server', 'https://127.0.0.1:1'])).toMatchObject({ code: 2 })
+  })
+})
+
+describe('the signers', () => {
+  const manifest = (version: string) => [
+    ...['image', 'manifest', `images/edge-os-${version}.mjs`, '--family', 'edge-os', '--version', version],
+    ...['--release-counter', version, '--hardware-id', HARDWARE_ID, '--out', `${version}.json`],
+  ]
+  const offline = async (...args: string[]) => {
+    const ran = await world.run(args, { offline: true })
+    expect(ran, ran.err).toMatchObject({ code: 0 })
+    return ran.out
+  }
+
+  test('make keys and root without a network', async () => {
+    const init = ['trust', 'init', '--introduction', 'introduction.json', '--out', 'trust']
+    const names = ['alice', 'bert', 'carla'].flatMap((name) => ['--name', name])
+    expect(await offline(...init, ...names)).toContain('2 of alice, bert, carla')
+    expect(mode('trust/keys/alice.targets.pem')).toBe(0o600)
+    expect(await world.run([...init, ...names])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('a root is made once'),
+    })
+    // The guard itself: what needs the hub cannot be done under it.
+    expect(await world.run(['get', 'clusters'], { offline: true })).not.toMatchObject({ code: 0 })
+  })
+
+  test('sign one after the other, each on a machine of their own', async () => {
+    await offline(...manifest('1'))
+    expect(await offline('image', 'sign', '1.json', '--trust', 'trust', '--key', 'alice')).toContain(
+      'release 1: 1 of 2 signatures (alice); one of bert, carla still has to sign',
+    )
+    const early = await world.run(['image', 'publish', '--trust', 'trust', '--image', 'images/edge-os-1.mjs'])
+    expect(early).toMatchObject({ code: 1, err: expect.stringContaining('nothing was published: release 1: 1 of 2') })
+    cpSync(world.path('trust'), world.path('at-berts'), { recursive: true })
+    for (const name of ['alice', 'carla']) rmSync(world.path(`at-berts/keys/${name}.targets.pem`))
+    expect(await world.run(['image', 'sign', '--trust', 'at-berts', '--key', 'alice'])).toMatchObject({ code: 2 })
+    expect(await offline('image', 'sign', '--trust', 'at-berts', '--key', 'bert')).toContain(
+      '2 of 2 signatures (alice, bert)',
+    )
+    expect(await offline('trust', 'status', '--trust', 'at-berts')).toMatch(/bert +root, targets\n *carla +root\n/)
+  })
+
+  test('publish, and the image is there; once more is harmless', async () => {
+    const publish = ['image', 'publish', '--trust', 'at-berts', '--image', 'images/edge-os-1.mjs']
+    expect(await ok(...publish)).toContain('published release 1')
+    expect(await ok(...publish)).toBe('the hub has all of it already\n')
+    expect(await ok('get', 'images', '-o', 'name')).toBe('osimage.skerry.dev/edge-os-1\n')
+    const stranger = await world.run([...publish, '--image', 'images/edge-os-2.mjs'])
+    expect(stranger).toMatchObject({ code: 2, err: expect.stringContaining('no signed manifest names its bytes') })
+  })
+
+  test('publish the next release on top, and anybody can verify it as a site does', async () => {
+    await offline(...manifest('2'))
+    await offline(
+      'image',
+      'sign',
+      '2.json',
+      '--trust',
+      'at-berts',
+      '--key',
+      'bert',
+      '--key',
+      'trust/keys/carla.targets.pem',
+    )
+    await ok('image', 'publish', '--trust', 'at-berts', '--image', 'images/edge-os-2.mjs')
+    const verify = ['image', 'verify', 'edge-os-2', '--root', 'trust/1.root.json', '--image']
+    expect(await ok(...verify, 'images/edge-os-2.mjs')).toContain('images/edge-os-2.mjs is this image')
+    expect(await world.run([...verify, 'images/edge-os-1.mjs'])).toMatchObject({ code: 1 })
+  })
+
+  test('who signed another release under a published version is told so', async () => {
+    await offline('image', 'sign', '2.json', '--trust', 'trust', '--key', 'alice', '--key', 'carla')
+    const late = await world.run(['image', 'publish', '--trust', 'trust'])
+    expect(late).toMatchObject({ code: 4, err: expect.stringContaining('another release 1') })
+  })
+})
+
+describe('a site joins', () => {
+  const create = ['join-token', 'create', SITE, '--ttl', '24h', '--uses', '1', '--class', 'software-key']
+
+  test('with a bundle; whom it will believe is confirmed or said aloud', async () => {
+    const thumbprint = /thumbprint: +([0-9a-f]{64})/i.exec(await ok('trust', 'status', '--trust', 'trust'))?.[1] ?? ''
+    const wrong = await world.run([...create, '--bundle', 'bundle.json', '--accept-hub', '0'.repeat(64)])
+    expect(wrong).toMatchObject({ code: 1, err: expect.stringContaining(thumbprint) })
+    expect((await world.run(['join-token', 'list'])).err).toBe('No resources found\n')
+    const { code, out, err } = await world.run([...create, '--bundle', 'bundle.json'])
+    expect(code, err).toBe(0)
+    expect(err).toContain(thumbprint)
+    const bundle = parse(SiteBundle, JSON.parse(read('bundle.json')), 'bundle')
+    expect(bundle).toMatchObject({ acceptHub: thumbprint, hubUrls: [world.hub.apiUrl], token: out.trim() })
+    expect(mode('bundle.json')).toBe(0o600)
+    expect(await ok('join-token', 'list')).toMatch(/shop-17 +0\/1 +Manual +software-key/)
+  })
+
+  test('and is accepted by a person who compared the fingerprint', async () => {
+    agent = startAgent({
+      name: SITE,
+      dir: world.path('site'),
+      bundle: parse(SiteBundle, JSON.parse(read('bundle.json')), 'bundle'),
+      factoryImage: images[0]?.file ?? '',
+      args: ['--heartbeat-seconds', '1', '--claim', 'kind=shop'],
+    })
+    const { spec } = await eventually(
+      async () => (await world.hub.client.list('Registration'))[0],
+      'the registration',
+      20_000,
+    )
+    expect(await ok('get', 'registrations')).toMatch(
+      new RegExp(`shop-17 +shop-17 +Pending +software-key +${spec.fingerprint}`),
+    )
+    const wrong = await world.run(['cluster', 'accept', SITE, '--fingerprint', '0000-0000-0000-0000'])
+    expect(wrong).toMatchObject({ code: 3, err: expect.stringContaining('nothing was accepted') })
+    expect(await ok('cluster', 'accept', SITE, '--fingerprint', spec.fingerprint)).toContain(
+      `node shop-17 of shop-17, class software-key, fingerprint ${spec.fingerprint}: accepted`,
+    )
+    expect(await ok('wait', 'cluster', SITE, '--for=condition=ManagedClusterJoined', '--timeout', '20s')).toContain(
+      'condition met',
+    )
+    await ok('wait', 'cluster', SITE, '--for=condition=Reachable', '--timeout', '20s')
+  })
+})
+
+describe('manifests', () => {
+  const FLEET = `# OCM's own YAML goes in as it is.
+apiVersion: cluster.open-cluster-management.io/v1beta2
+kind: ManagedClusterSetBinding
+metadata: { name: default, namespace: fleet }
+spec: { clusterSet: default }
+---
+apiVersion: cluster.open-cluster-management.io/v1beta1
+kind: Placement
+metadata:
+  name: all-shops
+  namespace: fleet
+  creationTimestamp: null
+  labels: { team: edge, tier: prod }
+spec:
+  predicates:
+    - requiredClusterSelector:
+        claimSelector:
+          matchExpressions:
+            - { key: kind, operator: In, values: [shop] }
+status: {}
+`
+  const ROLLOUT = JSON.stringify({
+    apiVersion: 'skerry.dev/v1alpha1',
+    kind: 'Rollout',
+    metadata: { name: 'edge-os-2' },
+    spec: {
+      placementRef: { name: 'all-shops' },
+      image: { name: 'edge-os-2' },
+      strategy: { type: 'All' },
+      gates: { healthySeconds: 1, timeoutSeconds: 10 },
+      attestation: 'warning',
+    },
+  })
+
+  test('are applied: created, unchanged, configured; what is not declared any more goes', async () => {
+    world.write('fleet/fleet.yaml', FLEET)
+    expect(await ok('apply', '-f', 'fleet', '--dry-run', 'server')).toContain('created (server dry run)')
+    expect(await world.run(['diff', '-f', 'fleet'])).toMatchObject({
+      code: 1,
+      out: expect.stringContaining('+kind: Placement'),
+    })
+    const names = ['managedclustersetbinding', 'placement'].map((kind) => `${kind}.cluster.open-cluster-management.io`)
+    const all = (outcome: string) => `${names[0]}/default ${outcome}\n${names[1]}/all-shops ${outcome}\n`
+    expect(await ok('apply', '-f', 'fleet')).toBe(all('created'))
+    expect(await ok('apply', '-f', 'fleet')).toBe(all('unchanged'))
+    expect(await world.run(['diff', '-f', 'fleet'])).toMatchObject({ code: 0, out: '' })
+    world.write('fleet/fleet.yaml', FLEET.replace(', tier: prod', ''))
+    const { code, out } = await world.run(['diff', '-f', 'fleet'])
+    expect({ code, changed: out.match(/^[-+] .*/gm) }).toEqual({ code: 1, changed: ['-    tier: prod'] })
+    expect(await ok('apply', '-f', 'fleet')).toContain('all-shops configured')
+    const labels = parseYaml(await ok('get', 'placement', 'all-shops', '-o', 'yaml')) as {
+      metadata: { labels: object }
+    }
+    expect(labels.metadata.labels).toEqual({ team: 'edge' })
+  })
+
+  test('with faults are told with file, line and column, and nothing of such a file is applied', async () => {
+    world.write('bad.yaml', `${FLEET.replace('all-shops', 'never')}---\nkind: Rolout\n---\nkind: [\n`)
+    const { code, err } = await world.run(['apply', '-f', 'bad.yaml'])
+    expect(code).toBe(1)
+    expect(
+      err
+        .split('\n')
+        .map((line) => /^skerry: bad\.yaml:(\d+:\d+): /.exec(line)?.[1])
+        .filter(Boolean),
+    ).toHaveLength(2)
+    expect(err).toContain('skerry: bad.yaml:22:7: there is no kind Rolout (did you mean "Rollout"?)')
+    expect((await world.run(['get', 'placement', 'never'])).code).toBe(3)
+  })
+
+  test('that the hub refuses are told cause by cause, at their places', async () => {
+    const bad = `apiVersion: skerry.dev/v1alpha1
+kind: Rollout
+metadata: { name: bad, namespace: fleet }
+spec:
+  placementRef: { name: all-shops }
+  image: { nam: edge-os-2 }
+  strategy:
+    type: Sometimes
+  windows:
+    activation: [{ at: "61 2 * * *", timeZone: Europe/Oslo, durationSeconds: 7200 }]
+`
+    const { code, err } = await world.run(['apply', '-f', '-'], { stdin: bad })
+    expect(code).toBe(1)
+    expect(err.trimEnd().split('\n').toSorted()).toEqual([
+      expect.stringMatching(/^skerry: <stdin>:6:12: rollout.skerry.dev\/bad: spec.image.nam is not a known field$/),
+      expect.stringMatching(/^skerry: <stdin>:6:3: rollout.skerry.dev\/bad: spec.image.name is required$/),
+      expect.stringMatching(/^skerry: <stdin>:8:11: rollout.skerry.dev\/bad: spec.strategy.type must be one of/),
+    ])
+    const window = bad.replace('nam:', 'name:').replace('Sometimes', 'All')
+    expect((await world.run(['apply', '-f', '-'], { stdin: window })).err).toMatch(
+      /^skerry: <stdin>:10:18: .*windows.activation\[0\]/,
+    )
+  })
+
+  test('with a version that is not the newest are a conflict', async () => {
+    const old = FLEET.replace('creationTimestamp: null', "resourceVersion: '1'").replace('edge', 'other')
+    expect(await world.run(['apply', '-f', '-'], { stdin: old })).toMatchObject({ code: 4 })
+  })
+
+  test('start a rollout, and one can wait for its end', async () => {
+    const { code, out } = await world.run(['apply', '-n', 'fleet', '-f', '-'], { stdin: ROLLOUT })
+    expect({ code, out }).toEqual({ code: 0, out: 'rollout.skerry.dev/edge-os-2 created\n' })
+    const soon = await world.run(['wait', 'rollout/edge-os-2', '--for=phase=Paused', '--timeout', '1s'])
+    expect(soon).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/timed out waiting for phase Paused on rollout.*its phase is/),
+    })
+    await ok('wait', 'rollout', 'edge-os-2', '--for=phase=Completed', '--timeout', '60s')
+  }, 90_000)
+})
+
+// Only looks, so that all may look at once.
+describe.concurrent('what is told', () => {
+  test('get: the server’s tables, and objects in every form', async () => {
+    expect(await ok('get', 'clusters')).toMatch(
+      /^NAME +ACCEPTED +JOINED +AVAILABLE +REACHABILITY +AGE\nshop-17 +true +True +True +Online/,
+    )
+    expect(await ok('get', 'nodes', '-o', 'wide')).toMatch(
+      /NAMESPACE +NAME .* CLASS .*\nshop-17 +shop-17 +Idle +Confirmed +edge-os-2 +software-key +warning/,
+    )
+    expect(await ok('get', 'rollouts', '--no-headers')).toMatch(/^fleet +edge-os-2 +Completed +edge-os-2 +1\/1 /)
+    expect(await items('get', 'rollouts')).toMatchObject([{ kind: 'Rollout', status: { phase: 'Completed' } }])
+    expect(await items('get', 'clusters,nodes')).toMatchObject([{ kind: 'ManagedCluster' }, { kind: 'EdgeNode' }])
+    expect(parseYaml(await ok('get', 'image/edge-os-1', '-o', 'yaml'))).toMatchObject({
+      kind: 'OSImage',
+      metadata: { name: 'edge-os-1' },
+    })
+    expect(await items('get', 'clusters', '-l', 'cluster.open-cluster-management.io/clusterset=other')).toEqual([])
+    expect(await world.run(['get', 'placements', '-n', 'empty'])).toMatchObject({
+      code: 0,
+      out: '',
+      err: 'No resources found in empty namespace.\n',
+    })
+    expect(await ok('get', 'decisions', '-o', 'name')).toBe(
+      'placementdecision.cluster.open-cluster-management.io/all-shops-decision-1\n',
+    )
+    expect(await ok('get', 'registrations,events')).toMatch(
+      /registration\.skerry\.dev\/shop-17[\s\S]*event\.skerry\.dev\//,
+    )
+  })
+
+  test('the context’s namespace is meant without -n', async () => {
+    cpSync(world.path('config.yaml'), world.path('config-2.yaml'))
+    const env = { SKERRY_CONFIG: world.path('config-2.yaml') }
+    await world.run(['context', 'set', '-n', 'empty'], { env })
+    expect((await world.run(['get', 'rollouts'], { env })).err).toContain('in empty namespace')
+    expect((await world.run(['get', 'nodes'], { env })).out).toContain(SITE)
+    await world.run(['context', 'set', '-n', ''], { env })
+    expect((await world.run(['get', 'rollouts'], { env })).out).toContain('edge-os-2')
+  })
+
+  test('describe: a rollout with every cluster’s word, a node with what its class cannot prove', async () => {
+    const rollout = await ok('describe', 'rollout', 'edge-os-2')
+    expect(rollout).toMatch(/Phase: +Completed/)
+    expect(rollout).toMatch(
+      / {2}shop-17:\n {4}State: +Succeeded\n {4}Reason: [\s\S]*Since: [\s\S]*Rests on: +shop-17\/shop-17 number \d+ of life 1, sha256 [0-9a-f]{64}/,
+    )
+    expect(rollout).toMatch(/Events:\n +LAST SEEN +TYPE +REASON/)
+    const node = await ok('describe', 'node', SITE)
+    expect(node).toMatch(/Class: +software-key \(the key is a file: .*not what the machine booted\)/)
+    expect(node).toMatch(/Image: +edge-os-2, sha256 [0-9a-f]{64}\nSlot: +[ab]\nBoot: /)
+    expect(node).toMatch(/Attestation:\n {2}Verdict: +warning\n {2}Reason: +SoftwareKey/)
+    const cluster = await ok('describe', 'cluster', SITE)
+    expect(cluster).toMatch(
+      /Accepted by the hub: +yes[\s\S]*Claims: +kind=shop[\s\S]*Chosen by: +fleet\/all-shops[\s\S]*software-key/,
+    )
+    expect(await ok('describe', 'placement', 'all-shops')).toMatch(/Reasons:\n +REASON +CLUSTERS\n +Selected +1/)
+    expect(await ok('describe', 'registration', SITE)).toMatch(/Class: +software-key \(the key is a file/)
+  })
+
+  test('explain: why a cluster was chosen, and what a field means', async () => {
+    expect(await ok('explain', 'placement', 'all-shops')).toMatch(/1 selected[\s\S]*shop-17 +Selected +1 +\d+/)
+    const one = ['explain', 'placement', 'all-shops', '--cluster']
+    expect(JSON.parse(await ok(...one, SITE, '-o', 'json'))).toMatchObject({
+      clusters: [{ cluster: SITE, reason: 'Selected' }],
+    })
+    expect((await world.run([...one, 'nowhere'])).code).toBe(3)
+    expect(await ok('explain', 'rollout.spec.strategy.progressive.maxConcurrency')).toContain(
+      'FIELD: maxConcurrency <integer or string>',
+    )
+    expect(await world.run(['explain', 'rollout.spec.strategi'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('did you mean "strategy"'),
+    })
+  })
+
+  test('events: oldest first, of everything or of one object', async () => {
+    const all = (await items('events')) as unknown as { spec: { eventTime: string } }[]
+    expect(all.map(({ spec }) => spec.eventTime)).toEqual(all.map(({ spec }) => spec.eventTime).toSorted())
+    expect(await ok('events', '--for', 'rollout/edge-os-2')).toMatch(/^LAST SEEN +NAMESPACE[\s\S]*Rollout\/edge-os-2/)
+    expect(await ok('events', '--for', 'rollout/edge-os-2')).not.toContain('Registration/')
+  })
+
+  test('report: each claim with its statement, into a file or onto the screen', async () => {
+    await ok('report', 'export', '-o', 'json', '--out', 'report.json')
+    const report = JSON.parse(read('report.json')) as {
+      clusters: { nodes: { claims: { claim: string; statements: object[] }[] }[] }[]
+    }
+    const claims = report.clusters[0]?.nodes[0]?.claims
+    expect(claims?.find(({ claim }) => claim === 'RunsAssignedImage')).toMatchObject({
+      result: 'pass',
+      statements: [{ cluster: SITE, seq: expect.any(Number) }],
+    })
+    expect(await ok('report', 'export', '-o', 'table')).toMatch(
+      /shop-17 +shop-17 +software-key +Online +RunsAssignedImage +pass/,
+    )
+  })
+
+  test('kubeconfig: kubectl sees what skerry sees', async () => {
+    await ok('kubeconfig', '--out', 'kubeconfig')
+    expect(mode('kubeconfig')).toBe(0o600)
+    const config = parseYaml(read('kubeconfig')) as { users: { user: { token: string } }[] }
+    expect(config.users[0]?.user.token).toBe(world.hub.adminToken)
+    const kubectl = (process.env['PATH'] ?? '')
+      .split(':')
+      .map((dir) => join(dir, 'kubectl'))
+      .find((file) => existsSync(file))
+    if (!kubectl) return
+    const asked = execFileSync(
+      kubectl,
+      ['get', 'nodes.skerry.dev', '-A', '--kubeconfig', world.path('kubeconfig'), '--cache-dir', world.path('kube')],
+      { encoding: 'utf8' },
+    )
+    const ages = /\d+[smhd]/g
+    expect(asked.replaceAll(ages, '0s').replaceAll(/ +/g, ' ')).toBe(
+      (await ok('get', 'nodes', '-A')).replaceAll(ages, '0s').replaceAll(/ +/g, ' '),
+    )
+  })
+})
+
+describe('a watch', () => {
+  const label = (value: string) =>
+    world.hub.client.mergePatch('Rollout', 'fleet', 'edge-os-2', { metadata: { labels: { round: value } } })
+
+  test('goes on with what changes, in every form, also over a connection that was cut', async () => {
+    const relay = await openRelay(world.hub.apiUrl)
+    const there = ['--server', relay.url, '--token', world.hub.adminToken, '--ca', 'ca.pem']
+    const table = world.watch(['get', 'rollouts', '-w', ...there])
+    const json = world.watch(['get', 'rollout', 'edge-os-2', '-n', 'fleet', '-w', '-o', 'json', ...there])
+    const yaml = world.watch(['get', 'rollouts', '-w', '-o', 'yaml', ...there])
+    const events = world.watch(['events', '-w', '-n', 'fleet', ...there])
+    try {
+      await Promise.all([
+        table.until(/\nfleet +edge-os-2/),
+        json.until(/"kind": "Rollout"/),
+        yaml.until(/---\n[\s\S]*kind: Rollout/),
+        events.until(/LAST SEEN/),
+      ])
+      await label('one')
+      await Promise.all([
+        table.until(/(\nfleet +edge-os-2.*){2}/),
+        json.until(/"round": "one"/),
+        yaml.until(/round: one/),
+      ])
+      relay.cut()
+      await label('two')
+      await Promise.all([
+        table.until(/(\nfleet +edge-os-2.*){3}/),
+        json.until(/"round": "two"/),
+        yaml.until(/round: two/),
+      ])
+      expect(table.seen().match(/NAME/g)).toHaveLength(2)
+    } finally {
+      for (const watched of [table, json, yaml, events]) watched.stop()
+      await relay.close()
+    }
+  })
+
+  test('of several kinds, or of nobody, is refused', async () => {
+    expect((await world.run(['get', 'clusters,nodes', '-w'])).code).toBe(2)
+    expect((await world.run(['get', 'rollout', 'nobody', '-w'])).code).toBe(3)
+  })
+})
+
+describe('decisions', () => {
+  test('a taint keeps placements away, and comes off again', async () => {
+    expect(await ok('cluster', 'taint', SITE, 'rebuilding=yes:NoSelect')).toContain('tainted')
+    await ok('wait', 'placement', 'all-shops', '--for=condition=PlacementSatisfied=False', '--timeout', '10s')
+    expect(await ok('explain', 'placement', 'all-shops')).toMatch(
+      /shop-17 +TaintNotTolerated +.*taint rebuilding=yes:NoSelect/,
+    )
+    expect(await ok('describe', 'cluster', SITE)).toMatch(/Taints: +rebuilding=yes:NoSelect/)
+    await ok('cluster', 'taint', SITE, 'rebuilding-')
+    expect((await world.run(['cluster', 'taint', SITE, 'rebuilding-'])).code).toBe(3)
+  })
+
+  test('deny, accept and revoke cut a site off and take it back', async () => {
+    const state = (wanted: string) =>
+      eventually(
+        async () => (await world.hub.client.get('Registration', SITE, SITE)).status?.state === wanted,
+        `state ${wanted}`,
+        10_000,
+      )
+    await ok('cluster', 'deny', SITE, '--reason', 'moved')
+    await state('Denied')
+    expect(await ok('describe', 'cluster', SITE)).toContain('skerry.dev/denied-because=moved')
+    expect(await ok('cluster', 'accept', SITE)).toContain('accepted; no registration waits')
+    expect(await ok('describe', 'cluster', SITE)).not.toContain('denied-because')
+    expect(await ok('node', 'revoke', `${SITE}/${SITE}`, '--reason', 'stolen')).toMatch(/fingerprint .*: revoked/)
+    await state('Revoked')
+    expect((await world.run(['node', 'accept', SITE, '--fingerprint', 'of-another'])).code).toBe(4)
+    await ok('node', 'deny', SITE)
+    await state('Denied')
+  })
+
+  test('tokens and objects are ended by name or by file', async () => {
+    expect(await ok('join-token', 'revoke', SITE)).toBe(`jointoken.skerry.dev "${SITE}" deleted\n`)
+    expect(await ok('delete', 'rollout', 'edge-os-2')).toBe('rollout.skerry.dev "edge-os-2" deleted\n')
+    expect(await ok('delete', '-f', 'fleet')).toContain(
+      'placement.cluster.open-cluster-management.io "all-shops" deleted',
+    )
+    expect(await ok('wait', 'placement/all-shops', '--for=delete')).toContain('deleted')
+    expect((await world.run(['delete', '-f', 'fleet'])).code).toBe(3)
+    expect((await world.run(['delete', '-f', 'fleet', '--ignore-not-found'])).code).toBe(0)
+    expect(await world.run(['delete', 'image', 'edge-os-1'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('cannot be deleted'),
+    })
+  })
+})
+
+describe.concurrent('what is wrong', () => {
+  test.each<[args: string[], code: number, says: string]>([
+    [['get', 'clsters'], 2, 'did you mean "clusters"'],
+    [['get', 'clusters', '--selecto', 'x'], 2, "unknown option '--selecto' (Did you mean --selector?)"],
+    [['gett'], 2, "unknown command 'gett' (Did you mean get?)"],
+    [['get'], 2, "missing required argument 'kind'"],
+    [['get', 'clusters', '-o', 'xml'], 2, 'Allowed choices are table, wide, json, yaml, name'],
+    [['get', 'cluster', 'nobody'], 3, 'not found'],
+    [['get', 'rollout', 'nobody'], 3, 'rollouts.skerry.dev "nobody" not found'],
+    [['get', 'clusters', '--field-selector', 'spec.x=1'], 1, 'supported are'],
+    [['join-token', 'create'], 2, '--class'],
+    [['get', 'clusters', '--context', 'tset'], 2, 'did you mean "test"'],
+  ])('skerry %j ends with %i', async (args, code, says) => {
+    const ran = await world.run(args)
+    expect(ran.err).toContain(says)
+    expect(ran).toMatchObject({ code, out: '', err: expect.stringMatching(/^skerry: .*\n$/) })
+  })
+
+  test('is JSON with -o json', async () => {
+    const { err } = await world.run(['get', 'cluster', 'nobody', '-o', 'json'])
+    expect(JSON.parse(err)).toMatchObject({ kind: 'Status', status: 'Failure', reason: 'NotFound', code: 404 })
+    const usage = await world.run(['get', 'clsters', '-o', 'json'])
+    expect(JSON.parse(usage.err)).toMatchObject({ kind: 'Status', reason: 'UsageError', details: { exitCode: 2 } })
+  })
+
+  test('a reader that has enough is no error', () => {
+    const script = `set -o pipefail; "${process.execPath}" "${world.bin}" explain rollout --recursive | head -n 1`
+    expect(
+      execFileSync('bash', ['-c', script], { env: world.env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }),
+    ).toBe('KIND:       Rollout\n')
+  })
+
+  test('a config file that its owner cannot read is told, not taken for none', async () => {
+    world.write('broken.yaml', 'contexts:\n  - name: 1\n')
+    chmodSync(world.path('broken.yaml'), 0o600)
+    const ran = await world.run(['get', 'clusters'], { env: { SKERRY_CONFIG: world.path('broken.yaml') } })
+    expect(ran).toMatchObject({ code: 1, err: expect.stringContaining('contexts[0].name must be a string') })
+  })
+})
