@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 
 /** Which parts of the hub one process runs. */
 export const ROLES = ['api', 'controllers', 'ingest'] as const
-export type Role = (typeof ROLES)[number]
+type Role = (typeof ROLES)[number]
 
 /** How long the hub hears nothing before it says so. Changes no desired state. */
 export type ReachabilityThresholds = { readonly lateMs: number; readonly offlineMs: number; readonly staleMs: number }

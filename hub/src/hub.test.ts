@@ -1,14 +1,18 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { mkdirSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
-import { isFree } from '@skerry/supervise'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { freePort, isFree, until } from '@skerry/supervise'
+import { testFolder } from '@skerry/supervise/testing'
+import { describe, expect, inject, onTestFinished, test } from 'vitest'
+import type { HubConfig } from './index.ts'
 import { configure, start } from './testing.ts'
 
 // The hub as a whole, on a real PostgreSQL and a real nats-server.
+
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
 
 /** Runs the hub's program until it ends by itself. */
 function run(
@@ -16,8 +20,7 @@ function run(
   env: NodeJS.ProcessEnv = {},
 ): Promise<{ code: number; stderr: string; stdout: string }> {
   return new Promise((done) => {
-    const entry = fileURLToPath(new URL('./main.ts', import.meta.url))
-    execFile(process.execPath, [entry, ...args], { env: { ...process.env, ...env } }, (error, stdout, stderr) =>
+    execFile(process.execPath, [MAIN, ...args], { env: { ...process.env, ...env } }, (error, stdout, stderr) =>
       done({ code: error ? Number(error.code) : 0, stdout, stderr }),
     )
   })
@@ -85,6 +88,67 @@ describe('starting', () => {
     await expect(start({ ...config, databaseUrl: 'not a url' })).rejects.toThrow('DATABASE_URL is no URL')
     await start(config)
   })
+})
+
+describe('two hubs on one database', () => {
+  /** Starts the hub's program; resolves when it answers. */
+  async function spawned(config: HubConfig) {
+    const { PATH = '' } = process.env
+    const args = ['--data', config.dataDir, '--port', '0', '--roles', 'api,controllers']
+    const child = spawn(process.execPath, [MAIN, ...args], {
+      env: { ...process.env, PATH: `${dirname(inject('natsServer'))}:${PATH}`, DATABASE_URL: config.databaseUrl },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    })
+    const said = { out: '', err: '' }
+    child.stdout.on('data', (text) => (said.out += String(text)))
+    child.stderr.on('data', (text) => (said.err += String(text)))
+    const ended = new Promise<void>((done) => child.once('exit', () => done()))
+    onTestFinished(async () => {
+      child.kill('SIGTERM')
+      await ended
+    })
+    await until(() => said.out.includes('"ready":true'), `a hub being ready (${said.err})`, 30_000)
+    const ready = JSON.parse(said.out.split('\n')[0] ?? '') as { pids: Record<string, number> }
+    return {
+      pids: ready.pids,
+      terms: () => [...said.err.matchAll(/"term":(\d+)/g)].map(([, term]) => Number(term)),
+      async kill() {
+        child.kill('SIGKILL')
+        await ended
+        // A nats-server whose hub was killed is ended by the next start on its folder; there is none here.
+        process.kill(ready.pids['nats'] ?? -1, 'SIGKILL')
+      },
+    }
+  }
+
+  test('one runs the controllers; when it is killed, the other takes over with the next term', async () => {
+    const config = await configure()
+    const first = await spawned(config)
+    await until(() => first.terms().length === 1, 'the first hub holding the lease', 10_000)
+    const second = await spawned({ ...config, dataDir: testFolder() })
+    expect(second.terms()).toEqual([])
+    await first.kill()
+    await until(() => second.terms().length === 1, 'the second hub taking over', 20_000)
+    expect([...first.terms(), ...second.terms()]).toEqual([1, 2])
+  }, 60_000)
+})
+
+describe('NATS', () => {
+  test('when it ends by itself, /readyz says so, and it is started again and connected to without a restart of the hub', async () => {
+    const hub = await start(await configure({ httpPort: await freePort() }))
+    const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
+    onTestFinished(() => client.close())
+    const ready = () =>
+      client.file('/readyz').then(
+        () => 'ready',
+        (error: unknown) => String(error),
+      )
+    expect(await ready()).toBe('ready')
+    process.kill(hub.pids['nats'] ?? -1, 'SIGKILL')
+    await until(async () => (await ready()).includes('[-]nats failed'), 'unreadiness', 10_000)
+    expect(await client.list('ManagedClusterSet')).toHaveLength(2)
+    await until(async () => (await ready()) === 'ready', 'readiness', 20_000)
+  }, 60_000)
 })
 
 describe('the command line', () => {

@@ -37,7 +37,7 @@ export type Shown = {
   readonly details: { readonly causes?: readonly Cause[]; readonly retryAfterSeconds?: number }
   readonly token: string
 }
-export type Answer = { readonly code: number; readonly body: Shown; readonly text: string; readonly headers: Headers }
+type Answer = { readonly code: number; readonly body: Shown; readonly text: string; readonly headers: Headers }
 type Headers = LightMyRequestResponse['headers']
 
 export type TestApi = {
@@ -47,14 +47,14 @@ export type TestApi = {
   readonly viewer: string
   ask(method: string, path: string, options?: AskOptions): Promise<Answer>
 }
-export type AskOptions = {
+type AskOptions = {
   readonly body?: unknown
   readonly type?: string
   readonly token?: string | undefined
   readonly headers?: Readonly<Record<string, string>>
 }
 
-export const ADMIN = 'admin-token-of-a-test'
+const ADMIN = 'admin-token-of-a-test'
 export const VIEWER = 'viewer-token-of-a-test'
 
 /** An API whose database and server go with the test. */
