@@ -32,7 +32,7 @@ export async function takeIn({ signer, wakes, now, onCommitted, ...shared }: Ing
   const directory = nodeDirectory(shared.store)
   const forget = wakes.on(['identity'], directory.forget)
   const acknowledger = makeAcknowledger({ store: shared.store, nc: shared.hub.nc, signer, now })
-  const parts = { ...shared, directory, acknowledger }
+  const parts = { ...shared, directory, acknowledger, now }
   try {
     await Promise.all([whenStreamsExist(shared).then(() => runIngest({ ...parts, onCommitted })), runHeartbeats(parts)])
   } finally {

@@ -1,16 +1,13 @@
 import type { NodeStatus } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
-export type Head = {
-  cluster: string
-  node: string
-  incarnation: number
+export type NodeId = { cluster: string; node: string; incarnation: number }
+export type Head = NodeId & {
   watermark: number
   newestSeq: number
   lastHeardAt: Date
   status: NodeStatus | undefined
 }
-export type NodeId = { cluster: string; node: string; incarnation: number }
 
 /** Every node's head, or one cluster's. */
 export async function listHeads(tx: Reader, cluster?: string): Promise<Head[]> {
@@ -38,54 +35,69 @@ export async function listHeads(tx: Reader, cluster?: string): Promise<Head[]> {
   }))
 }
 
+/** What a node's head says while it is locked. `incarnation` is above the caller's when the node has begun another life. */
+export type LockedHead = { incarnation: number; watermark: number; newestSeq: number }
+
 /**
- * Moves the watermarks of these nodes over what was just appended: to the highest number without a gap below it. A new
- * incarnation begins at 0. Returns them as they stand now. The order of nodes keeps two workers from waiting for each other.
+ * Locks the heads of these nodes until the transaction ends and marks them as heard from now. Makes those that are
+ * missing; a node's new life begins at 0. Every writer of heads comes here first, and all are locked in the order of
+ * their names: no two writers wait for each other, and one node's statements have one writer at a time.
  */
-export async function advanceWatermarks(tx: Tx, nodes: readonly NodeId[]): Promise<Map<string, number>> {
-  const ids = [...nodes].toSorted((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1))
-  const marks = new Map<string, number>()
-  for (const { cluster, node, incarnation } of ids) {
-    await tx`insert into cluster_head (cluster, node, incarnation, last_heard_at) values (${cluster}, ${node}, ${incarnation}, now())
-      on conflict (cluster, node) do update set last_heard_at = now(),
-        incarnation = greatest(cluster_head.incarnation, excluded.incarnation),
-        watermark = case when excluded.incarnation > cluster_head.incarnation then 0 else cluster_head.watermark end,
-        newest_seq = case when excluded.incarnation > cluster_head.incarnation then 0 else cluster_head.newest_seq end,
-        status_counter = case when excluded.incarnation > cluster_head.incarnation then 0 else cluster_head.status_counter end`
-    const [row] = await tx<{ watermark: string }[]>`
-      with head as (select watermark from cluster_head where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation}),
-      beyond as (select seq, seq - row_number() over (order by seq) as run from statement, head
-        where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation} and seq > head.watermark),
-      reached as (select coalesce(max(beyond.seq), max(head.watermark)) as seq from head left join beyond on beyond.run = head.watermark)
-      update cluster_head set watermark = reached.seq, newest_seq = greatest(newest_seq, reached.seq, (select coalesce(max(seq), 0) from beyond))
-      from reached where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation} returning watermark`
-    if (row) marks.set(keyOf({ cluster, node, incarnation }), Number(row.watermark))
-  }
-  return marks
-}
-
-/** Keeps the newest status by its counter. Returns whether this one was. */
-export async function saveNodeStatus(tx: Tx, status: NodeStatus): Promise<boolean> {
-  const { cluster, node, incarnation, counter } = status
-  const rows = await tx`
-    insert into cluster_head (cluster, node, incarnation, last_heard_at, status_counter, status, status_at)
-    values (${cluster}, ${node}, ${incarnation}, now(), ${counter}, ${tx.json(JSON.parse(JSON.stringify(status)))}, now())
-    on conflict (cluster, node) do update set last_heard_at = now(), incarnation = excluded.incarnation, status_counter = excluded.status_counter, status = excluded.status, status_at = now(),
+export async function lockHeads(tx: Tx, nodes: Iterable<NodeId>): Promise<Map<string, LockedHead>> {
+  const ids = [...new Map([...nodes].map((id) => [keyOf(id), id])).values()]
+  const rows = await tx<
+    { cluster: string; node: string; incarnation: number; watermark: string; newest_seq: string }[]
+  >`
+    insert into cluster_head (cluster, node, incarnation, last_heard_at)
+    select c, n, i, now() from unnest(${ids.map((id) => id.cluster)}::text[], ${ids.map((id) => id.node)}::text[], ${ids.map((id) => id.incarnation)}::int[]) as u(c, n, i)
+    order by c, n
+    on conflict (cluster, node) do update set last_heard_at = now(),
+      incarnation = greatest(cluster_head.incarnation, excluded.incarnation),
       watermark = case when excluded.incarnation > cluster_head.incarnation then 0 else cluster_head.watermark end,
-      newest_seq = case when excluded.incarnation > cluster_head.incarnation then 0 else cluster_head.newest_seq end
-    where excluded.incarnation > cluster_head.incarnation or (excluded.incarnation = cluster_head.incarnation and excluded.status_counter > cluster_head.status_counter)
-    returning 1`
-  return rows.length > 0
+      newest_seq = case when excluded.incarnation > cluster_head.incarnation then 0 else cluster_head.newest_seq end,
+      status_counter = case when excluded.incarnation > cluster_head.incarnation then 0 else cluster_head.status_counter end
+    returning cluster, node, incarnation, watermark, newest_seq`
+  return new Map(
+    rows.map((row) => [
+      keyOf(row),
+      { incarnation: row.incarnation, watermark: Number(row.watermark), newestSeq: Number(row.newest_seq) },
+    ]),
+  )
 }
 
-/** Marks nodes as heard from now, many at once: what a second of heartbeats comes to. */
-export async function touchHeads(tx: Tx, nodes: readonly NodeId[]): Promise<void> {
-  if (nodes.length === 0) return
-  await tx`insert into cluster_head (cluster, node, incarnation, last_heard_at)
-    select c, n, i, now() from unnest(${nodes.map((n) => n.cluster)}::text[], ${nodes.map((n) => n.node)}::text[], ${nodes.map((n) => n.incarnation)}::int[]) as u(c, n, i) order by c, n
-    on conflict (cluster, node) do update set last_heard_at = now() where cluster_head.incarnation = excluded.incarnation`
+/** Writes how far locked heads have come. */
+export async function saveHeads(
+  tx: Tx,
+  heads: readonly (NodeId & { watermark: number; newestSeq: number })[],
+): Promise<void> {
+  if (heads.length === 0) return
+  await tx`
+    update cluster_head h set watermark = u.w, newest_seq = u.s
+    from unnest(${heads.map((h) => h.cluster)}::text[], ${heads.map((h) => h.node)}::text[], ${heads.map((h) => h.incarnation)}::int[],
+      ${heads.map((h) => h.watermark)}::bigint[], ${heads.map((h) => h.newestSeq)}::bigint[]) as u(c, n, i, w, s)
+    where h.cluster = u.c and h.node = u.n and h.incarnation = u.i`
 }
 
-export function keyOf({ cluster, node }: { cluster: string; node: string; incarnation?: number }): string {
+/** Keeps each node's newest status by its counter; the heads are locked. At most one status a node. */
+export async function saveNodeStatuses(tx: Tx, statuses: readonly NodeStatus[]): Promise<void> {
+  if (statuses.length === 0) return
+  await tx`
+    update cluster_head h set status_counter = u.k, status = u.s::jsonb, status_at = now()
+    from unnest(${statuses.map((s) => s.cluster)}::text[], ${statuses.map((s) => s.node)}::text[], ${statuses.map((s) => s.incarnation)}::int[],
+      ${statuses.map((s) => s.counter)}::bigint[], ${statuses.map((s) => JSON.stringify(s))}::text[]) as u(c, n, i, k, s)
+    where h.cluster = u.c and h.node = u.n and h.incarnation = u.i and u.k > h.status_counter`
+}
+
+export function keyOf({ cluster, node }: { cluster: string; node: string }): string {
   return `${cluster}/${node}`
+}
+
+/**
+ * Suspends an accepted node whose statements contradict each other. Whether it was accepted until now. Only a decision
+ * made after this time ends it (policy, standingOf).
+ */
+export async function suspendForked(tx: Tx, { cluster, node }: { cluster: string; node: string }): Promise<boolean> {
+  const { count } = await tx`
+    update node_identity set state = 'Suspended', decided_at = now() where cluster = ${cluster} and node = ${node} and state = 'Accepted'`
+  return count > 0
 }

@@ -269,8 +269,24 @@ export const statement = pgTable(
   },
   (t) => [
     primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq] }),
-    index('statement_by_kind').on(t.cluster, t.node, t.kind, t.incarnation, t.seq),
+    // Evidence is rare and looked for among all; any other index would be paid by every statement.
+    index('statement_evidence').on(t.cluster, t.node, t.incarnation, t.seq).where(sql`kind = 'evidence'`),
   ],
+)
+
+/** The number of each node's newest statement of a kind, and of each phase gone to: what is known of a fleet is read here. */
+export const statementNewest = pgTable(
+  'statement_newest',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    kind: text().$type<StatementKind>().notNull(),
+    /** The phase a transition went to; empty for every other kind. */
+    phase: text().notNull(),
+    incarnation: integer().notNull(),
+    seq: big('seq').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.node, t.kind, t.phase] })],
 )
 
 export const epochMarker = pgTable('epoch_marker', {

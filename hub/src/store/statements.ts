@@ -3,42 +3,89 @@ import type { Reader, Tx } from './store.ts'
 
 /** A statement as ingest appends it: the exact text the node signed, and what was read out of it. */
 export type NewStatement = {
-  cluster: string
-  node: string
-  incarnation: number
-  seq: number
-  kind: StatementKind
-  digest: string
-  text: string
+  readonly cluster: string
+  readonly node: string
+  readonly incarnation: number
+  readonly seq: number
+  readonly prev: string
+  readonly kind: StatementKind
+  /** The phase a transition went to; empty for every other kind. */
+  readonly phase: string
+  readonly digest: string
+  readonly text: string
 }
 
-/** Appends what is new. Returns those that were; the others were here already, which is how a repeated report looks. */
-export async function appendStatements(
-  tx: Tx,
-  rows: readonly NewStatement[],
-): Promise<{ cluster: string; node: string; incarnation: number; seq: number }[]> {
-  if (rows.length === 0) return []
-  const column = <T>(of: (row: NewStatement) => T) => rows.map(of)
-  const done = await tx<{ cluster: string; node: string; incarnation: number; seq: string }[]>`
+// No JSON text holds this character, so columns travel as one string each: an array's elements would each be quoted.
+const SEPARATOR = '\u001e'
+
+/** Appends statements, none of which may be there: their heads are locked, and what is stored below and among them was looked at. */
+export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): Promise<void> {
+  if (rows.length === 0) return
+  const column = (of: (row: NewStatement) => string | number) => rows.map(of).join(SEPARATOR)
+  await tx`
     insert into statement (cluster, node, incarnation, seq, kind, digest, text, received_at)
-    select c, n, i, s, k, d, t, now() from unnest(
-      ${column((r) => r.cluster)}::text[], ${column((r) => r.node)}::text[], ${column((r) => r.incarnation)}::int[], ${column((r) => r.seq)}::bigint[],
-      ${column((r) => r.kind)}::text[], ${column((r) => r.digest)}::text[], ${column((r) => r.text)}::text[]) as u(c, n, i, s, k, d, t)
-    on conflict do nothing returning cluster, node, incarnation, seq`
-  return done.map((row) => ({ ...row, seq: Number(row.seq) }))
+    select c, n, i::int, s::bigint, k, d, t, now() from rows from (
+      string_to_table(${column((r) => r.cluster)}, ${SEPARATOR}), string_to_table(${column((r) => r.node)}, ${SEPARATOR}),
+      string_to_table(${column((r) => r.incarnation)}, ${SEPARATOR}), string_to_table(${column((r) => r.seq)}, ${SEPARATOR}),
+      string_to_table(${column((r) => r.kind)}, ${SEPARATOR}), string_to_table(${column((r) => r.digest)}, ${SEPARATOR}),
+      string_to_table(${column((r) => r.text)}, ${SEPARATOR})) as u(c, n, i, s, k, d, t)`
+  const newest = newestOfEach(rows)
+  await tx`
+    insert into statement_newest as held (cluster, node, kind, phase, incarnation, seq)
+    select * from unnest(${newest.map((r) => r.cluster)}::text[], ${newest.map((r) => r.node)}::text[], ${newest.map((r) => r.kind)}::text[],
+      ${newest.map((r) => r.phase)}::text[], ${newest.map((r) => r.incarnation)}::int[], ${newest.map((r) => r.seq)}::bigint[])
+    on conflict (cluster, node, kind, phase) do update set incarnation = excluded.incarnation, seq = excluded.seq
+    where (excluded.incarnation, excluded.seq) > (held.incarnation, held.seq)`
 }
 
-/** Digests of stored statements of one node by number, for the numbers asked. */
-export async function digestsOf(
+function newestOfEach(rows: readonly NewStatement[]): NewStatement[] {
+  const newest = new Map<string, NewStatement>()
+  for (const row of rows) {
+    const key = `${row.cluster}/${row.node}/${row.kind}/${row.phase}`
+    const held = newest.get(key)
+    if (!held || row.incarnation > held.incarnation || (row.incarnation === held.incarnation && row.seq > held.seq))
+      newest.set(key, row)
+  }
+  return [...newest.values()]
+}
+
+/** A stretch of one node's numbers, both ends included. */
+export type Stretch = { cluster: string; node: string; incarnation: number; first: number; last: number }
+
+/**
+ * What is stored in each stretch and beside it, in the order asked: digests by number from `first - 1` to `last`, and
+ * the text of `last + 1`.
+ */
+export async function storedAround(
   tx: Reader,
-  cluster: string,
-  node: string,
-  incarnation: number,
-  seqs: readonly number[],
-): Promise<Map<number, string>> {
-  const rows = await tx<{ seq: string; digest: string }[]>`
-    select seq, digest from statement where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation} and seq = any(${[...seqs]}::bigint[])`
-  return new Map(rows.map(({ seq, digest }) => [Number(seq), digest]))
+  stretches: readonly Stretch[],
+): Promise<{ digests: Map<number, string>; above: string | undefined }[]> {
+  const found = stretches.map(() => ({ digests: new Map<number, string>(), above: undefined as string | undefined }))
+  if (stretches.length === 0) return found
+  const rows = await tx<{ place: string; seq: string; digest: string; above: string | null }[]>`
+    select u.o as place, s.seq, s.digest, case when s.seq = u.l + 1 then s.text end as above
+    from unnest(${stretches.map((s) => s.cluster)}::text[], ${stretches.map((s) => s.node)}::text[], ${stretches.map((s) => s.incarnation)}::int[],
+      ${stretches.map((s) => s.first)}::bigint[], ${stretches.map((s) => s.last)}::bigint[]) with ordinality as u(c, n, i, f, l, o)
+    join statement s on s.cluster = u.c and s.node = u.n and s.incarnation = u.i and s.seq between u.f - 1 and u.l + 1`
+  for (const { place, seq, digest, above } of rows) {
+    const held = found[Number(place) - 1]
+    if (!held) continue
+    if (above === null) held.digests.set(Number(seq), digest)
+    else held.above = above
+  }
+  return found
+}
+
+/** The last number of the run without a gap that begins above `seq`, or `seq` when the next one is not stored. */
+export async function endOfRun(tx: Reader, id: Omit<Stretch, 'first' | 'last'>, seq: number): Promise<number> {
+  const { cluster, node, incarnation } = id
+  const [row] = await tx<{ seq: string }[]>`
+    select s.seq from statement s
+    where s.cluster = ${cluster} and s.node = ${node} and s.incarnation = ${incarnation} and s.seq > ${seq}
+      and exists (select 1 from statement b where b.cluster = ${cluster} and b.node = ${node} and b.incarnation = ${incarnation} and b.seq = ${seq + 1})
+      and not exists (select 1 from statement a where a.cluster = s.cluster and a.node = s.node and a.incarnation = s.incarnation and a.seq = s.seq + 1)
+    order by s.seq limit 1`
+  return row ? Number(row.seq) : seq
 }
 
 /** Statements of one node from a number on, in order, as their exact texts. */
@@ -74,10 +121,11 @@ export async function newestStatements(tx: Reader, cluster?: string): Promise<St
       received_at: Date
     }[]
   >`
-    select distinct on (s.cluster, s.node, s.kind, s.text::jsonb->'body'->>'to') s.*
-    from statement s join node_identity i on i.cluster = s.cluster and i.node = s.node and i.incarnation = s.incarnation
-    ${cluster === undefined ? tx`` : tx`where s.cluster = ${cluster}`}
-    order by s.cluster, s.node, s.kind, s.text::jsonb->'body'->>'to', s.seq desc`
+    select s.* from statement_newest w
+    join node_identity i on i.cluster = w.cluster and i.node = w.node and i.incarnation = w.incarnation
+    join statement s on s.cluster = w.cluster and s.node = w.node and s.incarnation = w.incarnation and s.seq = w.seq
+    ${cluster === undefined ? tx`` : tx`where w.cluster = ${cluster}`}
+    order by s.cluster, s.node, s.kind, s.seq`
   return rows.map(({ received_at, seq, kind, text, digest, ...id }) => ({
     ref: { cluster: id.cluster, node: id.node, incarnation: id.incarnation, seq: Number(seq), digest },
     kind,

@@ -10,6 +10,7 @@ import type { KnownNode } from './reports.ts'
 
 const MARKER_MS = 60_000
 const REPEAT_MS = 1_000
+const REMEMBERED = 100_000
 
 export function makeAcknowledger({
   store,
@@ -22,11 +23,20 @@ export function makeAcknowledger({
   signer: Signer
   now: () => number
 }) {
-  const sent = new Map<string, { watermark: number; atMs: number }>()
+  const sent = new Map<string, { incarnation: number; watermark: number; atMs: number }>()
   let marker: { jws: string; atMs: number } | undefined
+  let making: Promise<string> | undefined
 
-  async function newestMarker(): Promise<string> {
+  function newestMarker(): Promise<string> | string {
     if (marker && now() - marker.atMs < MARKER_MS) return marker.jws
+    making ??= makeMarker().finally(() => {
+      making = undefined
+    })
+    return making
+  }
+
+  // Other hubs make markers too: the newest row counts, whoever wrote it.
+  async function makeMarker(): Promise<string> {
     const jws = await write(store, async (tx) => {
       const [last] = await tx<
         { number: string; at: Date; jws: string }[]
@@ -52,16 +62,19 @@ export function makeAcknowledger({
       watermark: number,
       again: boolean,
     ): Promise<void> {
-      const key = keyOf({ cluster, node, incarnation })
+      const key = keyOf({ cluster, node })
       const last = sent.get(key)
-      if (last?.watermark === watermark && (!again || now() - last.atMs < REPEAT_MS)) return
-      if (sent.size > 100_000) sent.clear()
-      sent.set(key, { watermark, atMs: now() })
+      const same = last?.incarnation === incarnation && last.watermark === watermark
+      if (same && (!again || now() - last.atMs < REPEAT_MS)) return
+      if (sent.size > REMEMBERED) sent.clear()
+      const mine = { incarnation, watermark, atMs: now() }
+      sent.set(key, mine)
       const ack = { kind: 'Ack' as const, cluster, node, incarnation, watermark, marker: await newestMarker() }
-      nc.publish(
-        subjects.ack(cluster, node, routingToken),
-        await signDocument('Ack', ack, signer, `${cluster}/${node}`),
-      )
+      const text = await signDocument('Ack', ack, signer, `${cluster}/${node}`)
+      // A later one overtook this while it was signed, and says more.
+      const newest = sent.get(key)
+      if (newest && newest !== mine && newest.incarnation === incarnation && newest.watermark >= watermark) return
+      nc.publish(subjects.ack(cluster, node, routingToken), text)
     },
   }
 }

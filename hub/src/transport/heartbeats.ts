@@ -1,9 +1,10 @@
 import { Refusal, wildcards } from '@skerry/api'
 import type { Logger } from 'pino'
-import { keyOf, listHeads, touchHeads } from '../store/heads.ts'
+import { keyOf, lockHeads } from '../store/heads.ts'
 import type { Store } from '../store/store.ts'
 import type { Acknowledger } from './acknowledger.ts'
 import type { HubConnection } from './connection.ts'
+import { makeRefuser } from './refusals.ts'
 import { type Directory, type KnownNode, readHeartbeat } from './reports.ts'
 
 const WRITE_MS = 1_000
@@ -15,6 +16,7 @@ export type HeartbeatOptions = {
   readonly acknowledger: Acknowledger
   readonly log: Logger
   readonly onRefused: (document: string, refusal: Refusal) => void
+  readonly now: () => number
   readonly signal: AbortSignal
 }
 
@@ -29,12 +31,15 @@ export async function runHeartbeats({
   acknowledger,
   log,
   onRefused,
+  now,
   signal,
 }: HeartbeatOptions): Promise<void> {
   const heard = new Map<string, KnownNode>()
   const subscription = hub.nc.subscribe(wildcards.heartbeat, { queue: 'hub' })
   const stop = () => subscription.unsubscribe()
   signal.addEventListener('abort', stop, { once: true })
+  const refuse = makeRefuser({ store, directory, log, onRefused, now })
+  const unjudged = (error: unknown) => log.warn({ err: error }, 'a heartbeat could not be judged')
   const timer = setInterval(() => void flush(), WRITE_MS)
 
   async function flush(): Promise<void> {
@@ -42,9 +47,11 @@ export async function runHeartbeats({
     heard.clear()
     if (nodes.length === 0) return
     try {
-      await store.sql.begin((tx) => touchHeads(tx, nodes))
-      const marks = new Map((await listHeads(store.sql)).map((head) => [keyOf(head), head.watermark]))
-      for (const node of nodes) await acknowledger.acknowledge(node, marks.get(keyOf(node)) ?? 0, true)
+      const heads = await store.sql.begin((tx) => lockHeads(tx, nodes))
+      for (const node of nodes) {
+        const head = heads.get(keyOf(node))
+        if (head?.incarnation === node.incarnation) await acknowledger.acknowledge(node, head.watermark, true)
+      }
     } catch (error) {
       log.warn({ err: error }, 'heartbeats could not be written; the next ones will be')
     }
@@ -55,8 +62,8 @@ export async function runHeartbeats({
       const { sender } = await readHeartbeat(message.string(), message.subject, directory)
       heard.set(keyOf(sender), sender)
     } catch (error) {
-      if (error instanceof Refusal) onRefused('heartbeat', error)
-      else log.warn({ err: error }, 'a heartbeat could not be judged')
+      if (error instanceof Refusal) await refuse('heartbeat', message.subject, error).catch(unjudged)
+      else unjudged(error)
     }
   }
   clearInterval(timer)

@@ -1,4 +1,12 @@
-import { type PublicJwk, parse, parseReportSubject, Refusal, Statement } from '@skerry/api'
+import {
+  BATCH_BYTES,
+  type NodeStatus,
+  type PublicJwk,
+  parse,
+  parseReportSubject,
+  Refusal,
+  Statement,
+} from '@skerry/api'
 import { keyRing, parseStrictJson, sha256Hex, type VerifyKey, verifyDocument } from '@skerry/trust'
 import type { NewStatement } from '../store/statements.ts'
 import type { Store } from '../store/store.ts'
@@ -16,16 +24,18 @@ export type KnownNode = {
   readonly routingToken: string
 }
 
-/** The registered node of a name, from the one record; kept for a few seconds, dropped when identities change. */
+/** The registered node of a name, from the one record; kept until `forget()`, which a change of identities calls. */
 export function nodeDirectory(store: Store): {
   find(cluster: string, node: string): Promise<KnownNode | undefined>
   forget(): void
 } {
   const known = new Map<string, KnownNode | undefined>()
+  let age = 0
   return {
     async find(cluster, node) {
       const key = `${cluster}/${node}`
       if (known.has(key)) return known.get(key)
+      const asked = age
       const [row] = await store.sql<
         { incarnation: number; transcript: string; state: string; node_key: PublicJwk; token: string }[]
       >`
@@ -41,17 +51,21 @@ export function nodeDirectory(store: Store): {
       }
       // A flood of made-up names must not fill the memory.
       if (known.size > 100_000) known.clear()
-      known.set(key, found)
+      // What was read before a change must not be kept after it.
+      if (age === asked) known.set(key, found)
       return found
     },
-    forget: () => known.clear(),
+    forget() {
+      age += 1
+      known.clear()
+    },
   }
 }
 
 export type Directory = ReturnType<typeof nodeDirectory>
 
-/** The node that a report's subject names. Refusals WrongSender (no such node) and NotAllowed (not accepted). */
-export async function senderOf(
+// The node that a report's subject names. Refusals WrongSender (no such node) and NotAllowed (not accepted).
+async function senderOf(
   subject: string,
   directory: Directory,
 ): Promise<{ sender: KnownNode; kind: 'status' | 'statements' }> {
@@ -64,28 +78,53 @@ export async function senderOf(
   return { sender, kind: named.kind }
 }
 
-/** The statements of a batch: signed by the sender's key, each one read strictly, each following from the one before it. */
-export async function readBatch(text: string, sender: KnownNode): Promise<NewStatement[]> {
-  const { payload } = await verifyDocument('StatementBatch', text, sender.keys)
-  belongsTo(payload, sender)
-  let previous: { seq: number; digest: string } | undefined
-  return payload.statements.map((line) => {
-    const statement = parse(Statement, parseStrictJson(Buffer.from(line), { maxBytes: 196_608 }), 'statement')
-    belongsTo(statement, sender)
-    const expected = statement.seq === 1 ? sender.transcript : previous?.digest
-    if (previous && statement.seq !== previous.seq + 1)
-      throw new Refusal('BrokenChain', `statement ${statement.seq} stands after ${previous.seq}`)
-    if (expected !== undefined && statement.prev !== expected)
-      throw new Refusal('BrokenChain', `statement ${statement.seq} does not follow from the one before it`)
-    const digest = sha256Hex(line)
-    previous = { seq: statement.seq, digest }
-    const { cluster, node, incarnation, seq, kind } = statement
-    return { cluster, node, incarnation, seq, kind, digest, text: line }
-  })
+/** What one message brought: a batch of statements or a status, judged by itself alone. */
+export type Report = { readonly sender: KnownNode } & (
+  | { readonly kind: 'statements'; readonly statements: readonly [NewStatement, ...NewStatement[]] }
+  | { readonly kind: 'status'; readonly status: NodeStatus }
+)
+
+/** A message of REPORTS, believed as far as its own bytes go. Throws the Refusal. */
+export async function readReport(subject: string, bytes: Uint8Array, directory: Directory): Promise<Report> {
+  const { sender, kind } = await senderOf(subject, directory)
+  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
+  if (kind === 'status') return { kind, sender, status: await readStatus(text, sender) }
+  return { kind, sender, statements: await readBatch(text, sender) }
 }
 
-/** The newest status of a node, signed by its key. */
-export async function readStatus(text: string, sender: KnownNode) {
+// Signed by the sender's key, each statement read strictly, each following from the one before it.
+async function readBatch(text: string, sender: KnownNode): Promise<[NewStatement, ...NewStatement[]]> {
+  const { payload } = await verifyDocument('StatementBatch', text, sender.keys)
+  belongsTo(payload, sender)
+  const [first, ...more] = payload.statements
+  if (first === undefined) throw new Refusal('InvalidField', 'a batch without a statement')
+  const read: [NewStatement, ...NewStatement[]] = [readStatement(first, sender)]
+  if (read[0].seq === 1 && read[0].prev !== sender.transcript)
+    throw new Refusal('BrokenChain', 'statement 1 does not follow from the registration')
+  let before = read[0]
+  for (const line of more) {
+    const statement = readStatement(line, sender)
+    if (statement.seq !== before.seq + 1)
+      throw new Refusal('BrokenChain', `statement ${statement.seq} stands after ${before.seq}`)
+    if (statement.prev !== before.digest)
+      throw new Refusal('BrokenChain', `statement ${statement.seq} does not follow from the one before it`)
+    read.push(statement)
+    before = statement
+  }
+  return read
+}
+
+function readStatement(line: string, sender: KnownNode): NewStatement {
+  const bytes = Buffer.from(line)
+  const statement = parse(Statement, parseStrictJson(bytes, { maxBytes: BATCH_BYTES }), 'statement')
+  belongsTo(statement, sender)
+  const { cluster, node, incarnation, seq, prev, kind } = statement
+  const phase = statement.kind === 'transition' ? statement.body.to : ''
+  return { cluster, node, incarnation, seq, prev, kind, phase, digest: sha256Hex(bytes), text: line }
+}
+
+// The newest status of a node, signed by its key.
+async function readStatus(text: string, sender: KnownNode): Promise<NodeStatus> {
   const { payload } = await verifyDocument('NodeStatus', text, sender.keys)
   belongsTo(payload, sender)
   return payload

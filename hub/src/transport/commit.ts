@@ -1,0 +1,105 @@
+import { type NodeStatus, parse, Refusal, Statement } from '@skerry/api'
+import { keyOf, type LockedHead, lockHeads, saveHeads, saveNodeStatuses } from '../store/heads.ts'
+import { appendStatements, endOfRun, type NewStatement, storedAround } from '../store/statements.ts'
+import type { Store, Tx } from '../store/store.ts'
+import { wake } from '../store/wake.ts'
+import { type Batch, fitBatches, reach, stretchOf } from './chain.ts'
+import type { KnownNode, Report } from './reports.ts'
+
+export type Committed = {
+  /** Every node that was heard from: where its watermark stands, and whether this commit moved it. */
+  readonly marks: readonly { readonly sender: KnownNode; readonly watermark: number; readonly moved: boolean }[]
+  readonly appended: number
+  /** Reports that do not fit what is stored. Nothing of them was kept. */
+  readonly unfit: ReadonlyMap<Report, Refusal>
+}
+
+type Sent = { readonly report: Report; readonly batch: Batch }
+
+/** Appends what is new of these reports and moves the watermarks, in one transaction. A repeated report changes nothing. */
+export async function commitReports(store: Store, reports: readonly Report[]): Promise<Committed> {
+  const senders = new Map(reports.map(({ sender }) => [keyOf(sender), sender]))
+  return (await store.sql.begin(async (tx) => {
+    const heads = await lockHeads(tx, senders.values())
+    const { fresh, fitting, unfit } = await fitAll(tx, reports)
+    await appendStatements(tx, fresh)
+    await saveNodeStatuses(tx, newestStatuses(reports))
+    const marks: { sender: KnownNode; watermark: number; moved: boolean }[] = []
+    const moved: (KnownNode & LockedHead)[] = []
+    for (const [key, sender] of senders) {
+      const head = heads.get(key)
+      // The node has begun another life: what it said in this one is kept and not waited for.
+      if (!head || head.incarnation !== sender.incarnation) continue
+      const next = await advance(tx, sender, head, fitting.get(key) ?? [])
+      if (next.newestSeq !== head.newestSeq || next.watermark !== head.watermark) moved.push({ ...sender, ...next })
+      marks.push({ sender, watermark: next.watermark, moved: next.watermark !== head.watermark })
+    }
+    await saveHeads(tx, moved)
+    await wake(tx, 'statement')
+    return { marks, appended: fresh.length, unfit }
+  })) as Committed
+}
+
+async function fitAll(tx: Tx, reports: readonly Report[]) {
+  const sent = reports.flatMap((report): Sent[] =>
+    report.kind === 'statements' ? [{ report, batch: report.statements }] : [],
+  )
+  const stored = await storedAround(
+    tx,
+    sent.map(({ batch }) => stretchOf(batch)),
+  )
+  const ofNode = new Map<
+    string,
+    (Sent & { stored: { digests: Map<number, string>; abovePrev: string | undefined } })[]
+  >()
+  for (const [place, one] of sent.entries()) {
+    const { digests = new Map<number, string>(), above } = stored[place] ?? {}
+    const key = keyOf(one.report.sender)
+    const mine = ofNode.get(key)
+    const fact = { ...one, stored: { digests, abovePrev: above === undefined ? undefined : prevOf(above) } }
+    if (mine) mine.push(fact)
+    else ofNode.set(key, [fact])
+  }
+  const fresh: NewStatement[] = []
+  const fitting = new Map<string, Batch[]>()
+  const unfit = new Map<Report, Refusal>()
+  for (const [key, facts] of ofNode) {
+    const fits: Batch[] = []
+    for (const [place, fit] of fitBatches(facts).entries()) {
+      const fact = facts[place]
+      if (!fact) continue
+      if (fit instanceof Refusal) {
+        unfit.set(fact.report, fit)
+        continue
+      }
+      fits.push(fact.batch)
+      for (const statement of fit) fresh.push(statement)
+    }
+    fitting.set(key, fits)
+  }
+  return { fresh, fitting, unfit }
+}
+
+// Stored statements are walked only where a gap below them was closed; otherwise what came now says it all.
+async function advance(tx: Tx, sender: KnownNode, head: LockedHead, batches: readonly Batch[]) {
+  const stretches = batches.map(stretchOf)
+  const newestSeq = stretches.reduce((newest, { last }) => Math.max(newest, last), head.newestSeq)
+  let watermark = reach(head.watermark, stretches)
+  if (watermark > head.watermark && watermark < newestSeq) watermark = await endOfRun(tx, sender, watermark)
+  return { incarnation: head.incarnation, watermark, newestSeq }
+}
+
+// The newest of each node, by its counter.
+function newestStatuses(reports: readonly Report[]): NodeStatus[] {
+  const newest = new Map<string, NodeStatus>()
+  for (const report of reports) {
+    if (report.kind !== 'status') continue
+    const held = newest.get(keyOf(report.sender))
+    if (!held || report.status.counter > held.counter) newest.set(keyOf(report.sender), report.status)
+  }
+  return [...newest.values()]
+}
+
+function prevOf(text: string): string {
+  return parse(Statement, JSON.parse(text), 'a stored statement').prev
+}

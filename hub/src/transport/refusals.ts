@@ -1,0 +1,62 @@
+import type { Refusal } from '@skerry/api'
+import type { Logger } from 'pino'
+import { recordEvent } from '../store/events.ts'
+import { suspendForked } from '../store/heads.ts'
+import { type Store, write } from '../store/store.ts'
+import { wake } from '../store/wake.ts'
+import type { Directory } from './reports.ts'
+
+export type RefuserOptions = {
+  readonly store: Store
+  readonly directory: Directory
+  readonly log: Logger
+  readonly onRefused: (document: string, refusal: Refusal) => void
+  readonly now: () => number
+}
+
+/** One event and one line of log a node and code in so long: a site decides how often it is refused, and must not fill the history. */
+const QUIET_MS = 60_000
+const REMEMBERED = 10_000
+
+/**
+ * Takes note of reports and heartbeats that were not believed: each is counted; each node's first of a code in a minute is an event, with
+ * how many were kept quiet before it. A forked chain suspends the node, because two machines speak with one key.
+ */
+export function makeRefuser({ store, directory, log, onRefused, now }: RefuserOptions) {
+  const told = new Map<string, { atMs: number; since: number }>()
+
+  // undefined: not now. Otherwise how many were not told since the last time.
+  function turn(key: string): number | undefined {
+    const before = told.get(key)
+    if (before && now() - before.atMs < QUIET_MS) {
+      before.since += 1
+      return undefined
+    }
+    told.delete(key)
+    told.set(key, { atMs: now(), since: 0 })
+    const [oldest] = told.keys()
+    if (told.size > REMEMBERED && oldest !== undefined) told.delete(oldest)
+    return before?.since ?? 0
+  }
+
+  return async (document: 'report' | 'heartbeat', subject: string, refusal: Refusal): Promise<void> => {
+    onRefused(document, refusal)
+    const [, cluster = 'unknown', node = 'unknown'] = subject.split('.')
+    const since = turn(`${cluster}/${node}/${refusal.code}`)
+    if (since === undefined && refusal.code !== 'ForkedChain') return
+    log.warn({ document, subject, code: refusal.code, reason: refusal.message, since }, 'refused')
+    await write(store, async (tx) => {
+      if (refusal.code === 'ForkedChain' && (await suspendForked(tx, { cluster, node }))) await wake(tx, 'identity')
+      if (since === undefined) return
+      await recordEvent(tx, {
+        type: 'Warning',
+        reason: refusal.code,
+        message: `${refusal.message.slice(0, 1_000)}${since > 0 ? `; ${since} more since the last such event` : ''}`,
+        component: 'ingest',
+        regarding: { kind: 'EdgeNode', namespace: cluster, name: node },
+      })
+    })
+    if (refusal.code === 'ForkedChain') directory.forget()
+  }
+}
+export type Refuser = ReturnType<typeof makeRefuser>
