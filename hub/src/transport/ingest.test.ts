@@ -1,0 +1,379 @@
+import { jetstreamManager } from '@nats-io/jetstream'
+import { STREAM_REPORTS, subjects } from '@skerry/api'
+import { until } from '@skerry/supervise'
+import { createKey, keyRing, sha256Hex, signBytes, signDocument, verifyDocument } from '@skerry/trust'
+import fc from 'fast-check'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { lockHeads, saveHeads } from '../store/heads.ts'
+import { setIdentityState } from '../store/registrations.ts'
+import { commitReports } from './commit.ts'
+import { batchOf, chainOf, openWorld, type TestNode } from './fixture.ts'
+import { type Report, readReport } from './reports.ts'
+
+let world: Awaited<ReturnType<typeof openWorld>>
+let ingest: ReturnType<typeof world.ingest>
+beforeAll(async () => {
+  world = await openWorld()
+  ingest = world.ingest()
+})
+afterAll(async () => {
+  await ingest?.stop()
+  await world?.close()
+})
+
+const subjectOf = ({ cluster, node }: TestNode) => subjects.report(cluster, node, 'statements')
+const stored = async (node: TestNode) => (await world.rows(node)).map(({ text }) => text)
+const untilRows = (node: TestNode, count: number) =>
+  until(async () => (await stored(node)).length === count, `${count} rows of ${node.cluster}`, 20_000)
+const untilQuiet = () =>
+  until(
+    async () => {
+      const { state } = await (await jetstreamManager(world.hub.nc)).streams.info(STREAM_REPORTS)
+      return state.messages === 0
+    },
+    'an empty stream',
+    20_000,
+  )
+let clusters = 0
+const newNode = () => world.addNode(`in-${++clusters}`)
+
+/** Sends a text as the node does and waits until it was settled. */
+async function send(node: TestNode, text: string, as = node): Promise<void> {
+  const nc = await world.connectNode(node)
+  await nc.request(subjectOf(as), text)
+  await untilQuiet()
+  await nc.close()
+}
+
+describe('a statement is stored once, whatever the way it came', () => {
+  test('batches with other boundaries, out of order and with gaps; the watermark is the highest number without a gap', async () => {
+    const node = await newNode()
+    const texts = chainOf(node, 12)
+    const marks: (number | undefined)[] = []
+    for (const [from, to] of [
+      [5, 8],
+      [1, 2],
+      [1, 2],
+      [2, 3],
+      [10, 12],
+      [3, 9],
+      [1, 12],
+    ] as const) {
+      await send(node, await batchOf(node, texts.slice(from - 1, to)))
+      marks.push((await world.head(node))?.watermark)
+    }
+    expect(marks).toEqual([0, 2, 2, 3, 3, 12, 12])
+    expect(await stored(node)).toEqual(texts)
+  })
+
+  test('any batches in any order, taken in by workers that may die between commit and ack', async () => {
+    let run = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.integer({ min: 1, max: 24 }),
+        fc.array(fc.tuple(fc.nat(23), fc.nat(11)), { maxLength: 12 }),
+        fc.array(fc.integer({ min: 1, max: 5 }), { minLength: 1, maxLength: 6 }),
+        async (count, cuts, fetches) => {
+          run += 1
+          const node = await world.addNode(`property-${run}`)
+          const texts = chainOf(node, count)
+          const batches = cuts.map(([from, length]) => texts.slice(from % count, (from % count) + length + 1))
+          const reports: Report[] = []
+          for (const batch of batches)
+            reports.push(await readReport(subjectOf(node), Buffer.from(await batchOf(node, batch)), ingest.directory))
+          // A worker that died after its commit leaves its messages to another, which commits them again beside new ones.
+          const work: Promise<unknown>[] = []
+          for (let at = 0, turn = 0; at < reports.length; turn += 1) {
+            const size = fetches[turn % fetches.length] ?? 1
+            work.push(commitReports(world.store, reports.slice(Math.max(0, at - 1), at + size)))
+            at += size
+          }
+          await Promise.all(work)
+          const sent = new Set(batches.flat())
+          expect(await stored(node)).toEqual(texts.filter((text) => sent.has(text)))
+          const gap = texts.findIndex((text) => !sent.has(text))
+          expect((await world.head(node))?.watermark ?? 0).toBe(gap === -1 ? count : gap)
+        },
+      ),
+      { numRuns: 60 },
+    )
+  })
+})
+
+describe('what is refused has a code, is counted and shown, and changes nothing', () => {
+  const cases: [string, string, (node: TestNode, texts: string[]) => Promise<string>][] = [
+    [
+      'another text under a stored number',
+      'ForkedChain',
+      (node) => batchOf(node, chainOf(node, 3, 'otherwise').slice(0, 3)),
+    ],
+    [
+      'a batch that does not follow from what is stored',
+      'BrokenChain',
+      (node) => batchOf(node, chainOf(node, 5, 'otherwise').slice(3, 5)),
+    ],
+    ['a batch with a hole in it', 'BrokenChain', (node, texts) => batchOf(node, [texts[3], texts[5]].map(String))],
+    [
+      'a first statement of another registration',
+      'BrokenChain',
+      (node) => batchOf(node, chainOf({ ...node, transcript: sha256Hex('x') }, 1)),
+    ],
+    [
+      'a batch for another node',
+      'WrongSender',
+      (node) => batchOf({ ...node, cluster: 'in-1' }, chainOf({ ...node, cluster: 'in-1' }, 1)),
+    ],
+    [
+      'a statement for another node in a batch of its own',
+      'WrongSender',
+      (node) => batchOf(node, chainOf({ ...node, cluster: 'in-1' }, 1)),
+    ],
+    [
+      'another life',
+      'WrongSender',
+      (node) => batchOf({ ...node, incarnation: 2 }, chainOf({ ...node, incarnation: 2 }, 1)),
+    ],
+    ['a key that is not its own', 'UnknownKey', (node, texts) => batchOf(node, texts, createKey('ES256'))],
+    [
+      'a status signed as statements',
+      'WrongType',
+      async (node, texts) =>
+        signBytes('NodeStatus', Buffer.from(JSON.stringify({ kind: 'StatementBatch', texts })), node.signer),
+    ],
+    ['no signature at all', 'MalformedJws', async (_, texts) => JSON.stringify({ statements: texts })],
+    ['bytes', 'MalformedJws', async () => '\u00ff\u0000.\u0001.x'],
+    ['more than a batch may have', 'InvalidField', (node) => batchOf(node, chainOf(node, 101))],
+    [
+      'a statement with an unknown member',
+      'InvalidField',
+      (node) => batchOf(node, [String(chainOf(node, 1)[0]).replace('{', '{"more":1,')]),
+    ],
+    [
+      'a member that stands twice',
+      'DuplicateMember',
+      (node) => batchOf(node, [String(chainOf(node, 1)[0]).replace('{', '{"seq":1,')]),
+    ],
+    ['a character that PostgreSQL cannot hold', 'MalformedJson', (node) => batchOf(node, chainOf(node, 1, '\u0000'))],
+    ['half of a surrogate pair', 'MalformedJson', (node) => batchOf(node, chainOf(node, 1, '\ud800'))],
+  ]
+  test.each(cases)('%s: %s', async (_, code, make) => {
+    const node = await newNode()
+    const texts = chainOf(node, 8)
+    await send(node, await batchOf(node, texts.slice(0, 3)))
+    const before = ingest.refused.length
+    await send(node, await make(node, texts.slice(0, 6)))
+    expect(ingest.refused.slice(before)).toEqual([{ document: 'report', code }])
+    expect(await world.events(node.cluster)).toMatchObject([{ reason: code, component: 'ingest', type: 'Warning' }])
+    expect(await stored(node)).toEqual(texts.slice(0, 3))
+    expect((await world.head(node))?.watermark).toBe(3)
+  })
+
+  test('a batch below that does not lead to what is stored above', async () => {
+    const node = await newNode()
+    await send(node, await batchOf(node, chainOf(node, 6).slice(3)))
+    await send(node, await batchOf(node, chainOf(node, 3, 'otherwise')))
+    expect(ingest.refused.at(-1)).toEqual({ document: 'report', code: 'BrokenChain' })
+    expect((await world.rows(node)).map(({ seq }) => seq)).toEqual([4, 5, 6])
+  })
+
+  test('a node that is not accepted, and a name that nobody registered', async () => {
+    const node = await newNode()
+    await world.store.sql.begin((tx) => setIdentityState(tx, node, 'Denied'))
+    ingest.directory.forget()
+    await send(node, await batchOf(node, chainOf(node, 1)))
+    expect(ingest.refused.at(-1)?.code).toBe('NotAllowed')
+    await world.hub.nc.request('report.nobody.n1.statements', 'x')
+    await untilQuiet()
+    expect(ingest.refused.at(-1)?.code).toBe('WrongSender')
+  })
+
+  test('A42 clone: a fork suspends the node, and nothing more of it is taken', async () => {
+    const node = await newNode()
+    const texts = chainOf(node, 4)
+    await send(node, await batchOf(node, texts.slice(0, 3)))
+    await send(node, await batchOf(node, chainOf(node, 3, 'the clone')))
+    const [identity] = await world.store.sql`select state from node_identity where cluster = ${node.cluster}`
+    expect(identity).toMatchObject({ state: 'Suspended' })
+    await send(node, await batchOf(node, texts))
+    expect(ingest.refused.at(-1)?.code).toBe('NotAllowed')
+    expect(await stored(node)).toEqual(texts.slice(0, 3))
+  })
+
+  test('one bad message among many harms no other, and a flood of them is one event', async () => {
+    await ingest.stop()
+    const [bad, good] = [await newNode(), await newNode()]
+    const [badNc, goodNc] = [await world.connectNode(bad), await world.connectNode(good)]
+    const texts = chainOf(good, 40)
+    for (let at = 0; at < 40; at += 2) {
+      await badNc.request(subjectOf(bad), `nonsense ${at}`)
+      await goodNc.request(subjectOf(good), await batchOf(good, texts.slice(at, at + 2)))
+    }
+    const forked = await batchOf(bad, chainOf(bad, 2))
+    await badNc.request(subjectOf(bad), forked)
+    await badNc.request(subjectOf(bad), await batchOf(bad, chainOf(bad, 2, 'otherwise')))
+    ingest = world.ingest()
+    await untilQuiet()
+    expect(await stored(good)).toEqual(texts)
+    expect(await stored(bad)).toEqual(chainOf(bad, 2))
+    expect(ingest.refused.filter(({ code }) => code === 'MalformedJws')).toHaveLength(20)
+    const reasons = (await world.events(bad.cluster)).map(({ reason }) => reason)
+    expect(reasons.toSorted()).toEqual(['ForkedChain', 'MalformedJws'])
+    expect(await world.events(good.cluster)).toEqual([])
+  })
+})
+
+describe('acknowledgement', () => {
+  test('a committed watermark is signed and sent; one that was lost comes again at the next word of the node', async () => {
+    const node = await newNode()
+    const nc = await world.connectNode(node)
+    const heard: string[] = []
+    nc.subscribe(subjects.ack(node.cluster, node.node, node.routingToken), {
+      callback: (_, message) => void heard.push(message.string()),
+    })
+    const texts = chainOf(node, 3)
+    await nc.request(subjectOf(node), await batchOf(node, texts))
+    await until(() => heard.length === 1, 'an ack', 10_000)
+    const keys = keyRing([world.ackSigner.jwk])
+    const aud = `${node.cluster}/${node.node}`
+    const { payload } = await verifyDocument('Ack', String(heard[0]), keys, { aud })
+    expect(payload).toMatchObject({ watermark: 3, incarnation: 1 })
+    const marker = await verifyDocument('EpochMarker', payload.marker, keys)
+    expect(await world.store.sql`select 1 from epoch_marker where number = ${marker.payload.number}`).toHaveLength(1)
+    // A word that brings nothing new is answered too, though at most once a second.
+    await until(
+      async () => {
+        await nc.request(subjectOf(node), await batchOf(node, texts))
+        return heard.length >= 2
+      },
+      'the ack again',
+      10_000,
+    )
+    expect((await verifyDocument('Ack', String(heard[1]), keys, { aud })).payload.watermark).toBe(3)
+  })
+})
+
+describe('faults', () => {
+  test('writers that name the same nodes in other orders never wait for each other', async () => {
+    const nodes = await Promise.all(Array.from({ length: 12 }, newNode))
+    const shuffled = (round: number) => nodes.map((_, i) => nodes[(i * 5 + round) % 12] as TestNode)
+    await Promise.all(
+      Array.from({ length: 40 }, (_, round) =>
+        world.store.sql.begin(async (tx) => {
+          const mine = round % 2 ? shuffled(round) : shuffled(round).toReversed()
+          const heads = await lockHeads(tx, mine)
+          await saveHeads(
+            tx,
+            mine.map((id) => ({ ...id, watermark: heads.size, newestSeq: round })),
+          )
+        }),
+      ),
+    )
+    expect((await world.head(nodes[0] as TestNode))?.watermark).toBe(12)
+  })
+
+  test('nats-server killed in mid-stream, and its store lost: what the node sends again is there once', async () => {
+    const node = await newNode()
+    const nc = await world.connectNode(node)
+    const texts = chainOf(node, 60)
+    const { ensureStreams } = await import('./streams.ts')
+    // As the agent's pump does: send, and send again what was not taken.
+    const sendAll = async () => {
+      for (let at = 0; at < 60; at += 3) {
+        const batch = await batchOf(node, texts.slice(at, at + 3))
+        const taken = () =>
+          nc.request(subjectOf(node), batch, { timeout: 1_000 }).then(
+            () => true,
+            () => false,
+          )
+        await until(taken, `batch ${at} being taken`, 20_000)
+        if (at === 15) await world.restartNats({ loseStore: false })
+        if (at === 30) {
+          await world.restartNats({ loseStore: true })
+          await until(
+            () =>
+              ensureStreams(world.hub.nc, 1).then(
+                () => true,
+                () => false,
+              ),
+            'new streams',
+            20_000,
+          )
+        }
+      }
+    }
+    await sendAll()
+    // Messages that were in the lost store are not in the outbox's past: no ack came for them.
+    await until(
+      async () => {
+        const mark = (await world.head(node))?.watermark ?? 0
+        if (mark < 60)
+          await nc.request(subjectOf(node), await batchOf(node, texts.slice(mark, mark + 50))).catch(() => {})
+        return mark === 60
+      },
+      'every statement',
+      20_000,
+    )
+    expect(await stored(node)).toEqual(texts)
+  })
+
+  test('PostgreSQL away in mid-stream: messages come again soon, and nothing is doubled', async () => {
+    const node = await newNode()
+    const nc = await world.connectNode(node)
+    const texts = chainOf(node, 30)
+    const [{ current_database: name } = { current_database: '' }] = await world.store.sql<
+      { current_database: string }[]
+    >`select current_database()`
+    for (let at = 0; at < 30; at += 2) {
+      await nc.request(subjectOf(node), await batchOf(node, texts.slice(at, at + 2)))
+      // Every connection of this hub is cut, as a restart of the server does.
+      if (at % 6 === 0)
+        await world.store
+          .sql`select pg_terminate_backend(pid) from pg_stat_activity where datname = ${name} and pid <> pg_backend_pid()`.catch(
+          () => {},
+        )
+    }
+    await untilRows(node, 30)
+    expect(await stored(node)).toEqual(texts)
+    expect((await world.head(node))?.watermark).toBe(30)
+    await untilQuiet()
+  })
+
+  test('the newest status counts, by its counter', async () => {
+    const node = await newNode()
+    const nc = await world.connectNode(node)
+    const status = (counter: number, message: string) =>
+      signDocument(
+        'NodeStatus',
+        {
+          kind: 'NodeStatus',
+          cluster: node.cluster,
+          node: node.node,
+          incarnation: 1,
+          counter,
+          seq: 0,
+          at: '2026-01-01T00:00:00Z',
+          phase: 'Idle',
+          reason: 'Confirmed',
+          message,
+          booted: { imageSha256: sha256Hex('image') },
+          slot: 'a',
+          bootId: 'b',
+          driver: 'slots',
+          tuf: { root: 1, timestamp: 1, snapshot: 1, targets: 1 },
+          failed: [],
+          agentVersion: '0',
+        },
+        node.signer,
+      )
+    for (const [counter, message] of [
+      [2, 'second'],
+      [3, 'third'],
+      [1, 'first'],
+    ] as const)
+      await nc.request(subjects.report(node.cluster, node.node, 'status'), await status(counter, message))
+    await untilQuiet()
+    const [row] = await world.store
+      .sql`select status->>'message' as message from cluster_head where cluster = ${node.cluster}`
+    expect(row).toEqual({ message: 'third' })
+  })
+})
