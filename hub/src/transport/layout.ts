@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { wildcards } from '@skerry/api'
+import { subjects, wildcards } from '@skerry/api'
 import { base32, createNkey, type Nkey } from './nkeys.ts'
 
 // The two accounts of reference nats §4.2, exactly. A flat account with perfect allow-lists is not safe: the server does
@@ -105,8 +105,12 @@ export type NodeCredential = {
   readonly expiresAt: Date
 }
 
-/** A node's user JWT. It carries no right of its own: all come from the scope, or the server refuses it. */
+/**
+ * A node's user JWT. It carries no right of its own: all come from the scope, or the server refuses it. TypeError for names
+ * that are not exactly one token: the server would expand `*`, `>` and dots into rights over others.
+ */
 export function mintUser(keys: NatsKeys, { cluster, node, routingToken, natsKey, expiresAt }: NodeCredential): string {
+  subjects.ack(cluster, node, routingToken)
   return jwt(
     {
       sub: natsKey,

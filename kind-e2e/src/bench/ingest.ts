@@ -1,6 +1,6 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { connect, credsAuthenticator, type NatsConnection, nkeys } from '@nats-io/transport-node'
 import {
   parse,
@@ -107,16 +107,12 @@ export async function benchIngest({ seconds, nodes, profile, say }: IngestBench)
   }
 }
 
-// postgres.js takes a socket's folder from PGHOST alone.
 function environment(
   { host, username, password, database }: Awaited<ReturnType<typeof createDatabase>>,
   profile: string | undefined,
 ): NodeJS.ProcessEnv {
   return {
-    DATABASE_URL: `postgres:///${database}`,
-    PGHOST: host.slice(0, host.lastIndexOf('/')),
-    PGUSERNAME: username,
-    PGPASSWORD: password,
+    DATABASE_URL: `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${database}`,
     ...(profile ? { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profile}` } : {}),
   }
 }
