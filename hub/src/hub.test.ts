@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
-import { freePort, isFree, until } from '@skerry/supervise'
+import { isFree, until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import type { HubConfig } from './index.ts'
@@ -71,6 +71,27 @@ describe('starting', () => {
     expect((await start(config)).apiUrl).toBe(first.apiUrl)
   })
 
+  test('plain HTTP is on loopback, on another port when the one asked for is taken; an open watch does not hold up the end', async () => {
+    const taken = createServer()
+    await new Promise<void>((done) => taken.listen(0, '127.0.0.1', done))
+    onTestFinished(() => new Promise((done) => taken.close(() => done(undefined))))
+    const address = taken.address()
+    const httpPort = typeof address === 'object' ? (address?.port ?? 0) : 0
+
+    const hub = await start(await configure({ roles: ['api'], httpPort }))
+    const { hostname, port } = new URL(hub.plainUrl ?? '')
+    expect(hostname).toBe('127.0.0.1')
+    expect(sentences(hub.lines)).toContain(`port ${httpPort} is taken; plain HTTP is on ${port}`)
+    const watch = await fetch(`${hub.plainUrl}/apis/skerry.dev/v1alpha1/rollouts?watch=true`, {
+      headers: { authorization: `Bearer ${hub.adminToken}` },
+    })
+    expect(watch.status).toBe(200)
+    const ended = watch.text().catch(() => 'cut')
+    await hub.stop()
+    await ended
+    expect(await isFree(Number(port))).toBe(true)
+  })
+
   test('a second hub on the same folder is refused by name, and the first one goes on', async () => {
     const config = await configure({ roles: ['api'] })
     const hub = await start(config)
@@ -135,7 +156,7 @@ describe('two hubs on one database', () => {
 
 describe('NATS', () => {
   test('when it ends by itself, /readyz says so, and it is started again and connected to without a restart of the hub', async () => {
-    const hub = await start(await configure({ httpPort: await freePort() }))
+    const hub = await start(await configure())
     const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
     onTestFinished(() => client.close())
     const ready = () =>

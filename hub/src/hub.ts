@@ -22,7 +22,10 @@ import { openBlobs } from './store/trust.ts'
 // The hub put together. Each part takes what it uses; what starts here is ended here, in the other order.
 
 export type Hub = {
+  /** Empty without the role api. */
   readonly apiUrl: string
+  /** Plain HTTP on loopback, where that was asked for. */
+  readonly plainUrl: string | undefined
   readonly natsUrl: string
   readonly adminToken: string
   readonly caPem: string
@@ -65,11 +68,11 @@ export async function startHub(config: HubConfig, log: Logger, onRestart: OnRest
       now,
     }
 
-    let apiUrl = ''
+    let served: { apiUrl: string; plainUrl: string | undefined } = { apiUrl: '', plainUrl: undefined }
     if (config.roles.includes('api')) {
       const port = addresses.apiPort
       const { changes } = wakes
-      apiUrl = await serveApi(
+      served = await serveApi(
         { config, port, store, hub, keys, changes, door, certificates, metrics, log, onRefused, pace: WATCH_PACE },
         ends,
       )
@@ -100,7 +103,7 @@ export async function startHub(config: HubConfig, log: Logger, onRestart: OnRest
       await Promise.allSettled(loops)
     })
     return {
-      apiUrl,
+      ...served,
       natsUrl: broker.url,
       adminToken: keys.adminToken,
       caPem: certificates.caPem,

@@ -20,7 +20,8 @@ if (command.verb === 'init') {
     // Two forms of line, for a program that started this one: once it answers, and whenever a part of it was started again.
     const tell = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`)
     const hub = await startHub(command.config, log, (restarted, pid) => tell({ restarted, pid }))
-    tell({ ready: true, apiUrl: hub.apiUrl, natsUrl: hub.natsUrl, pids: hub.pids })
+    const { apiUrl, plainUrl, natsUrl, pids } = hub
+    tell({ ready: true, apiUrl, ...(plainUrl ? { plainUrl } : {}), natsUrl, pids })
     let stopping = false
     const stop = async (because: string) => {
       if (stopping) return

@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http'
+import { createServer } from 'node:http'
 import { parseStrictJson } from '@skerry/trust'
 import Fastify, {
   type FastifyBaseLogger,
@@ -90,13 +90,20 @@ export function buildServer({
   return app
 }
 
-/** The same routes over plain HTTP, on loopback alone. */
-export function plainListener(app: FastifyInstance, port: number): Promise<Server> {
+/** The same routes over plain HTTP, on loopback alone. `close` ends every connection, also one that is in the middle of a watch. */
+export async function plainListener(app: FastifyInstance, port: number): Promise<{ close(): Promise<void> }> {
   const server = createServer((request, response) => app.routing(request, response))
-  return new Promise((resolve, reject) => {
+  await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
-    server.listen(port, '127.0.0.1', () => resolve(server))
+    server.listen(port, '127.0.0.1', resolve)
   })
+  return {
+    close: () =>
+      new Promise((done) => {
+        server.close(() => done())
+        server.closeAllConnections()
+      }),
+  }
 }
 
 // A member called __proto__ is data for JSON and something else for every object it is copied into.

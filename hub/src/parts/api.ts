@@ -1,4 +1,6 @@
+import { isIPv6 } from 'node:net'
 import type { Refusal } from '@skerry/api'
+import { freePort } from '@skerry/supervise'
 import type { Logger } from 'pino'
 import type { HubConfig } from '../config.ts'
 import { agentRoutes } from '../http/agent.ts'
@@ -36,18 +38,26 @@ export type ApiOptions = {
   readonly onRefused: (document: string, refusal: Refusal) => void
 }
 
-/** Serves every route over HTTPS, and over plain HTTP on loopback where that was asked for. Returns the address. */
-export async function serveApi(options: ApiOptions, ends: Ends): Promise<string> {
+/** Serves every route over HTTPS, and over plain HTTP on loopback where that was asked for. Returns the addresses. */
+export async function serveApi(
+  options: ApiOptions,
+  ends: Ends,
+): Promise<{ apiUrl: string; plainUrl: string | undefined }> {
   const { config, port, store, certificates, metrics, log } = options
   const tls = { key: certificates.keyPem, cert: certificates.certPem }
   const app = buildServer({ store, metrics, log, tls, routes: apiRoutes(options) })
   ends.push(() => app.close())
   await app.listen({ host: config.host, port })
+  const apiUrl = `https://${isIPv6(config.host) ? `[${config.host}]` : config.host}:${port}`
   if (config.httpPort !== undefined) {
-    const plain = await plainListener(app, config.httpPort)
-    ends.push(() => new Promise((done) => plain.close(done)))
+    const plainPort = await freePort(config.httpPort)
+    if (plainPort !== config.httpPort && config.httpPort !== 0)
+      log.info(`port ${config.httpPort} is taken; plain HTTP is on ${plainPort}`)
+    const plain = await plainListener(app, plainPort)
+    ends.push(plain.close)
+    return { apiUrl, plainUrl: `http://127.0.0.1:${plainPort}` }
   }
-  return `https://${config.host}:${port}`
+  return { apiUrl, plainUrl: undefined }
 }
 
 export type RouteOptions = Pick<
