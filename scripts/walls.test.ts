@@ -18,7 +18,7 @@ const MAY: Record<string, { uses: string[]; inTests?: string[] }> = {
   'kind-e2e': {
     uses: ['api', 'policy', 'trust', 'client', 'supervise', 'cli', 'hub', 'spoke-agent', 'demo'],
   },
-  scripts: { uses: ['supervise'] },
+  scripts: { uses: ['api', 'supervise'] },
 }
 /** Rooms of one program that meet only in its store. */
 const APART: Record<string, string[]> = { hub: ['http', 'controllers', 'transport'], 'spoke-agent': ['site', 'node'] }

@@ -39,7 +39,6 @@ export {
 export {
   apiVersionOf,
   findKind,
-  jsonSchemas,
   KINDS,
   type KindName,
   type KindRow,
@@ -55,6 +54,7 @@ export {
 export type { ClaimSelector, Condition, LabelSelector, ObjectMeta, SelectorRequirement, StatementRef } from './meta.ts'
 export { REFUSALS, Refusal, type RefusalCode } from './refusals.ts'
 export { API_ROLES, type ApiRole, Approval, DeleteOptions, NewApiToken, Rotation } from './requests.ts'
+export { jsonSchemas } from './schemas.ts'
 export {
   parseReportSubject,
   REPORT_KINDS,

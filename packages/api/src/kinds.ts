@@ -250,21 +250,3 @@ export function objectSchema(kind: KindName): TObject {
   objectSchemas.set(kind, schema)
   return schema
 }
-
-/** Every schema of this package as JSON Schema (draft 2020-12), by name: for documents, other languages and charts. */
-export function jsonSchemas(documents: Record<string, { schema: TSchema }>): Record<string, unknown> {
-  const named = [
-    ...KINDS.map((row) => [row.kind, objectSchema(row.kind)] as const),
-    ...Object.entries(documents).map(([name, row]) => [name, row.schema] as const),
-  ]
-  return Object.fromEntries(
-    named.map(([name, schema]) => [
-      name,
-      {
-        $schema: 'https://json-schema.org/draft/2020-12/schema',
-        $id: `https://skerry.dev/schemas/${name}.json`,
-        ...schema,
-      },
-    ]),
-  )
-}

@@ -1,10 +1,16 @@
 import { type Static, Type } from 'typebox'
-import { closed, Name, oneOf, Text, Time } from './words.ts'
+import { closed, integer, mapOf, Name, oneOf, Text, Time } from './words.ts'
 
 // Kubernetes' object metadata, conditions and selectors, as far as Skerry keeps them.
 
-export const Labels = Type.Record(Type.String(), Type.String({ maxLength: 63 }), {
-  description: 'string keys and values',
+const QualifiedName = Type.String({
+  pattern:
+    '^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$',
+  maxLength: 317,
+})
+export const Labels = mapOf(Type.String({ pattern: '^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$' }), {
+  description: 'qualified names to label values',
+  propertyNames: QualifiedName,
 })
 
 export const ObjectMeta = closed({
@@ -13,11 +19,11 @@ export const ObjectMeta = closed({
   namespace: Type.Optional(Name),
   uid: Type.Optional(Type.String({ maxLength: 64 })),
   resourceVersion: Type.Optional(Type.String({ maxLength: 20 })),
-  generation: Type.Optional(Type.Integer()),
-  creationTimestamp: Type.Optional(Type.Union([Type.String({ format: 'date-time' }), Type.Null()])),
+  generation: Type.Optional(integer()),
+  creationTimestamp: Type.Optional(Type.Union([Time, Type.Null()])),
   deletionTimestamp: Type.Optional(Time),
   labels: Type.Optional(Labels),
-  annotations: Type.Optional(Type.Record(Type.String(), Type.String({ maxLength: 262_144 }))),
+  annotations: Type.Optional(mapOf(Type.String({ maxLength: 262_144 }), { propertyNames: QualifiedName })),
   finalizers: Type.Optional(Type.Array(Type.String())),
   ownerReferences: Type.Optional(
     Type.Array(
@@ -41,7 +47,7 @@ export const Condition = closed({
   reason: Type.String({ maxLength: 1024, description: 'UpperCamel' }),
   message: Type.String({ maxLength: 32_768 }),
   lastTransitionTime: Time,
-  observedGeneration: Type.Optional(Type.Integer()),
+  observedGeneration: Type.Optional(integer()),
 })
 export type Condition = Static<typeof Condition>
 
@@ -53,7 +59,7 @@ const SelectorRequirement = closed({
 export type SelectorRequirement = Static<typeof SelectorRequirement>
 
 export const LabelSelector = closed({
-  matchLabels: Type.Optional(Type.Record(Type.String(), Type.String())),
+  matchLabels: Type.Optional(mapOf(Type.String())),
   matchExpressions: Type.Optional(Type.Array(SelectorRequirement)),
 })
 export type LabelSelector = Static<typeof LabelSelector>
@@ -65,8 +71,8 @@ export type ClaimSelector = Static<typeof ClaimSelector>
 export const StatementRef = closed({
   cluster: Type.String(),
   node: Type.String(),
-  incarnation: Type.Integer({ minimum: 1 }),
-  seq: Type.Integer({ minimum: 1 }),
+  incarnation: integer({ minimum: 1 }),
+  seq: integer({ minimum: 1 }),
   digest: Type.String({ description: 'SHA-256 of the statement text' }),
 })
 export type StatementRef = Static<typeof StatementRef>

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { closed, Label, oneOf, Text, Time } from './words.ts'
+import { closed, integer, Label, oneOf, Text, Time } from './words.ts'
 
 // Bodies of requests that are no objects of a kind.
 
@@ -27,7 +27,7 @@ export const DeleteOptions = closed({
     closed({ uid: Type.Optional(Type.String()), resourceVersion: Type.Optional(Type.String()) }),
   ),
   dryRun: Type.Optional(Type.Array(oneOf(['All']))),
-  gracePeriodSeconds: Type.Optional(Type.Integer({ minimum: 0 })),
+  gracePeriodSeconds: Type.Optional(integer({ minimum: 0 })),
   propagationPolicy: Type.Optional(oneOf(['Orphan', 'Background', 'Foreground'])),
   orphanDependents: Type.Optional(Type.Boolean()),
 })

@@ -7,7 +7,9 @@ import { Refusal } from './refusals.ts'
 
 // ajv-formats is CommonJS: under NodeNext its default export is the module object.
 const addFormats = formats as unknown as typeof formats.default
-const ajv = addFormats(new Ajv({ allErrors: true, removeAdditional: false, coerceTypes: false, strict: false }))
+const ajv = addFormats(
+  new Ajv({ allErrors: true, discriminator: true, removeAdditional: false, coerceTypes: false, strict: false }),
+)
 const compiled = new WeakMap<TSchema, ValidateFunction>()
 
 /** One thing wrong with a value: where (`spec.image.name`) and what. */
@@ -25,7 +27,9 @@ export function causes(schema: TSchema, value: unknown): readonly Cause[] {
     compiled.set(schema, validate)
   }
   if (validate(value)) return []
-  return (validate.errors ?? []).filter((error) => error.keyword !== 'anyOf').map(toCause)
+  return (validate.errors ?? [])
+    .filter(({ keyword }) => keyword !== 'anyOf' && keyword !== 'propertyNames')
+    .map(toCause)
 }
 
 /** `value` as the schema's type, or a Refusal that names the first path at fault. */
@@ -40,6 +44,17 @@ export function parse<S extends TSchema>(schema: S, value: unknown, what: string
 
 function toCause(error: ErrorObject): Cause {
   const at = fieldPath(error.instancePath)
+  // A fault in the name of a member, and in the member that says which kind a value is.
+  if (error.propertyName !== undefined)
+    return {
+      field: join(at, error.propertyName),
+      message: `has a name that ${error.message ?? 'is invalid'}`,
+      reason: 'FieldValueInvalid',
+    }
+  if (error.keyword === 'discriminator') {
+    const field = join(at, String(error.params['tag']))
+    return { field, message: 'names no kind that is known here', reason: 'FieldValueInvalid' }
+  }
   if (error.keyword === 'additionalProperties') {
     const member = String(error.params['additionalProperty'])
     return { field: join(at, member), message: 'is not a known field', reason: 'FieldValueForbidden' }

@@ -1,4 +1,4 @@
-import { type Static, type TObject, type TProperties, type TUnsafe, Type } from 'typebox'
+import { type Static, type TInteger, type TObject, type TProperties, type TSchema, type TUnsafe, Type } from 'typebox'
 
 // The small words every schema is made of. Grammar and units: DESIGN.md, "Grammar".
 
@@ -12,6 +12,22 @@ export function oneOf<const V extends readonly string[]>(values: V, description?
   return Type.Unsafe<V[number]>({ type: 'string', enum: [...values], ...(description ? { description } : {}) })
 }
 
+/** A whole number that every reader holds exactly: within ±(2^53 − 1) where nothing closer is said. */
+export function integer(options: { minimum?: number; maximum?: number; description?: string } = {}): TInteger {
+  return Type.Integer({ minimum: Number.MIN_SAFE_INTEGER, maximum: Number.MAX_SAFE_INTEGER, ...options })
+}
+
+/**
+ * An object of any members, each with a value of one schema. Not TypeBox's Record: that matches names by `^.*$`, which
+ * knows no line break, and a member whose name has one would not be looked at.
+ */
+export function mapOf<S extends TSchema>(
+  value: S,
+  options: { description?: string; maxProperties?: number; propertyNames?: TSchema } = {},
+): TUnsafe<Record<string, Static<S>>> {
+  return Type.Unsafe<Record<string, Static<S>>>({ type: 'object', additionalProperties: value, ...options })
+}
+
 /** RFC 1123 label: the only form of a cluster or node id, so that an id is always exactly one NATS token. */
 export const LABEL_PATTERN = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
 /** RFC 1123 subdomain, as Kubernetes asks of object names. */
@@ -23,11 +39,11 @@ export const Sha256 = Type.String({
   pattern: '^[0-9a-f]{64}$',
   description: 'lower-case hex SHA-256 of the exact bytes',
 })
-export const Time = Type.String({ format: 'date-time', description: 'RFC 3339 in UTC' })
-export const Seconds = Type.Integer({ minimum: 0, maximum: 31_536_000, description: 'seconds' })
-export const Count = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
+export const Time = Type.String({ format: 'date-time', pattern: 'Z$', description: 'RFC 3339 in UTC' })
+export const Seconds = integer({ minimum: 0, maximum: 31_536_000, description: 'seconds' })
+export const Count = integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER })
 export const Text = Type.String({ maxLength: 4096 })
-export const Bytes = Type.Integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'bytes' })
+export const Bytes = integer({ minimum: 0, maximum: Number.MAX_SAFE_INTEGER, description: 'bytes' })
 /** An Ed25519 NATS public key as nkeys write it: `U` and 55 base32 characters. */
 export const NatsUserKey = Type.String({ pattern: '^U[A-Z2-7]{55}$', description: 'NATS user public key' })
 /** A compact JWS (RFC 7515). Its inside is judged by @skerry/trust, never here. */
@@ -51,11 +67,11 @@ export type PublicJwk = Static<typeof PublicJwk>
 
 /** The order of desired states: a pair is newer when its timeline is greater, or equal with a greater generation. */
 export const Position = closed({
-  timeline: Type.Integer({
+  timeline: integer({
     minimum: 0,
     description: 'Unix time of the hub restore that began this history; 0 at first',
   }),
-  generation: Type.Integer({ minimum: 1, description: 'rises by one with each change of the desired state' }),
+  generation: integer({ minimum: 1, description: 'rises by one with each change of the desired state' }),
 })
 export type Position = Static<typeof Position>
 

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Condition } from '../meta.ts'
-import { closed, oneOf, Time } from '../words.ts'
+import { closed, integer, mapOf, oneOf, Time } from '../words.ts'
 
 export const Taint = closed({
   key: Type.String({ minLength: 1, maxLength: 316 }),
@@ -16,7 +16,7 @@ export const ClusterClaim = closed({
 })
 export type ClusterClaim = Static<typeof ClusterClaim>
 
-const Quantities = Type.Record(Type.String(), Type.Union([Type.String(), Type.Number()]))
+const Quantities = mapOf(Type.Union([Type.String(), Type.Number()]))
 
 /** A registered site's cluster. OCM's kind: `cluster.open-cluster-management.io/v1`. */
 export const ManagedClusterSpec = closed({
@@ -24,7 +24,7 @@ export const ManagedClusterSpec = closed({
     Type.Boolean({ description: "the hub's half of the double opt-in; false cuts a connected site off" }),
   ),
   leaseDurationSeconds: Type.Optional(
-    Type.Integer({ minimum: 1, description: 'accepted for OCM; Skerry judges liveness by its own receive time' }),
+    integer({ minimum: 1, description: 'accepted for OCM; Skerry judges liveness by its own receive time' }),
   ),
   taints: Type.Optional(Type.Array(Taint)),
   managedClusterClientConfigs: Type.Optional(

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { ClaimSelector, Condition, LabelSelector } from '../meta.ts'
-import { closed, Name } from '../words.ts'
+import { closed, integer, Name } from '../words.ts'
 
 export const Toleration = closed({
   key: Type.Optional(Type.String({ maxLength: 316 })),
@@ -8,7 +8,7 @@ export const Toleration = closed({
   value: Type.Optional(Type.String({ maxLength: 1024 })),
   effect: Type.Optional(Type.String({ description: 'empty matches every effect' })),
   tolerationSeconds: Type.Optional(
-    Type.Union([Type.Integer(), Type.Null()], {
+    Type.Union([integer(), Type.Null()], {
       description: "counted from the taint's timeAdded; absent is for ever",
     }),
   ),
@@ -25,22 +25,22 @@ export type ClusterPredicate = Static<typeof ClusterPredicate>
 /** Which clusters. OCM's kind: `cluster.open-cluster-management.io/v1beta1`. */
 export const PlacementSpec = closed({
   clusterSets: Type.Optional(Type.Array(Name)),
-  numberOfClusters: Type.Optional(Type.Union([Type.Integer({ minimum: 0, maximum: 2_147_483_647 }), Type.Null()])),
+  numberOfClusters: Type.Optional(Type.Union([integer({ minimum: 0, maximum: 2_147_483_647 }), Type.Null()])),
   predicates: Type.Optional(Type.Array(ClusterPredicate, { description: 'ORed; an empty list passes every cluster' })),
   tolerations: Type.Optional(Type.Array(Toleration)),
 })
 export type PlacementSpec = Static<typeof PlacementSpec>
 
 export const PlacementStatus = closed({
-  observedGeneration: Type.Optional(Type.Integer()),
-  numberOfSelectedClusters: Type.Optional(Type.Integer()),
+  observedGeneration: Type.Optional(integer()),
+  numberOfSelectedClusters: Type.Optional(integer()),
   decisionGroups: Type.Optional(
     Type.Array(
       closed({
-        decisionGroupIndex: Type.Integer(),
+        decisionGroupIndex: integer(),
         decisionGroupName: Type.String(),
         decisions: Type.Array(Type.String()),
-        clusterCount: Type.Integer(),
+        clusterCount: integer(),
       }),
     ),
   ),
@@ -58,7 +58,7 @@ export const DECISIONS_PER_SLICE = 100
 /** A slice of a placement's decisions. Its spec is empty, as in OCM: decisions are status. */
 export const PlacementDecisionStatus = closed({
   decisions: Type.Optional(
-    Type.Array(closed({ clusterName: Type.String(), reason: Type.String(), score: Type.Optional(Type.Integer()) }), {
+    Type.Array(closed({ clusterName: Type.String(), reason: Type.String(), score: Type.Optional(integer()) }), {
       maxItems: DECISIONS_PER_SLICE,
     }),
   ),

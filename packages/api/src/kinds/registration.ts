@@ -2,13 +2,13 @@ import { type Static, Type } from 'typebox'
 import { Condition, Message, Reason } from '../meta.ts'
 import { RegistrationState } from '../wire/registration.ts'
 import { NodeClass } from '../wire/status.ts'
-import { Count, closed, Label, Name, NatsUserKey, oneOf, Sha256, Time } from '../words.ts'
+import { Count, closed, integer, Label, mapOf, Name, NatsUserKey, oneOf, Sha256, Time } from '../words.ts'
 
 /** Few uses, short-lived, bound to a set and optionally to a cluster. The secret never reaches the hub: only its hash does. */
 export const JoinTokenSpec = closed({
   secretSha256: Sha256,
   expiresAt: Time,
-  maxUses: Type.Integer({ minimum: 1, maximum: 10_000, description: 'how many nodes may register with it' }),
+  maxUses: integer({ minimum: 1, maximum: 10_000, description: 'how many nodes may register with it' }),
   clusterSet: Type.Optional(Name),
   cluster: Type.Optional(Label),
   classes: Type.Array(NodeClass, { minItems: 1, description: 'key classes it admits; software-key must be named' }),
@@ -32,7 +32,7 @@ export const RegistrationSpec = closed({
   fingerprint: Type.String({ description: 'short form of the transcript digest, to compare by telephone' }),
   joinToken: Type.Optional(Type.String()),
   hardwareId: Type.String(),
-  claims: Type.Record(Type.String(), Type.String()),
+  claims: mapOf(Type.String()),
   rotatedAt: Type.Optional(
     Type.Unsafe<string>({ ...Time, description: 'credentials issued before then are ended; the node makes a new key' }),
   ),
@@ -51,7 +51,7 @@ export const RegistrationStatus = closed({
   state: Type.Optional(RegistrationState),
   reason: Type.Optional(Reason),
   message: Type.Optional(Message),
-  incarnation: Type.Optional(Type.Integer({ minimum: 1 })),
+  incarnation: Type.Optional(integer({ minimum: 1 })),
   credentialExpiresAt: Type.Optional(Time),
   conditions: Type.Optional(Type.Array(Condition)),
 })

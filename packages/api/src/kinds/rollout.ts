@@ -1,10 +1,10 @@
 import { type Static, Type } from 'typebox'
 import { Condition, Message, Reason, StatementRef } from '../meta.ts'
 import { ActivationWindow, Gates } from '../wire/desired-state.ts'
-import { Count, closed, Name, oneOf, Position, Sha256, Time } from '../words.ts'
+import { Count, closed, integer, Name, oneOf, Position, Sha256, Time } from '../words.ts'
 
 const IntOrPercent = Type.Union([
-  Type.Integer({ minimum: 0, maximum: 1_000_000 }),
+  integer({ minimum: 0, maximum: 1_000_000 }),
   Type.String({ pattern: '^[0-9]{1,3}%$' }),
 ])
 export type IntOrPercent = Static<typeof IntOrPercent>
@@ -85,7 +85,7 @@ export type RolloutCluster = Static<typeof RolloutCluster>
 
 export const RolloutStatus = closed({
   phase: Type.Optional(oneOf(ROLLOUT_PHASES)),
-  observedGeneration: Type.Optional(Type.Integer()),
+  observedGeneration: Type.Optional(integer()),
   image: Type.Optional(
     closed({
       target: Type.String(),

@@ -1,11 +1,11 @@
 import { type Static, Type } from 'typebox'
-import { closed, Label, oneOf, Position, Seconds, Sha256, Time } from '../words.ts'
+import { closed, integer, Label, oneOf, Position, Seconds, Sha256, Time } from '../words.ts'
 
 /** A stretch of time that repeats. Judged at the site, in its own zone. Several windows are a union; no window is always open. */
 export const ActivationWindow = closed({
   at: Type.String({ maxLength: 128, description: 'cron, five fields: minute hour day-of-month month day-of-week' }),
   timeZone: Type.String({ maxLength: 64, description: 'IANA zone' }),
-  durationSeconds: Type.Integer({
+  durationSeconds: integer({
     minimum: 60,
     maximum: 604_800,
     description: 'how long the window stays open; a start that is under way is never cut off',
@@ -15,12 +15,12 @@ export type ActivationWindow = Static<typeof ActivationWindow>
 
 /** When a boot counts as good. */
 export const Gates = closed({
-  healthySeconds: Type.Integer({
+  healthySeconds: integer({
     minimum: 0,
     maximum: 86_400,
     description: 'the boot must stay healthy for so long without a break',
   }),
-  timeoutSeconds: Type.Integer({
+  timeoutSeconds: integer({
     minimum: 1,
     maximum: 86_400,
     description: 'counted from the boot; after it the image is rolled back',
@@ -49,7 +49,7 @@ export const DesiredState = closed({
   gates: Gates,
   drain: closed({ timeoutSeconds: Seconds }),
   budget: closed({
-    maxUnavailable: Type.Integer({
+    maxUnavailable: integer({
       minimum: 1,
       maximum: 1000,
       description: 'nodes of the site that may be down at once',
@@ -59,7 +59,7 @@ export const DesiredState = closed({
   attestation: oneOf(['affirming', 'warning']),
   paused: Type.Boolean({ description: 'nothing new starts; what is activating finishes' }),
   works: Type.Array(closed({ name: Label, sha256: Sha256 }), { maxItems: 1000 }),
-  tombstones: Type.Array(closed({ name: Label, generation: Type.Integer({ minimum: 1 }) }), { maxItems: 1000 }),
+  tombstones: Type.Array(closed({ name: Label, generation: integer({ minimum: 1 }) }), { maxItems: 1000 }),
 })
 export type DesiredState = Static<typeof DesiredState>
 

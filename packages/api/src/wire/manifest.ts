@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { Bytes, closed, oneOf, Sha256 } from '../words.ts'
+import { Bytes, closed, integer, oneOf, Sha256 } from '../words.ts'
 
 export const BlobRef = closed({ sha256: Sha256, length: Bytes, mediaType: Type.String({ maxLength: 128 }) })
 export type BlobRef = Static<typeof BlobRef>
@@ -12,7 +12,7 @@ export const OSImageManifest = closed({
   kind: oneOf(['OSImageManifest']),
   family: Type.String({ pattern: '^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$' }),
   version: Type.String({ pattern: '^[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?$' }),
-  releaseCounter: Type.Integer({
+  releaseCounter: integer({
     minimum: 1,
     maximum: Number.MAX_SAFE_INTEGER,
     description: 'rises with every release of the family',

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { closed, Jws, Label, NatsUserKey, oneOf, PublicJwk, Sha256, Time } from '../words.ts'
+import { closed, integer, Jws, Label, mapOf, NatsUserKey, oneOf, PublicJwk, Sha256, Time } from '../words.ts'
 import { NodeClass } from './status.ts'
 
 /** Challenged → Pending → Accepted or Denied; later Suspended, Left, Revoked. */
@@ -36,8 +36,9 @@ export const RegistrationRequest = closed({
   nodeKey: PublicJwk,
   natsKey: NatsUserKey,
   hardwareId: Type.String({ minLength: 1, maxLength: 64 }),
-  claims: Type.Record(Type.String({ maxLength: 253 }), Type.String({ minLength: 1, maxLength: 1024 }), {
+  claims: mapOf(Type.String({ minLength: 1, maxLength: 1024 }), {
     maxProperties: 20,
+    propertyNames: Type.String({ minLength: 1, maxLength: 253 }),
   }),
   acceptHub: Type.Unsafe<string>({
     ...Sha256,
@@ -45,7 +46,7 @@ export const RegistrationRequest = closed({
   }),
   agentVersion: Type.String({ maxLength: 64 }),
   incarnation: Type.Optional(
-    Type.Integer({
+    integer({
       minimum: 1,
       description: 'the life this continues (renewal, return); absent: a new life of the node begins',
     }),
@@ -82,7 +83,7 @@ export const Acceptance = closed({
   kind: oneOf(['Acceptance']),
   cluster: Label,
   node: Label,
-  incarnation: Type.Integer({ minimum: 1 }),
+  incarnation: integer({ minimum: 1 }),
   class: NodeClass,
   ekSha256: Type.Optional(Sha256),
   akName: Type.Optional(Type.String({ maxLength: 128 })),

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Message, Reason } from '../meta.ts'
-import { Count, closed, Label, oneOf, Position, Sha256, Time } from '../words.ts'
+import { Count, closed, integer, Label, oneOf, Position, Sha256, Time } from '../words.ts'
 import { FailureOutcome, NodeClass, NodePhase } from './status.ts'
 
 /** A node's clocks when it spoke. `wall` is a claim; the TPM's members are absent where there is no TPM. */
@@ -15,8 +15,8 @@ export const StatementTime = closed({
 const members = {
   cluster: Label,
   node: Label,
-  incarnation: Type.Integer({ minimum: 1 }),
-  seq: Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
+  incarnation: integer({ minimum: 1 }),
+  seq: integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER }),
   prev: Type.Unsafe<string>({
     ...Sha256,
     description: 'digest of the previous text; of the registration transcript for seq 1',
@@ -74,13 +74,25 @@ export type RefusedBody = Static<typeof RefusedBody>
 export const GapBody = closed({ fromSeq: Count, toSeq: Count, reason: Reason })
 export type GapBody = Static<typeof GapBody>
 
-export const Statement = Type.Union([
-  closed({ kind: oneOf(['transition']), ...members, body: TransitionBody }),
-  closed({ kind: oneOf(['evidence']), ...members, body: EvidenceBody }),
-  closed({ kind: oneOf(['accepted']), ...members, body: AcceptedBody }),
-  closed({ kind: oneOf(['refused']), ...members, body: RefusedBody }),
-  closed({ kind: oneOf(['gap']), ...members, body: GapBody }),
-])
+const transition = closed({ kind: oneOf(['transition']), ...members, body: TransitionBody })
+const evidence = closed({ kind: oneOf(['evidence']), ...members, body: EvidenceBody })
+const accepted = closed({ kind: oneOf(['accepted']), ...members, body: AcceptedBody })
+const refused = closed({ kind: oneOf(['refused']), ...members, body: RefusedBody })
+const gap = closed({ kind: oneOf(['gap']), ...members, body: GapBody })
+
+/** The kind says which body: with the discriminator a fault is named once, in the body it is in. */
+export const Statement = Type.Unsafe<
+  | Static<typeof transition>
+  | Static<typeof evidence>
+  | Static<typeof accepted>
+  | Static<typeof refused>
+  | Static<typeof gap>
+>({
+  type: 'object',
+  required: ['kind'],
+  discriminator: { propertyName: 'kind' },
+  oneOf: [transition, evidence, accepted, refused, gap],
+})
 export type Statement = Static<typeof Statement>
 export const STATEMENT_KINDS = ['transition', 'evidence', 'accepted', 'refused', 'gap'] as const
 export type StatementKind = (typeof STATEMENT_KINDS)[number]
@@ -93,7 +105,7 @@ export const StatementBatch = closed({
   kind: oneOf(['StatementBatch']),
   cluster: Label,
   node: Label,
-  incarnation: Type.Integer({ minimum: 1 }),
+  incarnation: integer({ minimum: 1 }),
   statements: Type.Array(Type.String({ maxLength: BATCH_BYTES }), { minItems: 1, maxItems: STATEMENTS_PER_BATCH }),
 })
 export type StatementBatch = Static<typeof StatementBatch>

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Message, Reason } from '../meta.ts'
-import { Count, closed, Label, oneOf, Position, Sha256, Time } from '../words.ts'
+import { Count, closed, integer, Label, oneOf, Position, Sha256, Time } from '../words.ts'
 
 /** What the node's key rests on. `software-key` is a file: it proves nothing about the machine and is shown everywhere. */
 export const NODE_CLASSES = ['tpm', 'software-key'] as const
@@ -49,7 +49,7 @@ export const NodeStatus = closed({
   kind: oneOf(['NodeStatus']),
   cluster: Label,
   node: Label,
-  incarnation: Type.Integer({ minimum: 1 }),
+  incarnation: integer({ minimum: 1 }),
   counter: Type.Unsafe<number>({ ...Count, description: 'rises with every status of this incarnation' }),
   seq: Type.Unsafe<number>({ ...Count, description: 'of the newest statement; 0 before the first' }),
   digest: Type.Optional(Sha256),
@@ -75,7 +75,7 @@ export const Heartbeat = closed({
   kind: oneOf(['Heartbeat']),
   cluster: Label,
   node: Label,
-  incarnation: Type.Integer({ minimum: 1 }),
+  incarnation: integer({ minimum: 1 }),
   seq: Count,
   digest: Type.Optional(Sha256),
 })
