@@ -19,7 +19,7 @@ export type Cause = {
   readonly reason: 'FieldValueInvalid' | 'FieldValueRequired' | 'FieldValueForbidden'
 }
 
-/** Everything wrong with `value` against `schema`; an empty list when nothing is. */
+/** Every member of `value` that is wrong against `schema`, each once; an empty list when none is. */
 export function causes(schema: TSchema, value: unknown): readonly Cause[] {
   let validate = compiled.get(schema)
   if (!validate) {
@@ -27,9 +27,14 @@ export function causes(schema: TSchema, value: unknown): readonly Cause[] {
     compiled.set(schema, validate)
   }
   if (validate(value)) return []
-  return (validate.errors ?? [])
-    .filter(({ keyword }) => keyword !== 'anyOf' && keyword !== 'propertyNames')
-    .map(toCause)
+  const found = new Map<string, Cause>()
+  for (const error of validate.errors ?? []) {
+    if (error.keyword === 'anyOf' || error.keyword === 'propertyNames') continue
+    const cause = toCause(error)
+    // One word a member: of several, the format says most.
+    if (error.keyword === 'format' || !found.has(cause.field)) found.set(cause.field, cause)
+  }
+  return [...found.values()]
 }
 
 /** `value` as the schema's type, or a Refusal that names the first path at fault. */

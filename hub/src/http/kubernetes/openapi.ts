@@ -198,11 +198,11 @@ function refTo(name: string): Json {
   return { $ref: `#/components/schemas/${name}` }
 }
 
-/** JSON Schema as OpenAPI 3.0 has it: no type null, no patternProperties. */
+/** JSON Schema as OpenAPI 3.0 has it: no type null, no patternProperties, no propertyNames. */
 export function asOpenApi30(value: unknown): unknown {
   if (Array.isArray(value)) return value.map(asOpenApi30)
   if (typeof value !== 'object' || value === null) return value
-  const { anyOf, patternProperties, ...rest } = value as Json
+  const { anyOf, patternProperties, propertyNames: _, ...rest } = value as Json
   const schema: Json = Object.fromEntries(Object.entries(rest).map(([member, inner]) => [member, asOpenApi30(inner)]))
   if (typeof patternProperties === 'object' && patternProperties !== null)
     schema['additionalProperties'] = asOpenApi30(Object.values(patternProperties)[0])
