@@ -33,7 +33,7 @@ const IMPORT = /\b(?:import|export)\b[^'"`;=]*?\bfrom\s*'([^']+)'|\bimport\s*\(?
 const imports = (text: string) => [...text.matchAll(IMPORT)].map((match) => match[1] ?? match[2] ?? '')
 const packageOf = (path: string) => path.split('/')[path.startsWith('packages/') ? 1 : 0] ?? ''
 const roomOf = (path: string) => /\/src\/([^/]+)\//.exec(path)?.[1] ?? ''
-const isTest = (path: string) => /\.test\.ts$|\/testing\.ts$|\/test-[^/]*\.ts$/.test(path)
+const isTest = (path: string) => /\.test\.ts$|\/(testing|fixtures?|test-[^/]*)\.ts$/.test(path)
 const code = (text: string) => text.replace(/\/\*[\s\S]*?\*\/|\/\/.*$/gm, '')
 
 /** Every import that goes through a wall, as `file: why`. */

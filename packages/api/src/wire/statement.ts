@@ -4,7 +4,7 @@ import { Count, closed, integer, Label, oneOf, Position, Sha256, Time } from '..
 import { FailureOutcome, NodeClass, NodePhase } from './status.ts'
 
 /** A node's clocks when it spoke. `wall` is a claim; the TPM's members are absent where there is no TPM. */
-export const StatementTime = closed({
+const StatementTime = closed({
   wall: Time,
   tpmClock: Type.Optional(Count),
   resetCount: Type.Optional(Count),

@@ -38,8 +38,6 @@ export const RememberedFailure = closed({
 })
 export type RememberedFailure = Static<typeof RememberedFailure>
 
-export const Digest = Sha256
-
 /** Position and digest of a desired state that a node holds, verified and on disk. */
 export const Holds = closed({ ...Position.properties, digest: Sha256 })
 export type Holds = Static<typeof Holds>

@@ -2,7 +2,7 @@ import type { NodeClass, Reachability, StatementRef, Verdict } from '@skerry/api
 
 // What can be claimed of a fleet, and on what each claim rests. Missing is never a pass.
 
-export type Result = 'pass' | 'fail' | 'not-assessed'
+type Result = 'pass' | 'fail' | 'not-assessed'
 export type Claim = {
   readonly claim: 'HeardFrom' | 'RunsAssignedImage' | 'BootAttested' | 'ChainComplete'
   readonly result: Result

@@ -40,7 +40,7 @@ export type ClusterReason = {
   readonly scores?: Readonly<Record<string, number>>
 }
 
-export type Slice = {
+type Slice = {
   readonly name: string
   readonly groupName: string
   readonly groupIndex: number

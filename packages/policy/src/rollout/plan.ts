@@ -5,7 +5,7 @@ import { sizesOf, termsOf } from './strategy.ts'
 
 // Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (A-nn).
 
-export type Hold = {
+type Hold = {
   readonly cluster: string
   readonly reason: string
   readonly message: string

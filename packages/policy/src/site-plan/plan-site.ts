@@ -3,7 +3,7 @@ import { openingAt } from '../window/window.ts'
 
 /** A node as the leader sees it. */
 export type SiteNode = { readonly node: string; readonly phase: NodePhase }
-export type SiteHold = {
+type SiteHold = {
   readonly node: string
   readonly reason: string
   readonly message: string

@@ -48,7 +48,7 @@ export function toBytes(metadata: Metadata<Root | Targets> | { toJSON(): unknown
 }
 
 /** Any metadata, read strictly. Refusal MetadataInvalid names what is wrong. */
-export function readMetadata(bytes: Uint8Array): Metadata<Root | Targets> {
+function readMetadata(bytes: Uint8Array): Metadata<Root | Targets> {
   const role = roleOf(strictMetadata(bytes))
   const json = JSON.parse(Buffer.from(bytes).toString('utf8'))
   return role === 'root' ? Metadata.fromJSON(MetadataKind.Root, json) : Metadata.fromJSON(MetadataKind.Targets, json)
