@@ -1,17 +1,13 @@
 import { sign } from 'node:crypto'
-import { createRequire } from 'node:module'
+import { isDeepStrictEqual } from 'node:util'
 import { type PublicJwk, Refusal } from '@skerry/api'
+import { canonicalize } from '@tufjs/canonical-json'
 import { Key, Metadata, MetadataKind, type Root, Signature, type Targets } from '@tufjs/models'
 import { sha256Hex } from '../digest.ts'
 import type { Signer } from '../keys.ts'
 import { parseStrictJson } from '../strict-json.ts'
 
 // TUF metadata as bytes: reading them strictly, signing them, and the rules that the specification's libraries leave open.
-
-// Typed by hand: the package brings no types and is CommonJS.
-const { canonicalize } = createRequire(import.meta.url)('@tufjs/canonical-json') as {
-  canonicalize(value: unknown): string
-}
 
 export const SPEC_VERSION = '1.0.34'
 export type Role = 'root' | 'targets' | 'snapshot' | 'timestamp'
@@ -49,19 +45,25 @@ export function toBytes(metadata: Metadata<Root | Targets> | { toJSON(): unknown
 
 /** Any metadata, read strictly. Refusal MetadataInvalid names what is wrong. */
 function readMetadata(bytes: Uint8Array): Metadata<Root | Targets> {
-  const role = roleOf(strictMetadata(bytes))
-  const json = JSON.parse(Buffer.from(bytes).toString('utf8'))
-  return role === 'root' ? Metadata.fromJSON(MetadataKind.Root, json) : Metadata.fromJSON(MetadataKind.Targets, json)
+  return roleOf(strictMetadata(bytes)) === 'root' ? readRoot(bytes) : readTargets(bytes)
 }
 
 export function readRoot(bytes: Uint8Array): Metadata<Root> {
-  expectRole(bytes, 'root')
-  return Metadata.fromJSON(MetadataKind.Root, JSON.parse(Buffer.from(bytes).toString('utf8')))
+  return modelled(() => Metadata.fromJSON(MetadataKind.Root, judged(bytes, 'root')))
 }
 
 export function readTargets(bytes: Uint8Array): Metadata<Targets> {
-  expectRole(bytes, 'targets')
-  return Metadata.fromJSON(MetadataKind.Targets, JSON.parse(Buffer.from(bytes).toString('utf8')))
+  return modelled(() => Metadata.fromJSON(MetadataKind.Targets, judged(bytes, 'targets')))
+}
+
+// The models have rules of their own, about members that no check here looks at; they speak of them in their own errors.
+function modelled<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (cause) {
+    if (cause instanceof Refusal) throw cause
+    throw new Refusal('MetadataInvalid', cause instanceof Error ? cause.message : String(cause), { cause })
+  }
 }
 
 /** The keys of a role of `root` whose signatures over this metadata verify, as key ids. */
@@ -78,9 +80,10 @@ export function validSigners(root: Uint8Array, role: 'root' | 'targets', bytes: 
   })
 }
 
-function expectRole(bytes: Uint8Array, role: Role): void {
+function judged(bytes: Uint8Array, role: Role): Parameters<typeof Metadata.fromJSON>[1] {
   const found = roleOf(strictMetadata(bytes))
   if (found !== role) throw new Refusal('MetadataInvalid', `this is ${found} metadata, ${role} was expected`)
+  return JSON.parse(Buffer.from(bytes).toString('utf8'))
 }
 
 /**
@@ -116,9 +119,10 @@ function checkRoles(signed: Json): void {
     const value = object(key['keyval'], `${field}.keyval`)['public']
     if (typeof value !== 'string' || !/^[0-9a-f]{64}$/.test(value))
       throw new Refusal('MetadataInvalid', `key ${id} is no Ed25519 key in lower-case hex`, { field })
-    if (canonicalize(content) !== canonicalize(ed25519(value)))
+    const wanted = ed25519(value)
+    if (!isDeepStrictEqual(content, wanted))
       throw new Refusal('MetadataInvalid', `key ${id} has members that no key here has`, { field })
-    if (sha256Hex(canonicalize(content)) !== id)
+    if (sha256Hex(canonicalize(wanted)) !== id)
       throw new Refusal('MetadataInvalid', `key id ${id} is not the hash of its key`, { field })
   }
   const seen = new Map<string, string>()

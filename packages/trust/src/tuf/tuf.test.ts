@@ -12,6 +12,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { HubIntroduction, OSImageManifest } from '@skerry/api'
+import fc from 'fast-check'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { sha256Hex } from '../digest.ts'
 import { createKey, type Signer } from '../keys.ts'
@@ -400,6 +401,36 @@ describe('attacks on metadata', () => {
   test('targets without sha256 are refused', () => {
     const targets = text(repository.targets ?? new Uint8Array()).replaceAll('"sha256"', '"md5"')
     expect(() => readTargets(Buffer.from(targets))).toThrow(code('MetadataInvalid'))
+  })
+
+  test('whatever metadata is turned into, reading it gives metadata or a Refusal', () => {
+    const originals = [repository.root, repository.targets ?? new Uint8Array()].map(
+      (bytes) => JSON.parse(text(bytes)) as object,
+    )
+    const paths = (value: unknown, at: string[] = []): string[][] =>
+      typeof value === 'object' && value !== null
+        ? [at, ...Object.entries(value).flatMap(([member, inner]) => paths(inner, [...at, member]))]
+        : [at]
+    const changed = (value: unknown, [head, ...rest]: string[], to: unknown): unknown =>
+      head === undefined
+        ? to
+        : { ...(value as object), [head]: changed((value as Record<string, unknown>)[head], rest, to) }
+    const any = fc
+      .constantFrom(...originals)
+      .chain((original) => fc.tuple(fc.constant(original), fc.constantFrom(...paths(original)), fc.jsonValue()))
+    fc.assert(
+      fc.property(any, ([original, path, to]) => {
+        const bytes = Buffer.from(JSON.stringify(changed(original, path, to)))
+        for (const read of [readRoot, readTargets]) {
+          try {
+            read(bytes)
+          } catch (error) {
+            expect(error).toMatchObject({ name: 'Refusal' })
+          }
+        }
+      }),
+      { numRuns: 1_000 },
+    )
   })
 
   test('a root signed by strangers, or skipping a number, is refused', async () => {
