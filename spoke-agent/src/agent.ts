@@ -10,9 +10,10 @@ import { openSlots } from './drivers/slots.ts'
 import { runNode } from './node/executor.ts'
 import { openOutbox } from './outbox/outbox.ts'
 import { startPump } from './outbox/pump.ts'
-import { type EnrollOptions, enroll, openNodeKey, renewalAtMs } from './registration/enroll.ts'
-import { type Enrollment, loadEnrollment } from './registration/enrollment.ts'
+import { type EnrollOptions, type Entry, enroll } from './registration/enroll.ts'
+import { type Enrollment, loadEnrollment, renewalAtMs } from './registration/enrollment.ts'
 import { tufSource } from './registration/http.ts'
+import { credsFile, isEntering, openNodeKey } from './registration/keys.ts'
 import { startLeader } from './site/leader.ts'
 import { openBus } from './store/bus.ts'
 import { openDatabase } from './store/database.ts'
@@ -20,6 +21,13 @@ import { pause } from './store/pause.ts'
 import { openCourier } from './transport/courier.ts'
 
 export const AGENT_VERSION = '0.1.0'
+
+/** Over so long nodes that were cut off together come back. */
+const SPREAD_MS = 2_000
+/** So long the courier has to take up a new credential by itself. */
+const TAKE_UP_MS = 5_000
+/** So often, and at least every hour, the renewal is looked at: clocks jump. */
+const RENEWAL_LOOK_MS = 60_000
 
 /** Runs the agent until the signal. With an enrollment on disk it needs no hub to start. */
 export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSignal): Promise<void> {
@@ -30,7 +38,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   let trust: Trust | undefined
   const known = () => (trust ? safely(() => trust?.hub()) : undefined)
   const hubUrls = () =>
-    config.hubUrls.length > 0 ? config.hubUrls : [...new Set([...bundle.hubUrls, ...(known()?.apiUrls ?? [])])]
+    config.hubUrls.length > 0 ? config.hubUrls : [...new Set([...(known()?.apiUrls ?? []), ...bundle.hubUrls])]
   trust = openTrust({
     dir: join(dataDir, 'tuf'),
     root: new TextEncoder().encode(bundle.root),
@@ -48,8 +56,9 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   const entry: EnrollOptions = {
     dataDir,
     database,
-    bundle: { ...bundle, hubUrls: [...hubUrls()] },
+    bundle,
     trust,
+    hubUrls,
     facts,
     log,
     now,
@@ -57,21 +66,24 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   }
   const driver = await openSlots({ dir: join(dataDir, 'slots'), factoryImage: config.factoryImage, log })
   try {
-    const enrollment = loadEnrollment(database) ?? (await enroll(entry))
-    log.info(
-      {
-        cluster: enrollment.cluster,
-        node: enrollment.node,
-        class: enrollment.class,
-        incarnation: enrollment.incarnation,
-      },
-      'this node belongs',
-    )
-    await live({ config, enrollment, entry, trust, driver, database, hubUrls, dataDir, log, now, signal })
+    let next = belongs(entry) ? undefined : await enroll(entry)
+    while (!signal.aborted) {
+      next?.keep()
+      const enrollment = loadEnrollment(database)
+      if (!enrollment) throw new Error('the enrollment was not kept')
+      const { cluster, node, class: class_, incarnation } = enrollment
+      log.info({ cluster, node, class: class_, incarnation }, 'this node belongs')
+      next = await live({ config, enrollment, entry, trust, driver, database, hubUrls, dataDir, log, now, signal })
+    }
   } finally {
     await driver.close()
     database.close()
   }
+}
+
+/** Whether what is kept is this node's: an enrollment of a key that is gone can sign nothing. */
+function belongs({ database, dataDir }: EnrollOptions): boolean {
+  return loadEnrollment(database)?.nodeKeyThumbprint === openNodeKey(dataDir).thumbprint
 }
 
 type Living = {
@@ -88,6 +100,10 @@ type Living = {
   signal: AbortSignal
 }
 
+/**
+ * Runs one life: one chain of statements, under one name. A new credential for it is taken up in passing. Returns the
+ * entry into another life when the hub began one; undefined when this life goes on in a new connection, and at the signal.
+ */
 async function live({
   config,
   enrollment,
@@ -99,27 +115,44 @@ async function live({
   dataDir,
   log,
   now,
-  signal,
-}: Living): Promise<void> {
+  signal: over,
+}: Living): Promise<Entry | undefined> {
+  const life = new AbortController()
+  const signal = AbortSignal.any([over, life.signal])
   const bus = openBus(database)
   const outbox = openOutbox(database, enrollment, now)
   const signer = openNodeKey(dataDir)
   let boot: BootFacts | undefined
-  let _reentering: Promise<unknown> | undefined
+  let next: Entry | undefined
+  let entering: Promise<void> | undefined
 
   // Another credential by the same three calls: when this one nears its end, and when the server no longer takes it.
-  const reenter = () => {
-    _reentering ??= pause(Math.random() * 2_000, signal)
-      .then(() => enroll(entry))
-      .then(() => log.info('a new credential is here'))
-      .catch(() => undefined)
-      .finally(() => {
-        _reentering = undefined
-      })
+  const enter = () => {
+    entering ??= enterAgain().finally(() => {
+      entering = undefined
+    })
+  }
+  async function enterAgain(): Promise<void> {
+    try {
+      // Many may be cut off at once.
+      await pause(Math.random() * SPREAD_MS, signal)
+      const entered = await enroll({ ...entry, signal })
+      log.info({ incarnation: entered.enrollment.incarnation, sameLife: entered.sameLife }, 'a new credential is here')
+      if (!entered.sameLife) {
+        next = entered
+        return life.abort(new Error('another life begins'))
+      }
+      entered.keep()
+      await pause(TAKE_UP_MS, signal)
+      // It may be minutes from its next try with what was refused.
+      if (!courier.connected) life.abort(new Error('the courier begins again with the new credential'))
+    } catch (error) {
+      if (!signal.aborted) log.error({ err: error }, 'this node could not enter again')
+    }
   }
   const courier = openCourier({
     enrollment,
-    credsPath: join(dataDir, 'nats.creds'),
+    credsPath: credsFile(dataDir),
     servers: () => (config.natsUrls.length > 0 ? config.natsUrls : (safely(() => trust.hub().natsUrls) ?? [])),
     log,
     onDesiredHint: () => leader.hint(),
@@ -128,7 +161,10 @@ async function live({
       pump.poke()
       leader.hint()
     },
-    onRefused: reenter,
+    // One that has been replaced meanwhile is no loss.
+    onRefused: (creds) => {
+      if (creds === credsOf(dataDir)) enter()
+    },
     signal,
   })
   const leader = startLeader({
@@ -158,10 +194,12 @@ async function live({
     status,
   })
   const renewal = (async () => {
+    // An entry that was begun is ended first, and a credential that is gone is asked for.
+    if (isEntering(dataDir) || credsOf(dataDir) === undefined) enter()
     while (!signal.aborted) {
-      const current = loadEnrollment(database) ?? enrollment
-      await pause(Math.min(Math.max(renewalAtMs(current) - now(), 60_000), 86_400_000), signal).catch(() => undefined)
-      if (!signal.aborted && now() >= renewalAtMs(current)) reenter()
+      const dueAtMs = renewalAtMs(loadEnrollment(database) ?? enrollment)
+      if (now() >= dueAtMs) enter()
+      await pause(Math.min(Math.max(dueAtMs - now(), RENEWAL_LOOK_MS), 60 * RENEWAL_LOOK_MS), signal).catch(() => {})
     }
   })()
   const node = runNode({
@@ -180,7 +218,9 @@ async function live({
     },
   })
   await Promise.all([leader.done, pump.done, node, renewal])
+  await entering
   await courier.close()
+  return next
 
   function status(): NodeStatus {
     const { state } = bus.node()
@@ -253,6 +293,10 @@ function openBundle(dataDir: string, file: string | undefined): SiteBundle {
   const bundle = parse(SiteBundle, parseStrictJson(text, { maxBytes: 1_048_576 }), source)
   if (file) writeSecret(kept, text.toString('utf8'))
   return bundle
+}
+
+function credsOf(dataDir: string): string | undefined {
+  return safely(() => readFileSync(credsFile(dataDir), 'utf8'))
 }
 
 function safely<T>(act: () => T): T | undefined {

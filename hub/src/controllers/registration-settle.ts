@@ -76,7 +76,8 @@ export async function settle(tx: Tx, at: Place, options: MintOptions, nowMs: num
       if (before) await end(tx, before, standing, nowMs)
       break
     case 'keep':
-      if (before && before.state !== standing.state && standing.state !== 'Suspended')
+      // One that left is at home nowhere until a new credential is made for it.
+      if (before && before.state !== 'Left' && before.state !== standing.state && standing.state !== 'Suspended')
         await setIdentityState(tx, before, standing.state)
       break
   }

@@ -17,7 +17,7 @@ export const Approval = closed({
 export type Approval = Static<typeof Approval>
 
 /** The body of a rotation: why the node's present NATS key is ended. */
-export const Rotation = closed({ reason: Type.Optional(Type.String({ maxLength: 4096 })) })
+export const Rotation = closed({ reason: Type.Optional(Text) })
 
 /** The body of a DELETE, as Kubernetes' clients send it. What says how dependents go has no meaning here: nothing has any. */
 export const DeleteOptions = closed({

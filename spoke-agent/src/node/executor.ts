@@ -137,7 +137,9 @@ function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: r
 
 // Every boot is told of, once, with what the node can show for it.
 function giveEvidence({ database, bus, outbox, enrollment, driver, log }: ExecutorOptions, facts: BootFacts): void {
-  if (bus.node().evidenceBootId === facts.bootId) return
+  // Another life is another chain, in which nothing was said of this boot yet.
+  const told = `${enrollment.incarnation}/${facts.bootId}`
+  if (bus.node().evidenceBootId === told) return
   database.transact(() => {
     const { bootId, slot, imageSha256 } = facts
     outbox.append(({ seq, prev, marker }) => ({
@@ -149,7 +151,7 @@ function giveEvidence({ database, bus, outbox, enrollment, driver, log }: Execut
     bus.saveNode({
       ...node,
       state: { ...node.state, memory: { ...node.state.memory, confirmed } },
-      evidenceBootId: bootId,
+      evidenceBootId: told,
     })
   })
   log.info({ bootId: facts.bootId, driver: driver.name }, 'evidence of this boot recorded')

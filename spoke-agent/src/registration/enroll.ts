@@ -1,6 +1,3 @@
-import { createHash } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import {
   parse,
   Refusal,
@@ -10,8 +7,7 @@ import {
   type SiteBundle,
 } from '@skerry/api'
 import {
-  keysInForce,
-  openKeyFile,
+  keyRing,
   parseStrictJson,
   type Signer,
   signDocument,
@@ -24,73 +20,94 @@ import {
 import type { Logger } from 'pino'
 import type { Database } from '../store/database.ts'
 import { pause } from '../store/pause.ts'
-import { type Enrollment, loadEnrollment } from './enrollment.ts'
+import { type Enrollment, isSameLife, loadEnrollment } from './enrollment.ts'
 import { type Answer, ask } from './http.ts'
-import { createUserKey, publicUserKey } from './nkey.ts'
+import { credsFile, forgetEntrySeed, openEntrySeed, openNodeKey } from './keys.ts'
+import { publicUserKey } from './nkey.ts'
 
 // The three calls by which a node comes to belong, comes back, and renews its credential. Killed between any two, it
 // begins again with the same keys and meets the same row at the hub.
 
-export type NodeFacts = {
-  readonly nodeName: string
-  readonly hardwareId: string
-  readonly claims: Readonly<Record<string, string>>
-  readonly cluster?: string
-  readonly agentVersion: string
-}
 export type EnrollOptions = {
   readonly dataDir: string
   readonly database: Database
   readonly bundle: SiteBundle
   readonly trust: Trust
-  readonly facts: NodeFacts
+  /** Where the hub may be now: hub.json can have changed it since the last look. */
+  readonly hubUrls: () => readonly string[]
+  readonly facts: {
+    readonly nodeName: string
+    readonly hardwareId: string
+    readonly claims: Readonly<Record<string, string>>
+    readonly cluster?: string
+    readonly agentVersion: string
+  }
   readonly log: Logger
   readonly now: () => number
+  /** The longest pause between two tries; a minute unless it is said. */
+  readonly slowestMs?: number
   readonly signal: AbortSignal
 }
 
-const SLOWEST_MS = 60_000
-
-/** The node's key for statements: a file, made once. */
-export function openNodeKey(dataDir: string): Signer {
-  return openKeyFile(join(dataDir, 'keys', 'node.pem'), 'ES256')
+/** What the hub said yes to. Nothing of it is kept before `keep()`. */
+export type Entry = {
+  readonly enrollment: Enrollment
+  /** It goes on with the life that is kept: only the credential is new. */
+  readonly sameLife: boolean
+  /** Keeps credential and enrollment. Statements of another life must not be written any more. */
+  keep(): void
 }
 
+const SLOWEST_MS = 60_000
+const FIRST_MS = 1_000
+const FIRST_POLL_MS = 200
+const LAST_POLL_MS = 15_000
+
 /** Asks until the hub accepts, with longer and longer pauses; a denial is asked about again, slowly, for ever. */
-export async function enroll(options: EnrollOptions): Promise<Enrollment> {
-  const { log, signal } = options
+export async function enroll(options: EnrollOptions): Promise<Entry> {
+  const { log, signal, dataDir, slowestMs = SLOWEST_MS } = options
   for (let attempt = 0; ; attempt += 1) {
     signal.throwIfAborted()
-    let waitMs = Math.min(1_000 * 2 ** Math.min(attempt, 6), SLOWEST_MS)
+    let waitMs = Math.min(FIRST_MS * 2 ** Math.min(attempt, 10), slowestMs)
     try {
       return await tryOnce(options)
     } catch (error) {
       signal.throwIfAborted()
-      if (error instanceof NotYet) waitMs = error.retryAfterMs ?? (error.state === 'Pending' ? 1_000 : SLOWEST_MS)
-      const reason = error instanceof Error ? error.message : String(error)
-      log.warn({ reason }, 'registration waits and tries again')
+      if (error instanceof NotYet) {
+        if (error.field === 'natsKey') forgetEntrySeed(dataDir)
+        // What a person must decide is not asked about often; a key that is not taken is simply replaced.
+        else if (error.decided) waitMs = slowestMs
+        if (error.retryAfterMs !== undefined) waitMs = Math.min(error.retryAfterMs, slowestMs)
+      }
+      log.warn({ reason: reasonOf(error) }, 'registration waits and tries again')
     }
     await pause(waitMs * (0.5 + Math.random() / 2), signal)
   }
 }
 
+/** The hub did not say yes. */
 class NotYet extends Error {
-  readonly state: string
+  /** It said no, and only a person changes that. */
+  readonly decided: boolean
   readonly retryAfterMs: number | undefined
-  constructor(state: string, message: string, retryAfterMs?: number) {
+  /** The member of the request that is at fault. */
+  readonly field: string | undefined
+  constructor(message: string, more: { decided?: boolean; retryAfterMs?: number | undefined; field?: string } = {}) {
     super(message)
-    this.state = state
-    this.retryAfterMs = retryAfterMs
+    this.decided = more.decided ?? false
+    this.retryAfterMs = more.retryAfterMs
+    this.field = more.field
   }
 }
 
-async function tryOnce(options: EnrollOptions): Promise<Enrollment> {
-  const { dataDir, database, bundle, facts, log, now, signal, trust } = options
+async function tryOnce(options: EnrollOptions): Promise<Entry> {
+  const { dataDir, database, bundle, facts, log, signal, trust, hubUrls } = options
   const nodeKey = openNodeKey(dataDir)
-  const natsSeed = openNatsSeed(dataDir)
-  // The keys that may sign an acceptance are in hub.json, which offline keys signed.
-  await trust.refresh(now(), signal)
+  const natsSeed = openEntrySeed(dataDir)
+  await lookForNews(options)
   const life = loadEnrollment(database)
+  // A node that kept its memory goes on in the same life; one that lost it, or its key, begins the next.
+  const goesOn = life?.nodeKeyThumbprint === nodeKey.thumbprint ? { incarnation: life.incarnation } : {}
   const request: RegistrationRequest = {
     kind: 'RegistrationRequest',
     ...(bundle.token ? { token: bundle.token } : {}),
@@ -103,15 +120,11 @@ async function tryOnce(options: EnrollOptions): Promise<Enrollment> {
     claims: { ...facts.claims },
     acceptHub: bundle.acceptHub,
     agentVersion: facts.agentVersion,
-    // A node that kept its memory goes on in the same life; one that lost it begins the next.
-    ...(life ? { incarnation: life.incarnation } : {}),
+    ...goesOn,
   }
-  const hubs = {
-    urls: [...new Set([...bundle.hubUrls, ...trust.hub().apiUrls])],
-    caPem: [bundle.caPem, trust.hub().caPem].filter(Boolean).join('\n'),
-  }
+  const caPem = [bundle.caPem, trust.hub().caPem].filter(Boolean).join('\n')
   const call = (method: 'GET' | 'POST', path: string, body?: string) =>
-    ask(hubs.urls, hubs.caPem, method, `/agent/v1/registrations${path}`, body, signal)
+    ask(hubUrls(), caPem, method, `/agent/v1/registrations${path}`, body, signal)
 
   const text = await signDocument('RegistrationRequest', request, nodeKey)
   const asked = await call('POST', '', text)
@@ -123,88 +136,121 @@ async function tryOnce(options: EnrollOptions): Promise<Enrollment> {
     nodeKey,
   )
   let answer = parse(RegistrationAnswer, json(await call('POST', `/${challenge.id}/proof`, proof), 200), 'answer')
-  log.info({ fingerprint: answer.fingerprint, state: answer.state }, 'the hub has this registration')
+  log.info(
+    { fingerprint: answer.fingerprint, state: answer.state, class: request.class },
+    'the hub has this registration',
+  )
   for (let polls = 0; answer.state !== 'Accepted' || !answer.acceptance || !answer.natsJwt; polls += 1) {
-    if (answer.state !== 'Pending' && answer.state !== 'Accepted')
-      throw new NotYet(
-        answer.state,
-        `the hub says ${answer.state}: ${answer.message} (fingerprint ${answer.fingerprint})`,
-      )
-    await pause(Math.min(200 * 2 ** Math.min(polls, 8), 15_000) * (0.5 + Math.random() / 2), signal)
+    const { state, reason, message, fingerprint } = answer
+    if (state !== 'Pending' && state !== 'Accepted')
+      throw new NotYet(`the hub says ${state}: ${message} (fingerprint ${fingerprint})`, { decided: true })
+    if (reason === 'AwaitingProof') throw new NotYet(message)
+    await pause(Math.min(FIRST_POLL_MS * 2 ** Math.min(polls, 8), LAST_POLL_MS) * (0.5 + Math.random() / 2), signal)
     answer = parse(RegistrationAnswer, json(await call('GET', `/${challenge.id}`), 200), 'answer')
   }
-  return adopt(options, answer.acceptance, answer.natsJwt, nodeKey, natsSeed)
+  return judge(options, answer.acceptance, answer.natsJwt, nodeKey, natsSeed)
+}
+
+// The keys that may sign an acceptance are in hub.json, which offline keys signed. It is read whatever the time: a clock
+// years ahead calls everything expired, one at 1970 nothing, and neither may keep a site away. What is installed is
+// judged by its own rules. Once hub.json is trusted it stays in force, also when nothing can be fetched.
+async function lookForNews({ trust, now, signal, log }: EnrollOptions): Promise<void> {
+  const refresh = (nowMs: number) => trust.refresh(nowMs, signal)
+  try {
+    await refresh(now()).catch((error: unknown) => {
+      if (error instanceof Refusal && error.code === 'MetadataExpired') return refresh(0)
+      throw error
+    })
+  } catch (error) {
+    signal.throwIfAborted()
+    if (trust.versions().targets === 0) throw error
+    log.info({ reason: reasonOf(error) }, 'registering with the hub description that is known')
+  }
 }
 
 // What the hub signed is believed only as far as it names this node's own keys.
-async function adopt(
+async function judge(
   { dataDir, database, trust, now }: EnrollOptions,
   acceptance: string,
   natsJwt: string,
   nodeKey: Signer,
   natsSeed: string,
-): Promise<Enrollment> {
-  const keys = keysInForce(trust.hub().keys.acceptance, now())
+): Promise<Entry> {
+  const keys = keyRing(trust.hub().keys.acceptance.map(({ jwk }) => jwk))
   const { payload } = await verifyDocument('Acceptance', acceptance, keys)
   if (payload.nodeKeyThumbprint !== thumbprint(nodeKey.jwk) || payload.natsKey !== publicUserKey(natsSeed)) {
     throw new Refusal('WrongAudience', "the acceptance names other keys than this node's")
   }
-  const before = loadEnrollment(database)
-  const sameLife =
-    before?.incarnation === payload.incarnation && before.cluster === payload.cluster && before.node === payload.node
-  const enrollment: Enrollment = {
+  const fresh: Enrollment = {
     cluster: payload.cluster,
     node: payload.node,
     incarnation: payload.incarnation,
     class: payload.class,
     routingToken: payload.routingToken,
-    acceptance: sameLife ? before.acceptance : acceptance,
+    acceptance,
     transcript: payload.transcript,
+    nodeKeyThumbprint: payload.nodeKeyThumbprint,
     natsKey: payload.natsKey,
     acceptedAt: new Date(now()).toISOString(),
-    credentialExpiresAt: expiryOf(natsJwt),
+    credentialLifeMs: lifeMsOf(natsJwt),
   }
-  writeSecret(join(dataDir, 'nats.creds'), credsText(natsJwt, natsSeed))
-  database.transact(() => {
-    // Statements of a life that ended belong to no chain the hub still follows.
-    if (before && !sameLife) database.sql.exec(`delete from statement; delete from kept where name = 'marker'`)
-    database.save('enrollment', enrollment)
-  })
-  return enrollment
-}
-
-/** When to ask for a new credential: at a point between half and two thirds of its life that is this node's own. */
-export function renewalAtMs({ acceptedAt, credentialExpiresAt, natsKey }: Enrollment): number {
-  const [from, to] = [Date.parse(acceptedAt), Date.parse(credentialExpiresAt)]
-  const own = createHash('sha256').update(`${natsKey}${acceptedAt}`).digest().readUInt32BE(0) / 2 ** 32
-  return from + (to - from) * (1 / 2 + own / 6)
-}
-
-function openNatsSeed(dataDir: string): string {
-  const file = join(dataDir, 'keys', 'nats.seed')
-  if (!existsSync(file)) writeSecret(file, createUserKey())
-  return readFileSync(file, 'utf8').trim()
+  const before = loadEnrollment(database)
+  const sameLife = before !== undefined && isSameLife(before, fresh)
+  // The marker of a life is the acceptance that began it.
+  const enrollment = sameLife ? { ...fresh, acceptance: before.acceptance } : fresh
+  return {
+    enrollment,
+    sameLife,
+    keep() {
+      writeSecret(credsFile(dataDir), credsText(natsJwt, natsSeed))
+      database.transact(() => {
+        // Statements of a life that ended belong to no chain the hub still follows.
+        if (!sameLife) database.sql.exec(`delete from statement; delete from kept where name = 'marker'`)
+        // What one cluster was told binds no other.
+        if (before && before.cluster !== fresh.cluster) database.sql.exec(`delete from kept where name = 'edge_site'`)
+        database.save('enrollment', enrollment)
+      })
+      forgetEntrySeed(dataDir)
+    },
+  }
 }
 
 function json({ status, body, retryAfterMs }: Answer, expected: number): unknown {
-  const value = parseStrictJson(Buffer.from(body), { maxBytes: 1_048_576 })
-  if (status === expected) return value
-  const message =
-    typeof value === 'object' && value !== null && 'message' in value
-      ? String(value.message)
-      : `the hub answered ${status}`
-  throw new NotYet(
-    status === 403 || status === 409 ? 'Refused' : 'Pending',
-    message,
-    retryAfterMs ?? (status === 403 || status === 409 ? SLOWEST_MS : undefined),
-  )
+  if (status === expected) return parseStrictJson(Buffer.from(body), { maxBytes: 1_048_576 })
+  const { message, field } = statusOf(body)
+  const decided = status === 403 || status === 409
+  throw new NotYet(message ?? `the hub answered ${status}`, { decided, retryAfterMs, ...(field ? { field } : {}) })
 }
 
-function expiryOf(natsJwt: string): string {
-  const { exp } = JSON.parse(Buffer.from(natsJwt.split('.')[1] ?? '', 'base64url').toString('utf8')) as { exp: number }
-  return new Date(exp * 1000).toISOString()
+/** What a Status says, where the answer is one: a proxy on the way may answer anything. */
+function statusOf(body: string): { message?: string; field?: string } {
+  try {
+    const value = parseStrictJson(Buffer.from(body), { maxBytes: 65_536 }) as {
+      message?: unknown
+      details?: { causes?: { field?: unknown }[] }
+    } | null
+    const field = value?.details?.causes?.[0]?.field
+    return {
+      ...(typeof value?.message === 'string' ? { message: value.message } : {}),
+      ...(typeof field === 'string' ? { field } : {}),
+    }
+  } catch {
+    return {}
+  }
+}
+
+function lifeMsOf(natsJwt: string): number {
+  const claims = parseStrictJson(Buffer.from(natsJwt.split('.')[1] ?? '', 'base64url'), { maxBytes: 8_192 })
+  const { exp, iat } = claims as { exp?: unknown; iat?: unknown }
+  if (typeof exp !== 'number' || typeof iat !== 'number' || exp <= iat)
+    throw new Refusal('InvalidField', 'the NATS credential has no life', { field: 'natsJwt' })
+  return (exp - iat) * 1000
 }
 
 function credsText(jwt: string, seed: string): string {
   return `-----BEGIN NATS USER JWT-----\n${jwt}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n${seed}\n------END USER NKEY SEED------\n`
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

@@ -7,9 +7,10 @@ import { Agent, request } from 'undici'
 // but what is verified afterwards and therefore may come from anybody.
 
 const TIMEOUT_MS = 20_000
+const MAX_ANSWER_BYTES = 1_048_576
 
 /** Addresses to which a token or a proof may go: HTTPS anywhere, plain HTTP on this machine alone. */
-export function checkHubUrl(url: string): void {
+function checkHubUrl(url: string): void {
   const { protocol, hostname } = new URL(url)
   if (protocol === 'https:') return
   const loopback =
@@ -33,8 +34,8 @@ export async function ask(
   let last: unknown
   try {
     for (const url of urls) {
-      checkHubUrl(url)
       try {
+        checkHubUrl(url)
         const options = {
           method,
           dispatcher,
@@ -45,7 +46,7 @@ export async function ask(
         const retryAfter = Number(answer.headers['retry-after'])
         return {
           status: answer.statusCode,
-          body: await answer.body.text(),
+          body: await readText(answer.body),
           retryAfterMs: Number.isFinite(retryAfter) ? retryAfter * 1000 : undefined,
         }
       } catch (error) {
@@ -57,6 +58,17 @@ export async function ask(
     await dispatcher.close()
   }
   throw new Refusal('MetadataUnavailable', `no hub answers at ${urls.join(', ')}`, { cause: last })
+}
+
+async function readText(body: AsyncIterable<Buffer>): Promise<string> {
+  const chunks: Buffer[] = []
+  let length = 0
+  for await (const chunk of body) {
+    length += chunk.length
+    if (length > MAX_ANSWER_BYTES) throw new Refusal('TooLarge', `an answer of more than ${MAX_ANSWER_BYTES} bytes`)
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks).toString('utf8')
 }
 
 /** TUF files from the hub, without asking who answers: every byte is verified by whoever reads it. */

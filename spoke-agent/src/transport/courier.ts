@@ -28,8 +28,8 @@ export type CourierOptions = {
   readonly onDesiredHint: () => void
   readonly onAck: (jws: string) => void
   readonly onConnected: () => void
-  /** The server does not take this credential: revoked, rotated or expired. */
-  readonly onRefused: () => void
+  /** The server does not take this credential, given as the text of its file: revoked, rotated or expired. */
+  readonly onRefused: (creds: string) => void
   readonly signal: AbortSignal
 }
 
@@ -42,6 +42,7 @@ export function openCourier(options: CourierOptions): Courier {
   const { enrollment, signal, log } = options
   const { cluster, node, routingToken: t } = enrollment
   let nc: NatsConnection | undefined
+  let creds = ''
   const loop = keepConnected()
 
   async function keepConnected(): Promise<void> {
@@ -55,11 +56,11 @@ export function openCourier(options: CourierOptions): Courier {
         const why = await opened.closed()
         nc = undefined
         if (!signal.aborted) log.warn({ reason: why instanceof Error ? why.message : 'closed' }, 'courier disconnected')
-        if (why instanceof Error && /auth|revoked|expired/i.test(why.message)) options.onRefused()
+        if (why instanceof Error && /auth|revoked|expired/i.test(why.message)) options.onRefused(creds)
       } catch (error) {
         const reason = error instanceof Error ? error.message : String(error)
         if (!signal.aborted) log.debug({ reason }, 'courier cannot connect')
-        if (/authorization|authentication|revoked|expired/i.test(reason)) options.onRefused()
+        if (/authorization|authentication|revoked|expired/i.test(reason)) options.onRefused(creds)
       }
       if (signal.aborted) return
       await pause(Math.random() * Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 9), LAST_WAIT_MS), signal).catch(
@@ -69,10 +70,11 @@ export function openCourier(options: CourierOptions): Courier {
   }
 
   async function dial(): Promise<NatsConnection> {
+    creds = readFileSync(options.credsPath, 'utf8')
     const opened = await connect({
       servers: [...options.servers()],
       name: `${cluster}/${node}`,
-      authenticator: credsAuthenticator(readFileSync(options.credsPath)),
+      authenticator: credsAuthenticator(Buffer.from(creds)),
       inboxPrefix: subjects.inbox(cluster, node, t),
       // Reconnecting is ours: with credentials and addresses read anew, which the client's own loop does not do.
       reconnect: false,

@@ -1,0 +1,284 @@
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import {
+  buildImage,
+  type Ceremony,
+  createJoinToken,
+  eventually,
+  type HubProcess,
+  type Image,
+  introduction,
+  openCeremony,
+  type Program,
+  startAgent,
+  startHub,
+} from '@skerry/demo'
+import { type Connection, freePort, toOptions } from '@skerry/supervise'
+import { testDatabase, testFolder } from '@skerry/supervise/testing'
+import postgres from 'postgres'
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
+import { type Call, type Door, openDoor } from './door.ts'
+
+// Registration on real processes that are killed between any two calls: the same end, one record, one credential, one use
+// of the token.
+
+// Whole processes start here, several a test, perhaps on a busy machine.
+vi.setConfig({ testTimeout: 90_000 })
+
+let dir: string
+let env: NodeJS.ProcessEnv
+let connection: Connection
+let drop: () => Promise<void>
+let hub: HubProcess
+let httpPort: number
+let door: Door
+let ceremony: Ceremony
+let image: Image
+
+const serve = (roles = 'api,controllers,ingest') =>
+  startHub({
+    dataDir: join(dir, 'hub'),
+    args: ['--port', '0', '--http-port', String(httpPort), '--roles', roles],
+    logFile: join(dir, 'hub.log'),
+    env,
+  })
+
+beforeAll(async () => {
+  dir = testFolder()
+  const database = await testDatabase()
+  ;({ connection, drop } = database)
+  const { host, username, password, database: name } = connection
+  env = {
+    DATABASE_URL: `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${name}`,
+    PATH: `${dirname(inject('natsServer'))}:${process.env['PATH']}`,
+  }
+  httpPort = await freePort(0)
+  hub = await serve()
+  door = await openDoor(() => httpPort)
+  ceremony = openCeremony(join(dir, 'offline'), introduction(join(dir, 'hub'), []), Date.now())
+  image = buildImage(join(dir, 'images'), '1', { healthy: true, ballastBytes: 1_000 })
+  await ceremony.publish(hub.client, [{ image, releaseCounter: 1 }])
+}, 120_000)
+
+afterAll(async () => {
+  await door.close()
+  await hub.program.stop(20_000)
+  await hub.client.close()
+  await drop()
+})
+
+let made = 0
+type Site = { readonly name: string; readonly dir: string; readonly token: string; start(): Program }
+
+/** A site with a token of one use that a rule accepts, and nobody running yet. */
+async function site(spec: Parameters<typeof createJoinToken>[2] = {}): Promise<Site> {
+  const name = `site-${++made}`
+  const token = `token-${made}`
+  const secret = await createJoinToken(hub.client, token, { maxUses: 1, ...spec }, Date.now())
+  const data = join(dir, name)
+  return {
+    name,
+    dir: data,
+    token,
+    start() {
+      const program = startAgent({
+        name,
+        dir: data,
+        bundle: ceremony.bundle([door.url], hub.caPem, secret),
+        factoryImage: image.file,
+        args: ['--hub-url', door.url, '--heartbeat-seconds', '1'],
+      })
+      onTestFinished(() => program.kill())
+      return program
+    },
+  }
+}
+
+async function restartHub(roles?: string): Promise<void> {
+  await hub.program.kill()
+  await hub.client.close()
+  hub = await serve(roles)
+}
+
+/** Resolves once the named answer is on its way; `act` runs then, and the answer is lost. */
+function atAnswer(wanted: Call, matches: (body: string) => boolean, act: () => Promise<unknown>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let seen = false
+    door.watch(async (call, body) => {
+      if (seen || call !== wanted || !matches(body)) return 'passed'
+      seen = true
+      await act().then(() => resolve(), reject)
+      return 'lost'
+    })
+  })
+}
+
+type Row = { state: string; incarnation: number; natsJwt: string; statements: number }
+
+async function query<T extends object>(text: string, values: string[]): Promise<T[]> {
+  const sql = postgres(toOptions(connection, { max: 1 }))
+  try {
+    return (await sql.unsafe(text, values)) as unknown as T[]
+  } finally {
+    await sql.end()
+  }
+}
+
+const rows = (name: string, incarnation: number) =>
+  query<Row>(
+    `select i.state, i.incarnation, i.nats_jwt as "natsJwt", (select count(*)::int from statement s
+       where s.cluster = i.cluster and s.node = i.node and s.incarnation = i.incarnation and s.kind = 'evidence') as statements
+     from node_identity i where i.cluster = $1 and i.incarnation >= ${incarnation}`,
+    [name],
+  )
+
+/** Waits until the site's first word has come in, and asserts that everything is there once. */
+async function joinedOnce({ name, token, dir: data }: Site, incarnation = 1): Promise<Row> {
+  const row = await eventually(
+    async () => (await rows(name, incarnation)).find(({ statements }) => statements > 0),
+    `${name} telling of its boot`,
+    30_000,
+  )
+  expect(row).toMatchObject({ state: 'Accepted', incarnation })
+  const registrations = await hub.client.list('Registration', { namespace: name })
+  expect(registrations.map(({ status }) => status?.state)).toEqual(['Accepted'])
+  expect((await hub.client.get('JoinToken', undefined, token)).status?.uses).toBe(1)
+  expect(readFileSync(join(data, 'nats.creds'), 'utf8')).toContain(row.natsJwt)
+  expect(existsSync(join(data, 'keys', 'nats.seed'))).toBe(false)
+  return row
+}
+
+const any = () => true
+const withCredential = (body: string) => body.includes('"natsJwt"')
+
+describe('killed between two calls', () => {
+  test.each<[string, Call, (body: string) => boolean]>([
+    ['the request', 'ask', any],
+    ['the proof', 'prove', any],
+  ])('a hub that took %s and died: both go on', async (_, call, matches) => {
+    const one = await site()
+    const killed = atAnswer(call, matches, () => restartHub())
+    one.start()
+    await killed
+    await joinedOnce(one)
+  })
+
+  test('a hub that died between a person’s approval and the credential: it is made by the next', async () => {
+    const one = await site({ acceptance: 'Manual' })
+    await restartHub('api,ingest')
+    const proven = atAnswer('prove', any, async () => {})
+    one.start()
+    await proven
+    door.watch(undefined)
+    await hub.client.mergePatch('ManagedCluster', undefined, one.name, { spec: { hubAcceptsClient: true } })
+    await hub.client.approve(one.name, one.name, { state: 'Accepted' })
+    expect(await rows(one.name, 1)).toEqual([])
+    await restartHub()
+    await joinedOnce(one)
+  })
+
+  test.each<[string, Call, (body: string) => boolean]>([
+    ['its request was answered', 'ask', any],
+    ['its proof was answered', 'prove', any],
+    ['its credential was on the way', 'poll', withCredential],
+  ])('an agent that died when %s: it goes on where it was', async (_, call, matches) => {
+    const one = await site()
+    let agent: Program | undefined
+    const killed = atAnswer(call, matches, async () => agent?.kill())
+    agent = one.start()
+    await killed
+    door.watch(undefined)
+    one.start()
+    await joinedOnce(one)
+  })
+
+  test('an agent that died right after it had kept its credential: it goes on where it was', async () => {
+    const one = await site()
+    const agent = one.start()
+    await eventually(async () => existsSync(join(one.dir, 'nats.creds')), 'the credential', 30_000)
+    await agent.kill()
+    const before = readFileSync(join(one.dir, 'nats.creds'), 'utf8')
+    one.start()
+    await joinedOnce(one)
+    expect(readFileSync(join(one.dir, 'nats.creds'), 'utf8')).toBe(before)
+  })
+})
+
+describe('a node that comes back by itself', () => {
+  test('with another NATS key, after its own was ended because it was stolen, in the same life', async () => {
+    const one = await site()
+    const agent = one.start()
+    const before = await joinedOnce(one)
+    const stolen = readFileSync(join(one.dir, 'nats.creds'), 'utf8')
+    const again = agent.line(
+      (line) => line.includes('a new credential is here') || undefined,
+      'the return',
+      30_000,
+      'now',
+    )
+    await hub.client.call(`/apis/skerry.dev/v1alpha1/namespaces/${one.name}/registrations/${one.name}/rotation`, {
+      method: 'PUT',
+      body: { reason: 'stolen' },
+    })
+    await again
+    const row = await joinedOnce(one)
+    expect(row.natsJwt).not.toBe(before.natsJwt)
+    const seed = /SEED-----\n(\S+)/
+    expect(seed.exec(readFileSync(join(one.dir, 'nats.creds'), 'utf8'))?.[1]).not.toBe(seed.exec(stolen)?.[1])
+    // It is taken up without a new life, and said once: no second entry follows.
+    await agent.line((line) => line.includes('courier connected') || undefined, 'the connection', 30_000)
+    expect(await rows(one.name, 2)).toEqual([])
+  })
+
+  test('in the next life, with no token, when its database was lost and its keys were not', async () => {
+    const one = await site()
+    await one.start().kill()
+    const agent = one.start()
+    await joinedOnce(one)
+    await agent.kill()
+    for (const file of ['agent.db', 'agent.db-wal', 'agent.db-shm']) rmSync(join(one.dir, file), { force: true })
+    one.start()
+    await joinedOnce(one, 2)
+  })
+
+  test('in the next life, without being started again, when its cluster was deleted and a person takes it in again', async () => {
+    const one = await site({ maxUses: 2 })
+    const agent = one.start()
+    await joinedOnce(one)
+    const again = agent.line(
+      (line) => (line.includes('belongs') && line.includes('"incarnation":2')) || undefined,
+      'the next life',
+      40_000,
+      'now',
+    )
+    await hub.client.delete('ManagedCluster', undefined, one.name)
+    // No rule takes in what a person put out.
+    await eventually(
+      async () => {
+        const [found] = await hub.client.list('Registration', { namespace: one.name })
+        return found?.status?.reason === 'AwaitingClusterAcceptance'
+      },
+      'waiting for a person',
+      20_000,
+    )
+    await hub.client.mergePatch('ManagedCluster', undefined, one.name, { spec: { hubAcceptsClient: true } })
+    await again
+    const row = await eventually(
+      async () => (await rows(one.name, 2)).find(({ statements }) => statements > 0),
+      'evidence in the new chain',
+      30_000,
+    )
+    expect(row.incarnation).toBe(2)
+  })
+
+  test('only when a person helps, when its node key was lost: another key is another node', async () => {
+    const one = await site({ maxUses: 2 })
+    const agent = one.start()
+    await joinedOnce(one)
+    await agent.kill()
+    rmSync(join(one.dir, 'keys'), { recursive: true })
+    const told = one.start().line((line) => line.includes('belongs to another key') || undefined, 'the refusal', 30_000)
+    await told
+    expect((await rows(one.name, 1)).map(({ incarnation }) => incarnation)).toEqual([1])
+  })
+})
