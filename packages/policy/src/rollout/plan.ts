@@ -58,7 +58,8 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     const standing = standingOf(cluster, metadata.uid, image.manifestSha256, spec, terms, waited, nowMs)
     return { cluster, ...sticky(standing, was) }
   })
-  const deselected = [...rows.values()].filter(({ name }) => !names.includes(name)).map(removed)
+  const selected = new Set(names)
+  const deselected = [...rows.values()].filter(({ name }) => !selected.has(name)).map(removed)
 
   // who is out of reach, or another rollout's, is in no denominator. A-12: every failure is counted first.
   const attempted = standings.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
@@ -69,10 +70,12 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const inUse = standings.filter(({ state }) => HOLDS_A_SLOT.has(state)).length
   const ready = standings.filter(({ state }) => state === 'NotStarted').map(({ cluster }) => cluster.name)
   const advance = breached ? [] : ready.slice(0, Math.max(0, maxConcurrency - inUse))
+  const sent = new Set(advance)
   const hold = standings
-    .filter(({ cluster, state }) => !FINISHED.has(state) && !advance.includes(cluster.name))
+    .filter(({ cluster, state }) => !FINISHED.has(state) && !sent.has(cluster.name))
     .map((standing) => holdOf(standing, breached, maxConcurrency, nowMs))
 
+  const holds = new Map(hold.map((held) => [held.cluster, held]))
   const states = standings.map(({ state }) => state)
   const phase = phaseOf(states, breached, before)
   const rechecks = standings.map(({ recheckAtMs }) => recheckAtMs ?? 0).filter((at) => at > nowMs)
@@ -80,9 +83,10 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     phase,
     advance,
     hold,
-    clusters: [...standings.map((standing) => rowOf(standing, hold, rows, nowMs)), ...deselected].toSorted((a, b) =>
-      byCodeUnit(a.name, b.name),
-    ),
+    clusters: [
+      ...standings.map((standing) => rowOf(standing, holds.get(standing.cluster.name), rows, nowMs)),
+      ...deselected,
+    ].toSorted((a, b) => byCodeUnit(a.name, b.name)),
     counts: count(states),
     conditions: conditionsOf(phase, breached, failures, maxFailures, states),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
@@ -129,12 +133,12 @@ function holdOf(standing: Placed, breached: boolean, maxConcurrency: number, now
 
 function rowOf(
   { cluster, state, reason, message, recheckAtMs, statement }: Placed,
-  hold: readonly Hold[],
+  held: Hold | undefined,
   rows: ReadonlyMap<string, RolloutCluster>,
   nowMs: number,
 ): RolloutCluster {
   const was = rows.get(cluster.name)
-  const why = state === 'NotStarted' ? hold.find((held) => held.cluster === cluster.name) : undefined
+  const why = state === 'NotStarted' ? held : undefined
   const { assignment, position, accepted } = cluster
   // A window that opens or closes begins a new stretch of waiting.
   const stays = was?.state === state && (state !== 'WaitingForWindow' || was.reason === reason)
