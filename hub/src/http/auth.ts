@@ -16,6 +16,8 @@ export type Access =
 declare module 'fastify' {
   interface FastifyContextConfig {
     access?: Access
+    /** The body is an image: it may take hours. */
+    longBody?: boolean
   }
   interface FastifyRequest {
     identity: ApiToken | undefined

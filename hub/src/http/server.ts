@@ -16,6 +16,7 @@ import { StatusError, statusBody, toStatusError } from './status-error.ts'
 export type Routes = (app: FastifyInstance) => void
 
 const BODY_LIMIT = 1_048_576
+const BODY_MS = 120_000
 const BODY_TYPES = ['application/json', 'application/merge-patch+json']
 
 /**
@@ -28,18 +29,22 @@ export function buildServer({
   metrics,
   tls,
   log,
+  bodyMs = BODY_MS,
 }: {
   store: Store
   routes: readonly Routes[]
   metrics: Metrics
   tls: { key: string; cert: string } | undefined
   log: FastifyBaseLogger
+  /** How long a request's body may take to arrive. */
+  bodyMs?: number
 }): FastifyInstance {
   const app = Fastify({
     loggerInstance: log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT,
-    requestTimeout: 120_000,
+    // Node's own limit knows no routes, and an image takes as long as its link: bodies are timed in a hook.
+    requestTimeout: 0,
     routerOptions: { maxParamLength: 256 },
     forceCloseConnections: true,
     // What fastify itself refuses before any route, such as a URL with a broken escape, is a Status too.
@@ -67,6 +72,12 @@ export function buildServer({
     if (access === undefined || access === 'open') return
     request.identity = await authenticate(store, request)
     authorize(request.identity, access)
+  })
+  app.addHook('onRequest', async ({ raw, routeOptions }) => {
+    if (routeOptions.config.longBody) return
+    const timer = setTimeout(() => raw.destroy(), bodyMs)
+    if (raw.complete) clearTimeout(timer)
+    raw.once('end', () => clearTimeout(timer)).once('close', () => clearTimeout(timer))
   })
   app.addHook('onResponse', async (request, reply) => {
     metrics.http.observe(

@@ -67,6 +67,7 @@ export async function testApi(
     /** Sees every route that is added. */
     watchRoutes?: Routes
     more?: readonly Routes[]
+    bodyMs?: number
   } = {},
 ): Promise<TestApi> {
   const connection = options.connection ? await createDatabase(options.connection, 'api') : await databaseOfTest()
@@ -83,6 +84,7 @@ export async function testApi(
     metrics,
     log: pino({ level: 'silent' }),
     tls: undefined,
+    ...(options.bodyMs ? { bodyMs: options.bodyMs } : {}),
     routes: [
       options.watchRoutes ?? (() => undefined),
       ...apiRoutes({

@@ -57,7 +57,7 @@ export function tufRoutes(app: FastifyInstance, door: TufDoor): void {
     })
     tuf.put<{ Params: { sha256: string } }>(
       '/blobs/sha256/:sha256',
-      { ...publish, bodyLimit: Number.MAX_SAFE_INTEGER },
+      { config: { ...publish.config, longBody: true }, bodyLimit: Number.MAX_SAFE_INTEGER },
       async (request) => {
         const { sha256 } = request.params
         if (!/^[0-9a-f]{64}$/.test(sha256))

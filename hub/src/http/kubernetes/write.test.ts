@@ -244,6 +244,31 @@ describe('fields', () => {
   })
 })
 
+describe('labels and annotations', () => {
+  test.each([
+    [{ labels: { 'a,b': 'x' } }, 'metadata.labels'],
+    [{ labels: { 'UPPER.example/x': 'x' } }, 'metadata.labels'],
+    [{ labels: { 'a/b/c': 'x' } }, 'metadata.labels'],
+    [{ labels: { '': 'x' } }, 'metadata.labels'],
+    [{ labels: { a: 'two words' } }, 'metadata.labels.a'],
+    [{ labels: { a: '-x' } }, 'metadata.labels.a'],
+    [{ annotations: { 'with blank': 'x' } }, 'metadata.annotations'],
+  ])('%j is refused by its field', async (metadata, field) => {
+    const { ask } = await testApi()
+    const { code, body } = await ask('POST', CLUSTERS, { body: cluster('a', {}, metadata) })
+    expect({ code, field: body.details.causes?.[0]?.field }).toEqual({ code: 422, field })
+  })
+
+  test("Kubernetes' own forms are taken as they are", async () => {
+    const { ask } = await testApi()
+    const labels = { 'example.com/Tier_1.a': 'Shop-1_b.c', empty: '', x: 'y' }
+    const annotations = { 'kubectl.kubernetes.io/last-applied-configuration': '{"any":"text"}\n' }
+    const { code, body } = await ask('POST', CLUSTERS, { body: cluster('a', {}, { labels, annotations }) })
+    expect(code).toBe(201)
+    expect(body.metadata).toMatchObject({ labels, annotations })
+  })
+})
+
 describe('bad input', () => {
   const post = (body: string | object, more: object = {}) => ({ method: 'POST', path: CLUSTERS, body, ...more })
   test.each([

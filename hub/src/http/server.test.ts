@@ -1,0 +1,37 @@
+import { connect } from 'node:net'
+import { expect, test } from 'vitest'
+import { testApi } from './testing.ts'
+
+/** Sends the beginning of a request and waits for the end of the connection; what came back is the answer. */
+async function sendHalf(url: string, head: string): Promise<string> {
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  let text = ''
+  socket.on('data', (data) => {
+    text += data.toString()
+  })
+  socket.on('error', () => undefined)
+  socket.write(head)
+  await new Promise<void>((done) => socket.once('close', () => done()))
+  return text
+}
+
+test('a body that never ends is cut off in time, but an image may take as long as its link', async () => {
+  const api = await testApi({ bodyMs: 300 })
+  const url = await api.app.listen({ host: '127.0.0.1', port: 0 })
+  const headers = (token: string) =>
+    `host: x\r\nauthorization: Bearer ${token}\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n{`
+  const sets = '/apis/cluster.open-cluster-management.io/v1beta2/managedclustersets'
+  expect(await sendHalf(url, `POST ${sets} HTTP/1.1\r\n${headers(api.admin)}`)).not.toContain('201')
+  await sendHalf(url, `POST /agent/v1/registrations HTTP/1.1\r\n${headers('')}`)
+
+  let over = false
+  const slow = sendHalf(url, `PUT /blobs/sha256/${'0'.repeat(64)} HTTP/1.1\r\n${headers(api.admin)}`).then(() => {
+    over = true
+  })
+  // The short body above was cut after the same time; this one is still open when a second short one is cut.
+  await sendHalf(url, `POST ${sets} HTTP/1.1\r\n${headers(api.admin)}`)
+  expect(over).toBe(false)
+  await api.app.close()
+  await slow
+})
