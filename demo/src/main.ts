@@ -133,9 +133,9 @@ function ending({ apiUrl, adminToken }: HubProcess): void {
       ]
     : [
         'npx skerry get clusters',
-        'npx skerry join-token create --class software-key --bundle site.json',
-        'npx skerry get registrations',
-        'npx skerry kubeconfig',
+        `npx skerry-hub init --data ${join(options.data, 'hub')} > introduction.json`,
+        'npx skerry trust init --introduction introduction.json --out trust',
+        'npx skerry image sign --trust trust --key signer-1 --key signer-2 && npx skerry image publish --trust trust',
       ]
   console.log(
     `\nThe hub serves at ${apiUrl}\nAdmin token: ${adminToken}\nContext "local" is in ${contextsFile()}\n\nIn a second terminal, in this folder:\n${commands.map((command) => `  ${command}`).join('\n')}\n\nCtrl-C stops everything. The next start goes on from ${options.data}; delete that folder to begin anew.`,

@@ -1,5 +1,6 @@
 import { CommanderError } from 'commander'
 import { EXIT, exitCodeOf, tellError, UsageError } from './errors.ts'
+import { visible } from './output/columns.ts'
 import { buildProgram } from './program.ts'
 import type { Shell } from './shell.ts'
 
@@ -12,8 +13,8 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   throw error
 })
 const shell: Shell = {
-  out: (text) => void process.stdout.write(text),
-  err: (text) => void process.stderr.write(text),
+  out: (text) => void process.stdout.write(visible(text)),
+  err: (text) => void process.stderr.write(visible(text)),
   now: () => Date.now(),
   env: process.env,
   signal: over.signal,

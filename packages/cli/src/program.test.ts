@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import type { Command } from 'commander'
 import { describe, expect, test } from 'vitest'
 import { buildProgram } from './program.ts'
@@ -47,6 +48,19 @@ describe('the commands', () => {
       '-o': ['--output takes a value'],
       '-f': ['--filename takes a value'],
     })
+  })
+
+  const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+  const printed = [...readme.matchAll(/^(?:npx )?skerry +([^#\n]+)|`(?:npx )?skerry ([^`]+)`/gm)].map(
+    ([, line, inline]) => (line ?? inline ?? '').trim(),
+  )
+  test('the README prints some', () => expect(printed.length).toBeGreaterThan(12))
+  test.each(printed)('the README’s "skerry %s" makes sense', async (text) => {
+    const program = buildProgram(shell([]))
+    const ran: string[] = []
+    for (const leaf of leaves(program)) leaf.action(() => void ran.push(nameOf(leaf)))
+    await program.parseAsync(text.split(/\s+/), { from: 'user' })
+    expect(ran).toHaveLength(1)
   })
 
   test('help is an answer: it goes to standard output', async () => {

@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { applyCommand } from './commands/apply.ts'
+import { auditCommand } from './commands/audit.ts'
 import { clusterCommand } from './commands/cluster.ts'
 import { contextCommand, loginCommand } from './commands/context.ts'
 import { deleteCommand } from './commands/delete.ts'
@@ -13,6 +14,7 @@ import { joinTokenCommand } from './commands/join-token.ts'
 import { kubeconfigCommand } from './commands/kubeconfig.ts'
 import { nodeCommand } from './commands/node.ts'
 import { reportCommand } from './commands/report.ts'
+import { tokenCommand } from './commands/token.ts'
 import { trustCommand } from './commands/trust.ts'
 import { versionCommand } from './commands/version.ts'
 import { waitCommand } from './commands/wait.ts'
@@ -25,6 +27,7 @@ const COMMANDS = [
   explainCommand,
   eventsCommand,
   reportCommand,
+  auditCommand,
   applyCommand,
   diffCommand,
   deleteCommand,
@@ -34,6 +37,7 @@ const COMMANDS = [
   joinTokenCommand,
   trustCommand,
   imageCommand,
+  tokenCommand,
   loginCommand,
   contextCommand,
   kubeconfigCommand,

@@ -278,10 +278,22 @@ spec:
       expect.stringMatching(/^skerry: <stdin>:6:3: rollout.skerry.dev\/bad: spec.image.name is required$/),
       expect.stringMatching(/^skerry: <stdin>:8:11: rollout.skerry.dev\/bad: spec.strategy.type must be one of/),
     ])
+    const image = 'apiVersion: skerry.dev/v1alpha1\nkind: OSImage\nmetadata: { name: mine }\n'
+    expect(await world.run(['apply', '-f', '-'], { stdin: image })).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('<stdin>:2:7: OSImage cannot be applied'),
+    })
     const window = bad.replace('nam:', 'name:').replace('Sometimes', 'All')
     expect((await world.run(['apply', '-f', '-'], { stdin: window })).err).toMatch(
       /^skerry: <stdin>:10:18: .*windows.activation\[0\]/,
     )
+  })
+
+  test('of the README are taken as they are printed', async () => {
+    const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
+    const [, yaml = ''] = /```yaml\n([\s\S]*?)```/.exec(readme) ?? []
+    const { err, out } = await world.run(['apply', '-f', '-', '--dry-run', 'server'], { stdin: yaml })
+    expect({ err, out }).toEqual({ err: '', out: 'rollout.skerry.dev/edge-os-43 created (server dry run)\n' })
   })
 
   test('with a version that is not the newest are a conflict', async () => {
@@ -476,6 +488,12 @@ describe('decisions', () => {
     expect((await world.run(['cluster', 'taint', SITE, 'rebuilding-'])).code).toBe(3)
   })
 
+  test('a stolen credential is ended', async () => {
+    expect(await ok('node', 'rotate', `${SITE}/${SITE}`, '--reason', 'laptop lost')).toContain('its NATS key is ended')
+    expect((await world.hub.client.get('Registration', SITE, SITE)).spec.rotatedAt).toBeDefined()
+    expect(await ok('describe', 'registration', SITE)).toContain('laptop lost')
+  })
+
   test('deny, accept and revoke cut a site off and take it back', async () => {
     const state = (wanted: string) =>
       eventually(
@@ -508,6 +526,31 @@ describe('decisions', () => {
       code: 2,
       err: expect.stringContaining('cannot be deleted'),
     })
+  })
+})
+
+describe('who may do what', () => {
+  test('a viewer sees and changes nothing, until its token is revoked', async () => {
+    const { out } = await world.run(['token', 'create', 'auditors', '--role', 'viewer', '--ttl', '1h'])
+    const viewer = ['--token', out.trim()]
+    expect((await world.run(['get', 'clusters', ...viewer])).code).toBe(0)
+    expect(await world.run(['cluster', 'deny', SITE, ...viewer])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('cannot patch'),
+    })
+    expect(await ok('token', 'list')).toMatch(/auditors +viewer/)
+    await ok('token', 'revoke', 'auditors')
+    expect(await world.run(['get', 'clusters', ...viewer])).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('skerry login'),
+    })
+  })
+
+  test('every change stands in a chain that holds', async () => {
+    expect(await ok('audit', 'list')).toMatch(
+      /NUMBER +TIME +WHO[\s\S]*admin +127\.0\.0\.1 +approve +Registration\/shop-17\/shop-17/,
+    )
+    expect(await ok('audit', 'verify')).toMatch(/^the chain of \d+ audit records holds/)
   })
 })
 

@@ -86,16 +86,21 @@ export function openClient({ server, caPem, token }: Server) {
   }
   const selectors = ({ labelSelector, fieldSelector }: ListQuery) => ({ labelSelector, fieldSelector })
 
+  /** A list with the version it is of: where a watch goes on from. */
+  async function snapshot<K extends KindName>(kind: K, options: ListQuery = {}) {
+    const path = `${collection(kind, options.namespace)}${query(selectors(options))}`
+    const { items, metadata } = await call<{ items: ObjectOf<K>[]; metadata: { resourceVersion: string } }>(path)
+    return { objects: items, version: metadata.resourceVersion }
+  }
+
   return {
     server,
     call,
     get: <K extends KindName>(kind: K, namespace: string | undefined, name: string) =>
       call<ObjectOf<K>>(one(kind, namespace, name)),
-    async list<K extends KindName>(kind: K, options: ListQuery = {}): Promise<ObjectOf<K>[]> {
-      return (
-        await call<{ items: ObjectOf<K>[] }>(`${collection(kind, options.namespace)}${query(selectors(options))}`)
-      ).items
-    },
+    list: async <K extends KindName>(kind: K, options: ListQuery = {}): Promise<ObjectOf<K>[]> =>
+      (await snapshot(kind, options)).objects,
+    snapshot,
     /** The server's own table of a list or of one object. */
     table: (kind: KindName, options: ListQuery & { name?: string | undefined }) =>
       call<Table>(
@@ -136,6 +141,9 @@ export function openClient({ server, caPem, token }: Server) {
         method: 'PUT',
         body: decision,
       }),
+    /** Ends a node's present NATS key: the node comes back with another one by itself. */
+    rotate: (namespace: string, name: string, body: { reason?: string | undefined }) =>
+      call<ObjectOf<'Registration'>>(`${one('Registration', namespace, name)}/rotation`, { method: 'PUT', body }),
     why: (namespace: string, name: string) => call<Explanation>(`${one('Placement', namespace, name)}/why`),
     report: () => call<object>('/apis/skerry.dev/v1alpha1/report'),
     /** Puts a TUF file or a blob; repeating it is harmless. */

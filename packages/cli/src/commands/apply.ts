@@ -23,7 +23,7 @@ export function applyCommand(program: Command, shell: Shell): void {
     .addOption(formOption('name', 'json', 'yaml'))
     .addHelpText('after', '\nExample:\n  skerry apply -f fleet/')
     .action(async (options: Options, command: Command) => {
-      const manifests = await readFiles(options.filename, shell.stdin)
+      const manifests = (await readFiles(options.filename, shell.stdin)).map(applicable)
       await withHub(command, shell, async ({ client, namespace }) => {
         const faults: string[] = []
         let exitCode: number = EXIT.error
@@ -50,6 +50,13 @@ export function applyCommand(program: Command, shell: Shell): void {
         if (faults.length > 0) throw new Faults(faults, exitCode)
       })
     })
+}
+
+/** A manifest of a kind that people write. Faults otherwise. */
+export function applicable(manifest: Manifest): Manifest {
+  const { row } = manifest
+  if (row.verbs.includes('patch')) return manifest
+  throw new Faults([`${manifest.place({ field: 'kind' })}: ${row.kind} cannot be applied: the hub alone writes it`])
 }
 
 /** What the server said of a manifest, each cause with its place in the file. */

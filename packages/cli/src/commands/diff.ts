@@ -9,7 +9,7 @@ import { LAST_APPLIED } from '../objects/merge.ts'
 import { toYaml } from '../output/forms.ts'
 import { lineDiff } from '../output/line-diff.ts'
 import { type Shell, withHub } from '../shell.ts'
-import { DEFAULT_NAMESPACE, faultsOf } from './apply.ts'
+import { applicable, DEFAULT_NAMESPACE, faultsOf } from './apply.ts'
 
 export function diffCommand(program: Command, shell: Shell): void {
   program
@@ -19,7 +19,7 @@ export function diffCommand(program: Command, shell: Shell): void {
     .option('-n, --namespace <name>', 'for objects that name none')
     .addHelpText('after', '\nExample:\n  skerry diff -f rollout.yaml')
     .action(async (options: { filename: string[]; namespace?: string }, command: Command) => {
-      const manifests = await readFiles(options.filename, shell.stdin)
+      const manifests = (await readFiles(options.filename, shell.stdin)).map(applicable)
       await withHub(command, shell, async ({ client, namespace }) => {
         for (const manifest of manifests) {
           try {

@@ -34,20 +34,20 @@ export function eventsCommand(program: Command, shell: Shell): void {
       const about = options.for === undefined ? () => true : regarding(options.for)
       await withHub(command, shell, async ({ client }) => {
         const namespace = namespaceFor(kindRow('Event'), options, undefined)
-        // The version is asked for first: what happens between the two is told twice at worst, and then left out by name.
-        const from = (await client.table('Event', { namespace })).metadata.resourceVersion
-        const events = (await client.list('Event', { namespace })).filter(about).toSorted(byTime)
+        const { objects, version: from } = await client.snapshot('Event', { namespace })
+        const events = objects.filter(about).toSorted(byTime)
         const write = writer(options, shell)
         if (options.output !== 'table' && !options.watch) return shell.out(toText(listOf(events), options.output))
         if (events.length === 0 && !options.watch) return say(shell, 'No events found')
         write(events)
         if (!options.watch) return
-        const told = new Set(events.map(({ metadata }) => metadata.uid))
-        for await (const { type, object } of client.watch('Event', { namespace, from, signal: shell.signal }))
-          if (type === 'ADDED' && about(object) && !told.has(object.metadata.uid)) {
-            told.add(object.metadata.uid)
-            write([object])
-          }
+        // A watch that had to begin anew shows everything again.
+        const told = new Set(objects.map(({ metadata }) => metadata.uid))
+        for await (const { type, object } of client.watch('Event', { namespace, from, signal: shell.signal })) {
+          if (type !== 'ADDED' || !about(object) || told.has(object.metadata.uid)) continue
+          told.add(object.metadata.uid)
+          write([object])
+        }
       })
     })
 }

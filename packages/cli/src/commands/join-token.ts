@@ -1,6 +1,5 @@
 import { randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import { styleText } from 'node:util'
 import { NODE_CLASSES, type NodeClass } from '@skerry/api'
 import type { Client } from '@skerry/client'
 import { openSigningFolder, rootThumbprint } from '@skerry/trust'
@@ -125,10 +124,9 @@ async function rootFor(client: Client, { acceptHub, root: file, trust }: Options
   const wanted =
     acceptHub ?? (file === undefined && trust === undefined ? undefined : rootThumbprint(localRoot(file, trust)))
   if (wanted === undefined) {
-    const loud = styleText(['bold', 'yellow'], thumbprint, { stream: process.stderr })
     say(
       shell,
-      `The machine will believe the hub with this root, for ever. Compare it with the signers' own:\n\n  ${loud}\n`,
+      `The machine will believe the hub with this root, for ever. Compare it with the signers' own:\n\n  ${thumbprint}\n`,
     )
   } else if (wanted !== thumbprint)
     throw new Error(`this hub has another root: ${thumbprint}, not ${wanted}; no token was made`)

@@ -36,4 +36,17 @@ export function nodeCommand(program: Command, shell: Shell): void {
         })
       })
   }
+  node
+    .command('rotate')
+    .description('Ends a stolen NATS credential: that key is revoked, and the node comes back with another by itself.')
+    .argument('<cluster/node>', 'the node; its name alone when no other cluster has one of that name')
+    .option('--reason <sentence>', 'why, for those who look later')
+    .addHelpText('after', '\nExample:\n  skerry node rotate shop-17/shop-17')
+    .action(async (name: string, { reason }: Options, command: Command) => {
+      await withHub(command, shell, async ({ client }) => {
+        const registration = await findRegistration(client, name)
+        await client.rotate(registration.metadata.namespace ?? '', registration.metadata.name, { reason })
+        line(shell, `${registrationText(registration)}: its NATS key is ended`)
+      })
+    })
 }

@@ -60,6 +60,12 @@ describe('a manifest file', () => {
       ['f:1:13: Rollout has apiVersion skerry.dev/v1alpha1 here, not skerry.dev/v1'],
     ],
     ['no name', 'apiVersion: skerry.dev/v1alpha1\nkind: Rollout\nmetadata: {}\n', ['f:3:1: metadata.name is required']],
+    [
+      'a name that is a number',
+      'apiVersion: skerry.dev/v1alpha1\nkind: Rollout\nmetadata: { name: 42 }\n',
+      ['f:3:19: metadata.name is required, as text'],
+    ],
+    ['an alias that leads nowhere', 'kind: *nowhere\n', ['f:1:1: Unresolved alias']],
     ['no object', '- 1\n', ['f:1:1: a manifest is an object']],
     [
       'faults in several documents',

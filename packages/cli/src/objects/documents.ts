@@ -1,6 +1,6 @@
 import { apiVersionOf, KINDS, type KindRow } from '@skerry/api'
 import type { ErrorCause } from '@skerry/client'
-import { isMap, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml'
+import { type Document, isMap, isSeq, LineCounter, type Node, parseAllDocuments } from 'yaml'
 import { didYouMean } from '../nearby.ts'
 import { placeOf } from './faults.ts'
 
@@ -30,14 +30,18 @@ export function readManifests(file: string, text: string): { manifests: Manifest
   const manifests: Manifest[] = []
   const faults: string[] = []
   const documents = parseAllDocuments(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
+  const at = (offset: number) => {
+    const { line, col } = lines.linePos(offset)
+    return `${line}:${col}`
+  }
   for (const document of Array.isArray(documents) ? documents : []) {
     for (const { pos, message } of document.errors) {
-      const { line, col } = lines.linePos(pos[0])
-      faults.push(`${file}:${line}:${col}: ${message}`)
+      faults.push(`${file}:${at(pos[0])}: ${message}`)
     }
     const { contents } = document
     if (document.errors.length > 0 || contents === null) continue
-    const value: unknown = document.toJS({ maxAliasCount: 100 })
+    const value = plain(document, (message) => faults.push(`${file}:${at(contents.range?.[0] ?? 0)}: ${message}`))
+    if (value === undefined) continue
     for (const { node, object } of objectsIn(contents, value)) {
       const place: Manifest['place'] = (cause) => {
         const { line, column } = placeOf(cause ?? { field: '' }, node, lines)
@@ -48,6 +52,16 @@ export function readManifests(file: string, text: string): { manifests: Manifest
     }
   }
   return { manifests, faults }
+}
+
+// Aliases that lead nowhere, or grow without end, show only here.
+function plain(document: Document, fault: (message: string) => void): unknown {
+  try {
+    return document.toJS({ maxAliasCount: 100 })
+  } catch (error) {
+    fault(error instanceof Error ? error.message : String(error))
+    return undefined
+  }
 }
 
 function objectsIn(contents: Node, value: unknown): { node: Node; object: unknown }[] {
@@ -73,7 +87,7 @@ function readObject(
   }
   const name = isRecord(metadata) ? metadata['name'] : undefined
   if (typeof name !== 'string' || name === '') {
-    fault('metadata', 'metadata.name is required')
+    fault('metadata.name', 'metadata.name is required, as text')
     return undefined
   }
   return { row, object: value as Declared }

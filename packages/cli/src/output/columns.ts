@@ -4,6 +4,17 @@ import stringWidth from 'string-width'
 
 const GAP = 3
 
+/**
+ * Text as it may go to a terminal: what a site says of itself must not move the cursor, colour the screen or turn the
+ * direction of writing, so such characters are shown by their numbers.
+ */
+export function visible(text: string): string {
+  return text.replaceAll(
+    /(?![\n\t])[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
+
 /** Widths of the columns of some rows, at least `known`. */
 export function widthsOf(rows: readonly (readonly string[])[], known: readonly number[] = []): number[] {
   const count = Math.max(known.length, ...rows.map((row) => row.length))

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { visible } from './columns.ts'
 import { lineDiff } from './line-diff.ts'
 import { entries, entry, formatEntries, table } from './sections.ts'
 import { tableWriter } from './table.ts'
@@ -67,4 +68,9 @@ describe('a diff of lines', () => {
     ['a changed line', 'a\nb\nc\n', 'a\nx\nc\n', '@@ -1 +1 @@\n a\n-b\n+x\n c\n'],
     ['a line far down', '1\n2\n3\n4\n5\n6\n', '1\n2\n3\n4\n5\n7\n', '@@ -3 +3 @@\n 3\n 4\n 5\n-6\n+7\n'],
   ])('shows %s', (_, before, after, diff) => expect(lineDiff(before, after)).toBe(diff))
+})
+
+test('what a site says cannot steer the terminal', () => {
+  expect(visible('a\tø\n\u001b[2Jb\u009bc\u202ed\r')).toBe('a\tø\n\\u001b[2Jb\\u009bc\\u202ed\\u000d')
+  expect(JSON.parse(visible(JSON.stringify({ a: '\u009b' })))).toEqual({ a: '\u009b' })
 })

@@ -73,6 +73,11 @@ describe("a signers' folder", () => {
     expect(openSigningFolder(dir).sign([key('one')])).toMatchObject({ signedBy: ['one'], missing: 1 })
   })
 
+  test('a release that has its signatures keeps its bytes: it may be published already', () => {
+    const { bytes } = init().sign([key('one'), key('two')])
+    expect(Buffer.from(openSigningFolder(dir).sign([key('three')]).bytes)).toEqual(Buffer.from(bytes))
+  })
+
   test('begins the next release once the newest has its signatures, and keeps what was published', () => {
     init().sign([key('one'), key('two')])
     const next = openSigningFolder(dir).add([manifest('1', 1)], EXPIRES)

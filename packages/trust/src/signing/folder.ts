@@ -44,7 +44,10 @@ export type SigningFolder = {
    * signatures given so far: they were over less. Refusals: those of a release that the hub would not take.
    */
   add(files: readonly TargetBytes[], expires: string): Release
-  /** Adds signatures to the newest release. Refusal UnknownKey for a key that the root does not list for targets. */
+  /**
+   * Adds signatures to the newest release; one that has enough stays as it is, because it may be published in these very
+   * bytes. Refusal UnknownKey for a key that the root does not list for targets.
+   */
   sign(signers: readonly Signer[]): Release
 }
 
@@ -163,7 +166,8 @@ export function openSigningFolder(dir: string): SigningFolder {
       return newest()
     },
     sign(keys) {
-      const { version, bytes } = newest()
+      const { version, bytes, missing } = newest()
+      if (missing === 0) return newest()
       // The folder came from another machine: what stands below a signature is judged again by whoever gives it.
       const all = releases()
       const unsigned = all.slice(0, -1).find(({ missing }) => missing > 0)
