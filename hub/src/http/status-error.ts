@@ -101,7 +101,13 @@ function refusalCode({ code }: Refusal): HttpCode {
   if (code === 'TooManyRequests') return 429
   if (code === 'TooLarge') return 413
   if (code === 'MalformedJson' || code === 'DuplicateMember' || code === 'MalformedJws') return 400
-  if (code === 'InvalidField' || code.startsWith('Metadata') || code === 'ManifestMismatch' || code === 'TargetUnknown')
+  if (
+    code === 'InvalidField' ||
+    code.startsWith('Metadata') ||
+    code === 'ManifestMismatch' ||
+    code === 'TargetUnknown' ||
+    code === 'ImageUnavailable'
+  )
     return 422
   if (code === 'NodeTaken') return 409
   return 403

@@ -5,7 +5,7 @@ import { testDatabase, testFolder } from '@skerry/supervise/testing'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import pino from 'pino'
 import { onTestFinished } from 'vitest'
-import { openKeys } from '../keys/keys.ts'
+import { type HubKeys, openKeys } from '../keys/keys.ts'
 import { apiRoutes } from '../parts/api.ts'
 import { watchChanges } from '../store/changes.ts'
 import { migrateStore, openStore, type Store } from '../store/store.ts'
@@ -43,6 +43,7 @@ type Headers = LightMyRequestResponse['headers']
 export type TestApi = {
   readonly app: FastifyInstance
   readonly store: Store
+  readonly keys: HubKeys
   readonly admin: string
   readonly viewer: string
   ask(method: string, path: string, options?: AskOptions): Promise<Answer>
@@ -116,6 +117,7 @@ export async function testApi(
   return {
     app,
     store,
+    keys,
     admin: ADMIN,
     viewer: VIEWER,
     async ask(method, path, { body, type = 'application/json', token = ADMIN, headers = {} } = {}) {

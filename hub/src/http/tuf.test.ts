@@ -1,0 +1,184 @@
+import { HUB_TARGET, type HubIntroduction, manifestTarget, type OSImageManifest } from '@skerry/api'
+import { testFolder } from '@skerry/supervise/testing'
+import { initSigningFolder, openKeyFile, type SigningFolder, sha256Hex, signerKeyFile } from '@skerry/trust'
+import { describe, expect, test } from 'vitest'
+import { type TestApi, testApi } from './testing.ts'
+
+const EXPIRES = '2100-01-01T00:00:00Z'
+const NAMES = ['one', 'two', 'three']
+const IMAGE = Buffer.from('the bytes of an image')
+const bytes = (body: Uint8Array) => ({ body: Buffer.from(body), type: 'application/octet-stream' })
+
+function manifest(version: string, releaseCounter: number): { path: string; bytes: Buffer } {
+  const content: OSImageManifest = {
+    kind: 'OSImageManifest',
+    family: 'edge-os',
+    version,
+    releaseCounter,
+    hardwareIds: ['box'],
+    image: { sha256: sha256Hex(IMAGE), length: IMAGE.length, mediaType: 'application/octet-stream' },
+    boot: { kind: 'none' },
+  }
+  return { path: manifestTarget('edge-os', version), bytes: Buffer.from(JSON.stringify(content)) }
+}
+
+/** An API and the folder of those who sign for it. */
+async function signing(): Promise<TestApi & { folder: SigningFolder; sign(names?: string[]): void }> {
+  const api = await testApi()
+  const dir = testFolder()
+  const key = (jwk: HubIntroduction['tuf']['snapshot']) => [{ jwk, notBefore: '1970-01-01T00:00:00Z' }]
+  const { desiredState, ack, acceptance, snapshot, timestamp } = api.keys
+  const introduction: HubIntroduction = {
+    kind: 'HubIntroduction',
+    hub: {
+      kind: 'HubDescription',
+      keys: { desiredState: key(desiredState.jwk), ack: key(ack.jwk), acceptance: key(acceptance.jwk) },
+      caPem: 'pem',
+      apiUrls: ['https://127.0.0.1:7443'],
+      natsUrls: ['nats://127.0.0.1:4222'],
+    },
+    tuf: { snapshot: snapshot.jwk, timestamp: timestamp.jwk },
+  }
+  const folder = initSigningFolder(dir, { introduction, names: NAMES, threshold: 2, expires: EXPIRES })
+  return {
+    ...api,
+    folder,
+    sign: (names = ['one', 'two']) =>
+      void folder.sign(names.map((name) => openKeyFile(signerKeyFile(dir, name, 'targets'), 'EdDSA'))),
+  }
+}
+type Signing = Awaited<ReturnType<typeof signing>>
+const newest = ({ folder }: Signing) => {
+  const release = folder.releases().at(-1)
+  if (!release) throw new Error('the folder has no release')
+  return release
+}
+const putTargets = async (world: Signing) => {
+  for (const file of newest(world).files)
+    expect((await world.ask('PUT', `/tuf/targets/${file.path}`, bytes(world.folder.target(file)))).code).toBe(200)
+}
+const putRoot = (world: Signing) => world.ask('PUT', '/tuf/1.root.json', bytes(world.folder.root))
+const putRelease = (world: Signing) =>
+  world.ask('PUT', `/tuf/${newest(world).version}.targets.json`, bytes(newest(world).bytes))
+const putImage = ({ ask }: TestApi) => ask('PUT', `/blobs/sha256/${sha256Hex(IMAGE)}`, bytes(IMAGE))
+
+describe('publishing', () => {
+  test('root, targets and image in their order make an OSImage, are sealed by the hub, audited, and may be repeated', async () => {
+    const world = await signing()
+    world.folder.add([manifest('1', 1)], EXPIRES)
+    world.sign()
+    for (let round = 0; round < 2; round += 1) {
+      expect((await putRoot(world)).code).toBe(200)
+      await putTargets(world)
+      expect((await putImage(world)).code).toBe(200)
+      expect((await putRelease(world)).code).toBe(200)
+    }
+    const { body } = await world.ask('GET', '/apis/skerry.dev/v1alpha1/osimages')
+    expect(body.items).toMatchObject([
+      { spec: { family: 'edge-os', version: '1', releaseCounter: 1, image: { sha256: sha256Hex(IMAGE) } } },
+    ])
+    const timestamp = JSON.parse((await world.ask('GET', '/tuf/timestamp.json', { token: '' })).text) as {
+      signed: { meta: Record<string, { version: number }> }
+    }
+    const snapshot = timestamp.signed.meta['snapshot.json']?.version
+    expect((await world.ask('GET', `/tuf/${snapshot}.snapshot.json`, { token: '' })).code).toBe(200)
+    const hub = newest(world).files.find(({ path }) => path === HUB_TARGET)
+    const read = await world.ask('GET', `/tuf/targets/${hub?.sha256}.${HUB_TARGET}`, { token: '' })
+    expect(sha256Hex(Buffer.from(read.text))).toBe(hub?.sha256)
+    expect(await world.store.sql`select name from audit_record order by id`).toMatchObject([
+      { name: '1.root.json' },
+      { name: '1.targets.json' },
+    ])
+  })
+
+  test.each<{ what: string; act: (world: Signing) => Promise<{ code: number }>; code: number }>([
+    {
+      what: 'targets before any root',
+      code: 422,
+      async act(world) {
+        world.sign()
+        await putTargets(world)
+        return putRelease(world)
+      },
+    },
+    {
+      what: 'targets that one of two has signed',
+      code: 422,
+      async act(world) {
+        world.sign(['three'])
+        await putRoot(world)
+        await putTargets(world)
+        return putRelease(world)
+      },
+    },
+    {
+      what: 'targets whose files were not uploaded',
+      code: 422,
+      async act(world) {
+        world.sign()
+        await putRoot(world)
+        return putRelease(world)
+      },
+    },
+    {
+      what: 'a manifest whose image is not here',
+      code: 422,
+      async act(world) {
+        world.folder.add([manifest('1', 1)], EXPIRES)
+        world.sign()
+        await putRoot(world)
+        await putTargets(world)
+        return putRelease(world)
+      },
+    },
+    {
+      what: 'a root under another number',
+      code: 400,
+      act: (world) => world.ask('PUT', '/tuf/2.root.json', bytes(world.folder.root)),
+    },
+    {
+      what: 'a timestamp, which the hub alone signs',
+      code: 400,
+      act: ({ ask }) => ask('PUT', '/tuf/timestamp.json', bytes(IMAGE)),
+    },
+    {
+      what: 'a path that climbs',
+      code: 400,
+      act: ({ ask }) => ask('PUT', '/tuf/targets/..%2F..%2Fx.json', bytes(IMAGE)),
+    },
+    {
+      what: 'a target of more than 64 KiB',
+      code: 413,
+      act: ({ ask }) => ask('PUT', '/tuf/targets/x.json', bytes(Buffer.alloc(65_537))),
+    },
+  ])('$what: $code, and no release is there', async ({ act, code }) => {
+    const world = await signing()
+    expect(await act(world)).toMatchObject({ code, body: { kind: 'Status', code } })
+    expect((await world.ask('GET', '/tuf/timestamp.json', { token: '' })).code).toBe(404)
+    expect((await world.ask('GET', '/apis/skerry.dev/v1alpha1/osimages')).body.items).toEqual([])
+  })
+})
+
+describe('blobs', () => {
+  test('other bytes than the name says are refused and not kept; a name that is no digest too', async () => {
+    const { ask } = await testApi()
+    const path = `/blobs/sha256/${sha256Hex('something else')}`
+    expect((await ask('PUT', path, bytes(IMAGE))).code).toBeGreaterThanOrEqual(400)
+    expect((await ask('GET', path, { token: '' })).code).toBe(404)
+    expect((await ask('PUT', '/blobs/sha256/ABC', bytes(IMAGE))).code).toBe(400)
+  })
+
+  test.each([
+    ['', 200, IMAGE.toString(), undefined],
+    ['bytes=10-', 206, IMAGE.subarray(10).toString(), `bytes 10-${IMAGE.length - 1}/${IMAGE.length}`],
+    [`bytes=${IMAGE.length}-`, 416, undefined, `bytes */${IMAGE.length}`],
+    ['bytes=0-3,5-6', 200, IMAGE.toString(), undefined],
+  ])('a range of "%s" is answered %i', async (range, code, text, contentRange) => {
+    const api = await testApi()
+    await putImage(api)
+    const answer = await api.ask('GET', `/blobs/sha256/${sha256Hex(IMAGE)}`, { token: '', headers: { range } })
+    expect(answer.code).toBe(code)
+    expect(answer.headers['content-range']).toBe(contentRange)
+    if (text !== undefined) expect(answer.text).toBe(text)
+  })
+})
