@@ -177,18 +177,15 @@ describe('foreign subjects', () => {
   ])('subscribing to %s hears nothing', async (name) => {
     const subject = named(name)
     const heard: string[] = []
-    for (const queue of [undefined, 'hub', 'ingest']) {
-      const refused = new Promise<Error>((resolve) => {
-        asA?.subscribe(subject, {
-          ...(queue ? { queue } : {}),
-          callback: (error, message) => {
-            if (error) resolve(error)
-            else heard.push(message.subject)
-          },
-        })
+    const refused: Error[] = []
+    for (const queue of [undefined, 'hub', 'ingest'])
+      asA?.subscribe(subject, {
+        ...(queue ? { queue } : {}),
+        callback: (error, message) => {
+          if (error) refused.push(error)
+          else heard.push(message.subject)
+        },
       })
-      expect(await refused).toBeInstanceOf(PermissionViolationError)
-    }
     // Now there is something to hear, on every kind of subject.
     const [to] = [subjects.ack(b.cluster, b.node, b.routingToken)]
     world.hub.nc.publish(to, 'an ack for B')
@@ -198,6 +195,7 @@ describe('foreign subjects', () => {
     await Promise.all([asB?.flush(), world.hub.nc.flush()])
     await asA?.flush()
     expect(heard).toEqual([])
+    expect(refused).toEqual(Array(3).fill(expect.any(PermissionViolationError)))
   })
 
   test.each([
@@ -578,14 +576,23 @@ describe('credentials', () => {
     )
   })
 
-  test('one ends to the second, with its connection', async () => {
+  test('one ends at its time, with its connection', async () => {
     const creds = credsText(
       mintUser(world.keys, { ...a, natsKey: a.user.pub, expiresAt: new Date(Date.now() + 2_000) }),
       a.user.seed,
     )
     const nc = await enter(creds)
     expect(await nc.closed()).toBeInstanceOf(Error)
-    await expect(enter(creds)).rejects.toThrow(/authorization|expired/i)
+    // The server compares whole seconds: within the last one it still lets in, and cuts off again.
+    await until(
+      async () => {
+        const entered = await enter(creds).catch(() => undefined)
+        await entered?.close()
+        return entered === undefined
+      },
+      'the expired credential being refused',
+      5_000,
+    )
   })
 
   test('no leaf node may be made of one, and no MQTT client', async () => {
