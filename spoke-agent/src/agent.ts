@@ -179,7 +179,10 @@ async function live({
     now,
     log,
     signal,
-    fetchDesired: async () => (courier.connected ? courier.getDesired() : undefined),
+    fetchDesired: async () => {
+      const looked = await courier.getDesired()
+      return looked.found === 'desired' ? looked.jws : undefined
+    },
   })
   const pump = startPump({
     courier,

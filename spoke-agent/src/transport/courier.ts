@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { connect, credsAuthenticator, type NatsConnection, RequestError } from '@nats-io/transport-node'
+import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
 import { subjects } from '@skerry/api'
 import type { Logger } from 'pino'
 import type { Enrollment } from '../registration/enrollment.ts'
@@ -7,10 +7,17 @@ import { pause } from '../store/pause.ts'
 
 // The site's end of the courier. It carries texts and judges nothing: what arrives is verified by whoever asked.
 
+/** What a look at the desired state found. Nothing of it is verified. */
+export type Looked =
+  | { readonly found: 'desired'; readonly jws: string }
+  /** The stream says that nothing is assigned. */
+  | { readonly found: 'none' }
+  /** Not connected, no stream, or no answer in time: a later look may find it, and a hint will come by itself. */
+  | { readonly found: 'nobody'; readonly reason: string }
+
 export type Courier = {
   readonly connected: boolean
-  /** The newest desired state's text; undefined when none is assigned or nobody answers. */
-  getDesired(): Promise<string | undefined>
+  getDesired(): Promise<Looked>
   /** Resolves when the stream has stored it; throws when it has not. */
   publishStatements(jws: string): Promise<void>
   publishStatus(jws: string): Promise<void>
@@ -35,37 +42,57 @@ export type CourierOptions = {
 
 const FIRST_WAIT_MS = 1_000
 const LAST_WAIT_MS = 300_000
+/** A connection that lived for so long was a good one: the next pause is short again. */
+const GOOD_AFTER_MS = 10_000
 const PUBLISH_TIMEOUT_MS = 2_000
+const HINT_MS = 1_000
+const LOOK_AGAIN_MS = 10_000
+/** The answer of a direct get when the stream has no message of that subject. */
+const NOT_FOUND = 404
 
 /** Keeps a connection until the signal, with freshly read credentials at every attempt and full jitter between them. */
 export function openCourier(options: CourierOptions): Courier {
-  const { enrollment, signal, log } = options
+  const { enrollment, log } = options
   const { cluster, node, routingToken: t } = enrollment
+  const closing = new AbortController()
+  const signal = AbortSignal.any([options.signal, closing.signal])
+  const hint = atMostEvery(HINT_MS, options.onDesiredHint, signal)
   let nc: NatsConnection | undefined
   let creds = ''
   const loop = keepConnected()
 
   async function keepConnected(): Promise<void> {
     for (let attempt = 0; !signal.aborted; attempt += 1) {
+      const dialedAt = performance.now()
       try {
-        const opened = await dial()
-        attempt = 0
-        nc = opened
-        log.info({ server: opened.getServer() }, 'courier connected')
-        options.onConnected()
-        const why = await opened.closed()
-        nc = undefined
-        if (!signal.aborted) log.warn({ reason: why instanceof Error ? why.message : 'closed' }, 'courier disconnected')
-        if (why instanceof Error && /auth|revoked|expired/i.test(why.message)) options.onRefused(creds)
+        nc = await dial()
+        log.info({ server: nc.getServer() }, 'courier connected')
+        const why = await lifeOf(nc)
+        if (!signal.aborted) log.warn({ reason: why?.message ?? 'closed' }, 'courier disconnected')
+        if (why && isRefusal(why)) options.onRefused(creds)
       } catch (error) {
-        const reason = error instanceof Error ? error.message : String(error)
-        if (!signal.aborted) log.debug({ reason }, 'courier cannot connect')
-        if (/authorization|authentication|revoked|expired/i.test(reason)) options.onRefused(creds)
+        if (!signal.aborted) log.debug({ reason: messageOf(error) }, 'courier cannot connect')
+        if (isRefusal(error)) options.onRefused(creds)
       }
+      nc = undefined
       if (signal.aborted) return
+      if (performance.now() - dialedAt > GOOD_AFTER_MS) attempt = 0
       await pause(Math.random() * Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 9), LAST_WAIT_MS), signal).catch(
         () => undefined,
       )
+    }
+  }
+
+  // Until the connection ends, or we do.
+  async function lifeOf(opened: NatsConnection): Promise<Error | undefined> {
+    const end = () => void opened.close().catch(() => undefined)
+    signal.addEventListener('abort', end, { once: true })
+    try {
+      if (signal.aborted) end()
+      else options.onConnected()
+      return (await opened.closed()) ?? undefined
+    } finally {
+      signal.removeEventListener('abort', end)
     }
   }
 
@@ -86,7 +113,11 @@ export function openCourier(options: CourierOptions): Courier {
         : {}),
     })
     // Subscribed before anything is asked for: a change in between is not missed.
-    opened.subscribe(subjects.notify(cluster, t), { callback: () => options.onDesiredHint() })
+    opened.subscribe(subjects.notify(cluster, t), {
+      callback: (error) => {
+        if (error === null) hint()
+      },
+    })
     opened.subscribe(subjects.ack(cluster, node, t), {
       callback: (error, message) => {
         if (error === null) options.onAck(message.string())
@@ -101,6 +132,18 @@ export function openCourier(options: CourierOptions): Courier {
     return nc
   }
 
+  async function look(): Promise<Looked> {
+    try {
+      const answer = await open().request(subjects.getDesired(cluster, t), '', { timeout: PUBLISH_TIMEOUT_MS })
+      if (answer.data.length > 0) return { found: 'desired', jws: answer.string() }
+      if (answer.headers?.code === NOT_FOUND) return { found: 'none' }
+      return { found: 'nobody', reason: `the stream answered ${answer.headers?.code ?? 'nothing'}` }
+    } catch (error) {
+      // No responders while the stream is being made anew, a timeout, a connection that ended: all mean later.
+      return { found: 'nobody', reason: messageOf(error) }
+    }
+  }
+
   // A PubAck is the server's word that the stream holds it. The outbox waits for the hub's signed one.
   async function publish(subject: string, text: string): Promise<void> {
     const answer = await open().request(subject, text, { timeout: PUBLISH_TIMEOUT_MS })
@@ -113,13 +156,10 @@ export function openCourier(options: CourierOptions): Courier {
       return nc !== undefined
     },
     async getDesired() {
-      try {
-        const answer = await open().request(subjects.getDesired(cluster, t), '', { timeout: PUBLISH_TIMEOUT_MS })
-        return answer.data.length === 0 ? undefined : answer.string()
-      } catch (error) {
-        if (error instanceof RequestError) return undefined
-        throw error
-      }
+      const looked = await look()
+      if (looked.found === 'nobody' && nc)
+        void pause(LOOK_AGAIN_MS * (0.5 + Math.random()), signal).then(hint, () => undefined)
+      return looked
     },
     publishStatements: (jws) => publish(subjects.report(cluster, node, 'statements'), jws),
     publishStatus: (jws) => publish(subjects.report(cluster, node, 'status'), jws),
@@ -127,8 +167,35 @@ export function openCourier(options: CourierOptions): Courier {
       open().publish(subjects.heartbeat(cluster, node), jws)
     },
     async close() {
-      await nc?.close().catch(() => undefined)
-      await loop.catch(() => undefined)
+      closing.abort()
+      await loop
     },
   }
+}
+
+/** `act` at once when it has been quiet, else once when the pause is over, however often it is asked for. */
+function atMostEvery(ms: number, act: () => void, signal: AbortSignal): () => void {
+  let lastAtMs = -ms
+  let waiting = false
+  const run = () => {
+    waiting = false
+    lastAtMs = performance.now()
+    act()
+  }
+  return () => {
+    if (waiting || signal.aborted) return
+    const restMs = lastAtMs + ms - performance.now()
+    if (restMs <= 0) return run()
+    waiting = true
+    void pause(restMs, signal).then(run, () => undefined)
+  }
+}
+
+// The server's words: Authorization Violation, User Authentication Expired, User Authentication Revoked.
+function isRefusal(error: unknown): boolean {
+  return /authorization|authentication|revoked|expired/i.test(messageOf(error))
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
