@@ -486,6 +486,17 @@ describe('[deviation] what Skerry does on purpose', () => {
     expect(run({ clusters: [away, cluster('b')], placement: one }).selected).toEqual(['b'])
   })
 
+  test.each<[string, Partial<SchedulingInput>]>([
+    ['no binding', { bindings: [] }],
+    ['no intersection', { placement: placement({ clusterSets: ['x'] }) }],
+    ['empty sets', { sets: [set('depots')], bindings: [binding('depots')] }],
+  ])('D-05 with %s each cluster is told so', (_, given) => {
+    const outcome = run(given)
+    expect(outcome.reasons.map(({ cluster, reason }) => [cluster, reason])).toEqual(
+      ['a', 'b', 'c'].map((name) => [name, 'NotInEligibleSet']),
+    )
+  })
+
   test('D-05 every refusal says why, in its own words', () => {
     const clusters = [
       cluster('in', { labels: { zone: 'n' } }),
