@@ -245,6 +245,11 @@ describe.skipIf(!kubectlPath)(on, () => {
     expect(await ok('get placements -o name')).toBe('')
   })
 
+  test('auth can-i is answered by the rule that judges the act itself', async () => {
+    expect(await ok('auth can-i create rollouts')).toBe('yes\n')
+    expect(await kubectl('auth can-i create osimages')).toMatchObject({ code: 1, out: expect.stringMatching(/^no/) })
+  })
+
   test('what is not there is said clearly: server-side apply, other patches', async () => {
     const apply = await kubectl('apply --server-side -f -', { input: PLACEMENT })
     expect(apply).toMatchObject({

@@ -36,10 +36,14 @@ export async function authenticate({ sql }: Store, request: FastifyRequest): Pro
   return token
 }
 
-/** Whether a role may do this. viewer reads; platform-admin does everything. */
+/** Whether a role may do this: viewer reads, platform-admin does everything. */
+export function mayDo({ role }: ApiToken, access: Access): boolean {
+  return access === 'open' || access === 'authenticated' || role === 'platform-admin' || READS.has(access.verb)
+}
+
+/** StatusError 403 when the caller's role may not do this. */
 export function authorize(identity: ApiToken, access: Access): void {
-  if (access === 'open' || access === 'authenticated' || identity.role === 'platform-admin' || READS.has(access.verb))
-    return
+  if (mayDo(identity, access) || typeof access === 'string') return
   throw new StatusError(
     403,
     `User "${identity.name}" with role ${identity.role} cannot ${access.verb} ${access.resource}`,

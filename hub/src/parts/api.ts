@@ -6,6 +6,7 @@ import type { HubConfig } from '../config.ts'
 import { agentRoutes } from '../http/agent.ts'
 import { auditRoutes } from '../http/audit.ts'
 import { type Check, healthRoutes, type Metrics } from '../http/health.ts'
+import { accessReviewRoutes } from '../http/kubernetes/access-review.ts'
 import { approvalRoutes } from '../http/kubernetes/approval.ts'
 import { discoveryRoutes } from '../http/kubernetes/discovery.ts'
 import { openApiRoutes } from '../http/kubernetes/openapi.ts'
@@ -81,6 +82,7 @@ export function apiRoutes({
   return [
     (app) => healthRoutes(app, { checks: checksOf(store, hub, keys), metrics }),
     discoveryRoutes,
+    accessReviewRoutes,
     openApiRoutes,
     (app) => kubernetesRoutes(app, { store, changes, now, continueSecret: keys.continueSecret, pace }),
     (app) => approvalRoutes(app, { store, now }),

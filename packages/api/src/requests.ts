@@ -43,3 +43,30 @@ export const NewApiToken = closed({
   expiresAt: Type.Optional(Time),
 })
 export type NewApiToken = Static<typeof NewApiToken>
+
+const text = Type.Optional(Type.String({ maxLength: 1024 }))
+
+/** Kubernetes' question "may I?", as `kubectl auth can-i` and dashboards ask it. */
+export const AccessQuestion = closed({
+  apiVersion: Type.Optional(Type.String()),
+  kind: Type.Optional(oneOf(['SelfSubjectAccessReview'])),
+  metadata: Type.Optional(Type.Unknown()),
+  status: Type.Optional(Type.Unknown()),
+  spec: closed({
+    resourceAttributes: Type.Optional(
+      closed({
+        namespace: text,
+        verb: text,
+        group: text,
+        version: text,
+        resource: text,
+        subresource: text,
+        name: text,
+        fieldSelector: Type.Optional(Type.Unknown()),
+        labelSelector: Type.Optional(Type.Unknown()),
+      }),
+    ),
+    nonResourceAttributes: Type.Optional(closed({ path: text, verb: text })),
+  }),
+})
+export type AccessQuestion = Static<typeof AccessQuestion>

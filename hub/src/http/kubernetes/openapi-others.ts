@@ -1,4 +1,4 @@
-import { Approval, NewApiToken, RegistrationAnswer, RegistrationChallenge, Rotation } from '@skerry/api'
+import { AccessQuestion, Approval, NewApiToken, RegistrationAnswer, RegistrationChallenge, Rotation } from '@skerry/api'
 
 // What the hub serves besides the kinds. A test holds this list against the routes themselves, both ways.
 
@@ -37,6 +37,12 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
   { method: 'GET', path: `${OCM}/v1`, summary: 'discovery: kinds' },
   { method: 'GET', path: `${OCM}/v1beta1`, summary: 'discovery: kinds' },
   { method: 'GET', path: `${OCM}/v1beta2`, summary: 'discovery: kinds' },
+  {
+    method: 'POST',
+    path: '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews',
+    summary: 'whether the caller may do something',
+    body: { type: 'application/json', schema: AccessQuestion },
+  },
   { method: 'GET', path: '/openapi/v3', summary: 'OpenAPI 3.0 documents by group and version' },
   { method: 'GET', path: `/openapi/v3${OURS}`, summary: 'OpenAPI 3.0 of a group' },
   { method: 'GET', path: `/openapi/v3${OCM}/v1`, summary: 'OpenAPI 3.0 of a group' },
