@@ -2,7 +2,7 @@ import type { ActivationWindow, Gates } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
 /** The part of a rollout that a site must know. */
-export type Terms = { windows: readonly ActivationWindow[]; gates: Gates; attestation: 'affirming' | 'warning' }
+type Terms = { windows: readonly ActivationWindow[]; gates: Gates; attestation: 'affirming' | 'warning' }
 export type Assignment = {
   cluster: string
   rolloutNamespace: string

@@ -16,7 +16,7 @@ import type { Reader } from './store.ts'
 // What the nodes of the fleet last said, read together: their signed statements first, the unsigned-for-long-term status
 // only for what is shown while it moves.
 
-export type Said<Body> = { readonly body: Body; readonly ref: StatementRef; readonly receivedAt: Date }
+type Said<Body> = { readonly body: Body; readonly ref: StatementRef; readonly receivedAt: Date }
 
 export type FleetNode = {
   readonly cluster: string
