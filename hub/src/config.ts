@@ -23,6 +23,7 @@ export type HubCommand =
   | { readonly verb: 'serve'; readonly config: HubConfig; readonly endWithStdin: boolean }
   | { readonly verb: 'init'; readonly config: HubConfig }
 
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
 
 /** What argv and environment ask for. An unknown flag, or a value that cannot be, ends in commander's error naming it (exit 2). */
@@ -44,7 +45,7 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
     .option('--offline-after <seconds>', 'and for so long is Offline', seconds, 300)
     .option('--stale-after <seconds>', 'and for so long is Stale', seconds, 1_209_600)
     .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
-    .option('--log-level <level>', 'fatal, error, warn, info, debug or trace', 'info')
+    .addOption(new Option('--log-level <level>', 'the least that is logged').choices(LOG_LEVELS).default('info'))
   program.command('init').description('make keys, CA and addresses, and print what the offline signers need (JSON)')
 
   for (const command of program.commands) {
@@ -59,6 +60,9 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
       .option('--name <name...>', 'DNS names and addresses in the server certificate and in hub.json', [...LOOPBACK])
       .action((options: Record<string, unknown>) => {
         const config = toConfig(options, env)
+        const { lateMs, offlineMs, staleMs } = config.reachability
+        if (lateMs >= offlineMs || offlineMs >= staleMs)
+          command.error('error: --late-after must be less than --offline-after, and that less than --stale-after')
         parsed =
           command.name() === 'init'
             ? { verb: 'init', config }

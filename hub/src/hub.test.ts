@@ -178,6 +178,8 @@ describe('the command line', () => {
     { args: ['serve', '--roles', 'api,king'], named: '"king" is no role' },
     { args: ['--port', '70000'], named: 'A port is a number' },
     { args: ['--offline-after', '-3'], named: 'A number of seconds' },
+    { args: ['--late-after', '500'], named: '--late-after must be less than --offline-after' },
+    { args: ['--log-level', 'loud'], named: 'Allowed choices are fatal, error' },
     { args: ['reign'], named: 'reign' },
   ])('$args ends with exit code 2 and a sentence that names what is wrong', async ({ args, named }) => {
     const { code, stderr, stdout } = await run(args)

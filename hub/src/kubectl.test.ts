@@ -172,6 +172,9 @@ describe.skipIf(!kubectlPath)(on, () => {
     expect(await ok('explain placement.spec.tolerations.tolerationSeconds')).toContain(
       "counted from the taint's timeAdded",
     )
+    expect(await ok('explain rollout.spec.strategy.progressive')).toMatch(
+      /maxConcurrency[^\n]*\n +how many clusters may be under way at once/,
+    )
     expect((await kubectl('explain rollout.spec.strategie')).code).toBe(1)
   })
 

@@ -28,6 +28,11 @@ export function mapOf<S extends TSchema>(
   return Type.Unsafe<Record<string, Static<S>>>({ type: 'object', additionalProperties: value, ...options })
 }
 
+/** The same schema with a text for `explain` where it is used. */
+export function described<S extends TSchema>(schema: S, description: string): TUnsafe<Static<S>> {
+  return Type.Unsafe<Static<S>>({ ...schema, description })
+}
+
 /** RFC 1123 label: the only form of a cluster or node id, so that an id is always exactly one NATS token. */
 export const LABEL_PATTERN = '^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$'
 /** RFC 1123 subdomain, as Kubernetes asks of object names. */

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { ClaimSelector, Condition, LabelSelector } from '../meta.ts'
-import { closed, integer, Name } from '../words.ts'
+import { closed, described, integer, Name } from '../words.ts'
 
 export const Toleration = closed({
   key: Type.Optional(Type.String({ maxLength: 316 })),
@@ -17,17 +17,29 @@ export type Toleration = Static<typeof Toleration>
 
 export const ClusterPredicate = closed({
   requiredClusterSelector: Type.Optional(
-    closed({ labelSelector: Type.Optional(LabelSelector), claimSelector: Type.Optional(ClaimSelector) }),
+    closed(
+      {
+        labelSelector: Type.Optional(described(LabelSelector, "by the ManagedCluster's labels")),
+        claimSelector: Type.Optional(described(ClaimSelector, 'by what the cluster says of itself')),
+      },
+      { description: 'both must pass' },
+    ),
   ),
 })
 export type ClusterPredicate = Static<typeof ClusterPredicate>
 
 /** Which clusters. OCM's kind: `cluster.open-cluster-management.io/v1beta1`. */
 export const PlacementSpec = closed({
-  clusterSets: Type.Optional(Type.Array(Name)),
-  numberOfClusters: Type.Optional(Type.Union([integer({ minimum: 0, maximum: 2_147_483_647 }), Type.Null()])),
+  clusterSets: Type.Optional(
+    Type.Array(Name, { description: 'sets that are bound to this namespace; none is all of those' }),
+  ),
+  numberOfClusters: Type.Optional(
+    Type.Union([integer({ minimum: 0, maximum: 2_147_483_647 }), Type.Null()], {
+      description: 'at most so many; absent is every one that passes',
+    }),
+  ),
   predicates: Type.Optional(Type.Array(ClusterPredicate, { description: 'ORed; an empty list passes every cluster' })),
-  tolerations: Type.Optional(Type.Array(Toleration)),
+  tolerations: Type.Optional(Type.Array(Toleration, { description: 'taints that do not keep a cluster out' })),
 })
 export type PlacementSpec = Static<typeof PlacementSpec>
 

@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Condition, Message, Reason, StatementRef } from '../meta.ts'
 import { ActivationWindow, Gates } from '../wire/desired-state.ts'
-import { Count, closed, integer, Name, oneOf, Position, Sha256, Time } from '../words.ts'
+import { Count, closed, described, integer, Name, oneOf, Position, Sha256, Time } from '../words.ts'
 
 const IntOrPercent = Type.Union([
   integer({ minimum: 0, maximum: 1_000_000 }),
@@ -16,27 +16,42 @@ const Duration = Type.String({
   description: 'Go duration such as 90s or 1h30m; None is no limit',
 })
 
+const deadline = described(Duration, 'how long a cluster may take before it counts as TimeOut')
+
 /** OCM's RolloutStrategy, as far as this hub carries it out. */
-export const RolloutStrategy = closed({
-  type: Type.Optional(oneOf(['All', 'Progressive'], 'default All')),
-  all: Type.Optional(closed({ progressDeadline: Type.Optional(Duration) })),
-  progressive: Type.Optional(
-    closed({
-      maxConcurrency: Type.Optional(IntOrPercent),
-      maxFailures: Type.Optional(IntOrPercent),
-      minSuccessTime: Type.Optional(Duration),
-      progressDeadline: Type.Optional(Duration),
-    }),
-  ),
-})
+export const RolloutStrategy = closed(
+  {
+    type: Type.Optional(oneOf(['All', 'Progressive'], 'default All')),
+    all: Type.Optional(
+      closed({ progressDeadline: Type.Optional(deadline) }, { description: 'every cluster at once; for type All' }),
+    ),
+    progressive: Type.Optional(
+      closed(
+        {
+          maxConcurrency: Type.Optional(described(IntOrPercent, 'how many clusters may be under way at once')),
+          maxFailures: Type.Optional(described(IntOrPercent, 'more failures than this stop the rollout (Breached)')),
+          minSuccessTime: Type.Optional(described(Duration, 'how long a cluster must stay good before it counts')),
+          progressDeadline: Type.Optional(deadline),
+        },
+        { description: 'so many clusters at a time; for type Progressive' },
+      ),
+    ),
+  },
+  { description: 'how the image reaches the clusters' },
+)
 export type RolloutStrategy = Static<typeof RolloutStrategy>
 
 /** Placement + image + strategy: which image belongs where, and how it gets there. */
 export const RolloutSpec = closed({
-  placementRef: closed({ name: Name }),
-  image: closed({ name: Name }, { description: 'an OSImage' }),
+  placementRef: closed({ name: Name }, { description: 'which clusters: a Placement of the same namespace' }),
+  image: closed({ name: Name }, { description: 'which image: an OSImage' }),
   strategy: Type.Optional(RolloutStrategy),
-  windows: Type.Optional(closed({ activation: Type.Array(ActivationWindow, { maxItems: 16 }) })),
+  windows: Type.Optional(
+    closed(
+      { activation: Type.Array(ActivationWindow, { maxItems: 16 }) },
+      { description: 'when a site may activate what it has staged; none is always' },
+    ),
+  ),
   gates: Type.Optional(Gates),
   attestation: Type.Optional(
     oneOf(['affirming', 'warning'], 'the worst verdict that still counts as success; default affirming'),
