@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { type TestApi, testApi } from './testing.ts'
 
@@ -50,6 +51,14 @@ describe('the audit chain', () => {
     const { ask, store } = await withRecords(5)
     await store.sql.unsafe(tampering)
     expect((await ask('GET', `${PATH}/verdict`)).body).toMatchObject({ whole: false, reason: expect.any(String) })
+  })
+
+  test('records of a hub that did not keep the head yet are whole after its migration, and go on', async () => {
+    const { ask, store } = await withRecords(2)
+    await store.sql`delete from hub_state where key = 'audit-head'`
+    await store.sql.unsafe(readFileSync(new URL('../migrations/0004_audit_head.sql', import.meta.url), 'utf8'))
+    await ask('DELETE', `${SETS}/s0`)
+    expect((await ask('GET', `${PATH}/verdict`)).body).toMatchObject({ whole: true, head: { count: 3 } })
   })
 
   test('is read in pages, oldest first', async () => {
