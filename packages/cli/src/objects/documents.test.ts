@@ -7,6 +7,7 @@ metadata:
   name: edge-os-43
   labels:
     cluster.open-cluster-management.io/clusterset: shops
+    cluster: oslo
 spec:
   placementRef: { name: all-shops }
   image: { name: edge-os-43 }
@@ -78,13 +79,13 @@ describe('a manifest file', () => {
   })
 
   test.each<[field: string, reason: string, place: string]>([
-    ['spec.image.name', 'FieldValueInvalid', '9:18'],
-    ['spec.windows.activation[1].at', 'FieldValueInvalid', '13:13'],
-    ['spec.windows.activation[0].timeZone', 'FieldValueInvalid', '12:38'],
-    ['spec.windows.activation[1].durationSeconds', 'FieldValueRequired', '13:9'],
+    ['spec.image.name', 'FieldValueInvalid', '10:18'],
+    ['spec.windows.activation[1].at', 'FieldValueInvalid', '14:13'],
+    ['spec.windows.activation[0].timeZone', 'FieldValueInvalid', '13:38'],
+    ['spec.windows.activation[1].durationSeconds', 'FieldValueRequired', '14:9'],
     ['metadata.labels.cluster.open-cluster-management.io/clusterset', 'FieldValueInvalid', '6:52'],
-    ['spec.windows.activation[1].timeZone', 'FieldValueForbidden', '14:9'],
-    ['spec.strategy', 'FieldValueRequired', '7:1'],
+    ['spec.windows.activation[1].timeZone', 'FieldValueForbidden', '15:9'],
+    ['spec.strategy', 'FieldValueRequired', '8:1'],
     ['', 'FieldValueInvalid', '1:1'],
   ])('the cause at "%s" (%s) lies at %s', (field, reason, place) => {
     const [manifest] = readManifests('f', ROLLOUT).manifests
