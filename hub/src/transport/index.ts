@@ -1,16 +1,14 @@
-export { type Acknowledger, makeAcknowledger } from './acknowledger.ts'
+export { makeAcknowledger } from './acknowledger.ts'
 export { connectHub, type HubConnection } from './connection.ts'
 export { runHeartbeats } from './heartbeats.ts'
 export { runIngest } from './ingest.ts'
 export {
   mintUser,
   type NatsKeys,
-  type NodeCredential,
   newRoutingToken,
-  type Revocations,
   serverConfig,
 } from './layout.ts'
 export { createNkey, type Nkey, parseSeed } from './nkeys.ts'
-export { type PublisherOptions, publishNew, refill } from './publisher.ts'
+export { publishNew, refill } from './publisher.ts'
 export { nodeDirectory } from './reports.ts'
 export { ensureStreams } from './streams.ts'

@@ -7,7 +7,7 @@ import {
   Refusal,
   Statement,
 } from '@skerry/api'
-import { keyRing, parseStrictJson, sha256Hex, type VerifyKey, verifyDocument } from '@skerry/trust'
+import { keyRing, parseStrictText, sha256Hex, type VerifyKey, verifyDocument } from '@skerry/trust'
 import type { NewStatement } from '../store/statements.ts'
 import type { Store } from '../store/store.ts'
 
@@ -115,12 +115,11 @@ async function readBatch(text: string, sender: KnownNode): Promise<[NewStatement
 }
 
 function readStatement(line: string, sender: KnownNode): NewStatement {
-  const bytes = Buffer.from(line)
-  const statement = parse(Statement, parseStrictJson(bytes, { maxBytes: BATCH_BYTES }), 'statement')
+  const statement = parse(Statement, parseStrictText(line, { maxBytes: BATCH_BYTES }), 'statement')
   belongsTo(statement, sender)
   const { cluster, node, incarnation, seq, prev, kind } = statement
   const phase = statement.kind === 'transition' ? statement.body.to : ''
-  return { cluster, node, incarnation, seq, prev, kind, phase, digest: sha256Hex(bytes), text: line }
+  return { cluster, node, incarnation, seq, prev, kind, phase, digest: sha256Hex(line), text: line }
 }
 
 // The newest status of a node, signed by its key.

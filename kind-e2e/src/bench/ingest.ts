@@ -1,5 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { availableParallelism, tmpdir } from 'node:os'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { availableParallelism, loadavg, tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { connect, credsAuthenticator, type NatsConnection, nkeys } from '@nats-io/transport-node'
 import {
@@ -57,6 +57,8 @@ export async function benchIngest({ seconds, nodes, profile, say }: IngestBench)
       const total = perNode * STATEMENTS_PER_BATCH * nodes
       say(`sending ${total} statements`)
 
+      const pids = { hub: hub.program.pid, nats: hub.pidOf('nats'), postgres: database.pid, sender: process.pid }
+      const cpuBefore = cpuSeconds(pids)
       const startedAt = performance.now()
       let refusals = 0
       await Promise.all(
@@ -74,6 +76,7 @@ export async function benchIngest({ seconds, nodes, profile, say }: IngestBench)
         DEADLINE_MS,
       )
       const elapsedS = (performance.now() - startedAt) / 1000
+      const cpuAfter = cpuSeconds(pids)
       const [counted] = await sql<{ rows: string; bytes: string }[]>`
         select count(*) as rows, sum(octet_length(text)) as bytes from statement`
       if (Number(counted?.rows) !== total) throw new Error(`${counted?.rows} rows where ${total} were signed`)
@@ -92,6 +95,11 @@ export async function benchIngest({ seconds, nodes, profile, say }: IngestBench)
         hubRssMB: peakMB(hub.program.pid),
         natsRssMB: peakMB(hub.pidOf('nats')),
         cores: availableParallelism(),
+        // What the machine did beside this shows here: the sum over the cores is what the run alone took.
+        cpuSeconds: Object.fromEntries(
+          Object.keys(pids).map((name) => [name, round((cpuAfter[name] ?? Number.NaN) - (cpuBefore[name] ?? 0))]),
+        ),
+        loadAverage: loadavg()[0],
         node: process.version,
       }
     } finally {
@@ -233,6 +241,34 @@ async function send({ cluster, node, nc }: Sender, batches: readonly string[]): 
 async function stored(nc: NatsConnection, subject: string, text: string): Promise<boolean> {
   const answer = await nc.request(subject, text, { timeout: 10_000 })
   return answer.json<{ error?: object }>().error === undefined
+}
+
+const TICKS_PER_SECOND = 100
+
+// CPU time of these processes and their children, alive or ended; nothing where the system does not tell.
+function cpuSeconds(pids: Readonly<Record<string, number>>): Record<string, number> {
+  const spent: Record<string, number> = {}
+  try {
+    const all = readdirSync('/proc')
+      .filter((name) => /^\d+$/.test(name))
+      .flatMap((name) => {
+        try {
+          const [, fields = ''] = readFileSync(`/proc/${name}/stat`, 'utf8').split(') ')
+          const [, parent, ...rest] = fields.split(' ').map(Number)
+          // utime, stime, cutime, cstime: fields 14 to 17.
+          return [{ pid: Number(name), parent, ticks: rest.slice(9, 13).reduce((sum, n) => sum + n, 0) }]
+        } catch {
+          return []
+        }
+      })
+    for (const [name, pid] of Object.entries(pids)) {
+      const mine = all.filter((one) => one.pid === pid || (name === 'postgres' && one.parent === pid))
+      spent[name] = mine.reduce((sum, { ticks }) => sum + ticks, 0) / TICKS_PER_SECOND
+    }
+  } catch {
+    return {}
+  }
+  return spent
 }
 
 // The most memory a process has held; null where the system does not tell.

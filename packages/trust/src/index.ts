@@ -21,7 +21,7 @@ export {
   type SigningFolder,
   signerKeyFile,
 } from './signing/folder.ts'
-export { parseStrictJson } from './strict-json.ts'
+export { parseStrictJson, parseStrictText } from './strict-json.ts'
 export { openTrust, type Source, type Trust, type Versions } from './tuf/client.ts'
 export { MAX_BYTES, type Role, readRoot, readTargets, signMetadata, tufKey } from './tuf/metadata.ts'
 export {

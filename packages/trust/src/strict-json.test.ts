@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseStrictJson } from './strict-json.ts'
+import { parseStrictJson, parseStrictText } from './strict-json.ts'
 
 const parse = (text: string) => parseStrictJson(Buffer.from(text), { maxBytes: 10_000 })
 
@@ -28,6 +28,7 @@ describe('parseStrictJson', () => {
     [`"${'x'.repeat(10_001)}"`, 'TooLarge', ''],
   ])('refuses %j as %s at "%s"', (text, code, field) => {
     expect(() => parse(text)).toThrow(expect.objectContaining({ code, field }))
+    expect(() => parseStrictText(text, { maxBytes: 10_000 })).toThrow(expect.objectContaining({ code, field }))
   })
 
   test.each([

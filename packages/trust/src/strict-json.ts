@@ -11,7 +11,8 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
  * The value of a JSON text in strict UTF-8. Refusals: TooLarge, MalformedJson (also: a byte order mark, deeper than 32,
  * a whole number past 2^53, U+0000 or half of a surrogate pair in a string), DuplicateMember with the member's path.
  */
-export function parseStrictJson(bytes: Uint8Array, { maxBytes, maxDepth = 32 }: JsonLimits): unknown {
+export function parseStrictJson(bytes: Uint8Array, limits: JsonLimits): unknown {
+  const { maxBytes } = limits
   if (bytes.byteLength > maxBytes)
     throw new Refusal('TooLarge', `${bytes.byteLength} bytes, where ${maxBytes} are allowed`)
   let text: string
@@ -20,6 +21,17 @@ export function parseStrictJson(bytes: Uint8Array, { maxBytes, maxDepth = 32 }: 
   } catch (cause) {
     throw new Refusal('MalformedJson', 'not valid UTF-8', { cause })
   }
+  return parse(text, limits)
+}
+
+/** The same for a text that stood as a string in a document which was read strictly: it is valid UTF-8 by that. */
+export function parseStrictText(text: string, limits: JsonLimits): unknown {
+  const bytes = Buffer.byteLength(text)
+  if (bytes > limits.maxBytes) throw new Refusal('TooLarge', `${bytes} bytes, where ${limits.maxBytes} are allowed`)
+  return parse(text, limits)
+}
+
+function parse(text: string, { maxDepth = 32 }: JsonLimits): unknown {
   if (text.charCodeAt(0) === 0xfeff) throw new Refusal('MalformedJson', 'begins with a byte order mark')
   scan(text, maxDepth)
   try {
@@ -29,9 +41,9 @@ export function parseStrictJson(bytes: Uint8Array, { maxBytes, maxDepth = 32 }: 
   }
 }
 
-const [QUOTE, BACKSLASH, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY, COMMA, MINUS, ZERO, NINE, U] = [
-  ...'"\\{}[],-09u',
-].map((character) => character.charCodeAt(0))
+const [QUOTE, OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY, COMMA, MINUS, ZERO, NINE, U] = [...'"{}[],-09u'].map(
+  (character) => character.charCodeAt(0),
+)
 /** No number we write is longer; a longer one is a way to make two readers see two numbers. */
 const MAX_NUMBER_LENGTH = 63
 
@@ -39,12 +51,13 @@ const MAX_NUMBER_LENGTH = 63
 // for everything else: on broken JSON it may stop anywhere, and JSON.parse then says what is wrong.
 function scan(text: string, maxDepth: number): void {
   const open: { members: Set<string> | undefined; path: string; index: number }[] = []
+  const escapes = { next: -1 }
   let expectName = false
   let path = ''
   for (let i = 0; i < text.length; i += 1) {
     const c = text.charCodeAt(i)
     if (c === QUOTE) {
-      const end = endOfString(text, i)
+      const end = endOfString(text, i, escapes)
       const top = open.at(-1)
       if (expectName && top?.members) {
         const name = decodeName(text, i, end)
@@ -77,15 +90,23 @@ function scan(text: string, maxDepth: number): void {
 
 // The closing quote's place. Characters that one reader keeps and another cannot hold (U+0000, half of a surrogate pair;
 // RFC 7493 §2.1) reach a string only as escapes, because the text is valid UTF-8.
-function endOfString(text: string, start: number): number {
-  for (let i = start + 1; i < text.length; i += 1) {
-    const c = text.charCodeAt(i)
-    if (c === QUOTE) return i
-    if (c !== BACKSLASH) continue
-    i += 1
+function endOfString(text: string, start: number, escapes: { next: number }): number {
+  let i = start + 1
+  for (;;) {
+    const quote = text.indexOf('"', i)
+    if (quote < 0) return text.length
+    // Most strings have no escape, and then the next one in the text, found once, lies beyond all of them.
+    if (escapes.next < i) escapes.next = nextOrEnd(text, i)
+    if (quote < escapes.next) return quote
+    i = escapes.next + 1
     if (text.charCodeAt(i) === U) i += checkEscape(text, i)
+    i += 1
   }
-  return text.length
+}
+
+function nextOrEnd(text: string, from: number): number {
+  const next = text.indexOf('\\', from)
+  return next < 0 ? text.length : next
 }
 
 // `at` is the place of the `u`; returns how many more characters the escape, or the pair of escapes, has.

@@ -8,7 +8,7 @@ import { pause } from '../store/pause.ts'
 // The site's end of the courier. It carries texts and judges nothing: what arrives is verified by whoever asked.
 
 /** What a look at the desired state found. Nothing of it is verified. */
-export type Looked =
+type Looked =
   | { readonly found: 'desired'; readonly jws: string }
   /** The stream says that nothing is assigned. */
   | { readonly found: 'none' }
