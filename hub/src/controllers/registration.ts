@@ -23,7 +23,7 @@ import type { Controller, Reconciling } from './run.ts'
 // what each registration should be, so a hub killed between any two steps only delays it.
 
 /** Registrations settled in one transaction. */
-const AT_ONCE = 50
+const AT_ONCE = 64
 const PRUNE_MS = 10 * 60_000
 const RETRY_MS = 2_000
 
@@ -105,12 +105,14 @@ async function settleAll(
   options: RegistrationOptions,
 ): Promise<number[]> {
   try {
-    return await writeFenced(store, lease, async (tx) => {
-      for (const { metadata } of due) {
-        await settle(tx, { cluster: metadata.namespace ?? '', node: metadata.name }, options, now())
-      }
-      return []
+    await writeFenced(store, lease, async (tx) => {
+      // Clusters know nothing of each other. Nodes of one take turns.
+      const clusters = Map.groupBy(due, ({ metadata }) => metadata.namespace ?? '')
+      await eachAtOnce([...clusters], async ([cluster, nodes]) => {
+        for (const { metadata } of nodes) await settle(tx, { cluster, node: metadata.name }, options, now())
+      })
     })
+    return []
   } catch (error) {
     if (error instanceof LeaseLost) throw error
     const [only] = due
@@ -154,12 +156,20 @@ async function leave(tx: Tx, row: IdentityRow, nowMs: number): Promise<void> {
 
 async function saveClusters({ store, lease, now }: Reconciling, rows: RegistrationRows): Promise<void> {
   const nodes = Map.groupBy(rows.registrations, ({ metadata }) => metadata.namespace ?? '')
-  for (const [name, cluster] of rows.clusters) {
-    const wanted = (current: ObjectOf<'ManagedCluster'>) => joiningStatus(current, nodes.get(name) ?? [], now())
-    if (isDeepStrictEqual(cluster.status, wanted(cluster))) continue
-    await writeFenced(store, lease, async (tx) => {
-      const current = await getObject(tx, 'ManagedCluster', '', name)
-      if (current) await saveStatus(tx, 'ManagedCluster', '', name, wanted(current))
-    })
-  }
+  const wanted = (current: ObjectOf<'ManagedCluster'>) =>
+    joiningStatus(current, nodes.get(current.metadata.name) ?? [], now())
+  const due = [...rows.clusters.values()].filter((cluster) => !isDeepStrictEqual(cluster.status, wanted(cluster)))
+  for (let from = 0; from < due.length; from += AT_ONCE)
+    await writeFenced(store, lease, (tx) =>
+      eachAtOnce(due.slice(from, from + AT_ONCE), async ({ metadata: { name } }) => {
+        const current = await getObject(tx, 'ManagedCluster', '', name)
+        if (current) await saveStatus(tx, 'ManagedCluster', '', name, wanted(current))
+      }),
+    )
+}
+
+// Their queries share the way to the database. Only when all have ended may the transaction that they are in.
+async function eachAtOnce<T>(all: readonly T[], act: (one: T) => Promise<void>): Promise<void> {
+  const results = await Promise.allSettled(all.map(act))
+  for (const result of results) if (result.status === 'rejected') throw result.reason
 }

@@ -2,7 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import { answerOf } from './agent/answer.ts'
 import { ask } from './agent/ask.ts'
 import { makeBudget } from './agent/budget.ts'
-import { prove } from './agent/prove.ts'
+import { makeGate } from './agent/gate.ts'
+import { proofs } from './agent/prove.ts'
 import { type RefusedRegistrations, tellRefusals } from './agent/refused.ts'
 
 // The three calls by which a node asks to belong, comes back and renews. Each may be repeated: one row, keyed by the
@@ -12,16 +13,21 @@ export type AgentDoor = RefusedRegistrations
 
 /** More than the largest request document, as base64url. */
 const BODY_LIMIT = 98_304
+/** Calls that ask the database at a time, and those that may wait for it: the others are told when to come back. */
+const AT_ONCE = 24
+const MAX_WAITING = 10_000
 
 /** POST /agent/v1/registrations, POST …/{id}/proof and GET …/{id}; a Refusal is counted, shown as an event and answered as a Status. */
 export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
   const { store, now } = door
   const budget = makeBudget(now)
   const tell = tellRefusals(door)
+  const gate = makeGate(AT_ONCE, MAX_WAITING)
+  const prove = proofs(store)
   const judged = async <T>(document: string, source: string, act: () => Promise<T>): Promise<T> => {
     budget.take(source)
     try {
-      return await act()
+      return await gate(act)
     } catch (error) {
       budget.charge(source)
       await tell(document, error)
@@ -44,7 +50,7 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
       { config },
       async ({ params, body, ip, id: requestId }) =>
         judged('RegistrationProof', ip, async () => {
-          await prove(store, params.id, body ?? '', { sourceIp: ip, requestId }, now())
+          await prove(params.id, body ?? '', { sourceIp: ip, requestId }, now())
           return answerOf(store, params.id)
         }),
     )

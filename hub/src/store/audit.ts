@@ -43,8 +43,19 @@ export type AuditVerdict =
 const EMPTY: AuditHead = { count: 0, hash: '' }
 const PAGE = 1_000
 
-/** Adds a record in the transaction of the change. The version lock orders the chain. */
-export async function recordAudit(tx: Tx, entry: AuditEntry): Promise<void> {
+const turns = new WeakMap<Tx, Promise<void>>()
+
+/** Adds a record in the transaction of the change. The version lock orders the chain; inside it each waits its turn. */
+export function recordAudit(tx: Tx, entry: AuditEntry): Promise<void> {
+  const turn = (turns.get(tx) ?? Promise.resolve()).then(() => append(tx, entry))
+  turns.set(
+    tx,
+    turn.catch(() => undefined),
+  )
+  return turn
+}
+
+async function append(tx: Tx, entry: AuditEntry): Promise<void> {
   const head = await auditHead(tx)
   const { actor, sourceIp, verb, kind, namespace, name, requestId } = entry
   const record = {
@@ -55,10 +66,11 @@ export async function recordAudit(tx: Tx, entry: AuditEntry): Promise<void> {
     requestId,
   }
   const hash = chained(head.hash, record)
-  await tx`insert into audit_record (at, actor, source_ip, verb, kind, namespace, name, before_digest, after_digest, request_id, hash)
-    values (${record.at}, ${actor}, ${sourceIp}, ${verb}, ${kind}, ${namespace}, ${name}, ${record.beforeDigest}, ${record.afterDigest}, ${requestId}, ${hash})`
   const next = { count: head.count + 1, hash }
-  await tx`insert into hub_state (key, value, changed) values ('audit-head', ${tx.json(next)}, now())
+  await tx`with record as (
+      insert into audit_record (at, actor, source_ip, verb, kind, namespace, name, before_digest, after_digest, request_id, hash)
+      values (${record.at}, ${actor}, ${sourceIp}, ${verb}, ${kind}, ${namespace}, ${name}, ${record.beforeDigest}, ${record.afterDigest}, ${requestId}, ${hash}))
+    insert into hub_state (key, value, changed) values ('audit-head', ${tx.json(next)}, now())
     on conflict (key) do update set value = excluded.value, changed = now()`
 }
 

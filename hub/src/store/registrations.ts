@@ -1,4 +1,4 @@
-import type { NodeClass, PublicJwk, RegistrationState } from '@skerry/api'
+import type { NodeClass, PublicJwk, RegistrationState, RegistrationStatus } from '@skerry/api'
 import type { RecordedIdentity } from '@skerry/policy'
 import type { Reader, Tx } from './store.ts'
 
@@ -32,28 +32,56 @@ export async function loadExchange(tx: Reader, id: string): Promise<Exchange | u
   return row
 }
 
-/** Stores an open exchange over whatever these keys had before. Returns false, and stores nothing, when a bound is reached. */
+/**
+ * Stores an open exchange over whatever these keys had before. Returns false, and stores nothing, when a bound is reached;
+ * what has expired goes first.
+ */
 export async function saveOpenExchange(
-  tx: Tx,
+  tx: Reader,
   exchange: Omit<Exchange, 'provenAt'>,
   { expiresAt, nowMs, bounds }: { expiresAt: Date; nowMs: number; bounds: OpenBounds },
 ): Promise<boolean> {
   const { id, request, challenge, transcript, cluster, node, tokenName } = exchange
-  await tx`delete from registration_request where expires_at <= ${new Date(nowMs)}`
-  const [open] = await tx<{ all: number; token: number; node: number }[]>`
-    select count(*) filter (where token_name is not null)::int as all, count(*) filter (where token_name = ${tokenName})::int as token,
-      count(*) filter (where token_name is null and cluster = ${cluster} and node = ${node})::int as node
-    from registration_request where expires_at < ${NEVER} and id <> ${id}`
-  const full =
+  const now = new Date(nowMs)
+  const others = tx`from registration_request where expires_at < ${NEVER} and expires_at > ${now} and id <> ${id}`
+  const free =
     tokenName === null
-      ? (open?.node ?? 0) >= bounds.node
-      : (open?.all ?? 0) >= bounds.all || (open?.token ?? 0) >= bounds.token
-  if (full) return false
-  await tx`insert into registration_request (id, request, challenge, transcript, cluster, node, token_name, created_at, expires_at)
-    values (${id}, ${request}, ${challenge}, ${transcript}, ${cluster}, ${node}, ${tokenName}, ${new Date(nowMs)}, ${expiresAt})
+      ? tx`(select count(*) ${others} and token_name is null and cluster = ${cluster} and node = ${node}) < ${bounds.node}`
+      : tx`(select count(*) filter (where token_name is not null) < ${bounds.all} and count(*) filter (where token_name = ${tokenName}) < ${bounds.token} ${others})`
+  const rows = await tx`
+    with gone as (delete from registration_request where expires_at <= ${now} and id <> ${id})
+    insert into registration_request (id, request, challenge, transcript, cluster, node, token_name, created_at, expires_at)
+    select ${id}, ${request}, ${challenge}, ${transcript}, ${cluster}, ${node}, ${tokenName}, ${now}::timestamptz, ${expiresAt}::timestamptz where ${free}
     on conflict (id) do update set request = excluded.request, challenge = excluded.challenge, transcript = excluded.transcript,
-      cluster = excluded.cluster, node = excluded.node, token_name = excluded.token_name, proven_at = null, expires_at = excluded.expires_at`
-  return true
+      cluster = excluded.cluster, node = excluded.node, token_name = excluded.token_name, proven_at = null, expires_at = excluded.expires_at
+    returning 1`
+  return rows.length > 0
+}
+
+/** Where an exchange stands, in one look: the poll of every node that waits. */
+export async function loadProgress(
+  tx: Reader,
+  id: string,
+): Promise<
+  | {
+      readonly transcript: string
+      readonly proven: boolean
+      /** The Registration's present exchange, and its status. */
+      readonly current: string | null
+      readonly status: RegistrationStatus | null
+      /** Of the record that was made for this very exchange. */
+      readonly acceptance: string | null
+      readonly natsJwt: string | null
+    }
+  | undefined
+> {
+  const [row] = await tx<NonNullable<Awaited<ReturnType<typeof loadProgress>>>[]>`
+    select r.transcript, r.proven_at is not null as proven, o.spec->>'keysDigest' as current, o.status, i.acceptance, i.nats_jwt as "natsJwt"
+    from registration_request r
+    left join resource o on o.kind = 'Registration' and o.namespace = r.cluster and o.name = r.node
+    left join node_identity i on i.cluster = r.cluster and i.node = r.node and i.request_id = r.id and i.state = 'Accepted'
+    where r.id = ${id}`
+  return row
 }
 
 /** Marks an exchange as proven, if it is still the one with this transcript. Returns whether it was. */

@@ -252,9 +252,11 @@ async function announce<K extends KindName>(
   labelsBefore: Record<string, string>,
 ): Promise<ObjectOf<K>> {
   const object = toObject<K>(row)
-  await tx`insert into resource_change (resource_version, type, kind, namespace, name, object, labels_before, at)
-    values (${row.resource_version}, ${type}, ${row.kind}, ${row.namespace}, ${row.name}, ${json(tx, object)}, ${tx.json(labelsBefore)}, now())`
-  await tx`select pg_notify(${CHANGE_CHANNEL}, ${row.resource_version})`
+  await tx`
+    with change as (
+      insert into resource_change (resource_version, type, kind, namespace, name, object, labels_before, at)
+      values (${row.resource_version}, ${type}, ${row.kind}, ${row.namespace}, ${row.name}, ${json(tx, object)}, ${tx.json(labelsBefore)}, now()))
+    select pg_notify(${CHANGE_CHANNEL}, ${row.resource_version})`
   return object
 }
 

@@ -49,7 +49,7 @@ export async function ask(store: Store, text: string, nowMs: number): Promise<st
     tokenName: token?.metadata.name ?? null,
   }
   const bounds = { all: MAX_OPEN, token: (token?.spec.maxUses ?? 0) + SPARE_OPEN, node: MAX_OPEN_OF_NODE }
-  const stored = await store.sql.begin((tx) => saveOpenExchange(tx, exchange, { expiresAt, nowMs, bounds }))
+  const stored = await saveOpenExchange(store.sql, exchange, { expiresAt, nowMs, bounds })
   if (!stored)
     throw new StatusError(429, 'too many registrations are open', { retryAfterSeconds: 30, code: 'TooManyRequests' })
   return answer

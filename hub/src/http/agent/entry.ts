@@ -61,16 +61,27 @@ export async function findToken(tx: Reader, text: string): Promise<Token> {
   return token
 }
 
-/** Where a request leads, judged; throws the Refusal. */
+/** How the uses of a token are known and spent where several enter together, and where the exchange said they go. */
+export type Spending = {
+  readonly usesOf: (token: Token) => number
+  /** In the same turn as the judgement: no other comes in between. */
+  readonly onUse: (token: Token, uses: number) => void
+  readonly at: { readonly cluster: string; readonly node: string }
+}
+
+/** Where a request leads, judged, and whether that cluster exists; throws the Refusal. */
 export async function admitEntry(
   tx: Reader,
   request: RegistrationRequest,
   known: Known,
   token: Token | undefined,
   nowMs: number,
-): Promise<{ cluster: string; node: string }> {
+  spending?: Spending,
+): Promise<{ cluster: string; node: string; managed: boolean }> {
   const destination = destinationOf(request, known, token)
   const { cluster, node } = destination
+  if (spending && (cluster !== spending.at.cluster || node !== spending.at.node))
+    throw new Refusal('ChallengeExpired', 'these keys lead elsewhere now; start again')
   const mine = thumbprint(request.nodeKey)
   const [registrations, record, managed, keyFault] = await Promise.all([
     listObjects(tx, 'Registration', { namespace: cluster }),
@@ -79,6 +90,9 @@ export async function admitEntry(
     natsKeyFault(tx, request.natsKey, destination),
   ])
   const registration = registrations.find(({ metadata }) => metadata.name === node)
+  const uses = token ? (spending?.usesOf(token) ?? token.status?.uses ?? 0) : 0
+  const alreadyCounted =
+    registration?.spec.nodeKeyThumbprint === mine && registration.spec.joinToken === token?.metadata.name
   const facts: EntryFacts = {
     cluster,
     node,
@@ -93,15 +107,10 @@ export async function admitEntry(
       clusterSet: managed.metadata.labels?.[CLUSTER_SET_LABEL] ?? 'default',
       otherNodes: registrations.filter(({ metadata }) => metadata.name !== node).length,
     },
-    token: token && {
-      name: token.metadata.name,
-      spec: token.spec,
-      uses: token.status?.uses ?? 0,
-      alreadyCounted:
-        registration?.spec.nodeKeyThumbprint === mine && registration.spec.joinToken === token.metadata.name,
-    },
+    token: token && { name: token.metadata.name, spec: token.spec, uses, alreadyCounted },
   }
   const refusal = judgeEntry(request, facts, nowMs)
   if (refusal) throw refusal
-  return destination
+  if (token && !alreadyCounted) spending?.onUse(token, uses)
+  return { ...destination, managed: managed !== undefined }
 }

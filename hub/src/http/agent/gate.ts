@@ -1,0 +1,25 @@
+import { StatusError } from '../status-error.ts'
+
+/**
+ * Lets so many through at a time; the others wait in line, and past its end they are told when to come back (StatusError
+ * 429): many sites that return at once must not take the database from those that are there.
+ */
+export function makeGate(atOnce: number, maxWaiting: number): <T>(act: () => Promise<T>) => Promise<T> {
+  const waiting: (() => void)[] = []
+  let inside = 0
+  return async (act) => {
+    if (inside >= atOnce) {
+      if (waiting.length >= maxWaiting)
+        throw new StatusError(429, 'too many registrations at once', { retryAfterSeconds: 5, code: 'TooManyRequests' })
+      await new Promise<void>((enter) => waiting.push(enter))
+    } else inside += 1
+    try {
+      return await act()
+    } finally {
+      // Whoever waits takes the place over.
+      const next = waiting.shift()
+      if (next) next()
+      else inside -= 1
+    }
+  }
+}
