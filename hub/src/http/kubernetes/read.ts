@@ -28,7 +28,8 @@ export async function get(call: Call, { store }: KubernetesOptions): Promise<unk
 }
 
 export function list(call: Call, options: KubernetesOptions): Promise<unknown> {
-  return flag(call.query, 'watch') ? watch(call, options) : listPage(call, options)
+  // HEAD comes here too, and has no body to stream.
+  return flag(call.query, 'watch') && call.request.method === 'GET' ? watch(call, options) : listPage(call, options)
 }
 
 async function watch(call: Call, { store, changes, pace }: KubernetesOptions): Promise<void> {
