@@ -156,7 +156,7 @@ async function live({
     servers: () => (config.natsUrls.length > 0 ? config.natsUrls : (safely(() => trust.hub().natsUrls) ?? [])),
     log,
     onDesiredHint: () => leader.hint(),
-    onAck: (jws) => pump.onAck(jws),
+    onAck: (jws) => void pump.onAck(jws),
     onConnected: () => {
       pump.poke()
       leader.hint()

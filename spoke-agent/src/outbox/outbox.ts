@@ -22,8 +22,11 @@ export type Outbox = {
   newest(): { seq: number; digest?: string }
   /** Number of statements that wait. */
   length(): number
-  /** Takes the hub's word. A watermark that went back brings what is still kept back into the outbox. */
-  acknowledged(watermark: number, markerDigest: string): void
+  /**
+   * Takes the hub's word, verified. A watermark that grew is believed. One that went back is that of a hub restored from a
+   * backup only with a marker newer than any seen, and brings what is still kept back; otherwise it is an old word again.
+   */
+  acknowledged(watermark: number, marker: { readonly digest: string; readonly atMs: number }): void
   onAppend(listener: () => void): void
 }
 
@@ -80,12 +83,14 @@ export function openOutbox(database: Database, enrollment: Enrollment, now: () =
       return row ? { seq: row.seq, digest: row.digest } : { seq: 0 }
     },
     length: () => (count.get() as { n: number }).n,
-    acknowledged(watermark, markerDigest) {
+    acknowledged(watermark, { digest, atMs }) {
       database.transact(() => {
         acknowledge.run(new Date(now()).toISOString(), watermark)
-        bringBack.run(watermark)
         forget.run(new Date(now() - KEPT_MS).toISOString(), KEPT_COUNT)
-        if (database.load<string>('marker') !== markerDigest) database.save('marker', markerDigest)
+        if (atMs <= (database.load<number>('marker_at') ?? 0)) return
+        bringBack.run(watermark)
+        database.save('marker', digest)
+        database.save('marker_at', atMs)
       })
     },
     onAppend: (listener) => listeners.push(listener),

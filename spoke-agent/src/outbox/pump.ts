@@ -14,7 +14,7 @@ export type PumpOptions = {
   readonly outbox: Outbox
   readonly enrollment: Enrollment
   readonly signer: Signer
-  readonly trust: Trust
+  readonly trust: Pick<Trust, 'hub'>
   /** What this node would say of itself now. */
   readonly status: () => NodeStatus
   readonly heartbeatMs: number
@@ -28,8 +28,8 @@ const STATUS_MS = 60_000
 
 export type Pump = {
   readonly done: Promise<void> /** Something changed, or the connection is back. */
-  poke(): void /** Takes an ack from the courier. */
-  onAck(jws: string): void
+  poke(): void /** Takes an ack from the courier; resolves when it was judged, one after another. */
+  onAck(jws: string): Promise<void>
 }
 
 export function startPump(options: PumpOptions): Pump {
@@ -40,6 +40,7 @@ export function startPump(options: PumpOptions): Pump {
   let statusKey = ''
   let statusAtMs = 0
   let beatAtMs = 0
+  let judged = Promise.resolve()
   outbox.onAppend(bell.ring)
 
   const done = (async () => {
@@ -105,11 +106,14 @@ export function startPump(options: PumpOptions): Pump {
       bell.ring()
     },
     onAck(jws) {
-      void take(jws).catch((error: unknown) => {
-        if (error instanceof Refusal)
-          log.warn({ code: error.code, reason: error.message }, 'an acknowledgement was not believed')
-        else log.error({ err: error }, 'an acknowledgement could not be judged')
-      })
+      judged = judged
+        .then(() => take(jws))
+        .catch((error: unknown) => {
+          if (error instanceof Refusal)
+            log.warn({ code: error.code, reason: error.message }, 'an acknowledgement was not believed')
+          else log.error({ err: error }, 'an acknowledgement could not be judged')
+        })
+      return judged
     },
   }
 
@@ -119,9 +123,12 @@ export function startPump(options: PumpOptions): Pump {
     const { cluster, node, incarnation } = enrollment
     const { payload } = await verifyDocument('Ack', jws, keys, { aud: `${cluster}/${node}` })
     if (payload.incarnation !== incarnation) return
-    await verifyDocument('EpochMarker', payload.marker, keys)
+    const marker = await verifyDocument('EpochMarker', payload.marker, keys)
     const before = outbox.length()
-    outbox.acknowledged(payload.watermark, sha256Hex(payload.marker))
+    outbox.acknowledged(payload.watermark, {
+      digest: sha256Hex(payload.marker),
+      atMs: Date.parse(marker.payload.time),
+    })
     if (outbox.length() > 0) {
       if (outbox.length() !== before) sentSeq = -1
       bell.ring()

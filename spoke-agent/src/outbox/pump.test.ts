@@ -1,0 +1,129 @@
+import { join } from 'node:path'
+import type { Ack, HubDescription } from '@skerry/api'
+import { testFolder } from '@skerry/supervise/testing'
+import { createKey, type Signer, signDocument } from '@skerry/trust'
+import pino from 'pino'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { openDatabase } from '../store/database.ts'
+import { openCourier } from '../transport/courier.ts'
+import { openOutbox } from './outbox.ts'
+import { startPump } from './pump.ts'
+
+// What an agent believes of what arrives on its ack subject. Everything else there could only make it forget too early.
+
+const [ackKey, nodeKey, otherKey] = [createKey('EdDSA'), createKey('ES256'), createKey('EdDSA')]
+const [cluster, node, incarnation] = ['shop-1', 'n1', 1]
+const enrollment = {
+  cluster,
+  node,
+  incarnation,
+  class: 'software-key',
+  routingToken: 'a'.repeat(26),
+  acceptance: 'a.b.c',
+  transcript: '0'.repeat(64),
+  nodeKeyThumbprint: nodeKey.thumbprint,
+  natsKey: 'x',
+  acceptedAt: '2026-01-01T00:00:00Z',
+  credentialLifeMs: 1,
+} as const
+const listed = (signer: Signer) => [{ jwk: signer.jwk, notBefore: '1970-01-01T00:00:00Z' }]
+const description: HubDescription = {
+  kind: 'HubDescription',
+  keys: { desiredState: listed(otherKey), ack: listed(ackKey), acceptance: listed(otherKey) },
+  caPem: '',
+  apiUrls: ['https://127.0.0.1:1'],
+  natsUrls: ['nats://127.0.0.1:1'],
+}
+const nowMs = Date.parse('2026-06-01T00:00:00Z')
+const log = pino({ level: 'silent' })
+
+let site: ReturnType<typeof open>
+const open = () => {
+  const dir = testFolder()
+  const over = new AbortController()
+  const database = openDatabase(dir)
+  const outbox = openOutbox(database, enrollment, () => nowMs)
+  const nothing = () => {}
+  // Nobody listens there: what counts here arrives through onAck alone.
+  const courier = openCourier({
+    ...{ enrollment, credsPath: join(dir, 'nats.creds'), servers: () => [], log, signal: over.signal },
+    ...{ onDesiredHint: nothing, onAck: nothing, onConnected: nothing, onRefused: nothing },
+  })
+  const pump = startPump({
+    ...{ courier, outbox, enrollment, signer: nodeKey, trust: { hub: () => description }, log, signal: over.signal },
+    heartbeatMs: 60_000,
+    now: () => nowMs,
+    status: () => {
+      throw new Error('nobody is connected')
+    },
+  })
+  return { over, database, outbox, pump, courier }
+}
+beforeEach(() => {
+  site = open()
+  for (let n = 1; n <= 10; n += 1)
+    site.outbox.append({ kind: 'gap', body: { fromSeq: n, toSeq: n, reason: 'Compacted' } })
+})
+afterEach(async () => {
+  site.over.abort()
+  await Promise.all([site.pump.done, site.courier.close()])
+  site.database.close()
+})
+
+type Made = { minute?: number; by?: Signer; markerBy?: Signer; aud?: string; more?: Partial<Ack> }
+async function ack(
+  watermark: number,
+  { minute = 0, by = ackKey, markerBy = ackKey, aud, more }: Made = {},
+): Promise<string> {
+  const time = new Date(nowMs + minute * 60_000).toISOString()
+  const marker = await signDocument('EpochMarker', { kind: 'EpochMarker', number: minute + 1, time }, markerBy)
+  const payload: Ack = { kind: 'Ack', cluster, node, incarnation, watermark, marker, ...more }
+  return signDocument('Ack', payload, by, aud ?? `${cluster}/${node}`)
+}
+const waiting = () => site.outbox.length()
+
+describe('an ack of the hub', () => {
+  test('trims the outbox up to its watermark', async () => {
+    await site.pump.onAck(await ack(4))
+    expect(waiting()).toBe(6)
+    expect(site.outbox.pending()[0]).toContain('"seq":5')
+  })
+
+  test('that comes again, or late, changes nothing', async () => {
+    const [first, second] = [await ack(3), await ack(6)]
+    await site.pump.onAck(second)
+    expect(waiting()).toBe(4)
+    await site.pump.onAck(first)
+    await site.pump.onAck(await ack(2, { minute: -5 }))
+    expect(waiting()).toBe(4)
+  })
+
+  test('of a hub that was restored from a backup brings back what it lost', async () => {
+    await site.pump.onAck(await ack(8))
+    expect(waiting()).toBe(2)
+    await site.pump.onAck(await ack(5, { minute: 1 }))
+    expect(waiting()).toBe(5)
+    expect(site.outbox.pending()[0]).toContain('"seq":6')
+  })
+})
+
+describe('what is not believed', () => {
+  test.each<[string, () => Promise<string>]>([
+    ['a PubAck', async () => '{"stream":"REPORTS","seq":9}'],
+    [
+      'its own state',
+      async () => signDocument('Heartbeat', { kind: 'Heartbeat', cluster, node, incarnation, seq: 9 }, ackKey),
+    ],
+    ["another node's ack", () => ack(9, { aud: `${cluster}/n2`, more: { node: 'n2' } })],
+    ["another node's ack with this node's name in it", () => ack(9, { aud: `${cluster}/n2` })],
+    ['an ack of another life', () => ack(9, { more: { incarnation: 2 } })],
+    ['an ack by this node itself', () => ack(9, { by: nodeKey })],
+    ["an ack by another of the hub's keys", () => ack(9, { by: otherKey })],
+    ['an ack whose marker is not the hub’s', () => ack(9, { markerBy: otherKey })],
+    ['an ack with one letter turned', async () => (await ack(9)).replace(/.$/, (last) => (last === 'A' ? 'Q' : 'A'))],
+    ['nothing', async () => ''],
+  ])('%s', async (_, make) => {
+    await site.pump.onAck(await make())
+    expect(waiting()).toBe(10)
+  })
+})
