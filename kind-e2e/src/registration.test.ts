@@ -68,7 +68,15 @@ afterAll(async () => {
 })
 
 let made = 0
-type Site = { readonly name: string; readonly dir: string; readonly token: string; start(): Program }
+type Site = {
+  readonly name: string
+  readonly dir: string
+  readonly token: string
+  readonly secret: string
+  start(bundle?: ReturnType<Ceremony['bundle']>, hubUrl?: string): Program
+}
+
+const pinned = ({ root, thumbprint }: Ceremony) => ({ acceptHub: thumbprint, root: Buffer.from(root).toString('utf8') })
 
 /** A site with a token of one use that a rule accepts, and nobody running yet. */
 async function site(spec: Parameters<typeof createJoinToken>[2] = {}): Promise<Site> {
@@ -80,13 +88,14 @@ async function site(spec: Parameters<typeof createJoinToken>[2] = {}): Promise<S
     name,
     dir: data,
     token,
-    start() {
+    secret,
+    start(bundle = ceremony.bundle([door.url], hub.caPem, secret), hubUrl = door.url) {
       const program = startAgent({
         name,
         dir: data,
-        bundle: ceremony.bundle([door.url], hub.caPem, secret),
+        bundle,
         factoryImage: image.file,
-        args: ['--hub-url', door.url, '--heartbeat-seconds', '1'],
+        args: ['--hub-url', hubUrl, '--heartbeat-seconds', '1'],
       })
       onTestFinished(() => program.kill())
       return program
@@ -201,6 +210,46 @@ describe('killed between two calls', () => {
     one.start()
     await joinedOnce(one)
     expect(readFileSync(join(one.dir, 'nats.creds'), 'utf8')).toBe(before)
+  })
+})
+
+describe('a hub that is not the one', () => {
+  const waits = (program: Program) =>
+    program.line((line) => line.includes('registration waits and tries again') || undefined, 'the refusal', 30_000)
+
+  test('has another root under the right CA: the site never shows it a token', async () => {
+    const one = await site()
+    const rogue = openCeremony(join(dir, 'rogue'), introduction(join(dir, 'hub'), []), Date.now())
+    const calls: Call[] = []
+    door.watch(async (call) => {
+      calls.push(call)
+      return 'passed'
+    })
+    await waits(one.start({ ...ceremony.bundle([door.url], hub.caPem, one.secret), ...pinned(rogue) }))
+    door.watch(undefined)
+    expect(new Set(calls)).toEqual(new Set(['other']))
+    expect(await hub.client.list('Registration', { namespace: one.name })).toEqual([])
+  })
+
+  test('shows a certificate of another CA and the true metadata: the site never shows it a token', async () => {
+    const one = await site()
+    introduction(join(dir, 'other-hub'), [])
+    const pem = (name: string) => readFileSync(join(dir, 'other-hub', 'keys', name), 'utf8')
+    const between = await openDoor(() => httpPort, { cert: pem('server.crt.pem'), key: pem('server.key.pem') })
+    onTestFinished(() => between.close())
+    const calls: Call[] = []
+    between.watch(async (call) => {
+      calls.push(call)
+      return 'passed'
+    })
+    await waits(one.start(ceremony.bundle([between.url], hub.caPem, one.secret), between.url))
+    expect(new Set(calls)).toEqual(new Set(['other']))
+    expect(await hub.client.list('Registration', { namespace: one.name })).toEqual([])
+  })
+
+  test('is one that speaks plain HTTP to the world: this one listens on 127.0.0.1 alone', async () => {
+    expect((await fetch(`http://127.0.0.1:${httpPort}/livez`)).status).toBe(200)
+    await expect(fetch(`http://127.0.0.2:${httpPort}/livez`)).rejects.toThrow()
   })
 })
 
