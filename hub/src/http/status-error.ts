@@ -15,6 +15,7 @@ const REASONS = {
   410: 'Expired',
   412: 'PreconditionFailed',
   413: 'RequestEntityTooLarge',
+  414: 'RequestURITooLong',
   415: 'UnsupportedMediaType',
   422: 'Invalid',
   429: 'TooManyRequests',
@@ -90,8 +91,13 @@ export function toStatusError(error: unknown): StatusError {
       error,
     )
   const code = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 0
-  if (code >= 400 && code < 500 && code in REASONS)
-    return new StatusError(code as HttpCode, error instanceof Error ? error.message : '', {}, error)
+  if (code >= 400 && code < 500)
+    return new StatusError(
+      code in REASONS ? (code as HttpCode) : 400,
+      error instanceof Error ? error.message : '',
+      {},
+      error,
+    )
   if (isDatabaseAway(error))
     return new StatusError(503, 'the database is not reachable; try again', { retryAfterSeconds: 2 }, error)
   return new StatusError(500, 'an unforeseen error; the hub has logged it', {}, error)

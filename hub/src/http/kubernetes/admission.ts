@@ -7,10 +7,7 @@ const LABEL = new RegExp(LABEL_PATTERN)
 /** Clusters and Rollouts name other things by their own name, so theirs is one label. */
 const ONE_LABEL: ReadonlySet<KindName> = new Set(['ManagedCluster', 'JoinToken', 'Rollout'])
 
-type Candidate = {
-  metadata: { name: string; namespace?: string; labels?: Record<string, string>; annotations?: Record<string, string> }
-  spec?: unknown
-}
+type Candidate = { metadata: { name: string; namespace?: string; labels?: Record<string, string> }; spec?: unknown }
 
 /** Every fault of an object, with its field. */
 export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Cause[] {
@@ -18,7 +15,6 @@ export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Caus
   const { name } = object.metadata
   if (ONE_LABEL.has(kind) && !LABEL.test(name))
     faults.push({ field: 'metadata.name', message: `must be one RFC 1123 label (${LABEL_PATTERN})` })
-  faults.push(...labelFaults(object.metadata))
   switch (kind) {
     case 'Placement':
       faults.push(...admitPlacement(name, object.spec as SpecFor<'Placement'>))
@@ -67,33 +63,4 @@ export function complete(kind: KindName, object: Candidate, before: Candidate | 
   if (!labels[CLUSTER_SET_LABEL]) labels[CLUSTER_SET_LABEL] = 'default'
   const taints = spec.taints ? { taints: stampTaints(was, spec.taints, new Date(nowMs).toISOString()) } : {}
   return { ...object, metadata: { ...object.metadata, labels }, spec: { ...spec, ...taints } }
-}
-
-// Kubernetes' qualified names. A key beyond them could not be written in a selector.
-const PREFIX = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
-const PART = /^[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$/
-
-function labelFaults({ labels = {}, annotations = {} }: Candidate['metadata']): { field: string; message: string }[] {
-  const keys = [
-    ...Object.keys(labels).map((key) => ({ key, field: 'metadata.labels' })),
-    ...Object.keys(annotations).map((key) => ({ key, field: 'metadata.annotations' })),
-  ]
-  const badKeys = keys
-    .filter(({ key }) => !isQualified(key))
-    .map(({ key, field }) => ({
-      field,
-      message: `${JSON.stringify(key)} is no key: [prefix/]name, the prefix a DNS name, the name up to 63 letters, digits, "-", "_" and "."`,
-    }))
-  const badValues = Object.entries(labels)
-    .filter(([, value]) => value !== '' && !PART.test(value))
-    .map(([key, value]) => ({
-      field: `metadata.labels.${key}`,
-      message: `${JSON.stringify(value)} is no label value: up to 63 letters, digits, "-", "_" and ".", the first and last one a letter or digit`,
-    }))
-  return [...badKeys, ...badValues]
-}
-
-function isQualified(key: string): boolean {
-  const [name = '', prefix, ...more] = key.split('/').toReversed()
-  return more.length === 0 && PART.test(name) && (prefix === undefined || (prefix.length <= 253 && PREFIX.test(prefix)))
 }

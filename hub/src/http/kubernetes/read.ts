@@ -5,6 +5,7 @@ import { read, type Tx } from '../../store/store.ts'
 import { isStillAllowed } from '../auth.ts'
 import { tagVersion } from '../change.ts'
 import { flag, single, wholeNumber } from '../query.ts'
+import { StatusError } from '../status-error.ts'
 import { type Call, type KubernetesOptions, notFound } from './call.ts'
 import { expired, makeContinue, type Place, readContinue } from './continue.ts'
 import { readSelection, type Selection } from './selectors.ts'
@@ -62,6 +63,12 @@ async function listPage(call: Call, { store, continueSecret }: KubernetesOptions
   const { row, query, request } = call
   const namespace = call.namespace || undefined
   const selection = readSelection(query)
+  // The list of an earlier moment: history holds changes, not lists.
+  if (single(query, 'resourceVersionMatch') === 'Exact')
+    throw new StatusError(
+      400,
+      'resourceVersionMatch: Exact is not offered; NotOlderThan is, and always the newest list',
+    )
   const limit = wholeNumber(query, 'limit', 0) || undefined
   const scope = [
     row.kind,

@@ -246,13 +246,13 @@ describe('fields', () => {
 
 describe('labels and annotations', () => {
   test.each([
-    [{ labels: { 'a,b': 'x' } }, 'metadata.labels'],
-    [{ labels: { 'UPPER.example/x': 'x' } }, 'metadata.labels'],
-    [{ labels: { 'a/b/c': 'x' } }, 'metadata.labels'],
-    [{ labels: { '': 'x' } }, 'metadata.labels'],
+    [{ labels: { 'a,b': 'x' } }, 'metadata.labels.a,b'],
+    [{ labels: { 'UPPER.example/x': 'x' } }, 'metadata.labels.UPPER.example/x'],
+    [{ labels: { 'a/b/c': 'x' } }, 'metadata.labels.a/b/c'],
+    [{ labels: { '': 'x' } }, 'metadata.labels.'],
     [{ labels: { a: 'two words' } }, 'metadata.labels.a'],
     [{ labels: { a: '-x' } }, 'metadata.labels.a'],
-    [{ annotations: { 'with blank': 'x' } }, 'metadata.annotations'],
+    [{ annotations: { 'with blank': 'x' } }, 'metadata.annotations.with blank'],
   ])('%j is refused by its field', async (metadata, field) => {
     const { ask } = await testApi()
     const { code, body } = await ask('POST', CLUSTERS, { body: cluster('a', {}, metadata) })
@@ -357,6 +357,14 @@ describe('bad input', () => {
       says: 'limit stands twice',
     },
     { what: 'a limit that is no number', method: 'GET', path: `${CLUSTERS}?limit=many`, code: 400, says: 'limit' },
+    { what: 'a name of 300 letters', method: 'GET', path: `${CLUSTERS}/${'a'.repeat(300)}`, code: 414 },
+    {
+      what: 'the list of an earlier moment',
+      method: 'GET',
+      path: `${CLUSTERS}?resourceVersion=1&resourceVersionMatch=Exact`,
+      code: 400,
+      says: 'Exact is not offered',
+    },
     {
       what: 'a broken label selector',
       method: 'GET',
