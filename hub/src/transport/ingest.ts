@@ -36,8 +36,12 @@ export async function runIngest(options: IngestOptions): Promise<void> {
   const inbox = makeInbox<JsMsg>(WAITING)
   const refuse = makeRefuser(options)
   signal.addEventListener('abort', inbox.close, { once: true })
+  const turn = makeTurn()
   const workers = Array.from({ length: WORKERS }, async () => {
-    while (!signal.aborted) await takeIn(await inbox.take(MESSAGES_PER_COMMIT), refuse, options)
+    while (!signal.aborted) {
+      const done = await turn()
+      await takeIn(await inbox.take(MESSAGES_PER_COMMIT), done, refuse, options)
+    }
   })
   while (!signal.aborted) {
     try {
@@ -79,11 +83,17 @@ async function receive(consumer: Consumer, put: (message: JsMsg) => Promise<void
   }
 }
 
-async function takeIn(messages: readonly JsMsg[], refuse: Refuser, options: IngestOptions): Promise<void> {
+async function takeIn(
+  messages: readonly JsMsg[],
+  verified: () => void,
+  refuse: Refuser,
+  options: IngestOptions,
+): Promise<void> {
   const { store, acknowledger, onCommitted, log, signal } = options
   const open = new Set(messages)
   try {
     const read = await Promise.all(messages.map((message) => readOrRefusal(message, options.directory)))
+    verified()
     const refused: [JsMsg, Refusal][] = []
     const reports = new Map<Report, JsMsg>()
     for (const [place, message] of messages.entries()) {
@@ -111,12 +121,26 @@ async function takeIn(messages: readonly JsMsg[], refuse: Refuser, options: Inge
     // Postgres is away, or another writer was in the way. What was not settled comes again soon, not after ack_wait.
     if (!signal.aborted) log.warn({ err: error, messages: open.size }, 'reports could not be taken in and come again')
     for (const message of open) message.nak(TRY_AGAIN_MS)
+    verified()
     await pause(TRY_AGAIN_MS, signal)
   }
 
   function settle(message: JsMsg, act: () => void): void {
     open.delete(message)
     act()
+  }
+}
+
+// One worker verifies at a time, so that the other one's commit runs beside it instead of after it. Resolves with what
+// ends the turn; calling it again does nothing.
+function makeTurn(): () => Promise<() => void> {
+  let last = Promise.resolve()
+  return async () => {
+    const before = last
+    const mine = Promise.withResolvers<void>()
+    last = mine.promise
+    await before
+    return mine.resolve
   }
 }
 
