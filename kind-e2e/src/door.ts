@@ -6,7 +6,7 @@ import { createServer as createTlsServer } from 'node:https'
 
 export type Call = 'ask' | 'prove' | 'poll' | 'other'
 /** Sees each answer before it is passed on; `lost` and it never arrives. */
-export type Watch = (call: Call, body: string) => Promise<'passed' | 'lost'>
+type Watch = (call: Call, body: string) => Promise<'passed' | 'lost'>
 
 export type Door = { readonly url: string; watch(watch: Watch | undefined): void; close(): Promise<void> }
 

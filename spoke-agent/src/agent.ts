@@ -20,7 +20,7 @@ import { openDatabase } from './store/database.ts'
 import { pause } from './store/pause.ts'
 import { openCourier } from './transport/courier.ts'
 
-export const AGENT_VERSION = '0.1.0'
+const AGENT_VERSION = '0.1.0'
 
 /** Over so long nodes that were cut off together come back. */
 const SPREAD_MS = 2_000

@@ -297,6 +297,15 @@ describe('a suspension', () => {
   })
 })
 
+test("another node's NATS key is refused: ending it would end that node", async () => {
+  const { credential, nc } = await connected()
+  const thief = makeNode({ nodeName: fresh('site'), token: await token() })
+  const reply = await send('POST', '', await thief.request({ natsKey: credential.acceptance.natsKey }))
+  expect(codeOf(reply)).toBe('403 NotAllowed')
+  expect(reply.body).toContain('belongs to another node')
+  expect(nc.isClosed()).toBe(false)
+})
+
 describe('a rotation', () => {
   test('ends the present NATS key alone: whoever stole it is out, the node comes back by itself', async () => {
     const { node, credential, nc } = await connected()

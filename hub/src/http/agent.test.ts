@@ -376,7 +376,7 @@ describe('a flood', () => {
   })
 })
 
-test("another node's NATS key is refused: ending it would end that node", async () => {
+test('a NATS key that was ended is refused, for a node that never had it too', async () => {
   const { send } = door()
   const node = makeNode({ nodeName: fresh('site'), token: await token() })
   const held = createNkey('user').pub
