@@ -19,7 +19,7 @@ import { ensureStreams } from './streams.ts'
 // What the tests of this room play on: a real PostgreSQL, a real nats-server with the product's accounts, the hub's own
 // connection, and nodes that are registered without the door.
 
-const silent = pino({ level: 'silent' })
+export const silent = pino({ level: 'silent' })
 
 export function newNatsKeys(): NatsKeys {
   return {
