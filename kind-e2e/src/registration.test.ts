@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { connect, credsAuthenticator } from '@nats-io/transport-node'
 import {
   buildImage,
   type Ceremony,
@@ -258,7 +259,12 @@ describe('a node that comes back by itself', () => {
     const one = await site()
     const agent = one.start()
     const before = await joinedOnce(one)
-    const stolen = readFileSync(join(one.dir, 'nats.creds'), 'utf8')
+    // The file is the standard one: any NATS client enters with it, and nobody else on the machine may read it.
+    const file = join(one.dir, 'nats.creds')
+    expect(statSync(file).mode & 0o777).toBe(0o600)
+    const authenticator = credsAuthenticator(readFileSync(file))
+    await (await connect({ servers: hub.natsUrl, authenticator, reconnect: false })).close()
+    const stolen = readFileSync(file, 'utf8')
     const again = agent.line(
       (line) => line.includes('a new credential is here') || undefined,
       'the return',
