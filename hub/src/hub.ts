@@ -89,7 +89,7 @@ export async function startHub(config: HubConfig, log: Logger, onRestart: OnRest
     }
     if (config.roles.includes('controllers')) {
       const { reachability } = config
-      const onPublished = () => metrics.publications.inc()
+      const onPublished = (count: number) => metrics.publications.inc(count)
       run(
         'controllers',
         runSingletons({

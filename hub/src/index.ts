@@ -1,2 +1,3 @@
 export type { HubConfig } from './config.ts'
 export { type Hub, startHub } from './hub.ts'
+export { createNkey } from './transport/index.ts'

@@ -1,7 +1,7 @@
 import { parse, Statement } from '@skerry/api'
 import { appraise } from '@skerry/policy'
 import { evidenceNonce } from '@skerry/trust'
-import { appendResult, unjudgedEvidence } from '../store/attestations.ts'
+import { appendResults, unjudgedEvidence } from '../store/attestations.ts'
 import { writeFenced } from '../store/leases.ts'
 import { wake } from '../store/wake.ts'
 import type { Controller } from './run.ts'
@@ -15,7 +15,7 @@ export function attestationController(): Controller {
     async reconcile({ store, lease, now }) {
       const found = await unjudgedEvidence(store.sql, BATCH)
       if (found.length === 0) return {}
-      const results = found.flatMap(({ ref, text }) => {
+      const results = found.flatMap(({ ref: { digest: _, ...ref }, text }) => {
         const statement = parse(Statement, JSON.parse(text), 'statement')
         if (statement.kind !== 'evidence') return []
         const nonce = evidenceNonce(statement.marker, statement.seq, statement.prev)
@@ -24,7 +24,7 @@ export function attestationController(): Controller {
         ]
       })
       await writeFenced(store, lease, async (tx) => {
-        for (const { digest: _, ...result } of results) await appendResult(tx, result)
+        await appendResults(tx, results)
         await wake(tx, 'attestation')
       })
       return found.length === BATCH ? { recheckAtMs: now() } : {}

@@ -1,14 +1,20 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { EdgeNodeStatus, ObjectOf, OSImageStatus, Reachability } from '@skerry/api'
 import { reachability } from '@skerry/policy'
 import { type FleetNode, loadFleet } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
-import { getObject, listObjects, saveStatus } from '../store/resources.ts'
-import type { Tx } from '../store/store.ts'
+import { getObject, listObjects, saveStatuses } from '../store/resources.ts'
 import { setCondition } from './conditions.ts'
 import type { ReachabilityLimits } from './rollout.ts'
 import type { Controller } from './run.ts'
 
-/** Shows what nodes last said and how long ago they were heard: EdgeNode status, a cluster's reachability, use of images. */
+/** Objects written in one transaction. */
+const AT_ONCE = 500
+
+/**
+ * Shows what nodes last said and how long ago they were heard: EdgeNode status, a cluster's reachability, use of images.
+ * Everything is worked out from what was read; only what differs is written.
+ */
 export function clusterStatusController(
   limits: ReachabilityLimits,
   onReachability: (counts: ReadonlyMap<Reachability, number>) => void,
@@ -17,43 +23,82 @@ export function clusterStatusController(
     name: 'cluster-status',
     async reconcile({ store, lease, now }) {
       const nowMs = now()
-      const [fleet, clusters, images] = await Promise.all([
+      const [fleet, clusters, nodes, images] = await Promise.all([
         loadFleet(store.sql),
         listObjects(store.sql, 'ManagedCluster'),
+        listObjects(store.sql, 'EdgeNode'),
         listObjects(store.sql, 'OSImage'),
       ])
       const bySha256 = new Map(images.map((image) => [image.spec.image.sha256, image]))
+      const byCluster = Map.groupBy(fleet, ({ cluster }) => cluster)
       const counts = new Map<Reachability, number>()
       const rechecks: number[] = []
-      for (const cluster of clusters) {
-        const nodes = fleet.filter((node) => node.cluster === cluster.metadata.name)
-        const heard = Math.max(...nodes.map(({ lastHeardAt }) => lastHeardAt?.getTime() ?? Number.NEGATIVE_INFINITY))
+      const reached = new Map<string, Reachability>()
+      for (const { metadata } of clusters) {
+        const heard = Math.max(
+          ...(byCluster.get(metadata.name) ?? []).map(
+            ({ lastHeardAt }) => lastHeardAt?.getTime() ?? Number.NEGATIVE_INFINITY,
+          ),
+        )
         const { state, changesAtMs } = reachability(Number.isFinite(heard) ? heard : undefined, limits, nowMs)
+        reached.set(metadata.name, state)
         counts.set(state, (counts.get(state) ?? 0) + 1)
         if (changesAtMs !== undefined) rechecks.push(changesAtMs)
-        await writeFenced(store, lease, async (tx) => {
-          await saveReachability(tx, cluster, state, nowMs)
-          for (const node of nodes)
-            await saveNode(tx, node, reachability(node.lastHeardAt?.getTime(), limits, nowMs).state, bySha256)
-        })
       }
-      await writeFenced(store, lease, async (tx) => {
-        for (const image of images) await saveStatus(tx, 'OSImage', '', image.metadata.name, usage(image, fleet))
+
+      const moved = clusters.filter((cluster) => {
+        const state = reached.get(cluster.metadata.name)
+        return state !== undefined && differs(cluster.status, shownReachability(cluster, state, nowMs))
       })
+      for (const some of chunks(moved))
+        await writeFenced(store, lease, async (tx) => {
+          const statuses = []
+          for (const { metadata } of some) {
+            // The registration controller writes the same status: what is changed is what is there now.
+            const current = await getObject(tx, 'ManagedCluster', '', metadata.name)
+            const state = reached.get(metadata.name)
+            if (current && state)
+              statuses.push({ namespace: '', name: metadata.name, status: shownReachability(current, state, nowMs) })
+          }
+          await saveStatuses(tx, 'ManagedCluster', statuses)
+        })
+
+      const shown = new Map(nodes.map(({ metadata, status }) => [`${metadata.namespace}/${metadata.name}`, status]))
+      const said = fleet
+        .map((node) => ({
+          namespace: node.cluster,
+          name: node.node,
+          status: shownNode(node, reachability(node.lastHeardAt?.getTime(), limits, nowMs).state, bySha256),
+        }))
+        .filter(({ namespace, name, status }) => differs(shown.get(`${namespace}/${name}`), status))
+      for (const some of chunks(said)) await writeFenced(store, lease, (tx) => saveStatuses(tx, 'EdgeNode', some))
+
+      const used = images
+        .map((image) => ({ namespace: '', name: image.metadata.name, now: image.status, status: usage(image, fleet) }))
+        .filter((image) => differs(image.now, image.status))
+      for (const some of chunks(used)) await writeFenced(store, lease, (tx) => saveStatuses(tx, 'OSImage', some))
       onReachability(counts)
       return rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}
     },
   }
 }
 
-async function saveReachability(
-  tx: Tx,
-  cluster: ObjectOf<'ManagedCluster'>,
+function chunks<T>(items: readonly T[]): T[][] {
+  const parts: T[][] = []
+  for (let from = 0; from < items.length; from += AT_ONCE) parts.push(items.slice(from, from + AT_ONCE))
+  return parts
+}
+
+// Both sides as JSON has them: members that are undefined are not there.
+function differs(stored: unknown, wanted: unknown): boolean {
+  return !isDeepStrictEqual(stored, JSON.parse(JSON.stringify(wanted)))
+}
+
+function shownReachability(
+  current: ObjectOf<'ManagedCluster'>,
   state: Reachability,
   nowMs: number,
-): Promise<void> {
-  const current = await getObject(tx, 'ManagedCluster', '', cluster.metadata.name)
-  if (!current) return
+): NonNullable<ObjectOf<'ManagedCluster'>['status']> {
   const reached = state === 'Online' || state === 'Late'
   let conditions = setCondition(
     current.status?.conditions ?? [],
@@ -82,20 +127,19 @@ async function saveReachability(
         },
     nowMs,
   )
-  await saveStatus(tx, 'ManagedCluster', '', cluster.metadata.name, { ...current.status, conditions })
+  return { ...current.status, conditions }
 }
 
-async function saveNode(
-  tx: Tx,
+function shownNode(
   node: FleetNode,
   state: Reachability,
   images: ReadonlyMap<string, ObjectOf<'OSImage'>>,
-): Promise<void> {
+): EdgeNodeStatus {
   const { status, transition } = node
   const [result] = node.results
-  const booted = result?.evidence.imageSha256 ?? status?.booted.imageSha256
+  const booted = result?.imageSha256 ?? status?.booted.imageSha256
   const image = booted === undefined ? undefined : images.get(booted)
-  const shown: EdgeNodeStatus = {
+  return {
     class: node.class,
     reachability: state,
     watermark: node.watermark,
@@ -139,13 +183,12 @@ async function saveNode(
         }
       : {}),
   }
-  await saveStatus(tx, 'EdgeNode', node.cluster, node.node, shown)
 }
 
 function usage({ spec }: ObjectOf<'OSImage'>, fleet: readonly FleetNode[]): OSImageStatus {
   const { sha256 } = spec.image
   return {
-    nodesRunning: fleet.filter(({ results }) => results[0]?.evidence.imageSha256 === sha256).length,
+    nodesRunning: fleet.filter(({ results }) => results[0]?.imageSha256 === sha256).length,
     nodesFailed: fleet.filter(({ failed }) => failed?.body.imageSha256 === sha256).length,
   }
 }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import {
   DECISION_GROUP_INDEX_LABEL,
   DECISION_GROUP_NAME_LABEL,
@@ -24,9 +25,15 @@ export function placementController(): Controller {
         const outcome = schedule({ ...facts, placement, nowMs: now() })
         if (outcome.recheckAtMs !== undefined)
           recheckAtMs = Math.min(recheckAtMs ?? outcome.recheckAtMs, outcome.recheckAtMs)
-        await writeFenced(store, lease, (tx) => save(tx, placement, facts, outcome, now()))
+        if (!isStored(placement, facts, outcome))
+          await writeFenced(store, lease, (tx) => save(tx, placement, facts, outcome, now()))
       }
-      await writeFenced(store, lease, (tx) => dropOrphans(tx, facts))
+      const orphans = orphansOf(facts)
+      if (orphans.length > 0)
+        await writeFenced(store, lease, async (tx) => {
+          for (const { metadata } of orphans)
+            await deleteObject(tx, 'PlacementDecision', metadata.namespace ?? '', metadata.name)
+        })
       return { recheckAtMs }
     },
   }
@@ -120,11 +127,32 @@ async function dropGone(
 }
 
 // Slices of a placement that is gone go with it.
-async function dropOrphans(tx: Tx, facts: PlacementFacts): Promise<void> {
-  const alive = new Set(facts.placements.map(({ metadata }) => metadata.uid))
-  for (const slice of facts.slices) {
-    const owner = slice.metadata.ownerReferences?.[0]?.uid
-    if (owner === undefined || !alive.has(owner))
-      await deleteObject(tx, 'PlacementDecision', slice.metadata.namespace ?? '', slice.metadata.name)
-  }
+function orphansOf({ placements, slices }: PlacementFacts): ObjectOf<'PlacementDecision'>[] {
+  const alive = new Set(placements.map(({ metadata }) => metadata.uid))
+  return slices.filter(({ metadata }) => !alive.has(metadata.ownerReferences?.[0]?.uid ?? ''))
+}
+
+/** Whether slices and status say already what was decided, so that nothing is to be written. */
+function isStored(placement: ObjectOf<'Placement'>, facts: PlacementFacts, outcome: PlacementOutcome): boolean {
+  if (outcome.kind === 'Skipped') return true
+  const { generation } = placement.metadata
+  const { conditions = [], observedGeneration, numberOfSelectedClusters } = placement.status ?? {}
+  const same =
+    observedGeneration === generation &&
+    numberOfSelectedClusters === outcome.selected.length &&
+    conditions.some(({ type }) => type === 'DecisionsFrozen') === (outcome.kind === 'Frozen') &&
+    outcome.conditions.every((wanted) =>
+      conditions.some(
+        (held) =>
+          held.type === wanted.type &&
+          held.status === wanted.status &&
+          held.reason === wanted.reason &&
+          held.message === wanted.message &&
+          held.observedGeneration === generation,
+      ),
+    )
+  if (!same || outcome.kind === 'Frozen') return same
+  const stored = slicesOf(facts, placement).map(({ metadata, status }) => [metadata.name, status?.decisions ?? []])
+  const wanted = outcome.slices.map(({ name, decisions }) => [name, decisions])
+  return isDeepStrictEqual(Object.fromEntries(stored), JSON.parse(JSON.stringify(Object.fromEntries(wanted))))
 }

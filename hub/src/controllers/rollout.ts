@@ -7,7 +7,7 @@ import {
   type RolloutStatus,
 } from '@skerry/api'
 import { type ClusterFacts, type NodeFacts, planRollout, type RolloutPlan, reachability } from '@skerry/policy'
-import { type Assignment, listAssignments, saveAssignment } from '../store/assignments.ts'
+import { type Assignment, listAssignments, saveAssignments } from '../store/assignments.ts'
 import { newestDesired, type StoredDesired } from '../store/desired-states.ts'
 import { recordEvent } from '../store/events.ts'
 import { type FleetNode, loadFleet } from '../store/fleet.ts'
@@ -26,7 +26,8 @@ type Fleet = {
   readonly images: ReadonlyMap<string, ObjectOf<'OSImage'>>
   readonly placements: ReadonlyMap<string, ObjectOf<'Placement'>>
   readonly slices: readonly ObjectOf<'PlacementDecision'>[]
-  readonly assignments: ReadonlyMap<string, Assignment>
+  /** What was assigned when it was read, and what this look assigned since. */
+  readonly assignments: Map<string, Assignment>
   readonly desired: ReadonlyMap<string, StoredDesired>
   readonly nodes: ReadonlyMap<string, readonly FleetNode[]>
 }
@@ -38,9 +39,10 @@ export function rolloutController(limits: ReachabilityLimits): Controller {
     async reconcile({ store, lease, now }) {
       // Newest first: an older rollout then sees what a newer one took.
       const rollouts = (await listObjects(store.sql, 'Rollout')).toSorted(newestFirst)
+      if (rollouts.length === 0) return {}
+      const fleet = await loadFacts(store, rollouts)
       let recheckAtMs: number | undefined
       for (const rollout of rollouts) {
-        const fleet = await loadFacts(store, rollouts)
         const nowMs = now()
         const image = imageOf(fleet, rollout)
         const decided = decidedBy(fleet, rollout)
@@ -48,7 +50,8 @@ export function rolloutController(limits: ReachabilityLimits): Controller {
         const plan = planRollout({ rollout, image, decided, clusters }, nowMs)
         for (const at of [plan.recheckAtMs, ...clusters.map(({ changesAtMs }) => changesAtMs)])
           if (at !== undefined && at > nowMs) recheckAtMs = Math.min(recheckAtMs ?? at, at)
-        await savePlan(store, lease, rollout, image, plan, nowMs)
+        const assigned = await savePlan(store, lease, rollout, image, plan, nowMs)
+        for (const assignment of assigned) fleet.assignments.set(assignment.cluster, assignment)
       }
       return { recheckAtMs }
     },
@@ -221,13 +224,16 @@ async function savePlan(
   image: RolloutStatus['image'],
   plan: RolloutPlan,
   nowMs: number,
-): Promise<void> {
-  await writeFenced(store, lease, async (tx) => {
+): Promise<readonly Assignment[]> {
+  return writeFenced(store, lease, async (tx) => {
     const { namespace = '', name } = rollout.metadata
     const current = await getObject(tx, 'Rollout', namespace, name)
-    if (current?.metadata.generation !== rollout.metadata.generation) return
-    if (image) for (const cluster of plan.advance) await assign(tx, current, image, cluster)
-    if (plan.advance.length > 0) await wake(tx, 'assignment')
+    if (current?.metadata.generation !== rollout.metadata.generation) return []
+    const order = image && plan.advance.length > 0 ? orderOf(current, image) : undefined
+    if (order) {
+      await saveAssignments(tx, plan.advance, order)
+      await wake(tx, 'assignment')
+    }
     let conditions = current.status?.conditions ?? []
     for (const condition of plan.conditions)
       conditions = setCondition(conditions, { ...condition, observedGeneration: current.metadata.generation }, nowMs)
@@ -246,17 +252,15 @@ async function savePlan(
     }
     const changed = await saveStatus(tx, 'Rollout', namespace, name, status)
     if (changed) await tell(tx, current, status)
+    return order ? plan.advance.map((cluster) => ({ ...order, cluster, assignedAt: new Date(nowMs) })) : []
   })
 }
 
-async function assign(
-  tx: Tx,
+function orderOf(
   { metadata, spec }: Rollout,
   image: NonNullable<RolloutStatus['image']>,
-  cluster: string,
-): Promise<void> {
-  await saveAssignment(tx, {
-    cluster,
+): Omit<Assignment, 'cluster' | 'assignedAt'> {
+  return {
     rolloutNamespace: metadata.namespace ?? '',
     rolloutName: metadata.name,
     rolloutUid: metadata.uid,
@@ -264,7 +268,7 @@ async function assign(
     manifestSha256: image.manifestSha256,
     imageSha256: image.imageSha256,
     terms: termsOf(spec),
-  })
+  }
 }
 
 function termsOf(spec: RolloutSpec): Assignment['terms'] {

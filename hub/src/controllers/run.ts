@@ -23,13 +23,17 @@ export type Controller = {
 /** Looks again at least so often: a hint may be lost, a row may not. */
 const RESYNC_MS = 30_000
 const RETRY_MS = 1_000
+/** The least and the most that a controller rests before it looks again because of a hint. */
+const LEAST_REST_MS = 20
+const MOST_REST_MS = 2_000
 
 /** Something that says "look again", such as a change of resources or of other rows. */
 export type Hints = { subscribe(listener: () => void): () => void }
 
 /**
- * Runs a controller until the signal: at once, at every hint, at its `recheckAtMs`, and every 30 s. An error is logged
- * and tried again after a second; it never ends the others.
+ * Runs a controller until the signal: at once, at every hint, at its `recheckAtMs`, and every 30 s. Between two looks it
+ * rests as long as the last one took, so that a storm of hints is answered by few looks and never by a busy loop. An
+ * error is logged and tried again after a second; it never ends the others.
  */
 export async function runController(controller: Controller, context: Reconciling, hints: Hints): Promise<void> {
   let dirty = true
@@ -38,30 +42,39 @@ export async function runController(controller: Controller, context: Reconciling
     dirty = true
     awake?.()
   }
+  const sleep = async (ms: number, until: () => boolean) => {
+    if (ms <= 0 || until()) return
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, ms)
+      awake = () => {
+        if (!until()) return
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+    awake = undefined
+  }
+  const over = () => context.signal.aborted
   const unsubscribe = hints.subscribe(look)
   context.signal.addEventListener('abort', look, { once: true })
   try {
-    while (!context.signal.aborted) {
+    while (!over()) {
       dirty = false
       let waitMs = RESYNC_MS
+      let failed = false
+      const startedAt = performance.now()
       try {
         const { recheckAtMs } = await controller.reconcile(context)
         if (recheckAtMs !== undefined) waitMs = Math.min(waitMs, Math.max(recheckAtMs - context.now(), 0) + 1)
       } catch (error) {
-        if (context.signal.aborted) return
+        if (over()) return
         context.log.error({ err: error, controller: controller.name }, 'controller failed and will look again')
+        failed = true
         waitMs = RETRY_MS
       }
-      if (dirty) continue
-      await new Promise<void>((resolve) => {
-        const timer = setTimeout(resolve, waitMs)
-        awake = () => {
-          clearTimeout(timer)
-          resolve()
-        }
-        if (dirty) awake()
-      })
-      awake = undefined
+      const restMs = failed ? RETRY_MS : Math.min(Math.max(performance.now() - startedAt, LEAST_REST_MS), MOST_REST_MS)
+      await sleep(restMs, over)
+      await sleep(waitMs - restMs, () => dirty || over())
     }
   } finally {
     unsubscribe()

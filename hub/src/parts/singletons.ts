@@ -15,7 +15,7 @@ import { acquireLease, type Lease, writeFenced } from '../store/leases.ts'
 import { compactChanges } from '../store/resources.ts'
 import type { Store } from '../store/store.ts'
 import type { Topic } from '../store/wake.ts'
-import { type HubConnection, mintUser, newRoutingToken, publishNew, refill } from '../transport/index.ts'
+import { type HubConnection, looksWhole, mintUser, newRoutingToken, publishNew, refill } from '../transport/index.ts'
 import type { Wakes } from './hints.ts'
 
 export type Singletons = {
@@ -28,14 +28,16 @@ export type Singletons = {
   readonly now: () => number
   readonly signal: AbortSignal
   readonly wakes: Wakes
-  readonly onPublished: () => void
+  readonly onPublished: (count: number) => void
   readonly onReachability: (counts: ReadonlyMap<Reachability, number>) => void
 }
 
 const KEPT_VERSIONS = 100_000
 const KEPT_EVENTS = 10_000
 const HOUSEKEEPING_MS = 10 * 60_000
-const REFILL_MS = 30_000
+/** The stream is looked at so often, and compared whole so often. */
+const LOOK_MS = 30_000
+const COMPARE_MS = 10 * 60_000
 const RETRY_MS = 500
 
 /**
@@ -98,17 +100,23 @@ function publisherController({ store, hub, keys, log, now, onPublished }: Single
   hub.onConnected(() => {
     compared = false
   })
-  let refilledAt = 0
+  let comparedAt = 0
+  let lookedAt = 0
   return {
     name: 'publisher',
     async reconcile() {
       if (hub.fault() !== undefined) return { recheckAtMs: now() + 1_000 }
       // The stream is compared with the database after every reconnect, and now and then: a store deleted under a
       // running server is not noticed by anybody else.
-      if (!compared || now() - refilledAt > REFILL_MS) {
+      if (compared && now() - lookedAt > LOOK_MS) {
+        lookedAt = now()
+        compared = now() - comparedAt < COMPARE_MS && (await looksWhole(publisher))
+      }
+      if (!compared) {
         await refill(publisher)
         compared = true
-        refilledAt = now()
+        comparedAt = now()
+        lookedAt = now()
       }
       await publishNew(publisher)
       return {}

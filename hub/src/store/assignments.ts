@@ -21,10 +21,17 @@ export async function listAssignments(tx: Reader): Promise<Assignment[]> {
       image_sha256 as "imageSha256", terms, assigned_at as "assignedAt" from assignment order by cluster`
 }
 
-export async function saveAssignment(tx: Tx, a: Omit<Assignment, 'assignedAt'>): Promise<void> {
+/** Assigns one image under one rollout's terms to many clusters, in place of what they had. */
+export async function saveAssignments(
+  tx: Tx,
+  clusters: readonly string[],
+  a: Omit<Assignment, 'cluster' | 'assignedAt'>,
+): Promise<void> {
+  if (clusters.length === 0) return
   const terms = tx.json(a.terms as Parameters<Tx['json']>[0])
   await tx`insert into assignment (cluster, rollout_namespace, rollout_name, rollout_uid, target, manifest_sha256, image_sha256, terms, assigned_at)
-    values (${a.cluster}, ${a.rolloutNamespace}, ${a.rolloutName}, ${a.rolloutUid}, ${a.target}, ${a.manifestSha256}, ${a.imageSha256}, ${terms}, now())
+    select c, ${a.rolloutNamespace}, ${a.rolloutName}, ${a.rolloutUid}, ${a.target}, ${a.manifestSha256}, ${a.imageSha256}, ${terms}, now()
+    from unnest(${[...clusters]}::text[]) as u(c)
     on conflict (cluster) do update set rollout_namespace = excluded.rollout_namespace, rollout_name = excluded.rollout_name, rollout_uid = excluded.rollout_uid,
       target = excluded.target, manifest_sha256 = excluded.manifest_sha256, image_sha256 = excluded.image_sha256, terms = excluded.terms, assigned_at = now()`
 }

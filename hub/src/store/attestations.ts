@@ -1,7 +1,8 @@
 import type { EvidenceBody, StatementRef, Verdict } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
-export type AttestationResult = {
+/** What was judged of one boot. */
+export type NewResult = {
   cluster: string
   node: string
   incarnation: number
@@ -11,9 +12,10 @@ export type AttestationResult = {
   reason: string
   message: string
   evidence: EvidenceBody
-  judgedAt: Date
-  digest: string
 }
+
+/** A result as it is read: without the evidence, and with the digest of the statement that brought it. */
+export type AttestationResult = Omit<NewResult, 'evidence'> & { imageSha256: string; judgedAt: Date; digest: string }
 
 /** Evidence statements that were not judged yet, oldest first. */
 export async function unjudgedEvidence(tx: Reader, limit: number): Promise<{ ref: StatementRef; text: string }[]> {
@@ -26,17 +28,32 @@ export async function unjudgedEvidence(tx: Reader, limit: number): Promise<{ ref
   return rows.map(({ text, seq, ...id }) => ({ ref: { ...id, seq: Number(seq) }, text }))
 }
 
-export async function appendResult(tx: Tx, r: Omit<AttestationResult, 'judgedAt' | 'digest'>): Promise<void> {
-  const evidence = tx.json(r.evidence as Parameters<Tx['json']>[0])
+export async function appendResults(tx: Tx, results: readonly NewResult[]): Promise<void> {
+  const rows = results.map(({ evidence, bootId, ...r }) => ({
+    ...r,
+    boot_id: bootId,
+    evidence: JSON.stringify(evidence),
+  }))
   await tx`insert into attestation_result (cluster, node, incarnation, seq, boot_id, verdict, reason, message, evidence, judged_at)
-    values (${r.cluster}, ${r.node}, ${r.incarnation}, ${r.seq}, ${r.bootId}, ${r.verdict}, ${r.reason}, ${r.message}, ${evidence}, now()) on conflict do nothing`
+    select r.cluster, r.node, r.incarnation, r.seq, r.boot_id, r.verdict, r.reason, r.message, r.evidence::jsonb, now()
+    from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r(cluster text, node text, incarnation int, seq bigint, boot_id text, verdict text, reason text, message text, evidence text)
+    on conflict do nothing`
 }
 
-/** The newest result of every boot. */
-export async function listResults(tx: Reader): Promise<AttestationResult[]> {
+/** The newest result of every node, and the newest for each of these boots of a node. However many there are of old boots, they are not read. */
+export async function listResults(
+  tx: Reader,
+  boots: readonly { cluster: string; node: string; bootId: string }[],
+): Promise<AttestationResult[]> {
   const rows = await tx<(Omit<AttestationResult, 'seq'> & { seq: string })[]>`
-    select distinct on (a.cluster, a.node, a.boot_id) a.cluster, a.node, a.incarnation, a.seq, a.boot_id as "bootId", a.verdict, a.reason, a.message, a.evidence, a.judged_at as "judgedAt", s.digest
-    from attestation_result a join statement s on s.cluster = a.cluster and s.node = a.node and s.incarnation = a.incarnation and s.seq = a.seq
-    order by a.cluster, a.node, a.boot_id, a.incarnation desc, a.seq desc`
+    select a.cluster, a.node, a.incarnation, a.seq, a.boot_id as "bootId", a.verdict, a.reason, a.message, a.evidence->>'imageSha256' as "imageSha256", a.judged_at as "judgedAt", s.digest
+    from (
+      select n.* from node_identity i cross join lateral (select * from attestation_result r where r.cluster = i.cluster and r.node = i.node
+        order by r.incarnation desc, r.seq desc limit 1) n
+      union
+      select n.* from unnest(${boots.map(({ cluster }) => cluster)}::text[], ${boots.map(({ node }) => node)}::text[], ${boots.map(({ bootId }) => bootId)}::text[]) as b(c, n, i)
+      cross join lateral (select * from attestation_result r where r.cluster = b.c and r.node = b.n and r.boot_id = b.i
+        order by r.incarnation desc, r.seq desc limit 1) n
+    ) a join statement s on s.cluster = a.cluster and s.node = a.node and s.incarnation = a.incarnation and s.seq = a.seq`
   return rows.map((row) => ({ ...row, seq: Number(row.seq) }))
 }

@@ -10,48 +10,67 @@ export type StoredDesired = {
 }
 type Row = { cluster: string; timeline: string; generation: string; payload: Buffer; digest: string }
 
-/** The newest desired state of every cluster that has one. */
+/** The newest desired state of every cluster that is assigned something and has one. */
 export async function newestDesired(tx: Reader): Promise<StoredDesired[]> {
-  const rows = await tx<
-    Row[]
-  >`select distinct on (cluster) cluster, timeline, generation, payload, digest from desired_state order by cluster, timeline desc, generation desc`
+  const rows = await tx<Row[]>`
+    select d.* from assignment a cross join lateral (select cluster, timeline, generation, payload, digest from desired_state
+      where cluster = a.cluster order by timeline desc, generation desc limit 1) d order by d.cluster`
   return rows.map(toStored)
 }
 
-/** Appends a desired state; its position is new by the primary key. */
-export async function appendDesired(
-  tx: Tx,
-  cluster: string,
-  position: Position,
-  payload: Uint8Array,
-  digest: string,
-): Promise<void> {
-  await tx`insert into desired_state (cluster, timeline, generation, payload, digest, created_at) values (${cluster}, ${position.timeline}, ${position.generation}, ${Buffer.from(payload)}, ${digest}, now())`
+export type NewDesired = Pick<StoredDesired, 'cluster' | 'position' | 'payload' | 'digest'>
+
+/** Appends desired states; their positions are new by the primary key. */
+export async function appendDesired(tx: Tx, states: readonly NewDesired[]): Promise<void> {
+  // The payload is JSON in UTF-8 and travels as text: the bytes that are stored are the very same.
+  await tx`insert into desired_state (cluster, timeline, generation, payload, digest, created_at)
+    select c, t, g, convert_to(p, 'UTF8'), d, now() from unnest(${states.map(({ cluster }) => cluster)}::text[],
+      ${states.map(({ position }) => position.timeline)}::bigint[], ${states.map(({ position }) => position.generation)}::bigint[],
+      ${states.map(({ payload }) => Buffer.from(payload).toString('utf8'))}::text[], ${states.map(({ digest }) => digest)}::text[]) as u(c, t, g, p, d)`
 }
 
 export type ToPublish = StoredDesired & { routingToken: string; jws: string | undefined }
 
-/** The newest desired states with their routing tokens, and the signed text where one was made. */
+/** The newest desired states with their routing tokens, and the signed text where one was made. `unpublished`: those that no stream is known to hold. */
 export async function desiredToPublish(tx: Reader, only: 'unpublished' | 'all'): Promise<ToPublish[]> {
   const rows = await tx<(Row & { token: string; jws: string | null })[]>`
-    select d.*, r.token, p.jws from (select distinct on (cluster) * from desired_state order by cluster, timeline desc, generation desc) d
-    join cluster_routing r on r.cluster = d.cluster
+    select d.*, r.token, p.jws from cluster_routing r cross join lateral (select cluster, timeline, generation, payload, digest from desired_state
+      where cluster = r.cluster order by timeline desc, generation desc limit 1) d
     left join publication p on p.cluster = d.cluster and p.timeline = d.timeline and p.generation = d.generation
-    ${only === 'unpublished' ? tx`where p.jws is null` : tx``} order by d.cluster`
+    ${only === 'unpublished' ? tx`where p.jws is null or p.stream_seq = 0` : tx``} order by d.cluster`
   return rows.map((row) => ({ ...toStored(row), routingToken: row.token, jws: row.jws ?? undefined }))
 }
 
-/** Records what was sent: the signed text, so that a refill sends the very same. */
-export async function savePublication(
+export type Publication = {
+  readonly cluster: string
+  readonly position: Position
+  readonly subject: string
+  readonly jws: string
+}
+
+/** Keeps the signed texts before they leave, and returns what is kept: a text that was there already stays as it is. */
+export async function savePublications(tx: Tx, sent: readonly Publication[]): Promise<Publication[]> {
+  const rows = await tx<
+    { cluster: string; jws: string }[]
+  >`insert into publication (cluster, timeline, generation, subject, jws, stream_seq, sent_at)
+    select c, t, g, s, j, 0, now() from unnest(${sent.map(({ cluster }) => cluster)}::text[],
+      ${sent.map(({ position }) => position.timeline)}::bigint[], ${sent.map(({ position }) => position.generation)}::bigint[],
+      ${sent.map(({ subject }) => subject)}::text[], ${sent.map(({ jws }) => jws)}::text[]) as u(c, t, g, s, j)
+    on conflict (cluster, timeline, generation) do update set subject = excluded.subject returning cluster, jws`
+  const kept = new Map(rows.map(({ cluster, jws }) => [cluster, jws]))
+  return sent.map((text) => ({ ...text, jws: kept.get(text.cluster) ?? text.jws }))
+}
+
+/** Records under which stream sequence each was stored by NATS. */
+export async function recordSent(
   tx: Tx,
-  cluster: string,
-  position: Position,
-  subject: string,
-  jws: string,
-  streamSeq: number,
+  sent: readonly (Publication & { readonly streamSeq: number })[],
 ): Promise<void> {
-  await tx`insert into publication (cluster, timeline, generation, subject, jws, stream_seq, sent_at) values (${cluster}, ${position.timeline}, ${position.generation}, ${subject}, ${jws}, ${streamSeq}, now())
-    on conflict (cluster, timeline, generation) do update set stream_seq = excluded.stream_seq, sent_at = now()`
+  await tx`update publication p set stream_seq = u.n, subject = u.s, sent_at = now()
+    from unnest(${sent.map(({ cluster }) => cluster)}::text[], ${sent.map(({ position }) => position.timeline)}::bigint[],
+      ${sent.map(({ position }) => position.generation)}::bigint[], ${sent.map(({ subject }) => subject)}::text[],
+      ${sent.map(({ streamSeq }) => streamSeq)}::bigint[]) as u(c, t, g, s, n)
+    where p.cluster = u.c and p.timeline = u.t and p.generation = u.g`
 }
 
 /** The highest stream sequence that was ever handed out: a stream made anew goes on above it. */
@@ -69,4 +88,11 @@ function toStored({ cluster, timeline, generation, payload, digest }: Row): Stor
     // Composed and judged by the desired controller before it was stored.
     document: JSON.parse(payload.toString('utf8')) as DesiredState,
   }
+}
+
+/** How many messages the stream of desired states should hold: one for each cluster that was sent one. */
+export async function countPublished(tx: Reader): Promise<number> {
+  const [row] = await tx<{ n: number }[]>`
+    select count(*)::int as n from cluster_routing r where exists (select 1 from publication p where p.cluster = r.cluster and p.stream_seq > 0)`
+  return row?.n ?? 0
 }

@@ -34,18 +34,21 @@ export type FleetNode = {
   readonly failed: Said<TransitionBody> | undefined
   readonly accepted: Said<AcceptedBody> | undefined
   readonly refused: Said<RefusedBody> | undefined
-  /** Attestation results of its boots, newest first. */
+  /** Attestation results of its newest boot and of the one it confirmed, newest first. */
   readonly results: readonly AttestationResult[]
 }
 
 /** Every node that is or was accepted. */
 export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
-  const [identities, heads, statements, results] = await Promise.all([
-    listIdentities(tx),
-    listHeads(tx),
-    newestStatements(tx),
-    listResults(tx),
-  ])
+  const [identities, heads, statements] = await Promise.all([listIdentities(tx), listHeads(tx), newestStatements(tx)])
+  const confirmed = statements.filter((statement) => isTransitionTo(statement, 'Idle'))
+  const results = await listResults(
+    tx,
+    confirmed.flatMap(({ ref: { cluster, node }, text }) => {
+      const { bootId } = bodyOf<TransitionBody>({ text })
+      return bootId === undefined ? [] : [{ cluster, node, bootId }]
+    }),
+  )
   const headOf = new Map(heads.map((head) => [keyOf(head), head]))
   const said = group(statements, ({ ref }) => keyOf(ref))
   const judged = group(results, (result) => keyOf(result))
@@ -56,8 +59,8 @@ export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
       const head = headOf.get(key)
       const mine = (said.get(key) ?? []).toSorted((a, b) => b.ref.seq - a.ref.seq)
       const newestOf = <Body>(kind: StoredStatement['kind'], to?: NodePhase): Said<Body> | undefined => {
-        const found = mine.find(
-          (statement) => statement.kind === kind && (to === undefined || bodyOf<TransitionBody>(statement).to === to),
+        const found = mine.find((statement) =>
+          to === undefined ? statement.kind === kind : isTransitionTo(statement, to),
         )
         return found && { body: bodyOf<Body>(found), ref: found.ref, receivedAt: found.receivedAt }
       }
@@ -82,13 +85,22 @@ export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
     })
 }
 
-function bodyOf<Body>({ text }: StoredStatement): Body {
+function isTransitionTo(statement: StoredStatement, phase: NodePhase): boolean {
+  return statement.kind === 'transition' && bodyOf<TransitionBody>(statement).to === phase
+}
+
+function bodyOf<Body>({ text }: Pick<StoredStatement, 'text'>): Body {
   // Judged against the statement's schema by ingest before it was stored.
   return (JSON.parse(text) as { body: Body }).body
 }
 
 function group<T>(items: readonly T[], of: (item: T) => string): Map<string, T[]> {
   const groups = new Map<string, T[]>()
-  for (const item of items) groups.set(of(item), [...(groups.get(of(item)) ?? []), item])
+  for (const item of items) {
+    const key = of(item)
+    const held = groups.get(key)
+    if (held) held.push(item)
+    else groups.set(key, [item])
+  }
   return groups
 }

@@ -151,15 +151,34 @@ export async function saveStatus<K extends KindName>(
   name: string,
   status: NonNullable<ObjectOf<K>['status']>,
 ): Promise<boolean> {
-  const [was] = await tx<
-    Row[]
-  >`select * from resource where kind = ${kind} and namespace = ${namespace} and name = ${name} for update`
-  if (!was || isDeepStrictEqual(was.status, plain(status))) return false
-  const [row] = await tx<Row[]>`
-    update resource set status = ${json(tx, status)}, resource_version = nextval('resource_version')
-    where kind = ${kind} and namespace = ${namespace} and name = ${name} returning *`
-  if (row) await announce<K>(tx, 'MODIFIED', row, row.labels)
-  return true
+  return (await saveStatuses(tx, kind, [{ namespace, name, status }])) > 0
+}
+
+export type NewStatus<K extends KindName> = {
+  readonly namespace: string
+  readonly name: string
+  readonly status: NonNullable<ObjectOf<K>['status']>
+}
+
+/** Writes many statuses of a kind at once. Returns how many changed; objects that are gone are passed over. */
+export async function saveStatuses<K extends KindName>(
+  tx: Tx,
+  kind: K,
+  statuses: readonly NewStatus<K>[],
+): Promise<number> {
+  if (statuses.length === 0) return 0
+  const rows = await tx<Row[]>`
+    update resource r set status = u.status::jsonb, resource_version = nextval('resource_version')
+    from unnest(${statuses.map(({ namespace }) => namespace)}::text[], ${statuses.map(({ name }) => name)}::text[],
+      ${statuses.map(({ status }) => JSON.stringify(status))}::text[]) as u(namespace, name, status)
+    where r.kind = ${kind} and r.namespace = u.namespace and r.name = u.name and r.status is distinct from u.status::jsonb
+    returning r.*`
+  await record(
+    tx,
+    'MODIFIED',
+    rows.map((row) => ({ row, labelsBefore: row.labels })),
+  )
+  return rows.length
 }
 
 /** Removes an object and returns what it was; undefined when there was none. */
@@ -251,13 +270,26 @@ async function announce<K extends KindName>(
   row: Row,
   labelsBefore: Record<string, string>,
 ): Promise<ObjectOf<K>> {
-  const object = toObject<K>(row)
+  await record(tx, type, [{ row, labelsBefore }])
+  return toObject<K>(row)
+}
+
+// Every version that was made, in the history, and one word that there are newer ones.
+async function record(
+  tx: Tx,
+  type: Change['type'],
+  made: readonly { row: Row; labelsBefore: Record<string, string> }[],
+): Promise<void> {
+  if (made.length === 0) return
+  const newest = Math.max(...made.map(({ row }) => Number(row.resource_version)))
   await tx`
-    with change as (
-      insert into resource_change (resource_version, type, kind, namespace, name, object, labels_before, at)
-      values (${row.resource_version}, ${type}, ${row.kind}, ${row.namespace}, ${row.name}, ${json(tx, object)}, ${tx.json(labelsBefore)}, now()))
-    select pg_notify(${CHANGE_CHANNEL}, ${row.resource_version})`
-  return object
+    with change as (insert into resource_change (resource_version, type, kind, namespace, name, object, labels_before, at)
+    select v, ${type}, k, ns, n, o::jsonb, l::jsonb, now() from unnest(
+      ${made.map(({ row }) => row.resource_version)}::bigint[], ${made.map(({ row }) => row.kind)}::text[],
+      ${made.map(({ row }) => row.namespace)}::text[], ${made.map(({ row }) => row.name)}::text[],
+      ${made.map(({ row }) => JSON.stringify(toObject(row)))}::text[],
+      ${made.map(({ labelsBefore }) => JSON.stringify(labelsBefore))}::text[]) as u(v, k, ns, n, o, l))
+    select pg_notify(${CHANGE_CHANNEL}, ${String(newest)})`
 }
 
 function toObject<K extends KindName>(row: Row): ObjectOf<K> {

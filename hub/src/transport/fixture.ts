@@ -165,9 +165,16 @@ export async function openWorld() {
     },
 
     /** SIGKILLs nats-server and starts it on the same port, with its store or without. */
-    async restartNats({ loseStore }: { loseStore: boolean }): Promise<void> {
+    async restartNats({
+      loseStore = false,
+      meanwhile = async () => {},
+    }: {
+      loseStore?: boolean
+      meanwhile?: () => Promise<void>
+    }): Promise<void> {
       process.kill(server.pid, 'SIGKILL')
       await server.exited
+      await meanwhile()
       if (loseStore) rmSync(join(dir, 'jetstream'), { recursive: true, force: true })
       server = await testNatsServer(config, { dir, port })
     },

@@ -9,6 +9,6 @@ export {
   serverConfig,
 } from './layout.ts'
 export { createNkey, type Nkey, parseSeed } from './nkeys.ts'
-export { publishNew, refill } from './publisher.ts'
+export { looksWhole, publishNew, refill } from './publisher.ts'
 export { nodeDirectory } from './reports.ts'
 export { ensureStreams } from './streams.ts'

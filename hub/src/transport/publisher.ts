@@ -1,8 +1,15 @@
-import { JetStreamApiError, jetstream, jetstreamManager } from '@nats-io/jetstream'
-import { STREAM_DESIRED, subjects } from '@skerry/api'
+import { jetstream, jetstreamManager } from '@nats-io/jetstream'
+import { STREAM_DESIRED, subjects, wildcards } from '@skerry/api'
 import { type Signer, sha256Hex, signBytes } from '@skerry/trust'
 import type { Logger } from 'pino'
-import { desiredToPublish, highestStreamSeq, savePublication, type ToPublish } from '../store/desired-states.ts'
+import {
+  countPublished,
+  desiredToPublish,
+  highestStreamSeq,
+  type Publication,
+  recordSent,
+  savePublications,
+} from '../store/desired-states.ts'
 import { type Lease, writeFenced } from '../store/leases.ts'
 import type { Store } from '../store/store.ts'
 import type { HubConnection } from './connection.ts'
@@ -14,15 +21,30 @@ export type PublisherOptions = {
   readonly hub: HubConnection
   readonly signer: Signer
   readonly log: Logger
-  readonly onPublished: () => void
+  readonly onPublished: (count: number) => void
 }
 
-/** Signs and sends what the desired controller stored. Publishing twice is harmless; publishing without the row cannot be. */
+/** Messages on their way at a time. */
+const AT_ONCE = 500
+/** Messages asked for at a time when the stream is compared. */
+const PAGE = 1_000
+const TIMEOUT_MS = 5_000
+
+/** Signs and sends what no stream is known to hold. Publishing twice is harmless; publishing without the row cannot be. */
 export async function publishNew(options: PublisherOptions): Promise<void> {
-  for (const desired of await desiredToPublish(options.store.sql, 'unpublished')) {
-    const jws = await signBytes('DesiredState', desired.payload, options.signer, desired.cluster)
-    await send(options, desired, jws)
-  }
+  const due = await desiredToPublish(options.store.sql, 'unpublished')
+  for (let from = 0; from < due.length; from += AT_ONCE)
+    await send(
+      options,
+      await Promise.all(
+        due.slice(from, from + AT_ONCE).map(async ({ cluster, position, payload, routingToken, jws }) => ({
+          cluster,
+          position,
+          subject: subjects.desired(cluster, routingToken),
+          jws: jws ?? (await signBytes('DesiredState', payload, options.signer, cluster)),
+        })),
+      ),
+    )
 }
 
 /**
@@ -32,36 +54,63 @@ export async function publishNew(options: PublisherOptions): Promise<void> {
 export async function refill(options: PublisherOptions): Promise<number> {
   const { store, hub, log } = options
   await ensureStreams(hub.nc, (await highestStreamSeq(store.sql)) + 1)
-  const jsm = await jetstreamManager(hub.nc, { timeout: 5_000 })
-  let missing = 0
-  for (const desired of await desiredToPublish(store.sql, 'all')) {
-    if (!desired.jws) continue
-    const subject = subjects.desired(desired.cluster, desired.routingToken)
-    const held = await jsm.direct.getMessage(STREAM_DESIRED, { last_by_subj: subject }).catch(() => null)
-    if (held?.string() === desired.jws) continue
-    missing += 1
-    await send(options, desired, desired.jws)
+  const held = await heldTexts(hub)
+  const missing: Publication[] = []
+  for (const { cluster, position, routingToken, jws } of await desiredToPublish(store.sql, 'all')) {
+    const subject = subjects.desired(cluster, routingToken)
+    if (jws !== undefined && held.get(subject) !== sha256Hex(jws)) missing.push({ cluster, position, subject, jws })
   }
-  if (missing > 0) log.warn({ missing }, 'desired states were missing from NATS and were sent again')
-  return missing
+  for (let from = 0; from < missing.length; from += AT_ONCE) await send(options, missing.slice(from, from + AT_ONCE))
+  if (missing.length > 0)
+    log.warn({ missing: missing.length }, 'desired states were missing from NATS and were sent again')
+  return missing.length
 }
 
+/** Whether the stream holds as many messages as were sent, at least as far as was recorded: a quick look between two comparisons. */
+export async function looksWhole({ store, hub }: Pick<PublisherOptions, 'store' | 'hub'>): Promise<boolean> {
+  const jsm = await jetstreamManager(hub.nc, { timeout: TIMEOUT_MS })
+  const { state } = await jsm.streams.info(STREAM_DESIRED)
+  return state.last_seq >= (await highestStreamSeq(store.sql)) && state.messages >= (await countPublished(store.sql))
+}
+
+// Subject → digest of the text that the stream holds.
+async function heldTexts({ nc }: HubConnection): Promise<Map<string, string>> {
+  const jsm = await jetstreamManager(nc, { timeout: TIMEOUT_MS })
+  const held = new Map<string, string>()
+  for (let seq = 1; ; ) {
+    let last = 0
+    try {
+      const batch = await jsm.direct.getBatch(STREAM_DESIRED, { seq, batch: PAGE, next_by_subj: wildcards.desired })
+      for await (const message of batch) {
+        held.set(message.subject, sha256Hex(message.data))
+        last = message.seq
+      }
+    } catch (error) {
+      // 404: nothing from this sequence on.
+      if (!(error instanceof Error && 'code' in error && error.code === 404)) throw error
+    }
+    if (last === 0) return held
+    seq = last + 1
+  }
+}
+
+// The signed texts are on disk before they leave: what was sent once is what is sent for ever. No message id: a repeat is
+// harmless here, and within the window of ids a stream that was purged would answer that it has what it has not.
 async function send(
   { store, lease, hub, onPublished }: PublisherOptions,
-  desired: ToPublish,
-  jws: string,
+  texts: readonly Publication[],
 ): Promise<void> {
-  const { cluster, position, routingToken } = desired
-  const subject = subjects.desired(cluster, routingToken)
-  // The signed text is on disk before it leaves: what was sent once is what is sent for ever.
-  await writeFenced(store, lease, (tx) => savePublication(tx, cluster, position, subject, jws, 0))
-  const js = jetstream(hub.nc, { timeout: 2_000 })
-  // Not guessable, or one site could use up another's id: the window is one for the whole stream.
-  const ack = await js.publish(subject, jws, { msgID: sha256Hex(jws) }).catch((error: unknown) => {
-    if (error instanceof JetStreamApiError)
-      throw new Error(`NATS refused the desired state of ${cluster}: ${error.message}`, { cause: error })
-    throw error
-  })
-  await writeFenced(store, lease, (tx) => savePublication(tx, cluster, position, subject, jws, ack.seq))
-  onPublished()
+  const kept = await writeFenced(store, lease, (tx) => savePublications(tx, texts))
+  const js = jetstream(hub.nc, { timeout: TIMEOUT_MS })
+  const answers = await Promise.allSettled(
+    kept.map(async (text) => ({ ...text, streamSeq: (await js.publish(text.subject, text.jws)).seq })),
+  )
+  const sent = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+  if (sent.length > 0) await writeFenced(store, lease, (tx) => recordSent(tx, sent))
+  onPublished(sent.length)
+  const failed = answers.find((answer) => answer.status === 'rejected')
+  if (failed)
+    throw new Error(`${texts.length - sent.length} of ${texts.length} desired states were not taken by NATS`, {
+      cause: failed.reason,
+    })
 }

@@ -36,7 +36,9 @@ test('a store that was lost is filled again with the very same texts, above ever
   }
   const payload = Buffer.from(JSON.stringify(document))
   await world.store.sql.begin((tx) =>
-    appendDesired(tx, node.cluster, { timeline: 0, generation: 1 }, payload, sha256Hex(payload)),
+    appendDesired(tx, [
+      { cluster: node.cluster, position: { timeline: 0, generation: 1 }, payload, digest: sha256Hex(payload) },
+    ]),
   )
   await publishNew(publisher)
   const get = () => nc.request(subjects.getDesired(node.cluster, node.routingToken), '', { timeout: 1_000 })

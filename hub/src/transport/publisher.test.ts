@@ -1,0 +1,154 @@
+import { jetstreamManager } from '@nats-io/jetstream'
+import { STREAM_DESIRED, subjects, wildcards } from '@skerry/api'
+import { until } from '@skerry/supervise'
+import { createKey, sha256Hex } from '@skerry/trust'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { appendDesired } from '../store/desired-states.ts'
+import { acquireLease, type Lease } from '../store/leases.ts'
+import { openWorld, silent } from './fixture.ts'
+import { looksWhole, type PublisherOptions, publishNew, refill } from './publisher.ts'
+
+// What leaves is what was kept, however often it leaves and wherever it was cut off. More clusters than leave at a time.
+
+const CLUSTERS = 620
+let world: Awaited<ReturnType<typeof openWorld>>
+let lease: Lease
+let publisher: PublisherOptions
+let published = 0
+beforeAll(async () => {
+  world = await openWorld()
+  lease = await acquireLease(world.store, 'controllers', new AbortController().signal)
+  const signer = createKey('ES256')
+  const onPublished = (count: number) => {
+    published += count
+  }
+  publisher = { store: world.store, lease, hub: world.hub, signer, log: silent, onPublished }
+  await refill(publisher)
+  const { sql } = world.store
+  await sql`insert into cluster_routing (cluster, token, created_at)
+    select 'site-' || n, 'aaaaaaaaaaaaaaaa' || chr(97 + n / 26) || chr(97 + n % 26), now() from generate_series(1, ${CLUSTERS}) as n`
+  await order(1)
+})
+afterAll(async () => {
+  await lease?.release()
+  await world?.close()
+})
+
+test('every order leaves once, signed, and is recorded under its place in the stream', async () => {
+  await publishNew(publisher)
+  expect(published).toBe(CLUSTERS)
+  expect(await sentOf(1)).toBe(CLUSTERS)
+  const { messages } = await stream()
+  expect(messages).toBe(CLUSTERS)
+  await publishNew(publisher)
+  expect(published).toBe(CLUSTERS)
+  expect(await looksWhole(publisher)).toBe(true)
+})
+
+test('a text that was kept and not known to have arrived is the text that leaves', async () => {
+  const before = await texts()
+  // Killed between the save and the word of the stream.
+  await world.store.sql`update publication set stream_seq = 0 where cluster = 'site-7'`
+  await publishNew(publisher)
+  expect(await texts()).toEqual(before)
+})
+
+test('a stream that was emptied is seen at a look and filled with the very same texts at once', async () => {
+  const before = await texts()
+  const jsm = await jetstreamManager(world.hub.nc)
+  await jsm.streams.purge(STREAM_DESIRED)
+  expect(await looksWhole(publisher)).toBe(false)
+  expect(await refill(publisher)).toBe(CLUSTERS)
+  expect(await texts()).toEqual(before)
+  expect(await refill(publisher)).toBe(0)
+})
+
+test('one message that is gone, or is not ours, is put right and no other is sent', async () => {
+  const before = await texts()
+  const jsm = await jetstreamManager(world.hub.nc)
+  await jsm.streams.purge(STREAM_DESIRED, { filter: subjectOf('site-3') })
+  world.hub.nc.publish(subjectOf('site-4'), 'something else')
+  await world.hub.nc.flush()
+  const sent = published
+  expect(await refill(publisher)).toBe(2)
+  expect(published - sent).toBe(2)
+  expect(await texts()).toEqual(before)
+})
+
+test('a newer order takes the place of the one before', async () => {
+  const before = await texts()
+  await order(2)
+  await publishNew(publisher)
+  const after = await texts()
+  expect(after.size).toBe(CLUSTERS)
+  for (const [subject, text] of after) {
+    expect(text).not.toBe(before.get(subject))
+    const payload: unknown = JSON.parse(Buffer.from(text.split('.')[1] ?? '', 'base64url').toString('utf8'))
+    expect(payload).toMatchObject({ generation: 2 })
+  }
+})
+
+test('while NATS is away nothing is called sent, and what was kept leaves afterwards', async () => {
+  await order(3)
+  await world.restartNats({
+    async meanwhile() {
+      await expect(publishNew(publisher)).rejects.toThrow()
+      expect(await sentOf(3)).toBe(0)
+    },
+  })
+  await until(
+    () =>
+      publishNew(publisher).then(
+        () => true,
+        () => false,
+      ),
+    'NATS taking what was kept',
+    20_000,
+  )
+  expect(await sentOf(3)).toBe(CLUSTERS)
+})
+
+test('a hub whose lease went to another publishes nothing', async () => {
+  await order(4)
+  await world.store.sql`update controller_lease set token = token + 1`
+  const sent = published
+  await expect(publishNew(publisher)).rejects.toThrow(/another holder/)
+  expect(published).toBe(sent)
+})
+
+async function order(generation: number): Promise<void> {
+  const states = Array.from({ length: CLUSTERS }, (_, index) => {
+    const cluster = `site-${index + 1}`
+    const payload = Buffer.from(
+      JSON.stringify({ kind: 'DesiredState', cluster, timeline: 0, generation, note: 'søråsen' }),
+    )
+    return { cluster, position: { timeline: 0, generation }, payload, digest: sha256Hex(payload) }
+  })
+  await world.store.sql.begin((tx) => appendDesired(tx, states))
+}
+
+/** How many orders of a generation NATS is known to hold. */
+async function sentOf(generation: number): Promise<number> {
+  const [row] = await world.store.sql<{ n: number }[]>`
+    select count(*)::int as n from publication where generation = ${generation} and stream_seq > 0`
+  return row?.n ?? 0
+}
+
+async function stream(): Promise<{ messages: number }> {
+  const jsm = await jetstreamManager(world.hub.nc)
+  return (await jsm.streams.info(STREAM_DESIRED)).state
+}
+
+async function texts(): Promise<Map<string, string>> {
+  const jsm = await jetstreamManager(world.hub.nc)
+  const held = new Map<string, string>()
+  const batch = await jsm.direct.getBatch(STREAM_DESIRED, { seq: 1, batch: 1_000, next_by_subj: wildcards.desired })
+  for await (const message of batch) held.set(message.subject, message.string())
+  return held
+}
+
+function subjectOf(cluster: string): string {
+  const n = Number(cluster.slice('site-'.length))
+  const letter = (at: number) => String.fromCharCode(97 + at)
+  return subjects.desired(cluster, `aaaaaaaaaaaaaaaa${letter(Math.floor(n / 26))}${letter(n % 26)}`)
+}
