@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
+import { benchFleet } from './fleet.ts'
 import { benchIngest } from './ingest.ts'
 
 // npm run bench -- BENCH [options]. With --json the last line is one JSON object; without it, the same as a table.
@@ -17,6 +18,13 @@ program
   .option('--profile <folder>', "write the hub's CPU profile there")
   .option('--json', 'print JSON alone')
   .action(async ({ json, ...options }) => show(await benchIngest({ ...options, say: sayer(json) }), json))
+
+program
+  .command('fleet')
+  .description('N sites on one hub: time to register, to join and to verify a change, and memory for each.')
+  .option('--agents <n>', 'sites, of one node each', count, 2_000)
+  .option('--json', 'print JSON alone')
+  .action(async ({ json, ...options }) => show(await benchFleet({ ...options, say: sayer(json) }), json))
 
 await program.parseAsync()
 

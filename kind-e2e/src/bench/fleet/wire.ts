@@ -1,0 +1,116 @@
+import { connect, type Socket } from 'node:net'
+
+// NATS's client protocol as far as a site needs it, on a bare socket. Ten thousand connections of the full client would
+// be a measure of that client's memory; this one keeps next to nothing for each.
+
+export type Wire = {
+  publish(subject: string, reply: string | undefined, payload: string): void
+  /** Resolves when the server has taken everything sent before. */
+  flush(): Promise<void>
+  close(): void
+}
+
+export type WireOptions = {
+  readonly port: number
+  readonly jwt: string
+  /** Signs the server's nonce with the user's nkey; base64url. */
+  readonly sign: (nonce: string) => string
+  readonly subscriptions: readonly string[]
+  readonly onMessage: (subject: string, status: string | undefined, payload: Buffer) => void
+  /** The server said -ERR, or the connection ended without being asked to. */
+  readonly onFault: (reason: string) => void
+}
+
+const CRLF = Buffer.from('\r\n')
+
+/** Connects, authenticates, subscribes, and resolves when the server has taken all of it. */
+export function openWire(options: WireOptions): Promise<Wire> {
+  const socket = connect(options.port, '127.0.0.1')
+  socket.setNoDelay(true)
+  const pongs: (() => void)[] = []
+  let closing = false
+  // The server sends INFO again when it has news; only the first one holds the nonce.
+  let greeted = false
+  let rest: Buffer = Buffer.alloc(0)
+  const flush = () => {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    pongs.push(resolve)
+    socket.write('PING\r\n')
+    return promise
+  }
+  const wire: Wire = {
+    publish(subject, reply, payload) {
+      const head = `PUB ${subject} ${reply === undefined ? '' : `${reply} `}${Buffer.byteLength(payload)}\r\n`
+      socket.write(`${head}${payload}\r\n`)
+    },
+    flush,
+    close() {
+      closing = true
+      socket.destroy()
+    },
+  }
+  return new Promise((resolve, reject) => {
+    const fault = (reason: string) => {
+      if (closing) return
+      options.onFault(reason)
+      reject(new Error(reason))
+    }
+    socket.on('error', (error) => fault(error.message))
+    socket.on('close', () => fault('the connection ended'))
+    socket.on('data', (data) => {
+      rest = read(rest.length === 0 ? data : Buffer.concat([rest, data]), (line, payload) => {
+        if (line.startsWith('MSG ') || line.startsWith('HMSG ')) return deliver(line, payload, options.onMessage)
+        if (line === 'PING') socket.write('PONG\r\n')
+        else if (line === 'PONG') pongs.shift()?.()
+        else if (line.startsWith('-ERR')) fault(line)
+        else if (line.startsWith('INFO ') && !greeted) {
+          greeted = true
+          hello(socket, line, options)
+          void flush().then(() => resolve(wire))
+        }
+      })
+    })
+  })
+}
+
+function hello(socket: Socket, line: string, { jwt, sign, subscriptions }: WireOptions): void {
+  const { nonce } = JSON.parse(line.slice('INFO '.length)) as { nonce: string }
+  const options = { verbose: false, pedantic: false, headers: true, no_responders: true, protocol: 1, lang: 'bench' }
+  socket.write(`CONNECT ${JSON.stringify({ ...options, version: '1', jwt, sig: sign(nonce) })}\r\n`)
+  for (const [index, subject] of subscriptions.entries()) socket.write(`SUB ${subject} ${index + 1}\r\n`)
+}
+
+// Takes whole operations off the front and returns what is left.
+function read(data: Buffer, on: (line: string, payload: Buffer) => void): Buffer {
+  let at = 0
+  for (;;) {
+    const end = data.indexOf(CRLF, at)
+    if (end < 0) break
+    const line = data.toString('latin1', at, end)
+    let next = end + 2
+    let payload: Buffer = Buffer.alloc(0)
+    if (line.startsWith('MSG ') || line.startsWith('HMSG ')) {
+      const size = Number(line.slice(line.lastIndexOf(' ') + 1))
+      if (data.length < next + size + 2) break
+      payload = data.subarray(next, next + size)
+      next += size + 2
+    }
+    on(line, payload)
+    at = next
+  }
+  // A copy: a slice would keep the whole chunk alive.
+  return at === data.length ? Buffer.alloc(0) : Buffer.from(data.subarray(at))
+}
+
+function deliver(line: string, payload: Buffer, onMessage: WireOptions['onMessage']): void {
+  const words = line.split(' ')
+  const subject = words[1] ?? ''
+  if (words[0] === 'MSG') {
+    onMessage(subject, undefined, payload)
+    return
+  }
+  const headers = Number(words.at(-2))
+  // NATS/1.0 404 Message Not Found
+  const status = /^NATS\/1\.0 (\d{3})/.exec(payload.toString('latin1', 0, Math.min(headers, 64)))?.[1]
+  onMessage(subject, status, payload.subarray(headers))
+}
