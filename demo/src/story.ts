@@ -6,9 +6,9 @@ import type { Screen } from './screen.ts'
 // The story: three shops, an upgrade that works, and one that does not. It is told from the API alone, and what an
 // earlier start has told already is not told again.
 
-export const NAMESPACE = 'default'
+const NAMESPACE = 'default'
 export const SHOPS = ['shop-bergen', 'shop-oslo', 'shop-tromso'] as const
-export const PLACEMENT = 'all-shops'
+const PLACEMENT = 'all-shops'
 const MINUTES = 60_000
 
 /** Waits until the three shops have told of a boot since `sinceMs`: a first one when they join, a new one after a pause. */
@@ -56,7 +56,7 @@ export async function placeShops(client: Client): Promise<void> {
 }
 
 /** A rollout of the demo: one shop at a time, no failure tolerated, and honest about what a laptop can prove. */
-export function rolloutSpec(image: string): RolloutSpec {
+function rolloutSpec(image: string): RolloutSpec {
   return {
     placementRef: { name: PLACEMENT },
     image: { name: image },

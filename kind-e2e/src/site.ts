@@ -30,7 +30,7 @@ export type LogEntry = {
   readonly to?: string
   readonly reason?: string
 }
-export type SiteView = {
+type SiteView = {
   readonly phase: NodePhase
   readonly reason: string
   readonly message: string

@@ -26,7 +26,7 @@ export type World = ReturnType<typeof openWorld>
 /** How soon a hub of a story calls a silent site offline. */
 const OFFLINE_AFTER = ['--late-after', '4', '--offline-after', '8']
 export const NAMESPACE = 'default'
-export const PLACEMENT = 'all-sites'
+const PLACEMENT = 'all-sites'
 
 /** Nothing runs yet; `raise()` starts the hub. */
 export function openWorld({ dir, say }: WorldOptions) {

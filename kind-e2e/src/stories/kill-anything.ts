@@ -42,17 +42,16 @@ export const killAnything: Story = {
       const reached = watched.says(`being ${point}`, matches)
       const [name] = await Promise.all([world.rollOut(version), reached])
       await kill(world, watched)
+      // A site that is out of reach for a moment does not hold up completion: it catches up, and then the end is the same.
       const end = await world.rolloutUntil(
         name,
-        `Completed after kill -9 of ${victim} when ${point}`,
-        ({ phase }) => phase === 'Completed',
+        `Completed on both sites after kill -9 of ${victim} when ${point}`,
+        ({ phase, counts }) => phase === 'Completed' && counts?.succeeded === world.sites.length,
+        180_000,
       )
       assert.deepEqual(
         end.clusters?.map(({ name, state }) => [name, state]),
-        [
-          ['plant-a', 'Succeeded'],
-          ['plant-b', 'Succeeded'],
-        ],
+        world.sites.map(({ name }) => [name, 'Succeeded']),
       )
       world.say(`kill -9 of ${victim} when ${point}: both sites run version ${version}`)
     }

@@ -12,7 +12,7 @@ const KEPT_COUNT = 50_000
 
 type Row = { seq: number; kind: string; text: string; digest: string; at: string; acknowledged_at: string | null }
 /** What a statement says; the outbox adds who, when and after what. */
-export type Said = Pick<Statement, 'kind' | 'body'>
+type Said = Pick<Statement, 'kind' | 'body'>
 
 export type Outbox = {
   /** Appends a statement; `make` gets what evidence needs: its number, the one before, the newest marker. */

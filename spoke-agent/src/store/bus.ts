@@ -14,7 +14,7 @@ export type EdgeSite = {
   readonly plan?: SitePlan
 }
 
-export type EdgeNode = {
+type EdgeNode = {
   readonly state: State /** The boot whose evidence was given. */
   readonly evidenceBootId?: string
 }

@@ -10,7 +10,7 @@ const SCHEMA = [
 ]
 
 /** A row that there is one of, by its name: what each room keeps. The names and their writers stand in DESIGN.md. */
-export type Kept = 'enrollment' | 'registration' | 'edge_site' | 'edge_node' | 'marker' | 'marker_at' | 'status_counter'
+type Kept = 'enrollment' | 'registration' | 'edge_site' | 'edge_node' | 'marker' | 'marker_at' | 'status_counter'
 
 export type Database = {
   /** Everything in `act` is committed together, or not at all. */

@@ -9,7 +9,7 @@ import type { Credential } from './site.ts'
 
 export type Door = { readonly apiUrl: string; readonly caPem: string }
 export type Prepared = { readonly name: string; readonly register: (calls: Calls) => Promise<Credential> }
-export type Calls = ReturnType<typeof openCalls>
+type Calls = ReturnType<typeof openCalls>
 
 /** Connections to the hub for registrations. */
 const CONNECTIONS = 48
