@@ -24,7 +24,8 @@ export async function chooseAddresses(dataDir: string, apiPort: number, say: Say
   const chosen = {
     apiPort: await freePort(wantedApi),
     wanted: apiPort,
-    natsPort: await freePort(before?.natsPort ?? NATS_PORT),
+    // Whoever takes any port for the API takes any for NATS too: a well-known one would be fought over.
+    natsPort: await freePort(before?.natsPort ?? (apiPort === 0 ? undefined : NATS_PORT)),
   }
   if (chosen.apiPort !== apiPort && before?.apiPort !== chosen.apiPort && apiPort !== 0)
     say(`port ${apiPort} is taken; the hub listens on ${chosen.apiPort}`)
