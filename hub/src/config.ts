@@ -15,6 +15,7 @@ export type HubConfig = {
   readonly httpPort: number | undefined
   readonly names: readonly string[]
   readonly databaseUrl: string | undefined
+  readonly natsUrl: string | undefined
   readonly reachability: ReachabilityThresholds
   readonly logLevel: string
 }
@@ -22,6 +23,7 @@ export type HubConfig = {
 export type HubCommand =
   | { readonly verb: 'serve'; readonly config: HubConfig; readonly endWithStdin: boolean }
   | { readonly verb: 'init'; readonly config: HubConfig }
+  | { readonly verb: 'nats-config'; readonly config: HubConfig; readonly natsDir: string }
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
@@ -47,6 +49,12 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
     .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
     .addOption(new Option('--log-level <level>', 'the least that is logged').choices(LOG_LEVELS).default('info'))
   program.command('init').description('make keys, CA and addresses, and print what the offline signers need (JSON)')
+  program
+    .command('nats-config')
+    .description(
+      "print the configuration of a nats-server of your own, with this hub's accounts; NATS_URL then names it",
+    )
+    .option('--nats-data <folder>', 'where that server keeps its streams and accounts', '/var/lib/nats')
 
   for (const command of program.commands) {
     command
@@ -63,10 +71,10 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
         const { lateMs, offlineMs, staleMs } = config.reachability
         if (lateMs >= offlineMs || offlineMs >= staleMs)
           command.error('error: --late-after must be less than --offline-after, and that less than --stale-after')
-        parsed =
-          command.name() === 'init'
-            ? { verb: 'init', config }
-            : { verb: 'serve', config, endWithStdin: options['endWithStdin'] === true }
+        if (command.name() === 'init') parsed = { verb: 'init', config }
+        else if (command.name() === 'nats-config')
+          parsed = { verb: 'nats-config', config, natsDir: String(options['natsData']) }
+        else parsed = { verb: 'serve', config, endWithStdin: options['endWithStdin'] === true }
       })
   }
   program.parse([...argv], { from: 'user' })
@@ -84,6 +92,7 @@ function toConfig(options: Record<string, unknown>, env: NodeJS.ProcessEnv): Hub
     httpPort: typeof options['httpPort'] === 'number' ? options['httpPort'] : undefined,
     names: Array.isArray(options['name']) ? options['name'].map(String) : [...LOOPBACK],
     databaseUrl: env['DATABASE_URL'] || undefined,
+    natsUrl: env['NATS_URL'] || undefined,
     reachability: {
       lateMs: number('lateAfter', 90) * 1000,
       offlineMs: number('offlineAfter', 300) * 1000,

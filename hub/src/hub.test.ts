@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
 import { isFree, until } from '@skerry/supervise'
-import { testFolder } from '@skerry/supervise/testing'
+import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import type { HubConfig } from './index.ts'
 import { configure, start } from './testing.ts'
@@ -155,6 +155,23 @@ describe('two hubs on one database', () => {
 })
 
 describe('NATS', () => {
+  test('a server of somebody’s own, set up by nats-config and named by NATS_URL, serves the hub and its offline signers', async () => {
+    const dir = testFolder()
+    const config = await configure()
+    const { code, stdout } = await run(['nats-config', '--data', config.dataDir, '--nats-data', dir])
+    expect(code).toBe(0)
+    const server = await testNatsServer(stdout.replace(/^listen: .*$/m, ''), { dir })
+    onTestFinished(() => server.stop())
+    const hub = await start({ ...config, natsUrl: server.url })
+    expect(hub.natsUrl).toBe(server.url)
+    expect(hub.pids).not.toHaveProperty('nats')
+    const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
+    onTestFinished(() => client.close())
+    await until(async () => (await client.file('/readyz').catch(() => undefined)) !== undefined, 'readiness', 10_000)
+    const said = await run(['init', '--data', config.dataDir, '--port', '0'], { NATS_URL: server.url })
+    expect(JSON.parse(said.stdout)).toMatchObject({ hub: { natsUrls: [server.url] } })
+  })
+
   test('when it ends by itself, /readyz says so, and it is started again and connected to without a restart of the hub', async () => {
     const hub = await start(await configure())
     const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })

@@ -1,9 +1,12 @@
+import { join, resolve } from 'node:path'
 import pino from 'pino'
 import { parseCommand } from './config.ts'
 import { startHub } from './hub.ts'
 import { introduce } from './introduction.ts'
+import { openKeys } from './keys/keys.ts'
+import { serverConfig } from './transport/index.ts'
 
-// skerry-hub: `serve` (default) and `init`. Logs go to standard error, answers to standard output.
+// skerry-hub: `serve` (default), `init` and `nats-config`. Logs go to standard error, answers to standard output.
 
 const command = parseCommand(process.argv.slice(2), process.env)
 const log = pino(
@@ -15,6 +18,10 @@ if (command.verb === 'init') {
   process.stdout.write(
     `${JSON.stringify(await introduce(command.config, (sentence) => log.info(sentence)), null, 2)}\n`,
   )
+} else if (command.verb === 'nats-config') {
+  const { nats } = openKeys(join(resolve(command.config.dataDir), 'keys'))
+  // Whom the hub has revoked it tells the server itself, at every connection.
+  process.stdout.write(`listen: "127.0.0.1:4222"\n${serverConfig(nats, new Map(), resolve(command.natsDir))}`)
 } else {
   try {
     // Two forms of line, for a program that started this one: once it answers, and whenever a part of it was started again.

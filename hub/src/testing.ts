@@ -25,6 +25,7 @@ export async function configure(more: Partial<HubConfig> = {}): Promise<HubConfi
     httpPort: undefined,
     names: ['127.0.0.1', 'localhost'],
     databaseUrl: urlOf(database.connection),
+    natsUrl: undefined,
     reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 },
     logLevel: 'info',
     ...more,

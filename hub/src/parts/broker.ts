@@ -17,6 +17,8 @@ export type Broker = {
 export type BrokerOptions = {
   readonly dir: string
   readonly port: number
+  /** A server of somebody's own, set up by `skerry-hub nats-config`. */
+  readonly natsUrl: string | undefined
   readonly store: Store
   readonly keys: NatsKeys
   readonly log: Logger
@@ -24,7 +26,7 @@ export type BrokerOptions = {
   readonly onRestart: OnRestart
 }
 
-/** A connection to `NATS_URL`, or to a nats-server of the hub's own in `dir`. */
+/** A connection to `natsUrl`, or to a nats-server of the hub's own in `dir`. */
 export async function openBroker(options: BrokerOptions, ends: Ends): Promise<Broker> {
   const { url, pids } = await serverOf(options, ends)
   const { keys, log } = options
@@ -34,10 +36,10 @@ export async function openBroker(options: BrokerOptions, ends: Ends): Promise<Br
 }
 
 async function serverOf(
-  { dir, port, store, keys, say, onRestart }: BrokerOptions,
+  { dir, port, natsUrl, store, keys, say, onRestart }: BrokerOptions,
   ends: Ends,
 ): Promise<{ url: string; pids: () => Record<string, number> }> {
-  const source = findNatsServer(process.env, say)
+  const source = findNatsServer({ ...process.env, NATS_URL: natsUrl }, say)
   if (source.kind === 'url') return { url: source.url, pids: () => ({}) }
   const folder = join(dir, 'nats')
   const start = async (): Promise<NatsServer> =>
