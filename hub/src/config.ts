@@ -16,6 +16,8 @@ export type HubConfig = {
   readonly names: readonly string[]
   readonly databaseUrl: string | undefined
   readonly natsUrl: string | undefined
+  /** The hub's own nats-server speaks TLS. */
+  readonly natsTls: boolean
   readonly reachability: ReachabilityThresholds
   readonly logLevel: string
 }
@@ -65,6 +67,7 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
       )
       .option('--host <address>', 'address to listen on', '127.0.0.1')
       .option('--port <port>', 'HTTPS port; when it is taken, another is chosen and said', port, 7443)
+      .option('--nats-tls', "TLS on the hub's own nats-server; always so when --host is no loopback address")
       .option('--name <name...>', 'DNS names and addresses in the server certificate and in hub.json', [...LOOPBACK])
       .action((options: Record<string, unknown>) => {
         const config = toConfig(options, env)
@@ -93,6 +96,7 @@ function toConfig(options: Record<string, unknown>, env: NodeJS.ProcessEnv): Hub
     names: Array.isArray(options['name']) ? options['name'].map(String) : [...LOOPBACK],
     databaseUrl: env['DATABASE_URL'] || undefined,
     natsUrl: env['NATS_URL'] || undefined,
+    natsTls: options['natsTls'] === true || !LOOPBACK.includes(String(options['host'])),
     reachability: {
       lateMs: number('lateAfter', 90) * 1000,
       offlineMs: number('offlineAfter', 300) * 1000,

@@ -52,7 +52,14 @@ export async function startHub(config: HubConfig, log: Logger, onRestart: OnRest
     const { store } = database
     await ensureToken(store.sql, keys.adminToken, 'admin', 'platform-admin')
     const broker = await openBroker(
-      { dir, port: addresses.natsPort, natsUrl: config.natsUrl, store, keys: keys.nats, log, say, onRestart },
+      {
+        ...{ dir, host: config.host, port: addresses.natsPort, natsUrl: config.natsUrl, store },
+        ...{ tls: config.natsTls ? certificates.files : undefined, caPem: certificates.caPem },
+        keys: keys.nats,
+        log,
+        say,
+        onRestart,
+      },
       ends,
     )
     const { hub } = broker

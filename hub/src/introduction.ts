@@ -21,7 +21,7 @@ export async function introduce(config: HubConfig, say: Say): Promise<HubIntrodu
       keys: { desiredState: key(keys.desiredState.jwk), ack: key(keys.ack.jwk), acceptance: key(keys.acceptance.jwk) },
       caPem,
       apiUrls: [`https://${host}:${addresses.apiPort}`],
-      natsUrls: [config.natsUrl ?? `nats://${host}:${addresses.natsPort}`],
+      natsUrls: [config.natsUrl ?? `${config.natsTls ? 'tls' : 'nats'}://${host}:${addresses.natsPort}`],
     },
     tuf: { snapshot: keys.snapshot.jwk, timestamp: keys.timestamp.jwk },
   }

@@ -26,6 +26,7 @@ export async function configure(more: Partial<HubConfig> = {}): Promise<HubConfi
     names: ['127.0.0.1', 'localhost'],
     databaseUrl: urlOf(database.connection),
     natsUrl: undefined,
+    natsTls: false,
     reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 },
     logLevel: 'info',
     ...more,

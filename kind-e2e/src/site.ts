@@ -87,9 +87,11 @@ export async function openSite({ name, dir, bundle, factoryImage, hubPort, natsP
           '--hub-url',
           `https://127.0.0.1:${toHub.port}`,
           '--nats-url',
-          `nats://127.0.0.1:${toNats.port}`,
+          `tls://127.0.0.1:${toNats.port}`,
           '--heartbeat-seconds',
           '1',
+          '--reconnect-seconds',
+          '4',
         ],
       })
     },

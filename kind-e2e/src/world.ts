@@ -45,7 +45,7 @@ export function openWorld({ dir, say }: WorldOptions) {
   async function serve(): Promise<HubProcess> {
     hub = await startHub({
       dataDir: hubDir,
-      args: ['--port', '0', ...OFFLINE_AFTER],
+      args: ['--port', '0', '--nats-tls', ...OFFLINE_AFTER],
       logFile: join(dir, 'hub.log'),
     })
     return hub

@@ -151,6 +151,8 @@ async function live({
     }
   }
   const courier = openCourier({
+    longestPauseMs: config.reconnectMs,
+    caPem: () => safely(() => trust.hub().caPem),
     enrollment,
     credsPath: credsFile(dataDir),
     servers: () => (config.natsUrls.length > 0 ? config.natsUrls : (safely(() => trust.hub().natsUrls) ?? [])),

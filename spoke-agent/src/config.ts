@@ -13,6 +13,7 @@ export type AgentConfig = {
   readonly natsUrls: readonly string[]
   readonly pollMs: number
   readonly heartbeatMs: number
+  readonly reconnectMs: number
   readonly watchMs: number
   readonly logLevel: string
   readonly endWithStdin: boolean
@@ -46,6 +47,7 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .option('--nats-url <url...>', 'the same for its NATS', [])
     .option('--poll-seconds <n>', 'look for a newer desired state so often, hints apart', seconds, 600)
     .option('--heartbeat-seconds <n>', 'say so often that this node is there', seconds, 30)
+    .option('--reconnect-seconds <n>', 'the longest pause between two attempts to connect', seconds, 300)
     .option('--watch-seconds <n>', 'look so often at a boot that must prove itself', seconds, 1)
     .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
     .option('--log-level <level>', 'fatal, error, warn, info, debug or trace', 'info')
@@ -82,6 +84,7 @@ function toConfig(options: Record<string, unknown>): AgentConfig {
     natsUrls: list('natsUrl'),
     pollMs: ms('pollSeconds', 600),
     heartbeatMs: ms('heartbeatSeconds', 30),
+    reconnectMs: ms('reconnectSeconds', 300),
     watchMs: ms('watchSeconds', 1),
     logLevel: text('logLevel') ?? 'info',
     endWithStdin: options['endWithStdin'] === true,

@@ -11,19 +11,29 @@ import { writeSecret } from '@skerry/trust'
 // a CA is a new hub.json, signed offline, not an expiry that nobody at a dark site would see.
 
 const ALGORITHM = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const
+/** By these names a hub's own parts call each other. */
+const HERE = ['localhost', '127.0.0.1', '::1']
 const SINCE = new Date(0)
 const UNTIL = new Date('2120-01-01T00:00:00Z')
 
-export type Certificates = { readonly caPem: string; readonly certPem: string; readonly keyPem: string }
+export type Certificates = {
+  readonly caPem: string
+  readonly certPem: string
+  readonly keyPem: string
+  /** Where certificate and key lie, for a program that reads files. */
+  readonly files: { readonly cert: string; readonly key: string }
+}
 
-/** Loads or makes the CA and a server certificate that names every one of `names` (DNS names and addresses). */
-export async function openCertificates(dir: string, names: readonly string[]): Promise<Certificates> {
+/** Loads or makes the CA and a server certificate that names every one of `wanted` (DNS names and addresses) and this machine. */
+export async function openCertificates(dir: string, wanted: readonly string[]): Promise<Certificates> {
   const ca = await openCa(dir)
+  const names = [...new Set([...wanted, ...HERE])]
   const [certPath, keyPath] = [join(dir, 'server.crt.pem'), join(dir, 'server.key.pem')]
+  const files = { cert: certPath, key: keyPath }
   if (existsSync(certPath) && existsSync(keyPath)) {
     const certPem = readFileSync(certPath, 'utf8')
     if (covers(new X509Certificate(certPem), names))
-      return { caPem: ca.pem, certPem, keyPem: readFileSync(keyPath, 'utf8') }
+      return { caPem: ca.pem, certPem, keyPem: readFileSync(keyPath, 'utf8'), files }
   }
   const keys = await webcrypto.subtle.generateKey(ALGORITHM, true, ['sign', 'verify'])
   const cert = await x509.X509CertificateGenerator.create({
@@ -46,7 +56,7 @@ export async function openCertificates(dir: string, names: readonly string[]): P
   // The certificate goes last: a key without its certificate is made anew, a certificate without its key never exists.
   writeSecret(keyPath, keyPem)
   writeSecret(certPath, cert.toString('pem'))
-  return { caPem: ca.pem, certPem: cert.toString('pem'), keyPem }
+  return { caPem: ca.pem, certPem: cert.toString('pem'), keyPem, files }
 }
 
 async function openCa(dir: string): Promise<{ cert: x509.X509Certificate; key: webcrypto.CryptoKey; pem: string }> {

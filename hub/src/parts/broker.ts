@@ -16,7 +16,11 @@ export type Broker = {
 
 export type BrokerOptions = {
   readonly dir: string
+  readonly host: string
   readonly port: number
+  /** Certificate and key for a server that sites reach over a network; undefined on loopback. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined
+  readonly caPem: string
   /** A server of somebody's own, set up by `skerry-hub nats-config`. */
   readonly natsUrl: string | undefined
   readonly store: Store
@@ -29,14 +33,14 @@ export type BrokerOptions = {
 /** A connection to `natsUrl`, or to a nats-server of the hub's own in `dir`. */
 export async function openBroker(options: BrokerOptions, ends: Ends): Promise<Broker> {
   const { url, pids } = await serverOf(options, ends)
-  const { keys, log } = options
-  const hub = await connectHub({ url, keys, log, name: `skerry-hub-${randomUUID().slice(0, 8)}` })
+  const { keys, caPem, log } = options
+  const hub = await connectHub({ url, caPem, keys, log, name: `skerry-hub-${randomUUID().slice(0, 8)}` })
   ends.push(() => hub.close())
   return { hub, url, pids }
 }
 
 async function serverOf(
-  { dir, port, natsUrl, store, keys, say, onRestart }: BrokerOptions,
+  { dir, host, port, tls, natsUrl, store, keys, say, onRestart }: BrokerOptions,
   ends: Ends,
 ): Promise<{ url: string; pids: () => Record<string, number> }> {
   const source = findNatsServer({ ...process.env, NATS_URL: natsUrl }, say)
@@ -45,12 +49,15 @@ async function serverOf(
   const start = async (): Promise<NatsServer> =>
     startNatsServer({
       binary: source.path,
-      config: serverConfig(keys, await listRevocations(store.sql).catch(() => new Map()), folder),
+      config: serverConfig(keys, await listRevocations(store.sql).catch(() => new Map()), folder, tls),
       dir: folder,
+      host,
       port,
       say,
     })
   const own = await keepRunning('nats-server', start, say, ({ pid }) => onRestart('nats', pid))
   ends.push(() => own.stop())
-  return { url: own.current().url, pids: () => ({ nats: own.current().pid }) }
+  // The hub itself comes from this machine, whatever address the server listens on for the sites.
+  const url = tls ? `tls://localhost:${own.current().port}` : own.current().url
+  return { url, pids: () => ({ nats: own.current().pid }) }
 }

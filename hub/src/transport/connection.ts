@@ -16,11 +16,14 @@ export type HubConnection = {
 /** Connects the hub in its two accounts, for ever: a server that is away is a fault to report, never an end. */
 export async function connectHub({
   url,
+  caPem,
   keys,
   log,
   name,
 }: {
   url: string
+  /** Of the server's certificate, for a `tls:` url. */
+  caPem: string
   keys: NatsKeys
   log: Logger
   name: string
@@ -28,6 +31,7 @@ export async function connectHub({
   const options = (creds: string) => ({
     servers: url,
     name,
+    ...(url.startsWith('tls:') ? { tls: { ca: caPem } } : {}),
     authenticator: credsAuthenticator(Buffer.from(creds)),
     maxReconnectAttempts: -1,
     reconnectTimeWait: 200,

@@ -53,7 +53,7 @@ export async function openWorld() {
   const config = serverConfig(keys, new Map(), dir)
   let server = await testNatsServer(config, { dir })
   const { port } = server
-  const hub = await connectHub({ url: server.url, keys, log: silent, name: 'test' })
+  const hub = await connectHub({ url: server.url, caPem: '', keys, log: silent, name: 'test' })
   await ensureStreams(hub.nc, 1)
   const ackSigner = createKey('EdDSA')
   const opened: NatsConnection[] = []

@@ -51,13 +51,17 @@ const EXPORTS = [
   { name: 'ack', subject: wildcards.ack, type: 'stream' },
 ] as const
 
+/** Certificate and key files of a server that is reached over a network. */
+export type TlsFiles = { readonly cert: string; readonly key: string }
+
 /** The server's configuration without addresses and files, which whoever starts it adds. */
-export function serverConfig(keys: NatsKeys, revocations: Revocations, dir: string): string {
+export function serverConfig(keys: NatsKeys, revocations: Revocations, dir: string, tls?: TlsFiles): string {
   const operator = jwt(
     { sub: keys.operator.pub, name: 'skerry', nats: { system_account: keys.system.pub, type: 'operator', version: 2 } },
     keys.operator,
   )
-  return `max_connections: 65536
+  const secured = tls ? `tls { cert_file: "${tls.cert}", key_file: "${tls.key}", timeout: 5 }\n` : ''
+  return `${secured}max_connections: 65536
 max_payload: 1048576
 max_pending: 4MB
 write_deadline: "2s"

@@ -80,19 +80,21 @@ export async function endEarlierNatsServer(folder: string, say: Say): Promise<vo
 }
 
 /**
- * Starts a nats-server on 127.0.0.1 with `config` (accounts, limits, JetStream: everything but addresses and files) and
+ * Starts a nats-server on `host` (127.0.0.1 unless said) with `config` (accounts, limits, JetStream: everything but addresses and files) and
  * its files in `dir`. Takes `port` when it is free, otherwise another. Resolves when it answers.
  */
 export async function startNatsServer({
   binary,
   config,
   dir: folder,
+  host = '127.0.0.1',
   port: preferred,
   say,
 }: {
   binary: string
   config: string
   dir: string
+  host?: string
   port?: number
   say: Say
 }): Promise<NatsServer> {
@@ -105,7 +107,7 @@ export async function startNatsServer({
   if (preferred && port !== preferred) say(`port ${preferred} is taken; nats-server listens on ${port}`)
   writeFileSync(
     file,
-    `listen: "127.0.0.1:${port}"\npid_file: "${pidFile}"\nlogfile: "${join(dir, 'nats.log')}"\n${config}`,
+    `listen: "${host.includes(':') ? `[${host}]` : host}:${port}"\npid_file: "${pidFile}"\nlogfile: "${join(dir, 'nats.log')}"\n${config}`,
     { mode: 0o600 },
   )
   rmSync(pidFile, { force: true })

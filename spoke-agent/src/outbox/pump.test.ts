@@ -46,6 +46,8 @@ const open = () => {
   const nothing = () => {}
   // Nobody listens there: what counts here arrives through onAck alone.
   const courier = openCourier({
+    longestPauseMs: 300_000,
+    caPem: () => undefined,
     ...{ enrollment, credsPath: join(dir, 'nats.creds'), servers: () => [], log, signal: over.signal },
     ...{ onDesiredHint: nothing, onAck: nothing, onConnected: nothing, onRefused: nothing },
   })

@@ -110,6 +110,8 @@ function open(creds = credsOf(keys.sites)) {
   writeFileSync(credsPath, creds, { mode: 0o600 })
   const seen = { hints: 0, connections: 0, acks: [] as string[], refused: [] as string[] }
   const courier = openCourier({
+    longestPauseMs: 300_000,
+    caPem: () => undefined,
     enrollment,
     credsPath,
     servers: () => [server.url],

@@ -29,7 +29,10 @@ export type CourierOptions = {
   readonly enrollment: Enrollment
   readonly credsPath: string
   readonly servers: () => readonly string[]
-  readonly caPem?: string
+  /** Pauses between attempts grow up to this, with full jitter. */
+  readonly longestPauseMs: number
+  /** The CA of the servers' certificates, for `tls:` addresses. */
+  readonly caPem: () => string | undefined
   readonly log: Logger
   /** A hint to look, and nothing else. */
   readonly onDesiredHint: () => void
@@ -41,7 +44,6 @@ export type CourierOptions = {
 }
 
 const FIRST_WAIT_MS = 1_000
-const LAST_WAIT_MS = 300_000
 /** A connection that lived for so long was a good one: the next pause is short again. */
 const GOOD_AFTER_MS = 10_000
 const PUBLISH_TIMEOUT_MS = 2_000
@@ -77,9 +79,10 @@ export function openCourier(options: CourierOptions): Courier {
       nc = undefined
       if (signal.aborted) return
       if (performance.now() - dialedAt > GOOD_AFTER_MS) attempt = 0
-      await pause(Math.random() * Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 9), LAST_WAIT_MS), signal).catch(
-        () => undefined,
-      )
+      await pause(
+        Math.random() * Math.min(FIRST_WAIT_MS * 2 ** Math.min(attempt, 9), options.longestPauseMs),
+        signal,
+      ).catch(() => undefined)
     }
   }
 
@@ -98,8 +101,10 @@ export function openCourier(options: CourierOptions): Courier {
 
   async function dial(): Promise<NatsConnection> {
     creds = readFileSync(options.credsPath, 'utf8')
+    const servers = [...options.servers()]
+    const ca = options.caPem()
     const opened = await connect({
-      servers: [...options.servers()],
+      servers,
       name: `${cluster}/${node}`,
       authenticator: credsAuthenticator(Buffer.from(creds)),
       inboxPrefix: subjects.inbox(cluster, node, t),
@@ -108,9 +113,7 @@ export function openCourier(options: CourierOptions): Courier {
       timeout: 5_000,
       pingInterval: 20_000,
       maxPingOut: 2,
-      ...(options.caPem && options.servers().some((url) => url.startsWith('tls:'))
-        ? { tls: { ca: options.caPem } }
-        : {}),
+      ...(ca !== undefined && servers.some((url) => url.startsWith('tls:')) ? { tls: { ca } } : {}),
     })
     // Subscribed before anything is asked for: a change in between is not missed.
     opened.subscribe(subjects.notify(cluster, t), {
