@@ -58,7 +58,7 @@ function compose(
     budget: { maxUnavailable: 1 },
     onFailure: 'RollBack',
     attestation: terms.attestation,
-    paused: false,
+    paused: terms.paused ?? false,
     works: [],
     tombstones: [],
   }

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import {
   comparePositions,
   DEFAULT_GATES,
@@ -7,7 +8,7 @@ import {
   type RolloutStatus,
 } from '@skerry/api'
 import { type ClusterFacts, type NodeFacts, planRollout, type RolloutPlan, reachability } from '@skerry/policy'
-import { type Assignment, listAssignments, saveAssignments } from '../store/assignments.ts'
+import { type Assignment, listAssignments, saveAssignments, saveTerms } from '../store/assignments.ts'
 import { newestDesired, type StoredDesired } from '../store/desired-states.ts'
 import { recordEvent } from '../store/events.ts'
 import { type FleetNode, loadFleet } from '../store/fleet.ts'
@@ -50,7 +51,7 @@ export function rolloutController(limits: ReachabilityLimits): Controller {
         const plan = planRollout({ rollout, image, decided, clusters }, nowMs)
         for (const at of [plan.recheckAtMs, ...clusters.map(({ changesAtMs }) => changesAtMs)])
           if (at !== undefined && at > nowMs) recheckAtMs = Math.min(recheckAtMs ?? at, at)
-        const assigned = await savePlan(store, lease, rollout, image, plan, nowMs)
+        const assigned = await savePlan(store, lease, rollout, image, plan, changedTerms(fleet, rollout, plan), nowMs)
         for (const assignment of assigned) fleet.assignments.set(assignment.cluster, assignment)
       }
       return { recheckAtMs }
@@ -223,6 +224,7 @@ async function savePlan(
   rollout: Rollout,
   image: RolloutStatus['image'],
   plan: RolloutPlan,
+  changed: readonly { cluster: string; terms: Assignment['terms'] }[],
   nowMs: number,
 ): Promise<readonly Assignment[]> {
   return writeFenced(store, lease, async (tx) => {
@@ -230,10 +232,9 @@ async function savePlan(
     const current = await getObject(tx, 'Rollout', namespace, name)
     if (current?.metadata.generation !== rollout.metadata.generation) return []
     const order = image && plan.advance.length > 0 ? orderOf(current, image) : undefined
-    if (order) {
-      await saveAssignments(tx, plan.advance, order)
-      await wake(tx, 'assignment')
-    }
+    if (order) await saveAssignments(tx, plan.advance, order)
+    await saveTerms(tx, rollout.metadata.uid, changed)
+    if (order || changed.length > 0) await wake(tx, 'assignment')
     let conditions = current.status?.conditions ?? []
     for (const condition of plan.conditions)
       conditions = setCondition(conditions, { ...condition, observedGeneration: current.metadata.generation }, nowMs)
@@ -250,8 +251,8 @@ async function savePlan(
         : {}),
       conditions,
     }
-    const changed = await saveStatus(tx, 'Rollout', namespace, name, status)
-    if (changed) await tell(tx, current, status)
+    const news = await saveStatus(tx, 'Rollout', namespace, name, status)
+    if (news) await tell(tx, current, status)
     return order ? plan.advance.map((cluster) => ({ ...order, cluster, assignedAt: new Date(nowMs) })) : []
   })
 }
@@ -277,6 +278,26 @@ function termsOf(spec: RolloutSpec): Assignment['terms'] {
     gates: spec.gates ?? DEFAULT_GATES,
     attestation: spec.attestation ?? 'affirming',
   }
+}
+
+// A-07 and an edit reach who is under way: the same bytes, on other terms.
+function changedTerms(
+  fleet: Fleet,
+  { spec }: Rollout,
+  { underWay }: RolloutPlan,
+): { cluster: string; terms: Assignment['terms'] }[] {
+  const wanted = termsOf(spec)
+  return underWay
+    .map(({ cluster, paused }) => ({ cluster, terms: { ...wanted, paused } }))
+    .filter(({ cluster, terms }) => {
+      const held = fleet.assignments.get(cluster)?.terms
+      return held !== undefined && !isDeepStrictEqual({ paused: false, ...held }, plain(terms))
+    })
+}
+
+// As JSON has it: members that are undefined are not there.
+function plain(terms: Assignment['terms']): unknown {
+  return JSON.parse(JSON.stringify(terms))
 }
 
 async function tell(tx: Tx, rollout: Rollout, status: RolloutStatus): Promise<void> {

@@ -2,7 +2,14 @@ import type { ActivationWindow, Gates } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
 /** The part of a rollout that a site must know. */
-type Terms = { windows: readonly ActivationWindow[]; gates: Gates; attestation: 'affirming' | 'warning' }
+export type Terms = {
+  windows: readonly ActivationWindow[]
+  gates: Gates
+  attestation: 'affirming' | 'warning'
+  /** What is not activated yet holds. Absent is no. */
+  paused?: boolean
+}
+
 export type Assignment = {
   cluster: string
   rolloutNamespace: string
@@ -34,4 +41,16 @@ export async function saveAssignments(
     from unnest(${[...clusters]}::text[]) as u(c)
     on conflict (cluster) do update set rollout_namespace = excluded.rollout_namespace, rollout_name = excluded.rollout_name, rollout_uid = excluded.rollout_uid,
       target = excluded.target, manifest_sha256 = excluded.manifest_sha256, image_sha256 = excluded.image_sha256, terms = excluded.terms, assigned_at = now()`
+}
+
+/** Puts clusters that this rollout has under other terms. It is the same assignment: the bytes and its time stay. */
+export async function saveTerms(
+  tx: Tx,
+  rolloutUid: string,
+  changed: readonly { cluster: string; terms: Terms }[],
+): Promise<void> {
+  if (changed.length === 0) return
+  await tx`update assignment a set terms = u.t::jsonb
+    from unnest(${changed.map(({ cluster }) => cluster)}::text[], ${changed.map(({ terms }) => JSON.stringify(terms))}::text[]) as u(c, t)
+    where a.cluster = u.c and a.rollout_uid = ${rolloutUid}`
 }

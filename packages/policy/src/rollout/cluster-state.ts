@@ -1,4 +1,10 @@
-import { type ClusterState, comparePositions, type RolloutSpec, type StatementRef } from '@skerry/api'
+import {
+  type ClusterState,
+  comparePositions,
+  type RolloutCluster,
+  type RolloutSpec,
+  type StatementRef,
+} from '@skerry/api'
 import { asGoodAs } from '../attestation/appraise.ts'
 import { openingAt } from '../window/window.ts'
 import type { ClusterFacts, NodeFacts } from './facts.ts'
@@ -14,15 +20,43 @@ export type Standing = {
 }
 
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
+/** A site that waits for these is not late (A-04). */
+export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused'])
 const AT_WORK = new Set(['Draining', 'Activating', 'Verifying', 'Confirming', 'RollingBack'])
 
-/** States of reference rollout §7. `waitedMs`: how long closed windows have stopped this cluster's deadline so far. */
+/** When the site took what this rollout assigned to it; later terms for the same bytes are no new delivery. */
+export type Delivery = { readonly atMs: number; readonly statement?: StatementRef }
+
+/** Whether the cluster is assigned these bytes by this rollout now. */
+export function isAssigned({ assignment }: ClusterFacts, rolloutUid: string, manifestSha256: string): boolean {
+  return assignment?.rolloutUid === rolloutUid && assignment.manifestSha256 === manifestSha256
+}
+
+/** A-04: the delivery of what is assigned now. What the row says of it stays true while the assignment is the same one. */
+export function deliveryOf(
+  cluster: ClusterFacts,
+  rolloutUid: string,
+  manifestSha256: string,
+  was: RolloutCluster | undefined,
+): Delivery | undefined {
+  const { accepted, assignment, position } = cluster
+  if (!assignment || !isAssigned(cluster, rolloutUid, manifestSha256)) return undefined
+  const statement = accepted ? { statement: accepted.statement } : {}
+  if (was?.deliveredAt && was.assignedAt === new Date(assignment.atMs).toISOString())
+    return { atMs: Date.parse(was.deliveredAt), ...statement }
+  return accepted && position && comparePositions(accepted.position, position) >= 0
+    ? { atMs: accepted.atMs, ...statement }
+    : undefined
+}
+
+/** States of reference rollout §7. `waitedMs`: how long closed windows and pauses have stopped this cluster's deadline so far. */
 export function standingOf(
   facts: ClusterFacts,
   rolloutUid: string,
   manifestSha256: string,
   spec: RolloutSpec,
   terms: Terms,
+  delivered: Delivery | undefined,
   waitedMs: number,
   nowMs: number,
 ): Standing {
@@ -37,13 +71,11 @@ export function standingOf(
     }
   }
   if (failed?.failure) return failure(failed, failed.failure)
-  if (assignment?.rolloutUid !== rolloutUid || assignment.manifestSha256 !== manifestSha256) return unassigned(cluster)
+  if (!isAssigned(cluster, rolloutUid, manifestSha256)) return unassigned(cluster)
   if (cluster.refused) {
     const { code, message, statement } = cluster.refused
     return { state: 'Failed', reason: code, message: `the site refused the image: ${message}`, statement }
   }
-  const { accepted, position } = cluster
-  const delivered = accepted && position && comparePositions(accepted.position, position) >= 0 ? accepted : undefined
   if (!delivered) {
     if (OUT_OF_REACH.has(cluster.reachability))
       return {
@@ -54,24 +86,25 @@ export function standingOf(
     return { state: 'Sent', reason: 'AwaitingAcceptance', message: 'sent; the site has not said that it accepted it' }
   }
   const progress = progressOf(cluster, spec, terms, nowMs)
-  // The clock starts with the site's own word (A-04), and a closed window stops it.
+  // The clock starts with the site's own word (A-04), and a closed window or a pause stops it.
   const endsAtMs =
     terms.deadlineMs === undefined ||
     progress.state === 'Succeeded' ||
     progress.state === 'Failed' ||
-    progress.reason === 'WindowClosed'
+    STOPS_THE_CLOCK.has(progress.reason)
       ? undefined
       : delivered.atMs + terms.deadlineMs + waitedMs
-  if (endsAtMs === undefined) return { statement: delivered.statement, ...progress }
+  const statement = ref(delivered.statement)
+  if (endsAtMs === undefined) return { ...statement, ...progress }
   if (nowMs >= endsAtMs)
     return {
       state: 'TimeOut',
       reason: 'ProgressDeadlineExceeded',
       message: `was ${progress.state} (${progress.reason}) at its deadline`,
-      statement: delivered.statement,
+      ...statement,
     }
   return {
-    statement: delivered.statement,
+    ...statement,
     ...progress,
     recheckAtMs: Math.min(progress.recheckAtMs ?? endsAtMs, endsAtMs),
   }

@@ -440,6 +440,91 @@ describe('[deviation] the rollout as a whole', () => {
     expect(row(plan([cluster('a', 'newer')], {}, saved(failed)))?.state).toBe('RolledBack')
   })
 
+  test('A-07 after a breach who was sent the image and has not activated holds, until an edit ends the breach', () => {
+    const spec = { strategy: progressive({ maxConcurrency: 9 }) }
+    const clusters = [
+      cluster('a', 'staging'),
+      cluster('b', 'sent-dark'),
+      cluster('c', 'confirmed'),
+      cluster('d', 'proven'),
+      cluster('e', 'nothing'),
+    ]
+    const calm = plan([...clusters, cluster('x', 'staging')], spec)
+    expect(calm.underWay.map(({ cluster: name, paused }) => `${name} ${paused}`)).toEqual([
+      'a false',
+      'b false',
+      'c false',
+      'x false',
+    ])
+    const breached = plan([...clusters, cluster('x', 'rolled-back')], spec, saved(calm))
+    expect(breached.underWay.map(({ cluster: name, paused }) => `${name} ${paused}`)).toEqual([
+      'a true',
+      'b true',
+      'c false',
+    ])
+    const tolerant = { strategy: progressive({ maxConcurrency: 9, maxFailures: 1 }) }
+    const again = plan([...clusters, cluster('x', 'rolled-back')], tolerant, saved(breached))
+    expect(condition(again, 'Breached')?.status).toBe('True')
+    const edited = plan([...clusters, cluster('x', 'rolled-back')], tolerant, {
+      ...saved(breached),
+      observedGeneration: 0,
+    })
+    expect(condition(edited, 'Breached')?.status).toBe('False')
+    expect(edited.underWay.some(({ paused }) => paused)).toBe(false)
+    expect(edited.advance).toEqual(['e'])
+  })
+
+  test('A-04 a pause stops the clock as a closed window does', () => {
+    const spec = { strategy: progressive({ progressDeadline: '10m', maxFailures: 5 }) }
+    const base = cluster('a', 'staging')
+    const hold = { ...base, nodes: [node('a', 'Staged', { reason: 'Paused', message: 'paused' })] }
+    const before = plan([base], spec)
+    const paused = plan([hold], spec, saved(before))
+    const later = plan([hold], spec, saved(paused), NOW + 60 * MINUTE)
+    expect(row(later)).toMatchObject({ state: 'Staging', reason: 'Paused' })
+    const released = plan([base], spec, saved(later), NOW + 61 * MINUTE)
+    expect(row(released)).toMatchObject({ state: 'Staging', waitedSeconds: 61 * 60 })
+    expect(row(plan([base], spec, saved(released), NOW + 70 * MINUTE))?.state).toBe('TimeOut')
+  })
+
+  test('other terms for the same bytes are no new delivery: nothing begins again, and the clock goes on', () => {
+    const spec = { strategy: progressive({ progressDeadline: '5m' }) }
+    const first = plan([cluster('a', 'staging')], spec)
+    // The newer document is composed; the site has accepted only the one before it, and is silent.
+    const newer = {
+      ...cluster('a', 'staging'),
+      position: { timeline: 0, generation: 2 },
+      reachability: 'Offline' as const,
+    }
+    const silent = plan([newer], spec, saved(first))
+    expect(row(silent)).toMatchObject({ state: 'Staging', deliveredAt: row(first)?.deliveredAt })
+    expect(row(plan([newer], spec, saved(silent), NOW + 4 * MINUTE))?.state).toBe('TimeOut')
+  })
+
+  test('a row of what was not sent yet says nothing of an assignment by the rollout before it', () => {
+    const { assignment, ...base } = cluster('a', 'staging')
+    const older = { ...base, assignment: { ...assignment, rolloutUid: 'old', rolloutName: 'old', newer: false } }
+    const shown = row(plan([older as ClusterFacts]))
+    expect(shown?.state).toBe('NotStarted')
+    expect(shown).not.toHaveProperty('assignedAt')
+    expect(shown).not.toHaveProperty('position')
+    expect(shown).not.toHaveProperty('deliveredAt')
+  })
+
+  test('what succeeded is history: a later rollout takes the cluster, and neither counts nor phase move', () => {
+    const done = plan([cluster('a', 'proven'), cluster('b', 'proven')])
+    const taken = plan([cluster('a', 'newer'), cluster('b', 'proven')], {}, saved(done), NOW + MINUTE)
+    expect(taken).toMatchObject({ phase: 'Completed', counts: done.counts, advance: [], underWay: [] })
+    const { reason, message, ...rest } = row(taken) ?? {}
+    const { reason: _, message: __, ...was } = row(done) ?? {}
+    expect(rest).toEqual(was)
+    expect([reason, message]).toEqual(['AssignedElsewhere', 'succeeded; the rollout newer has had this cluster since'])
+    // The newer one is deleted: what ended is not begun again.
+    const { assignment, ...orphan } = cluster('a', 'newer')
+    const left = { ...orphan, assignment: { ...assignment, newer: false } } as ClusterFacts
+    expect(plan([left, cluster('b', 'proven')], {}, saved(taken))).toMatchObject({ phase: 'Completed', advance: [] })
+  })
+
   test('a rollout that is edited to another image starts over', () => {
     const breached = plan([cluster('a', 'rolled-back'), cluster('b', 'nothing')], { strategy: progressive() })
     const status = { ...saved(breached), image: { ...image, manifestSha256: 'e'.repeat(64) } }

@@ -1,5 +1,5 @@
 import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutStatus } from '@skerry/api'
-import { type Standing, standingOf } from './cluster-state.ts'
+import { type Delivery, deliveryOf, isAssigned, STOPS_THE_CLOCK, type Standing, standingOf } from './cluster-state.ts'
 import type { ClusterFacts, RolloutFacts } from './facts.ts'
 import { sizesOf, termsOf } from './strategy.ts'
 
@@ -16,6 +16,11 @@ type Hold = {
 export type RolloutPlan = {
   readonly phase: RolloutPhase
   readonly advance: readonly string[]
+  /**
+   * Clusters that were sent the image and are not finished, and whether what is not activated there is to hold (A-07).
+   * The rollout's present terms are theirs; who is finished keeps the terms it finished under.
+   */
+  readonly underWay: readonly { readonly cluster: string; readonly paused: boolean }[]
   /** Every cluster that is neither sent anything now nor finished, with its reason and when it is looked at again. */
   readonly hold: readonly Hold[]
   readonly clusters: readonly RolloutCluster[]
@@ -33,7 +38,11 @@ const SETTLED: ReadonlySet<ClusterState> = new Set([...FINISHED, 'Offline'])
 /** What only news can change is looked at again after this all the same. */
 const RECHECK_MS = 60_000
 
-type Placed = Standing & { readonly cluster: ClusterFacts }
+type Placed = Standing & {
+  readonly cluster: ClusterFacts
+  readonly assigned: boolean
+  readonly delivered: Delivery | undefined
+}
 
 /** Plans one rollout. The same facts in any order give the same plan. */
 export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
@@ -54,9 +63,11 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const standings = names.map((name): Placed => {
     const cluster = known.get(name) ?? { name, reachability: 'NeverSeen' as const, nodes: [] }
     const was = rows.get(name)
-    const waited = waitedMs(cluster, was, nowMs)
-    const standing = standingOf(cluster, metadata.uid, image.manifestSha256, spec, terms, waited, nowMs)
-    return { cluster, ...sticky(standing, was) }
+    const assigned = isAssigned(cluster, metadata.uid, image.manifestSha256)
+    const delivered = deliveryOf(cluster, metadata.uid, image.manifestSha256, was)
+    const waited = waitedMs(delivered, was, nowMs)
+    const standing = standingOf(cluster, metadata.uid, image.manifestSha256, spec, terms, delivered, waited, nowMs)
+    return { cluster, assigned, delivered, ...sticky(standing, was, cluster, assigned) }
   })
   const selected = new Set(names)
   const deselected = [...rows.values()].filter(({ name }) => !selected.has(name)).map(removed)
@@ -66,7 +77,9 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const { maxConcurrency, maxFailures } = sizesOf(spec, attempted)
   const failures = [...standings, ...deselected].filter(({ state }) => FAILURES.has(state)).length
   const tolerated = spec.strategy?.type === 'Progressive' ? maxFailures : Number.POSITIVE_INFINITY
-  const breached = condition(before, 'Breached') === 'True' || failures > tolerated
+  // What is heard later ends no breach, only a person's edit: then it is judged anew.
+  const edited = before?.observedGeneration !== undefined && before.observedGeneration !== metadata.generation
+  const breached = (condition(before, 'Breached') === 'True' && !edited) || failures > tolerated
   const inUse = standings.filter(({ state }) => HOLDS_A_SLOT.has(state)).length
   const ready = standings.filter(({ state }) => state === 'NotStarted').map(({ cluster }) => cluster.name)
   const advance = breached ? [] : ready.slice(0, Math.max(0, maxConcurrency - inUse))
@@ -82,6 +95,10 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   return {
     phase,
     advance,
+    // Of who soaks, every node is through its activation: there is nothing left to hold.
+    underWay: standings
+      .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
+      .map(({ cluster, state }) => ({ cluster: cluster.name, paused: breached && state !== 'Soaking' })),
     hold,
     clusters: [
       ...standings.map((standing) => rowOf(standing, holds.get(standing.cluster.name), rows, nowMs)),
@@ -93,12 +110,12 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   }
 }
 
-// A-04: a closed window stops the clock. What was waited before is in the row; what is being waited now began at `since`.
+// A-04: a closed window and a pause stop the clock. What was waited before is in the row; what is being waited now began at `since`.
 // A newer delivery starts a new clock.
-function waitedMs({ accepted }: ClusterFacts, was: RolloutCluster | undefined, nowMs: number): number {
-  if (!was || !accepted || was.deliveredAt !== iso(accepted.atMs)) return 0
+function waitedMs(delivered: Delivery | undefined, was: RolloutCluster | undefined, nowMs: number): number {
+  if (!was || !delivered || was.deliveredAt !== iso(delivered.atMs)) return 0
   const before = (was.waitedSeconds ?? 0) * 1000
-  return was.reason === 'WindowClosed' ? before + Math.max(0, nowMs - Date.parse(was.since)) : before
+  return STOPS_THE_CLOCK.has(was.reason) ? before + Math.max(0, nowMs - Date.parse(was.since)) : before
 }
 
 // A-13: whatever it holds, it is this rollout's no more. What failed stays failed: the count never goes down.
@@ -108,7 +125,20 @@ function removed(row: RolloutCluster): RolloutCluster {
 }
 
 // Once failed is failed in this rollout: no later report, and no newer rollout, gives a budget back.
-function sticky(standing: Standing, was: RolloutCluster | undefined): Standing {
+// What succeeded did so for good as well: that another rollout has the cluster since says nothing about how this one ended.
+function sticky(
+  standing: Standing,
+  was: RolloutCluster | undefined,
+  { assignment }: ClusterFacts,
+  assigned: boolean,
+): Standing {
+  if (was?.state === 'Succeeded' && assignment && !assigned)
+    return {
+      state: 'Succeeded',
+      reason: 'AssignedElsewhere',
+      message: `succeeded; the rollout ${assignment.rolloutName} has had this cluster since`,
+      ...(was.statement ? { statement: was.statement } : {}),
+    }
   if (!was || !FAILURES.has(was.state) || FAILURES.has(standing.state)) return standing
   const { state, reason, message, statement } = was
   return { state, reason, message, ...(statement ? { statement } : {}) }
@@ -132,30 +162,48 @@ function holdOf(standing: Placed, breached: boolean, maxConcurrency: number, now
 }
 
 function rowOf(
-  { cluster, state, reason, message, recheckAtMs, statement }: Placed,
+  { cluster, assigned, delivered, state, reason, message, recheckAtMs, statement }: Placed,
   held: Hold | undefined,
   rows: ReadonlyMap<string, RolloutCluster>,
   nowMs: number,
 ): RolloutCluster {
   const was = rows.get(cluster.name)
   const why = state === 'NotStarted' ? held : undefined
-  const { assignment, position, accepted } = cluster
-  // A window that opens or closes begins a new stretch of waiting.
-  const stays = was?.state === state && (state !== 'WaitingForWindow' || was.reason === reason)
+  const { assignment, position } = cluster
+  // A window that opens or closes, and a pause, begin a new stretch of waiting.
+  const stays =
+    was?.state === state && (was.reason === reason || !(STOPS_THE_CLOCK.has(was.reason) || STOPS_THE_CLOCK.has(reason)))
   const waited =
-    stays && reason === 'WindowClosed' ? was.waitedSeconds : Math.floor(waitedMs(cluster, was, nowMs) / 1000)
+    stays && STOPS_THE_CLOCK.has(reason) ? was.waitedSeconds : Math.floor(waitedMs(delivered, was, nowMs) / 1000)
   return {
     name: cluster.name,
     state,
     reason: why?.reason ?? reason,
     message: why?.message ?? message,
     since: stays ? was.since : iso(nowMs),
-    ...(assignment ? { assignedAt: iso(assignment.atMs) } : {}),
-    ...(position ? { position } : {}),
-    ...(accepted ? { deliveredAt: iso(accepted.atMs) } : {}),
-    ...(waited ? { waitedSeconds: waited } : {}),
+    // Of an assignment that is not this rollout's, nothing is shown; who is finished keeps what it was sent.
+    ...(assignment && assigned
+      ? {
+          assignedAt: iso(assignment.atMs),
+          ...(position ? { position } : {}),
+          ...(delivered ? { deliveredAt: iso(delivered.atMs) } : {}),
+          ...(waited ? { waitedSeconds: waited } : {}),
+        }
+      : FINISHED.has(state)
+        ? sentBefore(was)
+        : {}),
     ...(recheckAtMs === undefined ? {} : { recheckAt: iso(recheckAtMs) }),
     ...(statement ? { statement } : {}),
+  }
+}
+
+function sentBefore(was: RolloutCluster | undefined): Partial<RolloutCluster> {
+  const { assignedAt, position, deliveredAt, waitedSeconds } = was ?? {}
+  return {
+    ...(assignedAt ? { assignedAt } : {}),
+    ...(position ? { position } : {}),
+    ...(deliveredAt ? { deliveredAt } : {}),
+    ...(waitedSeconds ? { waitedSeconds } : {}),
   }
 }
 
@@ -229,6 +277,7 @@ function waiting(
   return {
     phase,
     advance: [],
+    underWay: [],
     hold: clusters
       .filter(({ state }) => !FINISHED.has(state))
       .map(({ name }) => ({ cluster: name, reason, message, recheckAtMs: nowMs + RECHECK_MS })),
