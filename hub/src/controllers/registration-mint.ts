@@ -2,15 +2,16 @@ import type { ObjectOf } from '@skerry/api'
 import { AWAITING_PROOF, lifeOf } from '@skerry/policy'
 import { type Signer, signDocument, verifySelfSigned } from '@skerry/trust'
 import {
-  deleteExchange,
-  loadExchange,
+  deleteExchanges,
+  type Exchange,
+  loadExchanges,
   type NodeIdentity,
-  natsKeyFault,
+  natsKeyFaults,
   revokeKey,
-  routingTokenOf,
-  saveIdentity,
+  routingTokensOf,
+  saveIdentities,
 } from '../store/registrations.ts'
-import { createObject, getObject } from '../store/resources.ts'
+import { createObjects, getObjects } from '../store/resources.ts'
 import type { Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 
@@ -29,38 +30,113 @@ export type MintOptions = {
   readonly acceptanceSigner: Signer
 }
 
-export type Minted =
-  | { readonly kind: 'minted' }
-  | { readonly kind: 'wait'; readonly reason: string; readonly message: string }
+/** A registration that is due a credential, and the record it had. */
+export type ToMint = {
+  readonly registration: ObjectOf<'Registration'>
+  readonly before: NodeIdentity | undefined
+}
+
+export type Wait = { readonly reason: string; readonly message: string }
 
 /**
- * Numbers the life, mints the credential, signs the acceptance and writes the record, all in the caller's transaction:
- * a hub killed anywhere here has done nothing. Every name comes from the record, never from the request.
+ * Numbers each life, mints each credential, signs the acceptances and writes the records, all in the caller's transaction:
+ * a hub killed anywhere here has done nothing. Every name comes from the record, never from the request. Returns for each,
+ * in order, what it has to wait for; undefined when it was minted.
  */
-export async function mintCredential(
+export async function mintCredentials(
   tx: Tx,
-  { metadata, spec }: ObjectOf<'Registration'>,
-  before: NodeIdentity | undefined,
+  all: readonly ToMint[],
   options: MintOptions,
   nowMs: number,
-): Promise<Minted> {
-  const { namespace: cluster = '', name: node } = metadata
-  const { decision, natsKey, nodeKeyThumbprint } = spec
-  const exchange = await loadExchange(tx, spec.keysDigest)
-  if (!exchange?.provenAt || !decision)
-    return { kind: 'wait', reason: AWAITING_PROOF, message: 'accepted; the node has to prove its keys again' }
-  // The door refuses a key that was ended; one that was ended since gets nothing either.
-  if ((await natsKeyFault(tx, natsKey, { cluster, node })) !== undefined)
-    return { kind: 'wait', reason: AWAITING_PROOF, message: 'accepted; the node has to come with a new NATS key' }
+): Promise<(Wait | undefined)[]> {
+  if (all.length === 0) return []
+  const places = all.map(({ registration: { metadata } }) => ({
+    namespace: metadata.namespace ?? '',
+    name: metadata.name,
+  }))
+  const [exchanges, faults, edgeNodes] = await Promise.all([
+    loadExchanges(
+      tx,
+      all.map(({ registration }) => registration.spec.keysDigest),
+    ),
+    natsKeyFaults(
+      tx,
+      all.map(({ registration: { metadata, spec } }) => ({
+        cluster: metadata.namespace ?? '',
+        node: metadata.name,
+        natsKey: spec.natsKey,
+      })),
+    ),
+    getObjects(tx, 'EdgeNode', places),
+  ])
+  const ready: Ready[] = []
+  const waits = all.map(({ registration, before }): Wait | undefined => {
+    const { metadata, spec } = registration
+    const { namespace: cluster = '', name: node } = metadata
+    const exchange = exchanges.get(spec.keysDigest)
+    if (!exchange?.provenAt || !spec.decision)
+      return { reason: AWAITING_PROOF, message: 'accepted; the node has to prove its keys again' }
+    // The door refuses a key that was ended; one that was ended since gets nothing either.
+    if (faults.has(`${cluster}/${node}`))
+      return { reason: AWAITING_PROOF, message: 'accepted; the node has to come with a new NATS key' }
+    ready.push({ cluster, node, spec, decision: spec.decision, exchange, before })
+    return undefined
+  })
+  const routingTokens = await routingTokensOf(
+    tx,
+    ready.map(({ cluster }) => cluster),
+    options.newRoutingToken,
+  )
+  // Verified and signed beside one another, and all of them ended before the transaction may.
+  const made = await Promise.allSettled(ready.map((one) => identityOf(one, routingTokens, options, nowMs)))
+  const identities = made.map((result) => {
+    if (result.status === 'rejected') throw result.reason
+    return result.value
+  })
+  const ended: string[] = []
+  for (const { before, spec, exchange } of ready) {
+    if (before && before.natsKey !== spec.natsKey) await revokeKey(tx, before, nowMs)
+    if (before && before.requestId !== exchange.id) ended.push(before.requestId)
+  }
+  await deleteExchanges(tx, ended)
+  await saveIdentities(tx, identities)
+  await createObjects(
+    tx,
+    'EdgeNode',
+    ready
+      .filter(({ cluster, node }) => !edgeNodes.has(`${cluster}/${node}`))
+      .map(({ cluster, node, spec }) => ({
+        metadata: { name: node, namespace: cluster },
+        status: { class: spec.class, reachability: 'NeverSeen' },
+      })),
+  )
+  if (ready.length > 0) await wake(tx, 'identity')
+  return waits
+}
 
+type Ready = {
+  readonly cluster: string
+  readonly node: string
+  readonly spec: ObjectOf<'Registration'>['spec']
+  readonly decision: NonNullable<ObjectOf<'Registration'>['spec']['decision']>
+  readonly exchange: Exchange
+  readonly before: NodeIdentity | undefined
+}
+
+async function identityOf(
+  { cluster, node, spec, decision, exchange, before }: Ready,
+  routingTokens: ReadonlyMap<string, string>,
+  options: MintOptions,
+  nowMs: number,
+): Promise<NodeIdentity> {
+  const { natsKey, nodeKeyThumbprint } = spec
+  const routingToken = routingTokens.get(cluster)
+  if (routingToken === undefined) throw new Error(`the routing token of ${cluster} was not stored`)
   const { payload: request } = await verifySelfSigned(exchange.request)
   const life = lifeOf(before && { ...before, left: before.state === 'Left' }, {
     incarnation: request.incarnation,
     nodeKeyThumbprint,
   })
-  if (before && before.natsKey !== natsKey) await revokeKey(tx, before, nowMs)
-  if (before && before.requestId !== exchange.id) await deleteExchange(tx, before.requestId)
-  const routingToken = await routingTokenOf(tx, cluster, options.newRoutingToken)
   const expiresAt = new Date(nowMs + CREDENTIAL_MS)
   // The chain of a life begins at the exchange that began it, however often the credential is renewed.
   const transcript = life.continues && before ? before.transcript : exchange.transcript
@@ -82,7 +158,7 @@ export async function mintCredential(
     options.acceptanceSigner,
     `${cluster}/${node}`,
   )
-  await saveIdentity(tx, {
+  return {
     cluster,
     node,
     state: 'Accepted',
@@ -99,12 +175,5 @@ export async function mintCredential(
     credentialExpiresAt: expiresAt,
     decidedBy: decision.by,
     decidedAt: new Date(decision.at),
-  })
-  if (!(await getObject(tx, 'EdgeNode', cluster, node)))
-    await createObject(tx, 'EdgeNode', {
-      metadata: { name: node, namespace: cluster },
-      status: { class: spec.class, reachability: 'NeverSeen' },
-    })
-  await wake(tx, 'identity')
-  return { kind: 'minted' }
+  }
 }

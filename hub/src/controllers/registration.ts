@@ -3,7 +3,7 @@ import type { ObjectOf } from '@skerry/api'
 import { recordEvent } from '../store/events.ts'
 import { LeaseLost, writeFenced } from '../store/leases.ts'
 import {
-  deleteExchange,
+  deleteExchanges,
   deleteOrphanedExchanges,
   type IdentityRow,
   listIdentities,
@@ -12,7 +12,7 @@ import {
   revokeKey,
   setIdentityState,
 } from '../store/registrations.ts'
-import { deleteObject, getObject, listObjects, saveStatus } from '../store/resources.ts'
+import { deleteObject, getObject, getObjects, listObjects, saveStatuses } from '../store/resources.ts'
 import type { Reader, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 import { joiningStatus } from './registration-cluster.ts'
@@ -23,7 +23,7 @@ import type { Controller, Reconciling } from './run.ts'
 // what each registration should be, so a hub killed between any two steps only delays it.
 
 /** Registrations settled in one transaction. */
-const AT_ONCE = 64
+const AT_ONCE = 256
 const PRUNE_MS = 10 * 60_000
 const RETRY_MS = 2_000
 
@@ -42,8 +42,7 @@ export function registrationController(options: RegistrationOptions): Controller
       const rechecks: number[] = []
       let rows = await loadRows(store.sql)
       const due = rows.registrations.filter((registration) => !isSettled(registration, rows))
-      for (let from = 0; from < due.length; from += AT_ONCE)
-        rechecks.push(...(await settleAll(context, due.slice(from, from + AT_ONCE), options)))
+      for (const batch of batchesOf(due)) rechecks.push(...(await settleAll(context, batch, options)))
       if (due.length > 0) rows = await loadRows(store.sql)
       await endDeleted(context, rows)
       await saveClusters(context, rows)
@@ -100,18 +99,13 @@ async function loadRows(sql: Reader): Promise<RegistrationRows> {
 
 // Returns when to look again at those that have to wait. One that cannot be settled holds up no other.
 async function settleAll(
-  { store, lease, now, log }: Reconciling,
+  context: Reconciling,
   due: readonly ObjectOf<'Registration'>[],
   options: RegistrationOptions,
 ): Promise<number[]> {
+  const { store, lease, now, log } = context
   try {
-    await writeFenced(store, lease, async (tx) => {
-      // Clusters know nothing of each other. Nodes of one take turns.
-      const clusters = Map.groupBy(due, ({ metadata }) => metadata.namespace ?? '')
-      await eachAtOnce([...clusters], async ([cluster, nodes]) => {
-        for (const { metadata } of nodes) await settle(tx, { cluster, node: metadata.name }, options, now())
-      })
-    })
+    await writeFenced(store, lease, (tx) => settle(tx, due, options, now()))
     return []
   } catch (error) {
     if (error instanceof LeaseLost) throw error
@@ -121,10 +115,29 @@ async function settleAll(
       return [now() + RETRY_MS]
     }
     const rechecks: number[] = []
-    for (const one of due)
-      rechecks.push(...(await settleAll({ store, lease, now, log } as Reconciling, [one], options)))
+    for (const one of due) rechecks.push(...(await settleAll(context, [one], options)))
     return rechecks
   }
+}
+
+// In each batch a cluster, a key and a NATS key are there once: what is decided of one of its nodes is a fact to the next.
+function batchesOf(due: readonly ObjectOf<'Registration'>[]): ObjectOf<'Registration'>[][] {
+  const batches: { all: ObjectOf<'Registration'>[]; names: Set<string> }[] = []
+  let firstOpen = 0
+  for (const registration of due) {
+    const { nodeKeyThumbprint, natsKey } = registration.spec
+    const names = [`cluster ${registration.metadata.namespace}`, `key ${nodeKeyThumbprint}`, `nats ${natsKey}`]
+    // Never ahead of one that it shares a name with.
+    const last = batches.findLastIndex((batch) => names.some((name) => batch.names.has(name)))
+    while ((batches[firstOpen]?.all.length ?? 0) >= AT_ONCE) firstOpen += 1
+    let at = Math.max(last + 1, firstOpen)
+    while ((batches[at]?.all.length ?? 0) >= AT_ONCE) at += 1
+    const batch = batches[at] ?? { all: [], names: new Set() }
+    batches[at] = batch
+    batch.all.push(registration)
+    for (const name of names) batch.names.add(name)
+  }
+  return batches.map(({ all }) => all)
 }
 
 // A record whose Registration was deleted has left: its credential ends, its evidence stays.
@@ -142,7 +155,7 @@ async function leave(tx: Tx, row: IdentityRow, nowMs: number): Promise<void> {
   if (await getObject(tx, 'Registration', cluster, node)) return
   await revokeKey(tx, row, nowMs)
   await setIdentityState(tx, row, 'Left')
-  await deleteExchange(tx, row.requestId)
+  await deleteExchanges(tx, [row.requestId])
   await deleteObject(tx, 'EdgeNode', cluster, node)
   await recordEvent(tx, {
     type: 'Normal',
@@ -160,16 +173,17 @@ async function saveClusters({ store, lease, now }: Reconciling, rows: Registrati
     joiningStatus(current, nodes.get(current.metadata.name) ?? [], now())
   const due = [...rows.clusters.values()].filter((cluster) => !isDeepStrictEqual(cluster.status, wanted(cluster)))
   for (let from = 0; from < due.length; from += AT_ONCE)
-    await writeFenced(store, lease, (tx) =>
-      eachAtOnce(due.slice(from, from + AT_ONCE), async ({ metadata: { name } }) => {
-        const current = await getObject(tx, 'ManagedCluster', '', name)
-        if (current) await saveStatus(tx, 'ManagedCluster', '', name, wanted(current))
-      }),
-    )
-}
-
-// Their queries share the way to the database. Only when all have ended may the transaction that they are in.
-async function eachAtOnce<T>(all: readonly T[], act: (one: T) => Promise<void>): Promise<void> {
-  const results = await Promise.allSettled(all.map(act))
-  for (const result of results) if (result.status === 'rejected') throw result.reason
+    await writeFenced(store, lease, async (tx) => {
+      const places = due.slice(from, from + AT_ONCE).map(({ metadata: { name } }) => ({ namespace: '', name }))
+      const current = await getObjects(tx, 'ManagedCluster', places)
+      await saveStatuses(
+        tx,
+        'ManagedCluster',
+        [...current.values()].map((cluster) => ({
+          namespace: '',
+          name: cluster.metadata.name,
+          status: wanted(cluster),
+        })),
+      )
+    })
 }

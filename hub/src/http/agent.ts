@@ -15,6 +15,8 @@ export type AgentDoor = RefusedRegistrations
 const BODY_LIMIT = 98_304
 /** Calls that ask the database at a time, and those that may wait for it: the others are told when to come back. */
 const AT_ONCE = 24
+/** Proofs at a time: they wait for one another, and the more come together the fewer transactions they are. */
+const PROOFS_AT_ONCE = 512
 const MAX_WAITING = 10_000
 
 /** POST /agent/v1/registrations, POST …/{id}/proof and GET …/{id}; a Refusal is counted, shown as an event and answered as a Status. */
@@ -22,9 +24,10 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
   const { store, now } = door
   const budget = makeBudget(now)
   const tell = tellRefusals(door)
-  const gate = makeGate(AT_ONCE, MAX_WAITING)
+  const calls = makeGate(AT_ONCE, MAX_WAITING)
+  const proofCalls = makeGate(PROOFS_AT_ONCE, MAX_WAITING)
   const prove = proofs(store)
-  const judged = async <T>(document: string, source: string, act: () => Promise<T>): Promise<T> => {
+  const judged = async <T>(document: string, source: string, act: () => Promise<T>, gate = calls): Promise<T> => {
     budget.take(source)
     try {
       return await gate(act)
@@ -49,10 +52,15 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
       '/agent/v1/registrations/:id/proof',
       { config },
       async ({ params, body, ip, id: requestId }) =>
-        judged('RegistrationProof', ip, async () => {
-          await prove(params.id, body ?? '', { sourceIp: ip, requestId }, now())
-          return answerOf(store, params.id)
-        }),
+        judged(
+          'RegistrationProof',
+          ip,
+          async () => {
+            await prove(params.id, body ?? '', { sourceIp: ip, requestId }, now())
+            return answerOf(store, params.id)
+          },
+          proofCalls,
+        ),
     )
     agent.get<{ Params: { id: string } }>('/agent/v1/registrations/:id', { config }, async ({ params, ip }) =>
       judged('RegistrationPoll', ip, () => answerOf(store, params.id)),

@@ -47,7 +47,12 @@ const turns = new WeakMap<Tx, Promise<void>>()
 
 /** Adds a record in the transaction of the change. The version lock orders the chain; inside it each waits its turn. */
 export function recordAudit(tx: Tx, entry: AuditEntry): Promise<void> {
-  const turn = (turns.get(tx) ?? Promise.resolve()).then(() => append(tx, entry))
+  return recordAudits(tx, [entry])
+}
+
+/** Adds many, in this order. */
+export function recordAudits(tx: Tx, entries: readonly AuditEntry[]): Promise<void> {
+  const turn = (turns.get(tx) ?? Promise.resolve()).then(() => append(tx, entries))
   turns.set(
     tx,
     turn.catch(() => undefined),
@@ -55,21 +60,25 @@ export function recordAudit(tx: Tx, entry: AuditEntry): Promise<void> {
   return turn
 }
 
-async function append(tx: Tx, entry: AuditEntry): Promise<void> {
+async function append(tx: Tx, entries: readonly AuditEntry[]): Promise<void> {
+  if (entries.length === 0) return
   const head = await auditHead(tx)
-  const { actor, sourceIp, verb, kind, namespace, name, requestId } = entry
-  const record = {
-    at: new Date().toISOString(),
-    ...{ actor, sourceIp, verb, kind, namespace, name },
-    beforeDigest: digest(entry.before),
-    afterDigest: digest(entry.after),
-    requestId,
-  }
-  const hash = chained(head.hash, record)
-  const next = { count: head.count + 1, hash }
+  let { hash } = head
+  const rows = entries.map(({ before, after, ...entry }) => {
+    const at = new Date().toISOString()
+    const record = { ...entry, at, beforeDigest: digest(before), afterDigest: digest(after) }
+    hash = chained(hash, record)
+    return { ...record, hash }
+  })
+  const next = { count: head.count + rows.length, hash }
+  const column = (name: keyof (typeof rows)[number]) => rows.map((row) => row[name])
+  // The ids follow the order of the chain.
   await tx`with record as (
       insert into audit_record (at, actor, source_ip, verb, kind, namespace, name, before_digest, after_digest, request_id, hash)
-      values (${record.at}, ${actor}, ${sourceIp}, ${verb}, ${kind}, ${namespace}, ${name}, ${record.beforeDigest}, ${record.afterDigest}, ${requestId}, ${hash}))
+      select a, ac, ip, v, k, ns, n, b, af, r, h from unnest(${column('at')}::timestamptz[], ${column('actor')}::text[], ${column('sourceIp')}::text[],
+        ${column('verb')}::text[], ${column('kind')}::text[], ${column('namespace')}::text[], ${column('name')}::text[], ${column('beforeDigest')}::text[],
+        ${column('afterDigest')}::text[], ${column('requestId')}::text[], ${column('hash')}::text[])
+        with ordinality as u(a, ac, ip, v, k, ns, n, b, af, r, h, place) order by place)
     insert into hub_state (key, value, changed) values ('audit-head', ${tx.json(next)}, now())
     on conflict (key) do update set value = excluded.value, changed = now()`
 }

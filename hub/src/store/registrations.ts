@@ -32,6 +32,14 @@ export async function loadExchange(tx: Reader, id: string): Promise<Exchange | u
   return row
 }
 
+/** The exchanges with these ids, by id. */
+export async function loadExchanges(tx: Reader, ids: readonly string[]): Promise<Map<string, Exchange>> {
+  const rows = await tx<
+    Exchange[]
+  >`select ${tx.unsafe(EXCHANGE)} from registration_request where id = any(${ids}::text[])`
+  return new Map(rows.map((row) => [row.id, row]))
+}
+
 /**
  * Stores an open exchange over whatever these keys had before. Returns false, and stores nothing, when a bound is reached;
  * what has expired goes first.
@@ -84,15 +92,19 @@ export async function loadProgress(
   return row
 }
 
-/** Marks an exchange as proven, if it is still the one with this transcript. Returns whether it was. */
-export async function markProven(tx: Tx, id: string, transcript: string, nowMs: number): Promise<boolean> {
-  const rows = await tx`
-    update registration_request set proven_at = ${new Date(nowMs)}, expires_at = ${NEVER} where id = ${id} and transcript = ${transcript} returning 1`
-  return rows.length > 0
+/** Marks exchanges as proven where they still have these transcripts: an open one may be replaced at any time. */
+export async function markProven(
+  tx: Tx,
+  exchanges: readonly Pick<Exchange, 'id' | 'transcript'>[],
+  nowMs: number,
+): Promise<void> {
+  await tx`update registration_request r set proven_at = ${new Date(nowMs)}, expires_at = ${NEVER}
+    from unnest(${exchanges.map(({ id }) => id)}::text[], ${exchanges.map(({ transcript }) => transcript)}::text[]) as u(id, transcript)
+    where r.id = u.id and r.transcript = u.transcript`
 }
 
-export async function deleteExchange(tx: Tx, id: string): Promise<void> {
-  await tx`delete from registration_request where id = ${id}`
+export async function deleteExchanges(tx: Tx, ids: readonly string[]): Promise<void> {
+  if (ids.length > 0) await tx`delete from registration_request where id = any(${ids}::text[])`
 }
 
 /** Forgets proven exchanges whose Registration is gone: the keys in them begin anew. */
@@ -130,10 +142,10 @@ const IDENTITY_ROW = `cluster, node, state, class, node_key_thumbprint as "nodeK
   credential_issued_at as "credentialIssuedAt", credential_expires_at as "credentialExpiresAt", decided_by as "decidedBy", decided_at as "decidedAt"`
 const IDENTITY = `${IDENTITY_ROW}, node_key as "nodeKey", transcript, acceptance, nats_jwt as "natsJwt"`
 
-/** Every record, or those of one cluster. */
-export async function listIdentities(tx: Reader, cluster?: string): Promise<IdentityRow[]> {
+/** Every record, or those of these clusters. */
+export async function listIdentities(tx: Reader, clusters?: readonly string[]): Promise<IdentityRow[]> {
   return tx<IdentityRow[]>`select ${tx.unsafe(IDENTITY_ROW)} from node_identity
-    ${cluster === undefined ? tx`` : tx`where cluster = ${cluster}`} order by cluster, node`
+    ${clusters === undefined ? tx`` : tx`where cluster = any(${clusters}::text[])`} order by cluster, node`
 }
 
 export async function loadIdentity(tx: Reader, cluster: string, node: string): Promise<NodeIdentity | undefined> {
@@ -143,22 +155,41 @@ export async function loadIdentity(tx: Reader, cluster: string, node: string): P
   return row
 }
 
-/** The record a key belongs to: by the key alone, never by a name. */
-export async function identityByKey(tx: Reader, thumbprint: string): Promise<NodeIdentity | undefined> {
-  const [row] = await tx<
+/** Every record of these clusters, by `cluster/node`. */
+export async function loadIdentities(tx: Reader, clusters: readonly string[]): Promise<Map<string, NodeIdentity>> {
+  const rows = await tx<
     NodeIdentity[]
-  >`select ${tx.unsafe(IDENTITY)} from node_identity where node_key_thumbprint = ${thumbprint}`
-  return row
+  >`select ${tx.unsafe(IDENTITY)} from node_identity where cluster = any(${clusters}::text[])`
+  return new Map(rows.map((row) => [`${row.cluster}/${row.node}`, row]))
 }
 
-/** Writes a node's record. A record elsewhere that this key has left gives the key up. */
-export async function saveIdentity(tx: Tx, i: NodeIdentity): Promise<void> {
-  await tx`delete from node_identity where node_key_thumbprint = ${i.nodeKeyThumbprint} and state = 'Left' and (cluster, node) <> (${i.cluster}, ${i.node})`
-  const key = tx.json(i.nodeKey as Parameters<Tx['json']>[0])
+/** The records that keys belong to, by the key's thumbprint: by the key alone, never by a name. */
+export async function identitiesByKey(tx: Reader, thumbprints: readonly string[]): Promise<Map<string, IdentityRow>> {
+  const rows = await tx<
+    IdentityRow[]
+  >`select ${tx.unsafe(IDENTITY_ROW)} from node_identity where node_key_thumbprint = any(${thumbprints}::text[])`
+  return new Map(rows.map((row) => [row.nodeKeyThumbprint, row]))
+}
+
+/** Writes nodes' records, each node and each key once. A record elsewhere that a key has left gives the key up. */
+export async function saveIdentities(tx: Tx, all: readonly NodeIdentity[]): Promise<void> {
+  if (all.length === 0) return
+  const column = (of: (i: NodeIdentity) => string) => all.map(of)
+  const [clusters, nodes, thumbprints] = [
+    column((i) => i.cluster),
+    column((i) => i.node),
+    column((i) => i.nodeKeyThumbprint),
+  ]
+  await tx`delete from node_identity i using unnest(${clusters}::text[], ${nodes}::text[], ${thumbprints}::text[]) as u(c, n, t)
+    where i.node_key_thumbprint = u.t and i.state = 'Left' and (i.cluster, i.node) <> (u.c, u.n)`
   await tx`insert into node_identity (cluster, node, state, class, node_key, node_key_thumbprint, nats_key, incarnation, request_id, transcript, acceptance, nats_jwt,
       credential_issued_at, credential_expires_at, decided_by, decided_at)
-    values (${i.cluster}, ${i.node}, ${i.state}, ${i.class}, ${key}, ${i.nodeKeyThumbprint}, ${i.natsKey}, ${i.incarnation}, ${i.requestId}, ${i.transcript}, ${i.acceptance}, ${i.natsJwt},
-      ${i.credentialIssuedAt}, ${i.credentialExpiresAt}, ${i.decidedBy}, ${i.decidedAt})
+    select c, n, s, cl, k::jsonb, t, nk, inc, r, tr, a, j, ia, ea, db, da from unnest(${clusters}::text[], ${nodes}::text[], ${column((i) => i.state)}::text[],
+      ${column((i) => i.class)}::text[], ${column((i) => JSON.stringify(i.nodeKey))}::text[], ${thumbprints}::text[], ${column((i) => i.natsKey)}::text[],
+      ${all.map((i) => i.incarnation)}::int[], ${column((i) => i.requestId)}::text[], ${column((i) => i.transcript)}::text[], ${column((i) => i.acceptance)}::text[],
+      ${column((i) => i.natsJwt)}::text[], ${column((i) => i.credentialIssuedAt.toISOString())}::timestamptz[], ${column((i) => i.credentialExpiresAt.toISOString())}::timestamptz[],
+      ${column((i) => i.decidedBy)}::text[], ${column((i) => i.decidedAt.toISOString())}::timestamptz[])
+      as u(c, n, s, cl, k, t, nk, inc, r, tr, a, j, ia, ea, db, da)
     on conflict (cluster, node) do update set state = excluded.state, class = excluded.class, node_key = excluded.node_key, node_key_thumbprint = excluded.node_key_thumbprint,
       nats_key = excluded.nats_key, incarnation = excluded.incarnation, request_id = excluded.request_id, transcript = excluded.transcript, acceptance = excluded.acceptance,
       nats_jwt = excluded.nats_jwt, credential_issued_at = excluded.credential_issued_at, credential_expires_at = excluded.credential_expires_at,
@@ -170,17 +201,20 @@ export function recordedIdentity({ state, requestId, decidedAt, credentialIssued
   return { state, requestId, decidedAtMs: decidedAt.getTime(), issuedAtMs: credentialIssuedAt.getTime() }
 }
 
-/** Why a NATS key may not be this node's: it was ended before, or is another node's. */
-export async function natsKeyFault(
+/** Who wants to use a NATS key. */
+export type KeyClaim = Pick<NodeIdentity, 'cluster' | 'node' | 'natsKey'>
+
+/** Why NATS keys may not be these nodes', by `cluster/node`: ended before, or another node's. A node that is not in the map may use its key. */
+export async function natsKeyFaults(
   tx: Reader,
-  natsKey: string,
-  { cluster, node }: Pick<NodeIdentity, 'cluster' | 'node'>,
-): Promise<'Ended' | 'HeldByOther' | undefined> {
-  const [row] = await tx<{ ended: boolean; held: boolean }[]>`
-    select exists (select 1 from nats_revocation where nats_key = ${natsKey}) as ended,
-      exists (select 1 from node_identity where nats_key = ${natsKey} and (cluster, node) <> (${cluster}, ${node})) as held`
-  if (row?.held) return 'HeldByOther'
-  return row?.ended ? 'Ended' : undefined
+  claims: readonly KeyClaim[],
+): Promise<Map<string, 'Ended' | 'HeldByOther'>> {
+  const rows = await tx<{ cluster: string; node: string; held: boolean }[]>`
+    select * from (select u.cluster, u.node, exists (select 1 from nats_revocation r where r.nats_key = u.key) as ended,
+      exists (select 1 from node_identity i where i.nats_key = u.key and (i.cluster, i.node) <> (u.cluster, u.node)) as held
+    from unnest(${claims.map(({ cluster }) => cluster)}::text[], ${claims.map(({ node }) => node)}::text[],
+      ${claims.map(({ natsKey }) => natsKey)}::text[]) as u(cluster, node, key)) as judged where ended or held`
+  return new Map(rows.map(({ cluster, node, held }) => [`${cluster}/${node}`, held ? 'HeldByOther' : 'Ended']))
 }
 
 export async function setIdentityState(
@@ -191,12 +225,23 @@ export async function setIdentityState(
   await tx`update node_identity set state = ${state} where cluster = ${cluster} and node = ${node}`
 }
 
-/** The cluster's routing token, made by `make` when it has none. */
-export async function routingTokenOf(tx: Tx, cluster: string, make: () => string): Promise<string> {
-  await tx`insert into cluster_routing (cluster, token, created_at) values (${cluster}, ${make()}, now()) on conflict do nothing`
-  const [row] = await tx<{ token: string }[]>`select token from cluster_routing where cluster = ${cluster}`
-  if (!row) throw new Error(`the routing token of ${cluster} was not stored`)
-  return row.token
+/** The routing token of each cluster, made by `make` where there is none. */
+export async function routingTokensOf(
+  tx: Tx,
+  clusters: readonly string[],
+  make: () => string,
+): Promise<Map<string, string>> {
+  const load = () =>
+    tx<
+      { cluster: string; token: string }[]
+    >`select cluster, token from cluster_routing where cluster = any(${clusters}::text[])`
+  const known = new Map((await load()).map(({ cluster, token }) => [cluster, token]))
+  const lacking = [...new Set(clusters)].filter((cluster) => !known.has(cluster))
+  if (lacking.length === 0) return known
+  // The version lock keeps every other maker out.
+  await tx`insert into cluster_routing (cluster, token, created_at)
+    select c, t, now() from unnest(${lacking}::text[], ${lacking.map(make)}::text[]) as u(c, t) on conflict do nothing`
+  return new Map((await load()).map(({ cluster, token }) => [cluster, token]))
 }
 
 /** Ends a NATS key: whatever was issued for it up to now is refused. */

@@ -55,6 +55,39 @@ export async function getObject<K extends KindName>(
   return row && toObject<K>(row)
 }
 
+/** Where an object is; a cluster-scoped one has the namespace ''. */
+export type ObjectAt = { readonly namespace: string; readonly name: string }
+
+/** The objects at these places by `namespace/name`; what is not there is not in the map. */
+export async function getObjects<K extends KindName>(
+  tx: Reader,
+  kind: K,
+  places: readonly ObjectAt[],
+): Promise<Map<string, ObjectOf<K>>> {
+  if (places.length === 0) return new Map()
+  const rows = await tx<Row[]>`
+    select r.* from resource r join (select distinct * from ${placesOf(tx, places)}) u on r.namespace = u.namespace and r.name = u.name
+    where r.kind = ${kind}`
+  return new Map(rows.map((row) => [`${row.namespace}/${row.name}`, toObject<K>(row)]))
+}
+
+/** The objects in these namespaces, in the order of `listObjects`. */
+export async function listObjectsIn<K extends KindName>(
+  tx: Reader,
+  kind: K,
+  namespaces: readonly string[],
+): Promise<ObjectOf<K>[]> {
+  if (namespaces.length === 0) return []
+  const rows = await tx<Row[]>`
+    select * from resource where kind = ${kind} and namespace = any(${[...new Set(namespaces)]}::text[])
+    order by namespace collate "C", name collate "C"`
+  return rows.map((row) => toObject<K>(row))
+}
+
+function placesOf(tx: Reader, places: readonly ObjectAt[]) {
+  return tx`unnest(${places.map(({ namespace }) => namespace)}::text[], ${places.map(({ name }) => name)}::text[]) as p(namespace, name)`
+}
+
 export type ListOptions = {
   namespace?: string | undefined
   name?: string | undefined
@@ -93,54 +126,114 @@ function among(tx: Reader, kind: KindName, { namespace, name, after }: ListOptio
     ${after === undefined ? tx`` : tx`and (namespace collate "C", name collate "C") > (${after.namespace}, ${after.name})`}`
 }
 
+/** What a writer says of an object that it makes. */
+export type NewObject = { readonly metadata: NewMeta; readonly spec?: unknown; readonly status?: unknown }
+
 /** Makes an object. WriteConflict AlreadyExists when its name is taken. */
-export async function createObject<K extends KindName>(
-  tx: Tx,
-  kind: K,
-  { metadata, spec, status }: { metadata: NewMeta; spec?: unknown; status?: unknown },
-): Promise<ObjectOf<K>> {
-  const { name, namespace = '', labels = {}, annotations = {}, ownerReferences } = metadata
-  const [row] = await tx<Row[]>`
-    insert into resource (kind, namespace, name, uid, generation, resource_version, labels, annotations, meta, spec, status, created_at)
-    values (${kind}, ${namespace}, ${name}, ${randomUUID()}, 1, nextval('resource_version'), ${tx.json(labels)}, ${tx.json(annotations)},
-      ${json(tx, ownerReferences ? { ownerReferences } : {})}, ${json(tx, spec ?? null)}, ${json(tx, status ?? null)}, now())
-    on conflict do nothing returning *`
-  if (!row) throw new WriteConflict('AlreadyExists', `${kind} "${name}" already exists`)
-  return announce<K>(tx, 'ADDED', row, {})
+export async function createObject<K extends KindName>(tx: Tx, kind: K, object: NewObject): Promise<ObjectOf<K>> {
+  const [row] = await insert(tx, kind, [object])
+  if (!row) throw new WriteConflict('AlreadyExists', `${kind} "${object.metadata.name}" already exists`)
+  return toObject<K>(row)
 }
+
+/** Makes many objects of a kind at once. WriteConflict AlreadyExists when one of their names is taken. */
+export async function createObjects(tx: Tx, kind: KindName, objects: readonly NewObject[]): Promise<void> {
+  const rows = await insert(tx, kind, objects)
+  if (rows.length === objects.length) return
+  const made = new Set(rows.map(({ namespace, name }) => `${namespace}/${name}`))
+  const taken = objects.find(({ metadata }) => !made.has(`${metadata.namespace ?? ''}/${metadata.name}`))
+  throw new WriteConflict('AlreadyExists', `${kind} "${taken?.metadata.name}" already exists`)
+}
+
+async function insert(tx: Tx, kind: KindName, objects: readonly NewObject[]): Promise<Row[]> {
+  if (objects.length === 0) return []
+  const rows = await tx<Row[]>`
+    insert into resource (kind, namespace, name, uid, generation, resource_version, labels, annotations, meta, spec, status, created_at)
+    select ${kind}, ns, n, u, 1, nextval('resource_version'), l::jsonb, a::jsonb, m::jsonb, sp::jsonb, st::jsonb, now() from unnest(
+      ${objects.map(({ metadata }) => metadata.namespace ?? '')}::text[], ${objects.map(({ metadata }) => metadata.name)}::text[],
+      ${objects.map(() => randomUUID())}::text[], ${objects.map(({ metadata }) => JSON.stringify(metadata.labels ?? {}))}::text[],
+      ${objects.map(({ metadata }) => JSON.stringify(metadata.annotations ?? {}))}::text[],
+      ${objects.map(({ metadata }) => JSON.stringify(metaOf(metadata)))}::text[],
+      ${objects.map(({ spec }) => JSON.stringify(spec ?? null))}::text[],
+      ${objects.map(({ status }) => JSON.stringify(status ?? null))}::text[]) as o(ns, n, u, l, a, m, sp, st)
+    on conflict do nothing returning *`
+  await record(
+    tx,
+    'ADDED',
+    rows.map((row) => ({ row, labelsBefore: {} })),
+  )
+  return rows
+}
+
+/** What a writer says of an object that is there. */
+export type ChangedObject = { readonly metadata: NewMeta; readonly spec?: unknown }
 
 /** Replaces metadata and spec. The generation rises with the spec alone. WriteConflict when `ifVersion` is not the stored one. */
 export async function updateObject<K extends KindName>(
   tx: Tx,
   kind: K,
-  object: { metadata: NewMeta; spec?: unknown },
+  object: ChangedObject,
   ifVersion?: string,
 ): Promise<ObjectOf<K> | undefined> {
-  const { name, namespace = '', labels = {}, annotations = {}, ownerReferences } = object.metadata
-  const [was] = await tx<
-    Row[]
-  >`select * from resource where kind = ${kind} and namespace = ${namespace} and name = ${name} for update`
-  if (!was) return undefined
-  if (ifVersion !== undefined && ifVersion !== was.resource_version) {
-    throw new WriteConflict(
-      'Conflict',
-      `Operation cannot be fulfilled on ${kind} "${name}": the object has been modified; please apply your changes to the latest version and try again`,
+  const [updated] = await updateObjects(tx, kind, [object], ifVersion)
+  return updated
+}
+
+/** Replaces metadata and spec of many objects of a kind, each named once. Returns them; those that are gone are passed over. */
+export async function updateObjects<K extends KindName>(
+  tx: Tx,
+  kind: K,
+  objects: readonly ChangedObject[],
+  ifVersion?: string,
+): Promise<ObjectOf<K>[]> {
+  if (objects.length === 0) return []
+  const places = objects.map(({ metadata }) => ({ namespace: metadata.namespace ?? '', name: metadata.name }))
+  const found = await tx<Row[]>`
+    select r.* from resource r join ${placesOf(tx, places)} on r.namespace = p.namespace and r.name = p.name
+    where r.kind = ${kind} for update of r`
+  const before = new Map(found.map((row) => [`${row.namespace}/${row.name}`, row]))
+  const same: Row[] = []
+  const due: { was: Row; to: ChangedObject; sameSpec: boolean }[] = []
+  for (const to of objects) {
+    const { name, namespace = '', labels = {}, annotations = {} } = to.metadata
+    const was = before.get(`${namespace}/${name}`)
+    if (!was) continue
+    if (ifVersion !== undefined && ifVersion !== was.resource_version) {
+      throw new WriteConflict(
+        'Conflict',
+        `Operation cannot be fulfilled on ${kind} "${name}": the object has been modified; please apply your changes to the latest version and try again`,
+      )
+    }
+    const sameSpec = isDeepStrictEqual(was.spec, plain(to.spec ?? null))
+    if (
+      sameSpec &&
+      isDeepStrictEqual(was.labels, labels) &&
+      isDeepStrictEqual(was.annotations, annotations) &&
+      isDeepStrictEqual(was.meta, metaOf(to.metadata))
     )
+      same.push(was)
+    else due.push({ was, to, sameSpec })
   }
-  const meta = ownerReferences ? { ownerReferences } : {}
-  const sameSpec = isDeepStrictEqual(was.spec, plain(object.spec ?? null))
-  if (
-    sameSpec &&
-    isDeepStrictEqual(was.labels, labels) &&
-    isDeepStrictEqual(was.annotations, annotations) &&
-    isDeepStrictEqual(was.meta, meta)
+  if (due.length === 0) return same.map((row) => toObject<K>(row))
+  const rows = await tx<Row[]>`
+    update resource r set labels = o.l::jsonb, annotations = o.a::jsonb, meta = o.m::jsonb, spec = o.sp::jsonb,
+      generation = r.generation + o.rise, resource_version = nextval('resource_version')
+    from unnest(${due.map(({ was }) => was.namespace)}::text[], ${due.map(({ was }) => was.name)}::text[],
+      ${due.map(({ to }) => JSON.stringify(to.metadata.labels ?? {}))}::text[],
+      ${due.map(({ to }) => JSON.stringify(to.metadata.annotations ?? {}))}::text[],
+      ${due.map(({ to }) => JSON.stringify(metaOf(to.metadata)))}::text[],
+      ${due.map(({ to }) => JSON.stringify(to.spec ?? null))}::text[], ${due.map(({ sameSpec }) => (sameSpec ? 0 : 1))}::int[]) as o(ns, n, l, a, m, sp, rise)
+    where r.kind = ${kind} and r.namespace = o.ns and r.name = o.n returning r.*`
+  await record(
+    tx,
+    'MODIFIED',
+    rows.map((row) => ({ row, labelsBefore: before.get(`${row.namespace}/${row.name}`)?.labels ?? {} })),
   )
-    return toObject<K>(was)
-  const [row] = await tx<Row[]>`
-    update resource set labels = ${tx.json(labels)}, annotations = ${tx.json(annotations)}, meta = ${json(tx, meta)}, spec = ${json(tx, object.spec ?? null)},
-      generation = generation + ${sameSpec ? 0 : 1}, resource_version = nextval('resource_version')
-    where kind = ${kind} and namespace = ${namespace} and name = ${name} returning *`
-  return row && announce<K>(tx, 'MODIFIED', row, was.labels)
+  return [...same, ...rows].map((row) => toObject<K>(row))
+}
+
+function metaOf({ ownerReferences }: NewMeta): Row['meta'] {
+  return ownerReferences ? { ownerReferences } : {}
 }
 
 /** Writes a status. Returns whether anything changed: an equal status is no write and no new version. */
@@ -318,8 +411,4 @@ function toObject<K extends KindName>(row: Row): ObjectOf<K> {
 // What JSON makes of a value: members that are undefined are not there.
 function plain(value: unknown): unknown {
   return JSON.parse(JSON.stringify(value))
-}
-
-function json(tx: Tx, value: unknown) {
-  return tx.json(plain(value) as Parameters<Tx['json']>[0])
 }

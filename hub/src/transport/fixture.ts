@@ -5,7 +5,7 @@ import { type EventSpec, type RefusalCode, type Statement, subjects } from '@ske
 import { testDatabase, testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { createKey, type Signer, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
-import { saveIdentity } from '../store/registrations.ts'
+import { saveIdentities } from '../store/registrations.ts'
 import { listObjects } from '../store/resources.ts'
 import { migrateStore, openStore } from '../store/store.ts'
 import { makeAcknowledger } from './acknowledger.ts'
@@ -78,24 +78,26 @@ export async function openWorld() {
       const expiresAt = new Date(Date.now() + 3_600_000)
       const jwt = mintUser(keys, { cluster, node, routingToken, natsKey: user.pub, expiresAt })
       await store.sql.begin((tx) =>
-        saveIdentity(tx, {
-          cluster,
-          node,
-          state: 'Accepted',
-          class: 'software-key',
-          nodeKey: signer.jwk,
-          nodeKeyThumbprint: signer.thumbprint,
-          natsKey: user.pub,
-          incarnation,
-          requestId: sha256Hex(`request of ${cluster}/${node}`),
-          transcript,
-          acceptance: 'a.b.c',
-          natsJwt: jwt,
-          credentialIssuedAt: new Date(),
-          credentialExpiresAt: expiresAt,
-          decidedBy: 'test',
-          decidedAt: new Date(),
-        }),
+        saveIdentities(tx, [
+          {
+            cluster,
+            node,
+            state: 'Accepted',
+            class: 'software-key',
+            nodeKey: signer.jwk,
+            nodeKeyThumbprint: signer.thumbprint,
+            natsKey: user.pub,
+            incarnation,
+            requestId: sha256Hex(`request of ${cluster}/${node}`),
+            transcript,
+            acceptance: 'a.b.c',
+            natsJwt: jwt,
+            credentialIssuedAt: new Date(),
+            credentialExpiresAt: expiresAt,
+            decidedBy: 'test',
+            decidedAt: new Date(),
+          },
+        ]),
       )
       const creds = credsText(jwt, user.seed)
       return { cluster, node, incarnation, signer, user, transcript, routingToken, creds, jwt }

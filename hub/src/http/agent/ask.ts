@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { Refusal, type RegistrationChallenge, type RegistrationRequest } from '@skerry/api'
+import { destinationOf } from '@skerry/policy'
 import { sha256Hex, thumbprint, transcriptDigest, verifySelfSigned } from '@skerry/trust'
 import { loadExchange, saveOpenExchange } from '../../store/registrations.ts'
 import type { Store } from '../../store/store.ts'
 import { StatusError } from '../status-error.ts'
-import { admitEntry, claimsOf, findToken, knownNode } from './entry.ts'
+import { admitEntry, claimsOf, findToken, knownNodes, loadSurroundings } from './entry.ts'
 
 /** How long a challenge may be answered. */
 const CHALLENGE_MS = 10 * 60_000
@@ -18,13 +19,15 @@ const MAX_OPEN_OF_NODE = 8
 /** The first call: a request, and the exact text of the challenge that answers it. Throws a Refusal, or StatusError 429. */
 export async function ask(store: Store, text: string, nowMs: number): Promise<string> {
   const claims = claimsOf(text)
-  const known = await knownNode(store.sql, claims.thumbprint)
+  const known = (await knownNodes(store.sql, [claims.thumbprint])).get(claims.thumbprint)
   if (!known && claims.token === undefined)
     throw new Refusal('TokenUnknown', 'no record holds this node key: a join token is needed')
   const token = known || claims.token === undefined ? undefined : await findToken(store.sql, claims.token)
 
   const { payload: request } = await verifySelfSigned(text)
-  const { cluster, node } = await admitEntry(store.sql, request, known, token, nowMs)
+  const { cluster, node } = destinationOf(request, known, token)
+  const surroundings = await loadSurroundings(store.sql, [{ cluster, node, natsKey: request.natsKey }])
+  admitEntry({ request, cluster, node, known, token, uses: token?.status?.uses ?? 0 }, surroundings, nowMs)
 
   const id = keysDigest(request)
   const before = await loadExchange(store.sql, id)

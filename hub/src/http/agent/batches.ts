@@ -1,5 +1,3 @@
-import { Refusal } from '@skerry/api'
-
 // Work of many callers that is cheaper done together: what comes while a batch runs is the next one.
 
 export type BatchOptions<In, Out> = {
@@ -59,11 +57,4 @@ export function makeBatches<In, Out>({ atOnce, apart, run }: BatchOptions<In, Ou
       // The others of this turn come along.
       setImmediate(() => void work().finally(() => (running = false)))
     })
-}
-
-/** Throws what is no Refusal: inside a transaction, so that nothing of it stays. */
-export function orUndo<Out>(results: PromiseSettledResult<Out>[]): PromiseSettledResult<Out>[] {
-  for (const result of results)
-    if (result.status === 'rejected' && !(result.reason instanceof Refusal)) throw result.reason
-  return results
 }

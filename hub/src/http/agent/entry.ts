@@ -8,16 +8,22 @@ import {
   Refusal,
   type RegistrationRequest,
 } from '@skerry/api'
-import { destinationOf, type EntryFacts, judgeEntry, standingOf } from '@skerry/policy'
+import { type EntryFacts, judgeEntry, standingOf } from '@skerry/policy'
 import { parseStrictJson, thumbprint } from '@skerry/trust'
-import { identityByKey, loadIdentity, natsKeyFault, recordedIdentity } from '../../store/registrations.ts'
-import { getObject, listObjects } from '../../store/resources.ts'
+import {
+  type IdentityRow,
+  identitiesByKey,
+  type KeyClaim,
+  listIdentities,
+  natsKeyFaults,
+  recordedIdentity,
+} from '../../store/registrations.ts'
+import { getObject, getObjects, listObjectsIn } from '../../store/resources.ts'
 import type { Reader } from '../../store/store.ts'
 
 // What the hub knows about a request to belong, read the same way before the challenge and again at the proof.
 
 export type Token = ObjectOf<'JoinToken'>
-type Known = EntryFacts['known']
 
 const TOKEN = new RegExp(JOIN_TOKEN_PATTERN)
 /** The largest request document; what is larger is not even read for its token. */
@@ -36,19 +42,44 @@ export function claimsOf(text: string): { token: string | undefined; thumbprint:
   }
 }
 
-/** The record a node key proves. A node that left, or whose Registration or cluster was deleted, is nobody again. */
-export async function knownNode(tx: Reader, nodeKeyThumbprint: string): Promise<Known> {
-  const record = await identityByKey(tx, nodeKeyThumbprint)
-  if (!record || record.state === 'Left') return undefined
-  const { cluster, node } = record
-  const [registration, managed] = await Promise.all([
-    getObject(tx, 'Registration', cluster, node),
-    getObject(tx, 'ManagedCluster', '', cluster),
+/** The records that node keys prove, by thumbprint. A node that left, or whose Registration or cluster was deleted, is nobody again. */
+export async function knownNodes(
+  tx: Reader,
+  thumbprints: readonly string[],
+): Promise<Map<string, NonNullable<EntryFacts['known']>>> {
+  const records = [...(await identitiesByKey(tx, thumbprints)).values()].filter(({ state }) => state !== 'Left')
+  const [registrations, clusters] = await Promise.all([
+    getObjects(
+      tx,
+      'Registration',
+      records.map(({ cluster, node }) => ({ namespace: cluster, name: node })),
+    ),
+    getClusters(
+      tx,
+      records.map(({ cluster }) => cluster),
+    ),
   ])
-  if (registration?.spec.nodeKeyThumbprint !== nodeKeyThumbprint || !managed) return undefined
-  const clusterAccepted = managed.spec.hubAcceptsClient === true
-  const identity = recordedIdentity(record)
-  return { cluster, node, standing: standingOf({ ...registration, clusterAccepted, identity, keyHeldBy: undefined }) }
+  const known = new Map<string, NonNullable<EntryFacts['known']>>()
+  for (const record of records) {
+    const { cluster, node, nodeKeyThumbprint } = record
+    const registration = registrations.get(`${cluster}/${node}`)
+    const managed = clusters.get(cluster)
+    if (registration?.spec.nodeKeyThumbprint !== nodeKeyThumbprint || !managed) continue
+    const clusterAccepted = managed.spec.hubAcceptsClient === true
+    const identity = recordedIdentity(record)
+    const standing = standingOf({ ...registration, clusterAccepted, identity, keyHeldBy: undefined })
+    known.set(nodeKeyThumbprint, { cluster, node, standing })
+  }
+  return known
+}
+
+async function getClusters(tx: Reader, names: readonly string[]): Promise<Map<string, ObjectOf<'ManagedCluster'>>> {
+  const found = await getObjects(
+    tx,
+    'ManagedCluster',
+    names.map((name) => ({ namespace: '', name })),
+  )
+  return new Map([...found.values()].map((cluster) => [cluster.metadata.name, cluster]))
 }
 
 /** The join token of `id.secret`. Refusal TokenUnknown, in the same words and after the same work whichever half was wrong. */
@@ -61,36 +92,62 @@ export async function findToken(tx: Reader, text: string): Promise<Token> {
   return token
 }
 
-/** How the uses of a token are known and spent where several enter together, and where the exchange said they go. */
-export type Spending = {
-  readonly usesOf: (token: Token) => number
-  /** In the same turn as the judgement: no other comes in between. */
-  readonly onUse: (token: Token, uses: number) => void
-  readonly at: { readonly cluster: string; readonly node: string }
+/** What the hub has where requests lead: every node of these clusters, and what is wrong with the NATS keys. */
+export type Surroundings = {
+  readonly clusters: ReadonlyMap<string, ObjectOf<'ManagedCluster'>>
+  /** By cluster. */
+  readonly registrations: ReadonlyMap<string, readonly ObjectOf<'Registration'>[]>
+  /** By `cluster/node`, as the next. */
+  readonly identities: ReadonlyMap<string, IdentityRow>
+  readonly natsKeyFaults: ReadonlyMap<string, 'Ended' | 'HeldByOther'>
 }
 
-/** Where a request leads, judged, and whether that cluster exists; throws the Refusal. */
-export async function admitEntry(
-  tx: Reader,
-  request: RegistrationRequest,
-  known: Known,
-  token: Token | undefined,
-  nowMs: number,
-  spending?: Spending,
-): Promise<{ cluster: string; node: string; managed: boolean }> {
-  const destination = destinationOf(request, known, token)
-  const { cluster, node } = destination
-  if (spending && (cluster !== spending.at.cluster || node !== spending.at.node))
-    throw new Refusal('ChallengeExpired', 'these keys lead elsewhere now; start again')
-  const mine = thumbprint(request.nodeKey)
-  const [registrations, record, managed, keyFault] = await Promise.all([
-    listObjects(tx, 'Registration', { namespace: cluster }),
-    loadIdentity(tx, cluster, node),
-    getObject(tx, 'ManagedCluster', '', cluster),
-    natsKeyFault(tx, request.natsKey, destination),
+export async function loadSurroundings(tx: Reader, claims: readonly KeyClaim[]): Promise<Surroundings> {
+  const names = claims.map(({ cluster }) => cluster)
+  const [clusters, registrations, identities, faults] = await Promise.all([
+    getClusters(tx, names),
+    listObjectsIn(tx, 'Registration', names),
+    listIdentities(tx, names),
+    natsKeyFaults(tx, claims),
   ])
-  const registration = registrations.find(({ metadata }) => metadata.name === node)
-  const uses = token ? (spending?.usesOf(token) ?? token.status?.uses ?? 0) : 0
+  return {
+    clusters,
+    registrations: Map.groupBy(registrations, ({ metadata }) => metadata.namespace ?? ''),
+    identities: new Map(identities.map((row) => [`${row.cluster}/${row.node}`, row])),
+    natsKeyFaults: faults,
+  }
+}
+
+/** A request, where it leads, and with what. */
+export type Entrant = {
+  readonly request: RegistrationRequest
+  readonly cluster: string
+  readonly node: string
+  readonly known: EntryFacts['known']
+  readonly token: Token | undefined
+  /** Of the token, with those of entrants before this one. */
+  readonly uses: number
+}
+
+/** What is already there for an entrant. */
+export type Admitted = {
+  readonly cluster: ObjectOf<'ManagedCluster'> | undefined
+  readonly registration: ObjectOf<'Registration'> | undefined
+  /** Whether its entry is one more use of the token. */
+  readonly spends: boolean
+}
+
+/** Judges an entrant; throws the Refusal. */
+export function admitEntry(
+  { request, cluster, node, known, token, uses }: Entrant,
+  { clusters, registrations, identities, natsKeyFaults }: Surroundings,
+  nowMs: number,
+): Admitted {
+  const mine = thumbprint(request.nodeKey)
+  const neighbours = registrations.get(cluster) ?? []
+  const registration = neighbours.find(({ metadata }) => metadata.name === node)
+  const record = identities.get(`${cluster}/${node}`)
+  const managed = clusters.get(cluster)
   const alreadyCounted =
     registration?.spec.nodeKeyThumbprint === mine && registration.spec.joinToken === token?.metadata.name
   const facts: EntryFacts = {
@@ -101,16 +158,15 @@ export async function admitEntry(
     heldByOther:
       (registration !== undefined && registration.spec.nodeKeyThumbprint !== mine) ||
       (record !== undefined && record.state !== 'Left' && record.nodeKeyThumbprint !== mine),
-    natsKeyFault: keyFault,
+    natsKeyFault: natsKeyFaults.get(`${cluster}/${node}`),
     standing: managed && {
       accepted: managed.spec.hubAcceptsClient === true,
       clusterSet: managed.metadata.labels?.[CLUSTER_SET_LABEL] ?? 'default',
-      otherNodes: registrations.filter(({ metadata }) => metadata.name !== node).length,
+      otherNodes: neighbours.filter(({ metadata }) => metadata.name !== node).length,
     },
     token: token && { name: token.metadata.name, spec: token.spec, uses, alreadyCounted },
   }
   const refusal = judgeEntry(request, facts, nowMs)
   if (refusal) throw refusal
-  if (token && !alreadyCounted) spending?.onUse(token, uses)
-  return { ...destination, managed: managed !== undefined }
+  return { cluster: managed, registration, spends: token !== undefined && !alreadyCounted }
 }

@@ -1,13 +1,20 @@
-import { CLUSTER_SET_LABEL, parse, Refusal, RegistrationChallenge, type RegistrationRequest } from '@skerry/api'
-import { fingerprintOf } from '@skerry/policy'
+import {
+  CLUSTER_SET_LABEL,
+  type ObjectOf,
+  parse,
+  Refusal,
+  RegistrationChallenge,
+  type RegistrationRequest,
+} from '@skerry/api'
+import { destinationOf, fingerprintOf } from '@skerry/policy'
 import { type VerifyKey, verifyDocument, verifyKey, verifySelfSigned } from '@skerry/trust'
-import { recordAudit } from '../../store/audit.ts'
-import { recordEvent } from '../../store/events.ts'
-import { deleteExchange, type Exchange, loadExchange, markProven } from '../../store/registrations.ts'
-import { createObject, getObject, saveStatus, updateObject } from '../../store/resources.ts'
+import { recordAudits } from '../../store/audit.ts'
+import { recordEvents } from '../../store/events.ts'
+import { deleteExchanges, type Exchange, loadExchange, loadExchanges, markProven } from '../../store/registrations.ts'
+import { createObjects, getObjects, saveStatuses, updateObjects } from '../../store/resources.ts'
 import { type Store, type Tx, write } from '../../store/store.ts'
-import { makeBatches, orUndo } from './batches.ts'
-import { admitEntry, knownNode, type Token } from './entry.ts'
+import { makeBatches } from './batches.ts'
+import { type Admitted, admitEntry, knownNodes, loadSurroundings, type Token } from './entry.ts'
 
 export type Caller = { readonly sourceIp: string; readonly requestId: string }
 
@@ -26,7 +33,7 @@ type Proven = {
  */
 export function proofs(store: Store) {
   const enterAll = makeBatches<Proven, undefined>({
-    atOnce: 64,
+    atOnce: 256,
     // Two nodes of one cluster look at each other's rows: one after the other.
     apart: ({ exchange }) => exchange.cluster,
     run: (batch) => write(store, (tx) => enterTogether(tx, batch)),
@@ -47,71 +54,75 @@ export function proofs(store: Store) {
   }
 }
 
-/** Token → its uses with those of this transaction: counted in memory, written once. */
-type Tokens = Map<string, Promise<Token | undefined>>
-
+// Everything they need is read at once, each is judged in memory in the order of the batch, and what follows is written
+// at once: a batch costs about as many statements as one node.
 async function enterTogether(tx: Tx, batch: readonly Proven[]): Promise<PromiseSettledResult<undefined>[]> {
-  const tokens: Tokens = new Map()
-  const used = new Map<string, { token: Token; uses: number; nowMs: number }>()
-  const results = orUndo(await Promise.allSettled(batch.map((proven) => enter(tx, proven, tokens, used))))
-  for (const { token, uses, nowMs } of used.values())
-    await saveStatus(tx, 'JoinToken', '', token.metadata.name, { uses, lastUsedAt: new Date(nowMs).toISOString() })
+  const exchanges = batch.map(({ exchange }) => exchange)
+  const [known, tokens, stored, surroundings] = await Promise.all([
+    knownNodes(
+      tx,
+      batch.map(({ key }) => key.thumbprint),
+    ),
+    getObjects(
+      tx,
+      'JoinToken',
+      exchanges.flatMap(({ tokenName }) => (tokenName === null ? [] : [{ namespace: '', name: tokenName }])),
+    ),
+    loadExchanges(
+      tx,
+      exchanges.map(({ id }) => id),
+    ),
+    loadSurroundings(
+      tx,
+      batch.map(({ exchange: { cluster, node }, request: { natsKey } }) => ({ cluster, node, natsKey })),
+    ),
+  ])
+  const used = new Map<string, { namespace: string; name: string; status: { uses: number; lastUsedAt: string } }>()
+  const entered: Entered[] = []
+  const results = batch.map((proven): PromiseSettledResult<undefined> => {
+    const { exchange, request, key, nowMs } = proven
+    try {
+      const mine = known.get(key.thumbprint)
+      const token = mine || exchange.tokenName === null ? undefined : tokens.get(`/${exchange.tokenName}`)
+      // Another exchange of these keys has taken its place since.
+      if (stored.get(exchange.id)?.transcript !== exchange.transcript) throw gone()
+      const { cluster, node } = destinationOf(request, mine, token)
+      if (cluster !== exchange.cluster || node !== exchange.node)
+        throw new Refusal('ChallengeExpired', 'these keys lead elsewhere now; start again')
+      const uses = token ? (used.get(token.metadata.name)?.status.uses ?? token.status?.uses ?? 0) : 0
+      const there = admitEntry({ request, cluster, node, known: mine, token, uses }, surroundings, nowMs)
+      if (token && there.spends) {
+        const { name } = token.metadata
+        const status = { uses: uses + 1, lastUsedAt: new Date(nowMs).toISOString() }
+        used.set(name, { namespace: '', name, status })
+      }
+      entered.push({ ...proven, ...there, token, spec: specOf(proven, there.registration, token) })
+      return { status: 'fulfilled', value: undefined }
+    } catch (reason) {
+      // A refusal is its caller's own; anything else undoes the batch.
+      if (!(reason instanceof Refusal)) throw reason
+      return { status: 'rejected', reason }
+    }
+  })
+  await saveEntered(tx, entered)
+  await saveStatuses(tx, 'JoinToken', [...used.values()])
   return results
 }
 
-async function enter(
-  tx: Tx,
-  { exchange, request, key, caller, nowMs }: Proven,
-  tokens: Tokens,
-  used: Map<string, { token: Token; uses: number; nowMs: number }>,
-): Promise<undefined> {
-  const { cluster, node, id, tokenName } = exchange
-  const known = await knownNode(tx, key.thumbprint)
-  const token = known || tokenName === null ? undefined : await once(tx, tokens, tokenName)
-  // What was refused has written nothing.
-  const before = await loadExchange(tx, id)
-  if (before?.transcript !== exchange.transcript) throw gone()
-  const destination = await admitEntry(tx, request, known, token, nowMs, {
-    usesOf: ({ metadata, status }) => used.get(metadata.name)?.uses ?? status?.uses ?? 0,
-    onUse: (spent, uses) => used.set(spent.metadata.name, { token: spent, uses: uses + 1, nowMs }),
-    at: { cluster, node },
-  })
-  await markProven(tx, id, exchange.transcript, nowMs)
-  await register(tx, { exchange, request, key, token, caller, cluster: destination.managed })
-  return undefined
-}
+type Entered = Proven &
+  Admitted & { readonly token: Token | undefined; readonly spec: ObjectOf<'Registration'>['spec'] }
 
-function once(tx: Tx, tokens: Tokens, name: string): Promise<Token | undefined> {
-  const found = tokens.get(name) ?? getObject(tx, 'JoinToken', '', name)
-  tokens.set(name, found)
-  return found
-}
-
-type Registering = Pick<Proven, 'exchange' | 'request' | 'key' | 'caller'> & {
-  readonly token: Token | undefined
-  /** Whether the cluster exists. */
-  readonly cluster: boolean
-}
-
-async function register(
-  tx: Tx,
-  { exchange, request, key, token, caller, cluster: exists }: Registering,
-): Promise<void> {
-  const { cluster, node, id } = exchange
-  const at = { namespace: cluster, name: node }
-  const before = await getObject(tx, 'Registration', cluster, node)
+function specOf(
+  { exchange, request, key }: Proven,
+  before: ObjectOf<'Registration'> | undefined,
+  token: Token | undefined,
+): ObjectOf<'Registration'>['spec'] {
   const sameKey = before?.spec.nodeKeyThumbprint === key.thumbprint ? before.spec : undefined
-  // One exchange a node: what these keys replace is not asked for again.
-  if (before && before.spec.keysDigest !== id) await deleteExchange(tx, before.spec.keysDigest)
-  if (!exists) {
-    const labels = { [CLUSTER_SET_LABEL]: token?.spec.clusterSet ?? 'default' }
-    await createObject(tx, 'ManagedCluster', { metadata: { name: cluster, labels }, spec: { hubAcceptsClient: false } })
-  }
   const joinToken = token?.metadata.name ?? sameKey?.joinToken
-  const spec = {
+  return {
     nodeName: request.nodeName,
     class: request.class,
-    keysDigest: id,
+    keysDigest: exchange.id,
     nodeKeyThumbprint: key.thumbprint,
     natsKey: request.natsKey,
     fingerprint: fingerprintOf(exchange.transcript),
@@ -122,25 +133,74 @@ async function register(
     ...(sameKey?.decision ? { decision: sameKey.decision } : {}),
     ...(sameKey?.rotatedAt === undefined ? {} : { rotatedAt: sameKey.rotatedAt }),
   }
-  if (before) await updateObject(tx, 'Registration', { metadata: before.metadata, spec })
-  else await createObject(tx, 'Registration', { metadata: at, spec, status: WAITING })
-  await recordAudit(tx, {
-    ...caller,
-    ...at,
-    actor: `node-key/${key.thumbprint}`,
-    verb: 'register',
-    kind: 'Registration',
-    before: before?.spec,
-    after: spec,
-  })
-  if (before) return
-  await recordEvent(tx, {
-    type: 'Normal',
-    reason: 'RegistrationReceived',
-    message: `node ${node} asks to belong, class ${request.class}, fingerprint ${spec.fingerprint}`,
-    component: 'registration',
-    regarding: { kind: 'Registration', ...at },
-  })
+}
+
+async function saveEntered(tx: Tx, entered: readonly Entered[]): Promise<void> {
+  const [first] = entered
+  if (!first) return
+  await markProven(
+    tx,
+    entered.map(({ exchange }) => exchange),
+    first.nowMs,
+  )
+  // One exchange a node: what these keys replace is not asked for again.
+  await deleteExchanges(
+    tx,
+    entered.flatMap(({ registration, exchange: { id } }) =>
+      registration && registration.spec.keysDigest !== id ? [registration.spec.keysDigest] : [],
+    ),
+  )
+  await createObjects(
+    tx,
+    'ManagedCluster',
+    entered
+      .filter(({ cluster }) => !cluster)
+      .map(({ exchange, token }) => ({
+        metadata: {
+          name: exchange.cluster,
+          labels: { [CLUSTER_SET_LABEL]: token?.spec.clusterSet ?? 'default' },
+        },
+        spec: { hubAcceptsClient: false },
+      })),
+  )
+  await updateObjects(
+    tx,
+    'Registration',
+    entered.flatMap(({ registration, spec }) => (registration ? [{ metadata: registration.metadata, spec }] : [])),
+  )
+  const fresh = entered.filter(({ registration }) => !registration)
+  await createObjects(
+    tx,
+    'Registration',
+    fresh.map(({ exchange: { cluster, node }, spec }) => ({
+      metadata: { namespace: cluster, name: node },
+      spec,
+      status: WAITING,
+    })),
+  )
+  await recordAudits(
+    tx,
+    entered.map(({ exchange: { cluster, node }, caller, key, registration, spec }) => ({
+      ...caller,
+      namespace: cluster,
+      name: node,
+      actor: `node-key/${key.thumbprint}`,
+      verb: 'register',
+      kind: 'Registration',
+      before: registration?.spec,
+      after: spec,
+    })),
+  )
+  await recordEvents(
+    tx,
+    fresh.map(({ exchange: { cluster, node }, request, spec }) => ({
+      type: 'Normal',
+      reason: 'RegistrationReceived',
+      message: `node ${node} asks to belong, class ${request.class}, fingerprint ${spec.fingerprint}`,
+      component: 'registration',
+      regarding: { kind: 'Registration', namespace: cluster, name: node },
+    })),
+  )
 }
 
 const WAITING = { state: 'Pending', reason: 'AwaitingDecision', message: 'a rule or a person decides' } as const
