@@ -1,6 +1,17 @@
 import { createHash } from 'node:crypto'
-import { createReadStream, existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
-import { open } from 'node:fs/promises'
+import {
+  closeSync,
+  createReadStream,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Agent, request } from 'undici'
 import { DriverFault } from '../drivers/driver.ts'
@@ -9,7 +20,7 @@ import { diskFault } from '../drivers/slots.ts'
 // Brings an image's bytes here: resumed where it stopped, never more than were named, hashed from the start of the file
 // before anybody uses them. Sources are untrusted, so any will do.
 
-/** A download that brings less than this in a minute is given up and tried elsewhere. */
+/** A source that sends nothing for so long is given up, and the next one goes on. */
 const STALL_MS = 60_000
 
 export type Wanted = { readonly sha256: string; readonly length: number }
@@ -36,6 +47,8 @@ export async function download(
         throw new DriverFault('surroundings', 'ImageMismatch', `${url} sent bytes that are not the image`)
       }
       renameSync(part, whole)
+      sync(dir)
+      forgetOthers(dir, wanted.sha256)
       return whole
     } catch (error) {
       signal.throwIfAborted()
@@ -51,6 +64,17 @@ export async function download(
     `no source could give the image: ${last instanceof Error ? last.message : 'none is known'}`,
     last,
   )
+}
+
+/** Images that are kept beside the newest: the one before it, for whoever goes back to it. */
+const KEPT_BESIDE = 1
+
+function forgetOthers(dir: string, sha256: string): void {
+  const others = readdirSync(dir)
+    .filter((file) => !file.startsWith(sha256))
+    .map((file) => ({ path: join(dir, file), atMs: statSync(join(dir, file)).mtimeMs }))
+    .toSorted((a, b) => b.atMs - a.atMs)
+  for (const { path } of others.slice(KEPT_BESIDE)) rmSync(path, { force: true })
 }
 
 async function fetchInto(
@@ -76,10 +100,17 @@ async function fetchInto(
       signal: AbortSignal.any([signal, stalled.signal]),
       headers: done > 0 ? { range: `bytes=${done}-` } : {},
     })
+    const begins = /^bytes (\d+)-/.exec(String(answer.headers['content-range'] ?? ''))?.[1]
+    if (answer.statusCode === 206 && Number(begins) !== done) {
+      await answer.body.dump()
+      throw new Error(`${url} sends another part than was asked for`)
+    }
     if (answer.statusCode === 200 && done > 0) {
       await file.truncate(0)
       done = 0
     } else if (answer.statusCode !== 200 && answer.statusCode !== 206) {
+      // What is here is no part of what that source has: the next one begins anew.
+      if (answer.statusCode === 416) await file.truncate(0)
       await answer.body.dump()
       throw new Error(`${url} answered ${answer.statusCode}`)
     }
@@ -93,15 +124,27 @@ async function fetchInto(
           'ImageMismatch',
           `${url} sends more than the ${length} bytes of the image`,
         )
-      await file.write(chunk)
+      await writeAll(file, chunk)
       onProgress(done)
     }
     await file.sync()
+    if (done < length) throw new Error(`${url} ended after ${done} of ${length} bytes`)
   } finally {
     clearTimeout(timer)
     await file.close()
     await dispatcher.close()
   }
+}
+
+// A disk that is nearly full takes a part of it and says so; the next write then says why.
+async function writeAll(file: FileHandle, chunk: Buffer): Promise<void> {
+  for (let at = 0; at < chunk.length; ) at += (await file.write(chunk, at)).bytesWritten
+}
+
+function sync(dir: string): void {
+  const folder = openSync(dir, 'r')
+  fsyncSync(folder)
+  closeSync(folder)
 }
 
 async function hashOf(file: string): Promise<string> {

@@ -60,6 +60,8 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
   }
 
   let running: Running | undefined
+  /** What the slot held when it booted: a program is read once, at its start. */
+  let bootedSha256 = ''
   let closed = false
   let booting: Promise<void> | undefined
 
@@ -70,6 +72,9 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
     const trial = armed && armed.triesLeft > 0 ? { ...armed, triesLeft: armed.triesLeft - 1 } : undefined
     const slot = trial?.slot ?? rest.active
     const bootId = randomUUID()
+    // A slot that cannot be read boots nothing: that is its fault, and costs it a try.
+    const sha256 = await digestOf(programOf(slot)).catch(() => '')
+    bootedSha256 = sha256
     save({
       ...rest,
       bootId,
@@ -84,13 +89,16 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
       // The program went away by itself: the watchdog boots again, a little later.
       if (closed || running !== mine) return
       log.warn({ slot, bootId }, 'the program of the slot ended')
-      setTimeout(() => !closed && running === mine && void reboot(), 500)
+      setTimeout(() => {
+        if (closed || running !== mine) return
+        reboot().catch((error: unknown) => log.error({ err: error }, 'the slot could not be booted again'))
+      }, 500)
     })
     await mine.started
   }
 
   function reboot(): Promise<void> {
-    booting = (booting ?? Promise.resolve()).then(() => (closed ? undefined : boot()))
+    booting = (booting ?? Promise.resolve()).catch(() => undefined).then(() => (closed ? undefined : boot()))
     return booting
   }
 
@@ -100,12 +108,11 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
     measuresBoot: false,
     async status(): Promise<BootFacts> {
       const { booted, bootId, fellBackFrom } = load()
-      const imageSha256 = await digestOf(programOf(booted))
       return {
         bootId,
         slot: booted,
-        imageSha256,
-        healthy: (await running?.healthy(imageSha256)) ?? false,
+        imageSha256: bootedSha256,
+        healthy: (await running?.healthy(bootedSha256)) ?? false,
         ...(fellBackFrom ? { fellBackFrom } : {}),
       }
     },
@@ -121,9 +128,11 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
         )
     },
     async stage(target, file) {
-      const { armed, booted } = load()
+      const { armed, booted, active } = load()
       if (armed)
         throw new DriverFault('surroundings', 'SlotArmed', 'a slot is on trial; the other one must not be written now')
+      if (booted !== active)
+        throw new DriverFault('surroundings', 'BootPending', 'the slot that runs is not the one that was confirmed')
       const program = programOf(other(booted))
       try {
         install(file, program)
@@ -136,7 +145,8 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
     async activate(target) {
       const now = load()
       if (now.fellBackFrom === target.imageSha256 || now.armed?.imageSha256 === target.imageSha256)
-        return now.armed && now.booted !== now.armed.slot ? reboot() : undefined
+        return now.armed?.imageSha256 === target.imageSha256 && now.booted !== now.armed.slot ? reboot() : undefined
+      if (now.armed) throw new DriverFault('surroundings', 'SlotArmed', 'a slot is on trial with another image')
       const slot = other(now.booted)
       if (!existsSync(programOf(slot)) || (await digestOf(programOf(slot))) !== target.imageSha256)
         throw new DriverFault('image', 'ImageMismatch', 'the staged slot no longer holds the image')
@@ -146,13 +156,17 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
     },
     async confirm(target) {
       const { armed, ...rest } = load()
-      if (!armed || armed.imageSha256 !== target.imageSha256) return
+      // Confirmed already, or on trial and running; anything else boots something that nobody vouched for.
+      if (!armed && rest.booted === rest.active && bootedSha256 === target.imageSha256) return
+      if (armed?.imageSha256 !== target.imageSha256 || rest.booted !== armed.slot)
+        throw new DriverFault('surroundings', 'NotBooted', 'the image to confirm is not the one that runs')
       save({ ...rest, active: armed.slot })
     },
     async rollback(target) {
       const { armed, ...rest } = load()
       if (armed?.imageSha256 === target.imageSha256) save({ ...rest, fellBackFrom: target.imageSha256 })
-      if (armed || load().booted !== load().active) await reboot()
+      // A slot that never booted is disarmed, and nobody has to wait for a boot.
+      if (rest.booted !== rest.active) await reboot()
     },
     async close() {
       closed = true
@@ -172,6 +186,9 @@ function install(from: string, program: string): void {
     fsyncSync(file)
     closeSync(file)
     renameSync(beside, program)
+    const folder = openSync(join(program, '..'), 'r')
+    fsyncSync(folder)
+    closeSync(folder)
   } catch (error) {
     rmSync(beside, { force: true })
     throw error

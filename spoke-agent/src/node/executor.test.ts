@@ -1,0 +1,184 @@
+import { join } from 'node:path'
+import type { DesiredState, TransitionBody } from '@skerry/api'
+import { until } from '@skerry/supervise'
+import { testFolder } from '@skerry/supervise/testing'
+import pino from 'pino'
+import { beforeEach, describe, expect, test } from 'vitest'
+import type { Driver } from '../drivers/driver.ts'
+import { openSlots } from '../drivers/slots.ts'
+import { type Behaviour, type TestImage, testImage } from '../drivers/testing.ts'
+import { openOutbox } from '../outbox/outbox.ts'
+import type { Enrollment } from '../registration/enrollment.ts'
+import { openBus } from '../store/bus.ts'
+import { openDatabase } from '../store/database.ts'
+import { runNode } from './executor.ts'
+
+// A node on a real database and real slots. Its power fails at every boundary of an upgrade; the end is the same, each
+// step is told once, and the image is booted for trial once.
+
+const log = pino({ level: 'silent' })
+const enrollment: Enrollment = {
+  cluster: 'shop',
+  node: 'shop',
+  incarnation: 1,
+  class: 'software-key',
+  routingToken: 'a'.repeat(20),
+  acceptance: 'acceptance',
+  transcript: '0'.repeat(64),
+  natsKey: 'U',
+  acceptedAt: '2026-01-01T00:00:00Z',
+  nodeKeyThumbprint: 't',
+  credentialLifeMs: 90 * 86_400_000,
+}
+
+type Verb = 'preflight' | 'stage' | 'activate' | 'confirm' | 'rollback'
+type Cut = { readonly verb: Verb; readonly when: 'before' | 'after' }
+
+/** One site's machine: what is on its disk outlives its power. */
+function makeSite() {
+  const root = testFolder()
+  const factory = testImage(join(root, 'images'), '1')
+  let activations = 0
+
+  /** Powers on until `done`, or until the cut: then everything of the process is gone at once. */
+  async function live(image: TestImage, done: (transitions: TransitionBody[]) => boolean, cut?: Cut): Promise<void> {
+    const over = new AbortController()
+    const slots = await openSlots({ dir: join(root, 'slots'), factoryImage: factory.file, log })
+    const database = openDatabase(root)
+    const bus = openBus(database)
+    const outbox = openOutbox(database, enrollment, Date.now)
+    const held = bus.site()
+    if (held?.target?.imageSha256 !== image.target.imageSha256) {
+      const document = { cluster: 'shop' } as unknown as DesiredState
+      const { position } = image.target
+      bus.saveSite({ jws: '', document, holds: { ...position, digest: '' }, target: image.target })
+    }
+    const driver: Driver = { ...slots }
+    for (const verb of ['preflight', 'stage', 'activate', 'confirm', 'rollback'] as const) {
+      driver[verb as 'stage'] = async (target, file) => {
+        if (cut?.verb === verb && cut.when === 'before') return powerFails()
+        if (verb === 'activate') activations += 1
+        await slots[verb as 'stage'](target, file)
+        if (cut?.verb === verb) return powerFails()
+      }
+    }
+    function powerFails(): never {
+      over.abort(new Error('the power failed'))
+      throw over.signal.reason
+    }
+    const node = runNode({
+      database,
+      bus,
+      outbox,
+      driver,
+      enrollment,
+      fetchImage: async () => image.file,
+      onBooted: () => {},
+      watchMs: 20,
+      now: Date.now,
+      log,
+      signal: over.signal,
+    })
+    // The leader's part: a turn for what is staged.
+    const turns = setInterval(() => {
+      const site = bus.site()
+      const staged = bus.node().state.stage.phase === 'Staged'
+      if (site) bus.saveSite({ ...site, plan: { turns: staged ? ['shop'] : [], hold: [] } })
+    }, 20)
+    try {
+      await until(() => over.signal.aborted || done(transitions(database)), 'the end', 20_000)
+    } finally {
+      clearInterval(turns)
+      over.abort(new Error('the end'))
+      await node
+      await slots.close()
+      database.close()
+    }
+  }
+
+  return {
+    image: (version: string, behaviour?: Behaviour) => testImage(join(root, 'images'), version, behaviour),
+    live,
+    activations: () => activations,
+    told(): TransitionBody[] {
+      const database = openDatabase(root)
+      try {
+        return transitions(database)
+      } finally {
+        database.close()
+      }
+    },
+  }
+}
+
+function transitions(database: ReturnType<typeof openDatabase>): TransitionBody[] {
+  const rows = database.sql.prepare("select text from statement where kind = 'transition' order by seq").all()
+  return rows.map((row) => (JSON.parse(String(row['text'])) as { body: TransitionBody }).body)
+}
+
+const confirmed = (told: TransitionBody[]) => told.some(({ reason }) => reason === 'Confirmed')
+const failed = (told: TransitionBody[]) => told.some(({ to }) => to === 'Failed')
+const WAY = ['Preflight', 'Staging', 'Staged', 'Activating', 'Verifying', 'Confirming', 'Idle']
+const BACK = ['Preflight', 'Staging', 'Staged', 'Activating', 'Verifying', 'RollingBack', 'Failed']
+
+let site: ReturnType<typeof makeSite>
+beforeEach(() => {
+  site = makeSite()
+})
+
+test('an image goes its way, and each step is told once', async () => {
+  await site.live(site.image('2'), confirmed)
+  expect(site.told().map(({ to }) => to)).toEqual(WAY)
+  expect(site.activations()).toBe(1)
+})
+
+describe('the power fails', () => {
+  const verbs = ['preflight', 'stage', 'activate', 'confirm'] as const
+  const cuts = verbs.flatMap((verb) => (['before', 'after'] as const).map((when) => ({ verb, when })))
+  test.each(cuts)('$when $verb was done: the same end, each step told once', async (cut) => {
+    const next = site.image('2')
+    await site.live(next, confirmed, cut)
+    expect(confirmed(site.told())).toBe(false)
+    await site.live(next, confirmed)
+    // A boot in between is told as one, and proves itself anew; nothing else is told twice.
+    const steps = site.told().filter(({ reason }) => reason !== 'BootedAgain')
+    const once = steps.filter(({ to }, index) => steps.findIndex((step) => step.to === to) === index)
+    expect(once.map(({ to }) => to)).toEqual(WAY)
+    expect(steps.filter(({ to }) => to === 'Activating')).toHaveLength(1)
+    expect(steps.filter(({ reason }) => reason === 'Confirmed')).toHaveLength(1)
+    expect(failed(steps)).toBe(false)
+  })
+
+  test.each(['before', 'after'] as const)(
+    '%s a rollback was done: it is told once, and not tried again',
+    async (when) => {
+      const bad = site.image('2', 'ill')
+      await site.live(bad, failed, { verb: 'rollback', when })
+      await site.live(bad, failed)
+      const told = site.told().filter(({ reason }) => reason !== 'BootedAgain')
+      expect(told.at(-1)).toMatchObject({ to: 'Failed', outcome: 'RolledBack' })
+      expect(told.filter(({ to }) => to === 'Failed')).toHaveLength(1)
+      expect(told.filter(({ to }) => to === 'Activating')).toHaveLength(1)
+    },
+    40_000,
+  )
+})
+
+test('an image that is never healthy is taken back, told with its outcome, and its bytes are not tried again', async () => {
+  const bad = site.image('2', 'ill')
+  await site.live(bad, failed)
+  expect(site.told().map(({ to }) => to)).toEqual(BACK)
+  expect(site.told().at(-1)).toMatchObject({ outcome: 'RolledBack', reason: 'GatesFailed' })
+  // Under another version and manifest.
+  const again = { ...bad, target: { ...bad.target, version: '9', releaseCounter: 9, manifestSha256: 'f'.repeat(64) } }
+  await site.live({ ...again, target: { ...again.target, position: { timeline: 0, generation: 9 } } }, () => true)
+  expect(site.told().map(({ to }) => to)).toEqual(BACK)
+  const good = site.image('3')
+  await site.live(good, confirmed)
+  expect(
+    site
+      .told()
+      .slice(BACK.length)
+      .map(({ to }) => to),
+  ).toEqual(WAY)
+}, 40_000)
