@@ -17,17 +17,27 @@ export type NewResult = {
 /** A result as it is read: without the evidence, and with the digest of the statement that brought it. */
 export type AttestationResult = Omit<NewResult, 'evidence'> & { imageSha256: string; judgedAt: Date; digest: string }
 
-/** Evidence statements that were not judged yet, oldest first. */
-export async function unjudgedEvidence(tx: Reader, limit: number): Promise<{ ref: StatementRef; text: string }[]> {
+type Place = Omit<StatementRef, 'digest'>
+
+/** Evidence that was not judged yet, in the order of its place and after one. It costs what is unjudged, however much was judged. */
+export async function unjudgedEvidence(
+  tx: Reader,
+  limit: number,
+  after?: Place,
+): Promise<{ ref: StatementRef; text: string }[]> {
   const rows = await tx<
     { cluster: string; node: string; incarnation: number; seq: string; digest: string; text: string }[]
   >`
-    select s.cluster, s.node, s.incarnation, s.seq, s.digest, s.text from statement s
-    left join attestation_result a on a.cluster = s.cluster and a.node = s.node and a.incarnation = s.incarnation and a.seq = s.seq
-    where s.kind = 'evidence' and a.cluster is null order by s.received_at limit ${limit}`
+    select s.cluster, s.node, s.incarnation, s.seq, s.digest, s.text from (
+      select * from evidence_queue
+      ${after ? tx`where (cluster, node, incarnation, seq) > (${after.cluster}, ${after.node}, ${after.incarnation}, ${after.seq})` : tx``}
+      order by cluster, node, incarnation, seq limit ${limit}
+    ) q join statement s on s.cluster = q.cluster and s.node = q.node and s.incarnation = q.incarnation and s.seq = q.seq
+    order by q.cluster, q.node, q.incarnation, q.seq`
   return rows.map(({ text, seq, ...id }) => ({ ref: { ...id, seq: Number(seq) }, text }))
 }
 
+/** Appends verdicts and takes what they judge out of the queue. */
 export async function appendResults(tx: Tx, results: readonly NewResult[]): Promise<void> {
   const rows = results.map(({ evidence, bootId, ...r }) => ({
     ...r,
@@ -38,6 +48,9 @@ export async function appendResults(tx: Tx, results: readonly NewResult[]): Prom
     select r.cluster, r.node, r.incarnation, r.seq, r.boot_id, r.verdict, r.reason, r.message, r.evidence::jsonb, now()
     from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r(cluster text, node text, incarnation int, seq bigint, boot_id text, verdict text, reason text, message text, evidence text)
     on conflict do nothing`
+  await tx`delete from evidence_queue q using unnest(${results.map((r) => r.cluster)}::text[], ${results.map((r) => r.node)}::text[],
+      ${results.map((r) => r.incarnation)}::int[], ${results.map((r) => r.seq)}::bigint[]) as u(c, n, i, s)
+    where q.cluster = u.c and q.node = u.n and q.incarnation = u.i and q.seq = u.s`
 }
 
 /** The newest result of every node, and the newest for each of these boots of a node. However many there are of old boots, they are not read. */

@@ -267,11 +267,20 @@ export const statement = pgTable(
     text: text().notNull(),
     receivedAt: at('received_at').notNull(),
   },
-  (t) => [
-    primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq] }),
-    // Evidence is rare and looked for among all; any other index would be paid by every statement.
-    index('statement_evidence').on(t.cluster, t.node, t.incarnation, t.seq).where(sql`kind = 'evidence'`),
-  ],
+  // No other index: it would be paid by every statement.
+  (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq] })],
+)
+
+/** Evidence that was stored and not judged yet: ingest puts it here, judging takes it away. */
+export const evidenceQueue = pgTable(
+  'evidence_queue',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    incarnation: integer().notNull(),
+    seq: big('seq').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq] })],
 )
 
 /** The number of each node's newest statement of a kind, and of each phase gone to: what is known of a fleet is read here. */

@@ -29,6 +29,11 @@ export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): P
       string_to_table(${column((r) => r.incarnation)}, ${SEPARATOR}), string_to_table(${column((r) => r.seq)}, ${SEPARATOR}),
       string_to_table(${column((r) => r.kind)}, ${SEPARATOR}), string_to_table(${column((r) => r.digest)}, ${SEPARATOR}),
       string_to_table(${column((r) => r.text)}, ${SEPARATOR})) as u(c, n, i, s, k, d, t)`
+  const evidence = rows.filter(({ kind }) => kind === 'evidence')
+  if (evidence.length > 0)
+    await tx`insert into evidence_queue (cluster, node, incarnation, seq)
+      select * from unnest(${evidence.map((r) => r.cluster)}::text[], ${evidence.map((r) => r.node)}::text[],
+        ${evidence.map((r) => r.incarnation)}::int[], ${evidence.map((r) => r.seq)}::bigint[])`
   const newest = newestOfEach(rows)
   await tx`
     insert into statement_newest as held (cluster, node, kind, phase, incarnation, seq)

@@ -139,7 +139,9 @@ function sticky(
       message: `succeeded; the rollout ${assignment.rolloutName} has had this cluster since`,
       ...(was.statement ? { statement: was.statement } : {}),
     }
-  if (!was || !FAILURES.has(was.state) || FAILURES.has(standing.state)) return standing
+  // Terms that are edited later, or a longer soak, do not undo a success: only a failure of this image does.
+  const succeeded = was?.state === 'Succeeded' && standing.state === 'Soaking'
+  if (!was || !(FAILURES.has(was.state) || succeeded) || FAILURES.has(standing.state)) return standing
   const { state, reason, message, statement } = was
   return { state, reason, message, ...(statement ? { statement } : {}) }
 }

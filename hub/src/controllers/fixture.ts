@@ -1,0 +1,154 @@
+import { createHash } from 'node:crypto'
+import type { KindName, ObjectOf, RolloutSpec, Statement } from '@skerry/api'
+import { testDatabase } from '@skerry/supervise/testing'
+import { createKey, evidenceNonce } from '@skerry/trust'
+import pino from 'pino'
+import { onTestFinished } from 'vitest'
+import { lockHeads, saveHeads } from '../store/heads.ts'
+import { acquireLease, type Lease } from '../store/leases.ts'
+import { saveIdentity } from '../store/registrations.ts'
+import { createObject, getObject, listObjects, updateObject } from '../store/resources.ts'
+import { appendStatements } from '../store/statements.ts'
+import { migrateStore, openStore, write } from '../store/store.ts'
+import type { Controller } from './run.ts'
+
+// Controllers on a real database, called by hand: what the other writers (http, ingest, registration) would have
+// written is written here by the same functions of the store.
+
+export const LIMITS = { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 }
+export const sha = (text: string) => createHash('sha256').update(text).digest('hex')
+const START = '0'.repeat(64)
+
+export type World = Awaited<ReturnType<typeof openWorld>>
+
+/** A migrated database with a lease, gone with the test. Time stands where `at()` put it: at the start, at the real one. */
+export async function openWorld() {
+  const database = await testDatabase()
+  await migrateStore(database.connection)
+  const store = openStore(database.connection)
+  const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(30_000))
+  onTestFinished(async () => {
+    await lease.release().catch(() => undefined)
+    await store.close()
+    await database.drop()
+  })
+  let offsetMs = 0
+  const now = () => Date.now() + offsetMs
+  return {
+    store,
+    lease,
+    now,
+    pass: (ms: number) => {
+      offsetMs += ms
+    },
+    look: (controller: Controller, by: Lease = lease) =>
+      controller.reconcile({
+        store,
+        lease: by,
+        now,
+        log: pino({ level: 'silent' }),
+        signal: AbortSignal.timeout(30_000),
+      }),
+    create: <K extends KindName>(kind: K, name: string, spec: unknown, more: object = {}) =>
+      write(store, (tx) => createObject(tx, kind, { metadata: { name, ...more }, spec })),
+    edit: <K extends KindName>(kind: K, name: string, namespace: string, spec: unknown) =>
+      write(store, (tx) => updateObject(tx, kind, { metadata: { name, namespace }, spec })),
+    get: async <K extends KindName>(kind: K, name: string, namespace = ''): Promise<ObjectOf<K>> => {
+      const found = await getObject(store.sql, kind, namespace, name)
+      if (!found) throw new Error(`there is no ${kind} ${name}`)
+      return found
+    },
+    list: <K extends KindName>(kind: K) => listObjects(store.sql, kind),
+  }
+}
+
+/** The version of the newest change: that it stays says that nothing was written. */
+export async function newest({ store }: World): Promise<number> {
+  const [row] = await store.sql<{ v: string | null }[]>`select max(resource_version) as v from resource_change`
+  return Number(row?.v ?? 0)
+}
+
+/** An OSImage whose digests come from its name. */
+export function addImage(world: World, name: string, releaseCounter = 1) {
+  return world.create('OSImage', name, {
+    target: `images/os/${name}.json`,
+    manifestSha256: sha(`manifest ${name}`),
+    family: 'os',
+    version: name,
+    releaseCounter,
+    hardwareIds: ['any'],
+    image: { sha256: sha(name), length: 1, mediaType: 'application/octet-stream' },
+    boot: { kind: 'none' },
+    signers: [],
+  })
+}
+
+/** A placement `all` in namespace `fleet` that takes every cluster of the set `default`. */
+export async function addPlacement(world: World): Promise<void> {
+  await world.create('ManagedClusterSet', 'everyone', {
+    clusterSelector: { selectorType: 'LabelSelector', labelSelector: {} },
+  })
+  await world.create('ManagedClusterSetBinding', 'everyone', { clusterSet: 'everyone' }, { namespace: 'fleet' })
+  await world.create('Placement', 'all', {}, { namespace: 'fleet' })
+}
+
+export function rolloutSpec(image: string, more: Partial<RolloutSpec> = {}): RolloutSpec {
+  return { placementRef: { name: 'all' }, image: { name: image }, attestation: 'warning', ...more }
+}
+
+type Body = { [K in Statement['kind']]: { kind: K; body: Extract<Statement, { kind: K }>['body'] } }[Statement['kind']]
+
+/** A cluster with one accepted node that says what a test has it say. */
+export async function addCluster(world: World, name: string) {
+  const { store } = world
+  await world.create('ManagedCluster', name, { hubAcceptsClient: true })
+  await world.create('EdgeNode', name, undefined, { namespace: name })
+  const { jwk, thumbprint } = createKey('ES256')
+  await write(store, (tx) =>
+    saveIdentity(tx, {
+      cluster: name,
+      node: name,
+      state: 'Accepted',
+      class: 'software-key',
+      nodeKey: jwk,
+      nodeKeyThumbprint: thumbprint,
+      natsKey: name,
+      incarnation: 1,
+      requestId: name,
+      transcript: START,
+      acceptance: '',
+      natsJwt: '',
+      credentialIssuedAt: new Date(),
+      credentialExpiresAt: new Date(Date.now() + 86_400_000),
+      decidedBy: 'test',
+      decidedAt: new Date(),
+    }),
+  )
+  let [seq, prev] = [0, START]
+  return {
+    name,
+    /** Stored as ingest does: the statement, its place, the head. */
+    async says(given: Body, as: { text?: string } = {}): Promise<number> {
+      seq += 1
+      const id = { cluster: name, node: name, incarnation: 1 }
+      const time = { wall: new Date().toISOString() }
+      const text = as.text ?? JSON.stringify({ ...id, seq, prev, marker: START, time, ...given })
+      const phase = given.kind === 'transition' ? given.body.to : ''
+      const digest = sha(text)
+      await write(store, async (tx) => {
+        await lockHeads(tx, [id])
+        await appendStatements(tx, [{ ...id, seq, prev, kind: given.kind, phase, digest, text }])
+        await saveHeads(tx, [{ ...id, watermark: seq, newestSeq: seq }])
+      })
+      prev = digest
+      return seq
+    },
+    /** What a boot's evidence says. */
+    boot(bootId: string, image: string): Body {
+      const nonce = evidenceNonce(START, seq + 1, prev)
+      return { kind: 'evidence', body: { class: 'software-key', bootId, slot: 'a', imageSha256: sha(image), nonce } }
+    },
+    /** The hub heard it now; it said nothing new. */
+    heartbeat: () => write(store, (tx) => lockHeads(tx, [{ cluster: name, node: name, incarnation: 1 }])),
+  }
+}
