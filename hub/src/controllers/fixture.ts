@@ -6,7 +6,7 @@ import pino from 'pino'
 import { onTestFinished } from 'vitest'
 import { lockHeads, saveHeads } from '../store/heads.ts'
 import { acquireLease, type Lease } from '../store/leases.ts'
-import { saveIdentity } from '../store/registrations.ts'
+import { saveIdentities } from '../store/registrations.ts'
 import { createObject, getObject, listObjects, updateObject } from '../store/resources.ts'
 import { appendStatements } from '../store/statements.ts'
 import { migrateStore, openStore, write } from '../store/store.ts'
@@ -105,24 +105,26 @@ export async function addCluster(world: World, name: string) {
   await world.create('EdgeNode', name, undefined, { namespace: name })
   const { jwk, thumbprint } = createKey('ES256')
   await write(store, (tx) =>
-    saveIdentity(tx, {
-      cluster: name,
-      node: name,
-      state: 'Accepted',
-      class: 'software-key',
-      nodeKey: jwk,
-      nodeKeyThumbprint: thumbprint,
-      natsKey: name,
-      incarnation: 1,
-      requestId: name,
-      transcript: START,
-      acceptance: '',
-      natsJwt: '',
-      credentialIssuedAt: new Date(),
-      credentialExpiresAt: new Date(Date.now() + 86_400_000),
-      decidedBy: 'test',
-      decidedAt: new Date(),
-    }),
+    saveIdentities(tx, [
+      {
+        cluster: name,
+        node: name,
+        state: 'Accepted',
+        class: 'software-key',
+        nodeKey: jwk,
+        nodeKeyThumbprint: thumbprint,
+        natsKey: name,
+        incarnation: 1,
+        requestId: name,
+        transcript: START,
+        acceptance: '',
+        natsJwt: '',
+        credentialIssuedAt: new Date(),
+        credentialExpiresAt: new Date(Date.now() + 86_400_000),
+        decidedBy: 'test',
+        decidedAt: new Date(),
+      },
+    ]),
   )
   let [seq, prev] = [0, START]
   return {
