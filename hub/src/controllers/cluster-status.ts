@@ -136,8 +136,9 @@ function shownNode(
   images: ReadonlyMap<string, ObjectOf<'OSImage'>>,
 ): EdgeNodeStatus {
   const { status, transition } = node
-  const [result] = node.results
-  const booted = result?.imageSha256 ?? status?.booted.imageSha256
+  // A verdict is shown of the boot that runs alone.
+  const result = node.booted && node.results.find(({ bootId }) => bootId === node.booted?.body.bootId)
+  const booted = node.booted?.body.imageSha256 ?? status?.booted.imageSha256
   const image = booted === undefined ? undefined : images.get(booted)
   return {
     class: node.class,
@@ -188,7 +189,7 @@ function shownNode(
 function usage({ spec }: ObjectOf<'OSImage'>, fleet: readonly FleetNode[]): OSImageStatus {
   const { sha256 } = spec.image
   return {
-    nodesRunning: fleet.filter(({ results }) => results[0]?.imageSha256 === sha256).length,
+    nodesRunning: fleet.filter(({ booted }) => booted?.body.imageSha256 === sha256).length,
     nodesFailed: fleet.filter(({ failed }) => failed?.body.imageSha256 === sha256).length,
   }
 }

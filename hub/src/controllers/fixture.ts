@@ -21,7 +21,7 @@ const START = '0'.repeat(64)
 
 export type World = Awaited<ReturnType<typeof openWorld>>
 
-/** A migrated database with a lease, gone with the test. Time stands where `at()` put it: at the start, at the real one. */
+/** A migrated database with a lease, gone with the test. Its clock is the real one, moved by `pass()`. */
 export async function openWorld() {
   const database = await testDatabase()
   await migrateStore(database.connection)
@@ -83,7 +83,7 @@ export function addImage(world: World, name: string, releaseCounter = 1) {
   })
 }
 
-/** A placement `all` in namespace `fleet` that takes every cluster of the set `default`. */
+/** A placement `all` in namespace `fleet` that takes every cluster. */
 export async function addPlacement(world: World): Promise<void> {
   await world.create('ManagedClusterSet', 'everyone', {
     clusterSelector: { selectorType: 'LabelSelector', labelSelector: {} },
@@ -130,10 +130,10 @@ export async function addCluster(world: World, name: string) {
   return {
     name,
     /** Stored as ingest does: the statement, its place, the head. */
-    async says(given: Body, as: { text?: string } = {}): Promise<number> {
+    async says(given: Body, as: { text?: string; wall?: string } = {}): Promise<number> {
       seq += 1
       const id = { cluster: name, node: name, incarnation: 1 }
-      const time = { wall: new Date().toISOString() }
+      const time = { wall: as.wall ?? new Date().toISOString() }
       const text = as.text ?? JSON.stringify({ ...id, seq, prev, marker: START, time, ...given })
       const phase = given.kind === 'transition' ? given.body.to : ''
       const digest = sha(text)

@@ -79,12 +79,21 @@ async function report({ store, now, reachability: limits }: ReportOptions): Prom
           }
         : {}),
       nodes: nodes.map((node) => {
-        const [result] = node.results
-        const { confirmed, failed } = node
+        const { booted, confirmed, failed } = node
+        const result = booted && node.results.find(({ bootId }) => bootId === booted.body.bootId)
         return {
           node: node.node,
           class: node.class,
           ...(node.lastHeardAt ? { lastHeardAt: node.lastHeardAt.toISOString() } : {}),
+          ...(booted
+            ? {
+                running: {
+                  imageSha256: booted.body.imageSha256,
+                  bootId: booted.body.bootId,
+                  statement: booted.ref,
+                },
+              }
+            : {}),
           ...(confirmed?.body.imageSha256 && confirmed.body.bootId
             ? {
                 confirmed: {

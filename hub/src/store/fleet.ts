@@ -1,5 +1,6 @@
 import type {
   AcceptedBody,
+  EvidenceBody,
   NodeClass,
   NodePhase,
   NodeStatus,
@@ -29,7 +30,9 @@ export type FleetNode = {
   readonly status: NodeStatus | undefined
   readonly newest: StatementRef | undefined
   readonly transition: Said<TransitionBody> | undefined
-  /** The newest boot of an image that the node confirmed. */
+  /** What booted last, as its own evidence says: told once a boot, before anything else in it. */
+  readonly booted: Said<EvidenceBody> | undefined
+  /** The image that the node last confirmed, and the boot that it proved it in: an earlier one when it runs it again. */
   readonly confirmed: Said<TransitionBody> | undefined
   readonly failed: Said<TransitionBody> | undefined
   readonly accepted: Said<AcceptedBody> | undefined
@@ -76,6 +79,7 @@ export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
         status: current?.status,
         newest: mine[0]?.ref,
         transition: newestOf<TransitionBody>('transition'),
+        booted: newestOf<EvidenceBody>('evidence'),
         confirmed: newestOf<TransitionBody>('transition', 'Idle'),
         failed: newestOf<TransitionBody>('transition', 'Failed'),
         accepted: newestOf<AcceptedBody>('accepted'),

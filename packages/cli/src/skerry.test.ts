@@ -403,7 +403,10 @@ describe.concurrent('what is told', () => {
     const claims = report.clusters[0]?.nodes[0]?.claims
     expect(claims?.find(({ claim }) => claim === 'RunsAssignedImage')).toMatchObject({
       result: 'pass',
-      statements: [{ cluster: SITE, seq: expect.any(Number) }],
+      statements: [
+        { cluster: SITE, seq: expect.any(Number) },
+        { cluster: SITE, seq: expect.any(Number) },
+      ],
     })
     expect(await ok('report', 'export', '-o', 'table')).toMatch(
       /shop-17 +shop-17 +software-key +Online +RunsAssignedImage +pass/,

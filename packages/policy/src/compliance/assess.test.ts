@@ -20,6 +20,7 @@ const node: NodeInventory = {
   watermark: 9,
   newestSeq: 9,
   newest: said(9),
+  running: { imageSha256: GOOD, bootId: 'b2', statement: said(5) },
   confirmed: { imageSha256: GOOD, bootId: 'b2', statement: said(7) },
   verdict: { bootId: 'b2', verdict: 'affirming', reason: 'Matches', statement: said(5) },
 }
@@ -42,9 +43,9 @@ describe('assess', () => {
       clusters[0]?.nodes[0]?.claims.map((one) => [one.claim, one.result, one.statements.map(({ seq }) => seq)]),
     ).toEqual([
       ['HeardFrom', 'pass', [9]],
-      ['RunsAssignedImage', 'pass', [7]],
+      ['RunsAssignedImage', 'pass', [5, 7]],
       ['BootAttested', 'pass', [5]],
-      ['ChainComplete', 'pass', [9]],
+      ['ChainComplete', 'pass', [5, 9]],
     ])
   })
 
@@ -55,7 +56,7 @@ describe('assess', () => {
       'other bytes run',
       'RunsAssignedImage',
       'fail',
-      { confirmed: { imageSha256: OTHER, bootId: 'b2', statement: said(7) } },
+      { running: { imageSha256: OTHER, bootId: 'b2', statement: said(5) } },
       {},
     ],
     ['the image failed after it was confirmed', 'RunsAssignedImage', 'fail', { failure }, {}],
@@ -77,12 +78,39 @@ describe('assess', () => {
       {},
     ],
     [
-      'a verdict on a later boot',
+      'the boot of the verdict runs the image that an earlier boot confirmed',
       'BootAttested',
       'pass',
-      { verdict: { bootId: 'b3', verdict: 'affirming', reason: 'x', statement: said(8) } },
+      {
+        running: { imageSha256: GOOD, bootId: 'b3', statement: said(8) },
+        verdict: { bootId: 'b3', verdict: 'affirming', reason: 'x', statement: said(8) },
+      },
       {},
     ],
+    [
+      'a boot later than the confirmed one is not judged yet',
+      'BootAttested',
+      'not-assessed',
+      { running: { imageSha256: GOOD, bootId: 'b3', statement: said(8) } },
+      {},
+    ],
+    [
+      'a later boot runs what an earlier one confirmed',
+      'RunsAssignedImage',
+      'pass',
+      { running: { imageSha256: GOOD, bootId: 'b3', statement: said(8) } },
+      {},
+    ],
+    [
+      'the assigned image boots and is not confirmed',
+      'RunsAssignedImage',
+      'not-assessed',
+      { confirmed: { imageSha256: OTHER, bootId: 'b1', statement: said(2) } },
+      {},
+    ],
+    ['no evidence of any boot', 'RunsAssignedImage', 'not-assessed', { running: undefined } as object, {}],
+    ['no evidence of any boot', 'BootAttested', 'not-assessed', { running: undefined } as object, {}],
+    ['no evidence of any boot', 'ChainComplete', 'not-assessed', { running: undefined } as object, {}],
     [
       'a warning is no pass',
       'BootAttested',
@@ -108,6 +136,27 @@ describe('assess', () => {
     ['a gap in the chain of a stale node', 'ChainComplete', 'fail', { watermark: 4 }, { reachability: 'Stale' }],
   ])('%s: %s is %s', (_, name, result, more, cluster) => {
     expect(claim(run(more, cluster), name)?.result).toBe(result)
+  })
+
+  test('after a rollback each claim rests on the boot after it, though an earlier boot confirmed the image that runs', () => {
+    // b1 confirmed OTHER, b2 tried GOOD and failed, b3 fell back; the node then says once more that OTHER runs since b1.
+    const { clusters } = run(
+      {
+        running: { imageSha256: OTHER, bootId: 'b3', statement: said(6) },
+        failure: { imageSha256: GOOD, outcome: 'RolledBack', reason: 'FellBack', statement: said(7) },
+        confirmed: { imageSha256: OTHER, bootId: 'b1', statement: said(8) },
+        verdict: { bootId: 'b3', verdict: 'affirming', reason: 'Matches', statement: said(6) },
+      },
+      { assigned: { image: 'os-1', imageSha256: OTHER, rollout: 'fleet/r' } },
+    )
+    expect(
+      clusters[0]?.nodes[0]?.claims.map((one) => [one.claim, one.result, one.statements.map(({ seq }) => seq)]),
+    ).toEqual([
+      ['HeardFrom', 'pass', [9]],
+      ['RunsAssignedImage', 'pass', [6, 8]],
+      ['BootAttested', 'pass', [6]],
+      ['ChainComplete', 'pass', [6, 9]],
+    ])
   })
 
   test.each<Reachability>(['NeverSeen', 'Stale'])('of a site that is %s nothing passes', (state) => {

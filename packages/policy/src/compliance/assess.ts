@@ -14,6 +14,9 @@ export type NodeInventory = {
   readonly node: string
   readonly class: NodeClass
   readonly lastHeardAt?: string
+  /** The boot that runs now: what the node's newest evidence names. */
+  readonly running?: { readonly imageSha256: string; readonly bootId: string; readonly statement: StatementRef }
+  /** The image that was last found good, and the boot in which it was: not always the one that runs. */
   readonly confirmed?: { readonly imageSha256: string; readonly bootId: string; readonly statement: StatementRef }
   readonly failure?: {
     readonly imageSha256: string
@@ -21,6 +24,7 @@ export type NodeInventory = {
     readonly reason: string
     readonly statement: StatementRef
   }
+  /** Of the boot that `bootId` names, which counts for that boot alone. */
   readonly verdict?: {
     readonly bootId: string
     readonly verdict: Verdict
@@ -96,21 +100,31 @@ function claimsOf(cluster: ClusterInventory, node: NodeInventory): Claim[] {
     },
     runs(cluster, node, current),
     attested(node, current),
-    {
-      claim: 'ChainComplete',
-      // A gap is a gap, however old; that there is none can only be said of a node that still speaks.
-      result: !heard ? 'not-assessed' : node.watermark !== node.newestSeq ? 'fail' : current ? 'pass' : 'not-assessed',
-      message: heard
-        ? `statements 1 to ${node.watermark} without a gap; the newest is ${node.newestSeq}`
-        : 'no statement was received',
-      statements: newest,
-    },
+    chain(node, heard, current),
   ]
 }
 
-function runs({ assigned }: ClusterInventory, { confirmed, failure }: NodeInventory, current: boolean): Claim {
+function chain({ running, watermark, newestSeq, newest }: NodeInventory, heard: boolean, current: boolean): Claim {
+  const claim = 'ChainComplete'
+  const statements = refs(running?.statement, newest)
+  if (!heard) return { claim, result: 'not-assessed', message: 'no statement was received', statements }
+  const message = `statements 1 to ${watermark} without a gap; the newest is ${newestSeq}`
+  // A gap is a gap, however old; that there is none can only be said of a node that still speaks, and of the boot it spoke of.
+  if (watermark !== newestSeq) return { claim, result: 'fail', message, statements }
+  if (!running)
+    return {
+      claim,
+      result: 'not-assessed',
+      message: `${message}; none of them names the boot that runs`,
+      statements,
+    }
+  return { claim, result: current ? 'pass' : 'not-assessed', message, statements }
+}
+
+function runs({ assigned }: ClusterInventory, node: NodeInventory, current: boolean): Claim {
   const claim = 'RunsAssignedImage'
-  const statements = [confirmed?.statement, failure?.statement].filter((ref) => ref !== undefined)
+  const { running, confirmed, failure } = node
+  const statements = refs(running?.statement, confirmed?.statement, failure?.statement)
   if (!assigned) return { claim, result: 'not-assessed', message: 'no image is assigned to this cluster', statements }
   const provenSince = confirmed?.imageSha256 === failure?.imageSha256 && isLater(confirmed, failure)
   if (failure && failure.imageSha256 === assigned.imageSha256 && !provenSince)
@@ -118,35 +132,51 @@ function runs({ assigned }: ClusterInventory, { confirmed, failure }: NodeInvent
       claim,
       result: 'fail',
       message: `${assigned.image} ended in ${failure.outcome}: ${failure.reason}`,
-      statements: [failure.statement],
+      statements: refs(running?.statement, failure.statement),
     }
-  if (!confirmed || !current)
+  if (!running || !current)
     return {
       claim,
       result: 'not-assessed',
       message: `no current statement says what runs here; ${assigned.image} is assigned`,
       statements,
     }
-  const same = confirmed.imageSha256 === assigned.imageSha256
-  return {
-    claim,
-    result: same ? 'pass' : 'fail',
-    message: same
-      ? `confirmed ${assigned.image} in boot ${confirmed.bootId}`
-      : `runs other bytes (${confirmed.imageSha256.slice(0, 12)}) than ${assigned.image}`,
-    statements: [confirmed.statement],
-  }
-}
-
-function attested({ confirmed, verdict }: NodeInventory, current: boolean): Claim {
-  const claim = 'BootAttested'
-  // A verdict on an earlier boot than the confirmed one says nothing about what runs.
-  if (!current || !verdict || (confirmed && confirmed.bootId !== verdict.bootId && isLater(confirmed, verdict)))
+  if (running.imageSha256 !== assigned.imageSha256)
+    return {
+      claim,
+      result: 'fail',
+      message: `boot ${running.bootId} runs other bytes (${running.imageSha256.slice(0, 12)}) than ${assigned.image}`,
+      statements: [running.statement],
+    }
+  if (confirmed?.imageSha256 !== running.imageSha256)
     return {
       claim,
       result: 'not-assessed',
-      message: 'the running boot has no attestation result',
-      statements: verdict ? [verdict.statement] : [],
+      message: `boot ${running.bootId} runs ${assigned.image} and has not confirmed it`,
+      statements: [running.statement],
+    }
+  return {
+    claim,
+    result: 'pass',
+    message:
+      confirmed.bootId === running.bootId
+        ? `confirmed ${assigned.image} in boot ${running.bootId}`
+        : `boot ${running.bootId} runs ${assigned.image}, which was confirmed in boot ${confirmed.bootId}`,
+    statements: refs(running.statement, confirmed.statement),
+  }
+}
+
+function attested({ running, verdict }: NodeInventory, current: boolean): Claim {
+  const claim = 'BootAttested'
+  // A verdict on another boot than the one that runs says nothing about it.
+  if (!current || !running || verdict?.bootId !== running.bootId)
+    return {
+      claim,
+      result: 'not-assessed',
+      message: running
+        ? `the running boot ${running.bootId} has no attestation result that still counts`
+        : 'no statement says which boot runs',
+      statements: refs(running?.statement),
     }
   // A warning proves nothing about the boot: it is no fault, and no pass either.
   const result =
@@ -157,6 +187,11 @@ function attested({ confirmed, verdict }: NodeInventory, current: boolean): Clai
     message: `${verdict.verdict} (${verdict.reason}) for boot ${verdict.bootId}`,
     statements: [verdict.statement],
   }
+}
+
+function refs(...given: readonly (StatementRef | undefined)[]): StatementRef[] {
+  const found = given.filter((ref) => ref !== undefined)
+  return found.filter((ref, at) => found.findIndex(({ digest }) => digest === ref.digest) === at)
 }
 
 type Proven = { readonly statement: StatementRef } | undefined

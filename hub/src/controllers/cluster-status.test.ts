@@ -1,0 +1,123 @@
+import type { Reachability } from '@skerry/api'
+import { expect, test } from 'vitest'
+import { acquireLease, LeaseLost } from '../store/leases.ts'
+import { attestationController } from './attestation.ts'
+import { clusterStatusController } from './cluster-status.ts'
+import { addCluster, addImage, LIMITS, newest, openWorld, sha, type World } from './fixture.ts'
+
+const quiet = () => clusterStatusController(LIMITS, () => {})
+const reached = async (world: World, name: string) => {
+  const { status } = await world.get('ManagedCluster', name)
+  const conditions = new Map(status?.conditions?.map((one) => [one.type, one]))
+  return [conditions.get('Reachable')?.reason, conditions.get('ManagedClusterConditionAvailable')?.status]
+}
+
+test('a cluster is as reachable as the hub’s own receive time says, whatever the clock of the site', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await addCluster(world, 'unheard')
+  const counted: Record<string, number>[] = []
+  const controller = clusterStatusController(LIMITS, (counts) => counted.push(Object.fromEntries(counts)))
+  await world.look(controller)
+  expect(await reached(world, 'unheard')).toEqual(['NeverSeen', 'Unknown'])
+  // Its own clock is years behind.
+  await site.says(
+    { kind: 'accepted', body: { timeline: 0, generation: 1, digest: 'a'.repeat(64) } },
+    { wall: '2001-01-01T00:00:00.000Z' },
+  )
+  const steps: [number, Reachability, string][] = [
+    [0, 'Online', 'True'],
+    [LIMITS.lateMs, 'Late', 'True'],
+    [LIMITS.offlineMs, 'Offline', 'Unknown'],
+    [LIMITS.staleMs, 'Stale', 'Unknown'],
+  ]
+  for (const [ms, state, available] of steps) {
+    world.pass(ms)
+    const { recheckAtMs } = await world.look(controller)
+    expect(await reached(world, 'shop')).toEqual([state, available])
+    expect((await world.get('EdgeNode', 'shop', 'shop')).status?.reachability).toBe(state)
+    expect(counted.at(-1)).toEqual({ [state]: 1, NeverSeen: 1 })
+    expect(recheckAtMs === undefined).toBe(state === 'Stale')
+  }
+})
+
+test('nothing is written when nothing changed: heartbeats, looks, and a hub that starts again', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await addImage(world, 'os-1')
+  await site.says(site.boot('b1', 'os-1'))
+  await world.look(attestationController())
+  await world.look(quiet())
+  const before = await newest(world)
+  await site.heartbeat()
+  await world.look(quiet())
+  world.pass(1_000)
+  await world.look(quiet())
+  expect(await newest(world)).toBe(before)
+  world.pass(LIMITS.lateMs)
+  await world.look(quiet())
+  expect(await newest(world)).toBeGreaterThan(before)
+})
+
+test('a hub that restarts after a long sleep says what its rows say, and goes on when the site is heard again', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await site.heartbeat()
+  await world.look(quiet())
+  world.pass(LIMITS.offlineMs)
+  await world.look(quiet())
+  expect(await reached(world, 'shop')).toEqual(['Offline', 'Unknown'])
+  world.pass(-LIMITS.offlineMs)
+  await site.heartbeat()
+  await world.look(quiet())
+  expect(await reached(world, 'shop')).toEqual(['Online', 'True'])
+})
+
+test('what others wrote into a cluster’s status stays', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  const joined = {
+    type: 'ManagedClusterJoined',
+    status: 'True',
+    reason: 'Joined',
+    message: 'x',
+    lastTransitionTime: new Date().toISOString(),
+  }
+  await world.store
+    .sql`update resource set status = ${world.store.sql.json({ conditions: [joined], clusterClaims: [{ name: 'a', value: 'b' }] })} where kind = 'ManagedCluster'`
+  await site.heartbeat()
+  await world.look(quiet())
+  const { status } = await world.get('ManagedCluster', 'shop')
+  expect(status?.conditions?.find(({ type }) => type === joined.type)).toEqual(joined)
+  expect(status?.clusterClaims).toEqual([{ name: 'a', value: 'b' }])
+})
+
+test('a node runs what its newest boot is, with that boot’s verdict and no other’s', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await addImage(world, 'os-1')
+  await addImage(world, 'os-2', 2)
+  await site.says(site.boot('b1', 'os-1'))
+  await world.look(attestationController())
+  await site.says(site.boot('b2', 'os-2'))
+  await world.look(quiet())
+  const shown = async () => (await world.get('EdgeNode', 'shop', 'shop')).status
+  expect(await shown()).toMatchObject({ image: { sha256: sha('os-2'), name: 'os-2' } })
+  expect((await shown())?.attestation).toBeUndefined()
+  await world.look(attestationController())
+  await world.look(quiet())
+  expect(await shown()).toMatchObject({ attestation: { bootId: 'b2', verdict: 'warning' } })
+  expect((await world.get('OSImage', 'os-1')).status?.nodesRunning).toBe(0)
+  expect((await world.get('OSImage', 'os-2')).status?.nodesRunning).toBe(1)
+})
+
+test('who holds an old lease shows nothing', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await site.heartbeat()
+  await world.lease.release()
+  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(10_000))
+  await expect(world.look(quiet())).rejects.toThrow(LeaseLost)
+  expect((await world.get('ManagedCluster', 'shop')).status).toBeUndefined()
+  await fresh.release()
+})
