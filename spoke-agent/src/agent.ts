@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { type NodeStatus, parse, SiteBundle } from '@skerry/api'
-import type { BootFacts } from '@skerry/policy'
+import { type BootFacts, initialState } from '@skerry/policy'
 import { openTrust, parseStrictJson, type Trust, writeSecret } from '@skerry/trust'
 import type { Logger } from 'pino'
 import { download } from './blobs/download.ts'
@@ -15,8 +15,9 @@ import { type Enrollment, loadEnrollment, renewalAtMs } from './registration/enr
 import { tufSource } from './registration/http.ts'
 import { credsFile, isEntering, openNodeKey } from './registration/keys.ts'
 import { startLeader } from './site/leader.ts'
-import { openBus } from './store/bus.ts'
-import { openDatabase } from './store/database.ts'
+import { type EdgeNode, type EdgeSite, openBus } from './store/bus.ts'
+import { type Clock, openClock } from './store/clock.ts'
+import { openDatabase, readDatabase } from './store/database.ts'
 import { pause } from './store/pause.ts'
 import { openCourier } from './transport/courier.ts'
 
@@ -34,6 +35,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   const dataDir = resolve(config.dataDir)
   const now = () => Date.now()
   const database = openDatabase(dataDir)
+  const clock = openClock(database, now)
   const bundle = openBundle(dataDir, config.bundleFile)
   let trust: Trust | undefined
   const known = () => (trust ? safely(() => trust?.hub()) : undefined)
@@ -61,7 +63,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
     hubUrls,
     facts,
     log,
-    now,
+    now: clock.now,
     signal,
   }
   const driver = await openSlots({ dir: join(dataDir, 'slots'), factoryImage: config.factoryImage, log })
@@ -73,7 +75,20 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
       if (!enrollment) throw new Error('the enrollment was not kept')
       const { cluster, node, class: class_, incarnation } = enrollment
       log.info({ cluster, node, class: class_, incarnation }, 'this node belongs')
-      next = await live({ config, enrollment, entry, trust, driver, database, hubUrls, dataDir, log, now, signal })
+      next = await live({
+        config,
+        enrollment,
+        entry,
+        trust,
+        driver,
+        database,
+        hubUrls,
+        dataDir,
+        log,
+        now,
+        clock,
+        signal,
+      })
     }
   } finally {
     await driver.close()
@@ -97,6 +112,7 @@ type Living = {
   dataDir: string
   log: Logger
   now: () => number
+  clock: Clock
   signal: AbortSignal
 }
 
@@ -115,6 +131,7 @@ async function live({
   dataDir,
   log,
   now,
+  clock,
   signal: over,
 }: Living): Promise<Entry | undefined> {
   const life = new AbortController()
@@ -179,6 +196,7 @@ async function live({
     measuresBoot: driver.measuresBoot,
     pollMs: config.pollMs,
     now,
+    clock,
     log,
     signal,
     fetchDesired: async () => {
@@ -193,7 +211,7 @@ async function live({
     signer,
     trust,
     heartbeatMs: config.heartbeatMs,
-    now,
+    now: clock.now,
     log,
     signal,
     status,
@@ -203,8 +221,10 @@ async function live({
     if (isEntering(dataDir) || credsOf(dataDir) === undefined) enter()
     while (!signal.aborted) {
       const dueAtMs = renewalAtMs(loadEnrollment(database) ?? enrollment)
-      if (now() >= dueAtMs) enter()
-      await pause(Math.min(Math.max(dueAtMs - now(), RENEWAL_LOOK_MS), 60 * RENEWAL_LOOK_MS), signal).catch(() => {})
+      if (clock.now() >= dueAtMs) enter()
+      await pause(Math.min(Math.max(dueAtMs - clock.now(), RENEWAL_LOOK_MS), 60 * RENEWAL_LOOK_MS), signal).catch(
+        () => {},
+      )
     }
   })()
   const node = runNode({
@@ -260,12 +280,12 @@ async function live({
 
 /** What this node knows of itself, for a person at the site while the hub is away. */
 export function siteView(dataDir: string): object {
-  const database = openDatabase(resolve(dataDir))
+  const database = readDatabase(resolve(dataDir))
+  if (!database) throw new Error(`no agent has run on ${resolve(dataDir)}: name its data folder with --data`)
   try {
     const enrollment = loadEnrollment(database)
-    const bus = openBus(database)
-    const site = bus.site()
-    const { state } = bus.node()
+    const site = database.load<EdgeSite>('edge_site')
+    const { state } = database.load<EdgeNode>('edge_node') ?? { state: initialState(undefined) }
     const waiting = database.sql.prepare('select count(*) as n from statement where acknowledged_at is null').get() as {
       n: number
     }

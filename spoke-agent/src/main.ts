@@ -6,7 +6,12 @@ import { parseCommand } from './config.ts'
 
 const { verb, config } = parseCommand(process.argv.slice(2))
 if (verb === 'status') {
-  console.log(JSON.stringify(siteView(config.dataDir), null, 2))
+  try {
+    console.log(JSON.stringify(siteView(config.dataDir), null, 2))
+  } catch (error) {
+    console.error(`skerry-agent: ${error instanceof Error ? error.message : String(error)}`)
+    process.exit(1)
+  }
 } else {
   const log = pino({ level: config.logLevel, base: null }, pino.destination(2))
   const over = new AbortController()

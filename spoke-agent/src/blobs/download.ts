@@ -73,7 +73,7 @@ function forgetOthers(dir: string, sha256: string): void {
   const others = readdirSync(dir)
     .filter((file) => !file.startsWith(sha256))
     .map((file) => ({ path: join(dir, file), atMs: statSync(join(dir, file)).mtimeMs }))
-    .toSorted((a, b) => b.atMs - a.atMs)
+    .toSorted((a, b) => Number(a.path.endsWith('.part')) - Number(b.path.endsWith('.part')) || b.atMs - a.atMs)
   for (const { path } of others.slice(KEPT_BESIDE)) rmSync(path, { force: true })
 }
 
@@ -118,12 +118,15 @@ async function fetchInto(
       clearTimeout(timer)
       timer = setTimeout(() => stalled.abort(new Error('the download stalled')), STALL_MS)
       done += chunk.length
-      if (done > length)
+      if (done > length) {
+        // Nothing of it is of use to the next source.
+        await file.truncate(0)
         throw new DriverFault(
           'surroundings',
           'ImageMismatch',
           `${url} sends more than the ${length} bytes of the image`,
         )
+      }
       await writeAll(file, chunk)
       onProgress(done)
     }

@@ -82,6 +82,7 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
       ...(trial ? { armed: trial } : {}),
       ...(armed && !trial ? { fellBackFrom: armed.imageSha256 } : {}),
     })
+    if (closed) return
     log.info({ slot, bootId, triesLeft: trial?.triesLeft }, 'slot boots')
     const mine = powerOn(programOf(slot))
     running = mine
@@ -170,6 +171,9 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
     },
     async close() {
       closed = true
+      running?.off()
+      // A boot that was under way must not outlive this.
+      await booting?.catch(() => undefined)
       running?.off()
       await running?.ended
     },

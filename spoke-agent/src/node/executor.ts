@@ -139,7 +139,9 @@ function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: r
 function giveEvidence({ database, bus, outbox, enrollment, driver, log }: ExecutorOptions, facts: BootFacts): void {
   // Another life is another chain, in which nothing was said of this boot yet.
   const told = `${enrollment.incarnation}/${facts.bootId}`
-  if (bus.node().evidenceBootId === told) return
+  const before = bus.node().evidenceBootId
+  if (before === told) return
+  const sameLife = before?.startsWith(`${enrollment.incarnation}/`) ?? true
   database.transact(() => {
     const { bootId, slot, imageSha256 } = facts
     outbox.append(({ seq, prev, marker }) => ({
@@ -147,7 +149,9 @@ function giveEvidence({ database, bus, outbox, enrollment, driver, log }: Execut
       body: { class: enrollment.class, bootId, slot, imageSha256, nonce: evidenceNonce(marker, seq, prev) },
     }))
     const node = bus.node()
-    const confirmed = node.state.memory.confirmed ?? { imageSha256, releaseCounter: 0 }
+    // Nor was it said in which boot the image proved good: that is told anew when it is asked for.
+    const { bootId: _, ...kept } = node.state.memory.confirmed ?? { imageSha256, releaseCounter: 0, bootId: '' }
+    const confirmed = sameLife ? (node.state.memory.confirmed ?? kept) : kept
     bus.saveNode({
       ...node,
       state: { ...node.state, memory: { ...node.state.memory, confirmed } },

@@ -21,7 +21,7 @@ export type Enrollment = {
   readonly credentialLifeMs: number
 }
 
-export function loadEnrollment(database: Database): Enrollment | undefined {
+export function loadEnrollment(database: Pick<Database, 'load'>): Enrollment | undefined {
   return database.load<Enrollment>('enrollment')
 }
 

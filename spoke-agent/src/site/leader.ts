@@ -1,10 +1,11 @@
-import { comparePositions, type DesiredState, Refusal } from '@skerry/api'
-import { admit, planSite, type Target } from '@skerry/policy'
+import { comparePositions, type DesiredState, type OSImageManifest, Refusal } from '@skerry/api'
+import { admit, type Memory, planSite, type Target } from '@skerry/policy'
 import { keysInForce, sha256Hex, type Trust, verifyDocument } from '@skerry/trust'
 import type { Logger } from 'pino'
 import type { Outbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
 import type { Bus, EdgeSite } from '../store/bus.ts'
+import type { Clock } from '../store/clock.ts'
 import type { Database } from '../store/database.ts'
 import { makeBell } from '../store/pause.ts'
 
@@ -22,89 +23,99 @@ export type LeaderOptions = {
   readonly hardwareId: string
   readonly measuresBoot: boolean
   readonly pollMs: number
+  /** The wall clock: windows are judged by it, in the site's own zone. */
   readonly now: () => number
+  /** For what expires, with its floor of signed time. */
+  readonly clock: Clock
   readonly log: Logger
   readonly signal: AbortSignal
 }
 
 const PLAN_MS = 1_000
 const REFRESH_MS = 15 * 60_000
+/** What waits is looked at again after this, and after twice as long each time up to the poll. */
+const FIRST_RETRY_MS = 1_000
+/** Refused texts that are remembered, so that each is told once. */
+const REFUSED_KEPT = 64
 
 export type Leader = { readonly done: Promise<void> /** Something may be new. */; hint(): void }
 
 export function startLeader(options: LeaderOptions): Leader {
-  const { bus, log, signal, now, trust } = options
+  const { bus, log, signal, now, clock, trust } = options
   const bell = makeBell()
   let look = true
   let pollAtMs = 0
   let refreshAtMs = 0
-  const refused = new Set<string>()
+  let waited = 0
   bus.onChange(bell.ring)
+  tellInThisLife()
 
   const done = (async () => {
     while (!signal.aborted) {
-      const nowMs = now()
+      // Pauses are not the wall clock's: one that jumps back by years must not stop the looking.
+      const nowMs = performance.now()
       if (look || nowMs >= pollAtMs) {
         look = false
         pollAtMs = nowMs + options.pollMs * (0.75 + Math.random() / 2)
-        await receive().catch((error: unknown) =>
-          log.warn(
-            { reason: error instanceof Error ? error.message : String(error) },
-            'desired state could not be looked at',
-          ),
-        )
+        const settled = await receive().catch((error: unknown) => {
+          log.warn({ reason: reasonOf(error) }, 'desired state could not be looked at')
+          return false
+        })
+        waited = settled ? 0 : waited + 1
+        if (!settled) {
+          const pauseMs = FIRST_RETRY_MS * 2 ** Math.min(waited - 1, 16) * (0.5 + Math.random())
+          pollAtMs = Math.min(pollAtMs, nowMs + pauseMs)
+        }
       }
       if (nowMs >= refreshAtMs) {
         refreshAtMs = nowMs + REFRESH_MS * (0.75 + Math.random() / 2)
         await trust
-          .refresh(nowMs, signal)
-          .catch((error: unknown) =>
-            log.info(
-              { reason: error instanceof Error ? error.message : String(error) },
-              'trust metadata could not be refreshed',
-            ),
-          )
+          .refresh(clock.now(), signal)
+          .catch((error: unknown) => log.info({ reason: reasonOf(error) }, 'trust metadata could not be refreshed'))
       }
       plan()
       await bell.wait(PLAN_MS, signal)
     }
   })()
 
-  async function receive(): Promise<void> {
+  // Whether there is nothing left to be judged: accepted, refused for good, or nothing new.
+  async function receive(): Promise<boolean> {
     const jws = await options.fetchDesired()
-    if (jws === undefined) return
+    if (jws === undefined) return true
     const held = bus.site()
-    if (held?.jws === jws && held.target) return
+    if (held?.jws === jws) return true
     const digest = sha256Hex(jws)
     let document: DesiredState | undefined
     try {
       const verified = await verify(jws)
       document = verified.payload
-      if (held && !isNewer(document, verified.digest, held)) return
+      clock.heard(Date.parse(document.issuedAt))
+      if (held && !isNewer(document, verified.digest, held)) return true
       const admitted = await judge(document)
       store(jws, document, verified.digest, admitted)
       log.info({ timeline: document.timeline, generation: document.generation }, 'desired state accepted')
+      return true
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
       // What cannot be judged now may be judged later; what is wrong in itself is said once.
       if (error.retry === 'later') {
         log.warn({ code: error.code, reason: error.message }, 'desired state waits')
-        look = true
-        return
+        return false
       }
       refuse(error, digest, document)
+      return true
     }
   }
 
   async function verify(jws: string) {
-    const keys = () => keysInForce(trust.hub().keys.desiredState, now())
+    const keys = () => keysInForce(trust.hub().keys.desiredState, clock.now())
     const aud = options.enrollment.cluster
     try {
       return await verifyDocument('DesiredState', jws, keys(), { aud })
     } catch (error) {
       if (!(error instanceof Refusal) || error.code !== 'UnknownKey') throw error
       // A key nobody told us of: hub.json may have it by now. Judged once more, and then it is so.
-      await trust.refresh(now(), signal)
+      await trust.refresh(clock.now(), signal)
       return verifyDocument('DesiredState', jws, keys(), { aud })
     }
   }
@@ -131,12 +142,7 @@ export function startLeader(options: LeaderOptions): Leader {
     // Expired metadata blocks new installs; what was verified while it was valid is not asked again.
     const known = held?.manifest && held.document.image?.sha256 === sha256 ? held.manifest : undefined
     const manifest = known ?? (await trustedManifest(path, sha256))
-    const refusal = admit(manifest, document, {
-      hardwareId: options.hardwareId,
-      memory: bus.node().state.memory,
-      measuresBoot: options.measuresBoot,
-      appliesWorks: false,
-    })
+    const refusal = admission(manifest, document, bus.node().state.memory)
     if (refusal) throw refusal
     const target: Target = {
       position: { timeline: document.timeline, generation: document.generation },
@@ -150,17 +156,22 @@ export function startLeader(options: LeaderOptions): Leader {
     return { manifest, target }
   }
 
+  function admission(manifest: OSImageManifest, document: DesiredState, memory: Memory): Refusal | undefined {
+    const { hardwareId, measuresBoot } = options
+    return admit(manifest, document, { hardwareId, memory, measuresBoot, appliesWorks: false })
+  }
+
   async function trustedManifest(path: string, sha256: string) {
     try {
-      return await trust.manifest(path, sha256, now(), signal)
+      return await trust.manifest(path, sha256, clock.now(), signal)
     } catch (error) {
       if (
         !(error instanceof Refusal) ||
         (error.code !== 'TargetUnknown' && error.code !== 'ManifestMismatch' && error.code !== 'MetadataExpired')
       )
         throw error
-      await trust.refresh(now(), signal)
-      return trust.manifest(path, sha256, now(), signal)
+      await trust.refresh(clock.now(), signal)
+      return trust.manifest(path, sha256, clock.now(), signal)
     }
   }
 
@@ -172,36 +183,54 @@ export function startLeader(options: LeaderOptions): Leader {
   ): void {
     const { timeline, generation } = document
     options.database.transact(() => {
-      bus.saveSite({ jws, document, holds: { timeline, generation, digest }, ...admitted })
+      const toldIn = options.enrollment.incarnation
+      bus.saveSite({ jws, document, holds: { timeline, generation, digest }, ...admitted, toldIn })
       options.outbox.append({ kind: 'accepted', body: { timeline, generation, digest } })
     })
   }
 
+  // Another life of this node is another chain, in which nobody has said yet what this site holds.
+  function tellInThisLife(): void {
+    const held = bus.site()
+    const toldIn = options.enrollment.incarnation
+    if (!held || held.toldIn === toldIn) return
+    options.database.transact(() => {
+      bus.saveSite({ ...held, toldIn })
+      options.outbox.append({ kind: 'accepted', body: held.holds })
+    })
+  }
+
+  // Told once, also over a restart.
   function refuse(refusal: Refusal, digest: string, document: DesiredState | undefined): void {
-    if (refused.has(digest)) return
-    refused.add(digest)
+    const told = options.database.load<string[]>('refused') ?? []
+    if (told.includes(digest)) return
     log.warn({ code: refusal.code, reason: refusal.message }, 'desired state refused')
     const position = document ? { position: { timeline: document.timeline, generation: document.generation } } : {}
-    options.outbox.append({
-      kind: 'refused',
-      body: {
-        document: 'DesiredState',
-        code: refusal.code,
-        message: refusal.message.slice(0, 1_000),
-        digest,
-        ...position,
-      },
+    options.database.transact(() => {
+      options.database.save('refused', [...told, digest].slice(-REFUSED_KEPT))
+      options.outbox.append({
+        kind: 'refused',
+        body: {
+          document: 'DesiredState',
+          code: refusal.code,
+          message: refusal.message.slice(0, 1_000),
+          digest,
+          ...position,
+        },
+      })
     })
   }
 
   function plan(): void {
     const site = bus.site()
     if (!site) return
-    const next = planSite(
-      site.document,
-      [{ node: options.enrollment.node, phase: bus.node().state.stage.phase }],
-      now(),
-    )
+    const { stage, memory } = bus.node().state
+    const { node } = options.enrollment
+    // Asked again before anything is activated: what was admitted when it came may not be any more.
+    const refusal = stage.phase === 'Staged' && site.manifest && admission(site.manifest, site.document, memory)
+    const next = refusal
+      ? { turns: [], hold: [{ node, reason: refusal.code, message: refusal.message }] }
+      : planSite(site.document, [{ node, phase: stage.phase }], now())
     if (JSON.stringify(next) !== JSON.stringify(site.plan ?? {})) bus.saveSite({ ...site, plan: next })
   }
 
@@ -212,4 +241,8 @@ export function startLeader(options: LeaderOptions): Leader {
       bell.ring()
     },
   }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

@@ -12,9 +12,11 @@ export type EdgeSite = {
   readonly manifest?: OSImageManifest
   readonly target?: Target
   readonly plan?: SitePlan
+  /** The life in whose chain it was told that this was accepted. */
+  readonly toldIn?: number
 }
 
-type EdgeNode = {
+export type EdgeNode = {
   readonly state: State /** The boot whose evidence was given. */
   readonly evidenceBootId?: string
 }

@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
@@ -10,7 +10,16 @@ const SCHEMA = [
 ]
 
 /** A row that there is one of, by its name: what each room keeps. The names and their writers stand in DESIGN.md. */
-type Kept = 'enrollment' | 'registration' | 'edge_site' | 'edge_node' | 'marker' | 'marker_at' | 'status_counter'
+type Kept =
+  | 'enrollment'
+  | 'registration'
+  | 'edge_site'
+  | 'edge_node'
+  | 'marker'
+  | 'marker_at'
+  | 'time_floor'
+  | 'refused'
+  | 'status_counter'
 
 export type Database = {
   /** Everything in `act` is committed together, or not at all. */
@@ -19,6 +28,22 @@ export type Database = {
   save(name: Kept, value: unknown): void
   readonly sql: DatabaseSync
   close(): void
+}
+
+/** The database as it lies there, to look at and nothing else; undefined where there is none. */
+export function readDatabase(dataDir: string): Pick<Database, 'load' | 'sql' | 'close'> | undefined {
+  const file = join(dataDir, 'agent.db')
+  if (!existsSync(file)) return undefined
+  const sql = new DatabaseSync(file, { readOnly: true })
+  const select = sql.prepare('select value from kept where name = ?')
+  return {
+    sql,
+    load<T>(name: Kept) {
+      const row = select.get(name) as { value: string } | undefined
+      return row && (JSON.parse(row.value) as T)
+    },
+    close: () => sql.close(),
+  }
 }
 
 export function openDatabase(dataDir: string): Database {

@@ -1,0 +1,59 @@
+import { execFile } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { testFolder } from '@skerry/supervise/testing'
+import { describe, expect, test } from 'vitest'
+import { openDatabase } from './store/database.ts'
+
+// The program from outside: what a technician types, and what it answers.
+
+const MAIN = fileURLToPath(new URL('./main.ts', import.meta.url))
+
+function run(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }> {
+  return new Promise((done) => {
+    execFile(process.execPath, [MAIN, ...args], (error, stdout, stderr) =>
+      done({ code: error ? Number(error.code) : 0, stdout, stderr }),
+    )
+  })
+}
+
+describe('status', () => {
+  test('on a folder where no agent has run: one sentence, exit code 1, and the folder stays empty', async () => {
+    const dir = testFolder()
+    const { code, stdout, stderr } = await run('status', '--data', dir)
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toBe(`skerry-agent: no agent has run on ${dir}: name its data folder with --data\n`)
+    expect(readdirSync(dir)).toEqual([])
+  })
+
+  test('looks at a database that an agent has open, and changes nothing in it', async () => {
+    const dir = testFolder()
+    const database = openDatabase(dir)
+    database.save('edge_node', {
+      state: { stage: { phase: 'Idle' }, memory: { failures: [] }, reason: 'Idle', message: 'nothing to do' },
+    })
+    const before = database.sql.prepare('pragma data_version').get()
+    const { code, stdout } = await run('status', '--data', dir)
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({ phase: 'Idle', desired: null, statementsWaiting: 0 })
+    expect(database.sql.prepare('pragma data_version').get()).toEqual(before)
+    database.close()
+  })
+})
+
+test.each([
+  ['--frobnicate', /--frobnicate/],
+  ['--driver=floppy', /floppy/],
+  ['--poll-seconds=-1', /above 0/],
+])('%s ends with exit code 2 and a sentence that names it', async (flag, names) => {
+  const { code, stderr } = await run(flag)
+  expect(code).toBe(2)
+  expect(stderr).toMatch(names)
+})
+
+test('without a bundle it says what to name', async () => {
+  const { code, stderr } = await run('run', '--data', join(testFolder(), 'agent'))
+  expect(code).toBe(1)
+  expect(stderr).toContain('name its bundle with --bundle FILE')
+})

@@ -1,0 +1,423 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { type DesiredState, HUB_TARGET, type HubDescription, manifestTarget, type OSImageManifest } from '@skerry/api'
+import { until } from '@skerry/supervise'
+import { testFolder } from '@skerry/supervise/testing'
+import {
+  createKey,
+  makeOnline,
+  makeRoot,
+  makeTargets,
+  openTrust,
+  readTargets,
+  type Signer,
+  sha256Hex,
+  signDocument,
+  signMetadata,
+} from '@skerry/trust'
+import pino from 'pino'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { openOutbox } from '../outbox/outbox.ts'
+import type { Enrollment } from '../registration/enrollment.ts'
+import { openBus } from '../store/bus.ts'
+import { openClock } from '../store/clock.ts'
+import { openDatabase } from '../store/database.ts'
+import { startLeader } from './leader.ts'
+
+// What a site makes of what the courier brings. The courier may bring anything; only what hub.json's keys signed, for
+// this cluster, newer than what is held, about an image that offline keys signed and that may come here, is taken.
+
+const log = pino({ level: 'silent' })
+const DAY_MS = 86_400_000
+const startMs = Date.parse('2026-06-01T12:00:00Z')
+const [rootKeys, targetsKeys] = [[1, 2, 3].map(() => createKey('EdDSA')), [1, 2, 3].map(() => createKey('EdDSA'))]
+const online = { snapshot: createKey('EdDSA'), timestamp: createKey('EdDSA') }
+const [hubKey, nextKey, stranger] = [createKey('EdDSA'), createKey('EdDSA'), createKey('EdDSA')]
+const listed = (signer: Signer) => ({ jwk: signer.jwk, notBefore: '1970-01-01T00:00:00Z' })
+const iso = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
+
+/** The hub's repository as it is served: bytes by path. */
+function openRepository() {
+  const served = new Map<string, Uint8Array>()
+  const root = signMetadata(
+    makeRoot({
+      version: 1,
+      rootKeys: rootKeys.map(({ jwk }) => jwk),
+      targetsKeys: targetsKeys.map(({ jwk }) => jwk),
+      threshold: 2,
+      online: { snapshot: online.snapshot.jwk, timestamp: online.timestamp.jwk },
+      expires: iso(startMs + 3_650 * DAY_MS),
+    }),
+    rootKeys.slice(0, 2),
+  )
+  let targets: Uint8Array | undefined
+  let asked = 0
+  return {
+    root,
+    asked: () => asked,
+    source: async (path: string) => {
+      if (path === 'timestamp.json') asked += 1
+      return served.get(path)
+    },
+    publish(files: { path: string; bytes: Uint8Array }[], nowMs: number) {
+      targets = signMetadata(
+        makeTargets({ previous: targets, files, expires: iso(nowMs + 365 * DAY_MS) }),
+        targetsKeys.slice(0, 2),
+      )
+      const { version } = readTargets(targets).signed
+      for (const { path, bytes } of files) {
+        const cut = path.lastIndexOf('/') + 1
+        served.set(`targets/${path.slice(0, cut)}${sha256Hex(bytes)}.${path.slice(cut)}`, bytes)
+      }
+      served.set(`${version}.targets.json`, targets)
+      const at = { snapshotExpires: iso(nowMs + 30 * DAY_MS), timestampExpires: iso(nowMs + 14 * DAY_MS) }
+      const made = makeOnline({ targets, version: Math.floor(nowMs / 1000) + version, ...online, ...at })
+      served.set(`${Math.floor(nowMs / 1000) + version}.snapshot.json`, made.snapshot)
+      served.set('timestamp.json', made.timestamp)
+    },
+  }
+}
+
+function hubJson(...keys: Signer[]): { path: string; bytes: Uint8Array } {
+  const description: HubDescription = {
+    kind: 'HubDescription',
+    keys: { desiredState: keys.map(listed), ack: [listed(hubKey)], acceptance: [listed(hubKey)] },
+    caPem: '',
+    apiUrls: ['https://127.0.0.1:1'],
+    natsUrls: ['nats://127.0.0.1:1'],
+  }
+  return { path: HUB_TARGET, bytes: Buffer.from(JSON.stringify(description)) }
+}
+
+function manifest(version: string, more: Partial<OSImageManifest> = {}) {
+  const value: OSImageManifest = {
+    kind: 'OSImageManifest',
+    family: 'edge-os',
+    version,
+    releaseCounter: Number(version),
+    hardwareIds: ['shop-box'],
+    image: {
+      sha256: createHash('sha256').update(`image ${version}`).digest('hex'),
+      length: 10,
+      mediaType: 'application/octet-stream',
+    },
+    boot: { kind: 'none' },
+    ...more,
+  }
+  return { path: manifestTarget('edge-os', version), bytes: Buffer.from(JSON.stringify(value)), value }
+}
+const images = {
+  two: manifest('2'),
+  three: manifest('3'),
+  other: manifest('4', { hardwareIds: ['farm-box'] }),
+}
+
+function order(
+  generation: number,
+  image: { path: string; bytes: Uint8Array } | undefined,
+  more: Partial<DesiredState> = {},
+): DesiredState {
+  return {
+    kind: 'DesiredState',
+    cluster: 'shop-1',
+    timeline: 0,
+    generation,
+    issuedAt: iso(startMs),
+    ...(image ? { image: { target: image.path, sha256: sha256Hex(image.bytes), rollout: 'default/r' } } : {}),
+    windows: { activation: [] },
+    gates: { healthySeconds: 1, timeoutSeconds: 10 },
+    drain: { timeoutSeconds: 0 },
+    budget: { maxUnavailable: 1 },
+    onFailure: 'RollBack',
+    attestation: 'warning',
+    paused: false,
+    works: [],
+    tombstones: [],
+    ...more,
+  }
+}
+const signed = (document: DesiredState, signer = hubKey, aud = 'shop-1') =>
+  signDocument('DesiredState', document, signer, aud)
+
+const enrollment: Enrollment = {
+  cluster: 'shop-1',
+  node: 'n1',
+  incarnation: 1,
+  class: 'software-key',
+  routingToken: 'a'.repeat(20),
+  acceptance: 'a.b.c',
+  transcript: '0'.repeat(64),
+  nodeKeyThumbprint: 't',
+  natsKey: 'U',
+  acceptedAt: iso(startMs),
+  credentialLifeMs: 90 * DAY_MS,
+}
+
+let dir: string
+let repository: ReturnType<typeof openRepository>
+let wallMs: number
+let brought: string | undefined
+let site: ReturnType<typeof open>
+
+function open(incarnation = 1) {
+  const over = new AbortController()
+  const database = openDatabase(dir)
+  const bus = openBus(database)
+  const outbox = openOutbox(database, { ...enrollment, incarnation }, () => wallMs)
+  const { root, source } = repository
+  let looks = 0
+  const leader = startLeader({
+    enrollment: { ...enrollment, incarnation },
+    ...{ database, bus, outbox, log, signal: over.signal },
+    trust: openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), source }),
+    fetchDesired: async () => {
+      looks += 1
+      return brought
+    },
+    hardwareId: 'shop-box',
+    measuresBoot: false,
+    pollMs: 600_000,
+    now: () => wallMs,
+    clock: openClock(database, () => wallMs),
+  })
+  return {
+    bus,
+    database,
+    looks: () => looks,
+    hint: leader.hint,
+    told: () =>
+      database.sql
+        .prepare('select text from statement order by seq')
+        .all()
+        .map(
+          (row) => JSON.parse(String(row['text'])) as { kind: string; body: { code?: string; generation?: number } },
+        ),
+    async close() {
+      over.abort(new Error('the end'))
+      await leader.done
+      database.close()
+    },
+  }
+}
+
+beforeEach(() => {
+  dir = testFolder()
+  repository = openRepository()
+  wallMs = startMs
+  brought = undefined
+  repository.publish([hubJson(hubKey), images.two, images.three, images.other], startMs)
+  site = open()
+})
+afterEach(() => site.close())
+
+async function bring(text: string): Promise<void> {
+  brought = text
+  const before = site.looks()
+  site.hint()
+  await until(() => site.looks() > before, 'a look', 10_000)
+}
+const accepted = (generation: number) =>
+  until(() => site.bus.site()?.holds.generation === generation, `generation ${generation} being held`, 10_000)
+const refusedAs = (code: string) =>
+  until(() => site.told().some(({ kind, body }) => kind === 'refused' && body.code === code), `refusal ${code}`, 10_000)
+
+test('an order for this cluster is stored with the statement that says so, and becomes a target', async () => {
+  await bring(await signed(order(1, images.two)))
+  await accepted(1)
+  expect(site.bus.site()?.target).toMatchObject({ version: '2', imageSha256: images.two.value.image.sha256 })
+  expect(site.told()).toMatchObject([{ kind: 'accepted', body: { generation: 1 } }])
+})
+
+test('an order without an image holds nothing to run', async () => {
+  await bring(await signed(order(1, undefined)))
+  await accepted(1)
+  expect(site.bus.site()?.target).toBeUndefined()
+})
+
+test('a newer order takes the place of the one before; the same one again changes nothing', async () => {
+  const first = await signed(order(1, images.two))
+  await bring(first)
+  await accepted(1)
+  await bring(await signed(order(2, images.three)))
+  await accepted(2)
+  await bring(await signed(order(2, images.three)))
+  expect(site.told().filter(({ kind }) => kind === 'accepted')).toHaveLength(2)
+})
+
+describe('is refused by its code, told once, and what is held stays', () => {
+  const small = (text: string) =>
+    `${text.split('.')[0]}.${Buffer.from('{').toString('base64url')}.${text.split('.')[2]}`
+  const cases: Record<string, [code: string, make: () => Promise<string>]> = {
+    'no JWS': ['MalformedJws', async () => 'hello'],
+    'a text of a megabyte': ['TooLarge', async () => 'a'.repeat(1_000_000)],
+    'a payload that was changed': ['BadSignature', async () => small(await signed(order(9, images.three)))],
+    'an order for another cluster': ['WrongAudience', async () => signed(order(9, images.three), hubKey, 'shop-10')],
+    'an order that names another cluster': [
+      'WrongAudience',
+      async () => signed(order(9, images.three, { cluster: 'shop-10' })),
+    ],
+    'an older order': ['OlderPosition', async () => signed(order(1, images.three))],
+    'another order of the same place': ['PositionReused', async () => signed(order(2, images.three))],
+    'a manifest that nobody signed': [
+      'ManifestMismatch',
+      async () => signed(order(9, { path: images.three.path, bytes: Buffer.from('{}') })),
+    ],
+    'an image for other hardware': ['HardwareMismatch', async () => signed(order(9, images.other))],
+    'a boot that cannot be proven here': [
+      'AttestationImpossible',
+      async () => signed(order(9, images.three, { attestation: 'affirming' })),
+    ],
+    'works for a machine without Kubernetes': [
+      'WorksUnsupported',
+      async () => signed(order(9, images.three, { works: [{ name: 'w', sha256: '0'.repeat(64) }] })),
+    ],
+  }
+  test.each(Object.keys(cases))('%s', async (what) => {
+    await bring(await signed(order(2, images.two)))
+    await accepted(2)
+    const [code, make] = cases[what] ?? ['', async () => '']
+    const bad = await make()
+    await bring(bad)
+    await refusedAs(code)
+    await bring(bad)
+    await site.close()
+    site = open()
+    await bring(bad)
+    await until(() => site.looks() > 1, 'another look', 10_000)
+    expect(site.told().filter(({ kind }) => kind === 'refused')).toHaveLength(1)
+    expect(site.bus.site()).toMatchObject({ holds: { generation: 2 }, target: { version: '2' } })
+  })
+
+  test('bytes that failed here, and an image below what was confirmed', async () => {
+    const { state } = site.bus.node()
+    const { sha256: imageSha256 } = images.three.value.image
+    const failure = { imageSha256, outcome: 'RolledBack' as const, reason: 'x', message: 'x', at: iso(startMs) }
+    const confirmed = { imageSha256: 'f'.repeat(64), releaseCounter: 3 }
+    site.bus.saveNode({ state: { ...state, memory: { failures: [failure], confirmed } } })
+    await bring(await signed(order(3, images.three)))
+    await refusedAs('ImageFailedBefore')
+    await bring(await signed(order(4, images.two)))
+    await refusedAs('ReleaseCounterTooLow')
+    expect(site.bus.site()).toBeUndefined()
+  })
+})
+
+describe('what cannot be judged yet', () => {
+  test('an unknown key is asked about once a try, with longer and longer pauses, and believed when hub.json has it', async () => {
+    await bring(await signed(order(1, images.two), nextKey))
+    await until(() => repository.asked() >= 3, 'the metadata being asked for again', 15_000)
+    expect(site.bus.site()).toBeUndefined()
+    expect(site.told()).toEqual([])
+    // A look each second would have asked far more often by now.
+    expect(repository.asked()).toBeLessThan(8)
+    repository.publish([hubJson(hubKey, nextKey)], startMs + 1_000)
+    site.hint()
+    await accepted(1)
+  }, 30_000)
+
+  test('a stranger’s order is never taken', async () => {
+    await bring(await signed(order(1, images.two), stranger))
+    await until(() => repository.asked() >= 2, 'a refresh', 15_000)
+    expect(site.bus.site()).toBeUndefined()
+  }, 30_000)
+
+  test('a manifest that is not published yet is taken when it is', async () => {
+    const late = manifest('5')
+    await bring(await signed(order(1, late)))
+    await until(() => repository.asked() >= 2, 'a refresh', 15_000)
+    expect(site.bus.site()).toBeUndefined()
+    repository.publish([late], startMs + 1_000)
+    site.hint()
+    await accepted(1)
+  }, 30_000)
+
+  test('nothing new comes under expired metadata; what is held stays, and fresh metadata ends it', async () => {
+    await bring(await signed(order(1, images.two)))
+    await accepted(1)
+    wallMs = startMs + 20 * DAY_MS
+    await bring(await signed(order(2, images.three)))
+    await until(() => repository.asked() >= 2, 'a refresh', 15_000)
+    expect(site.bus.site()).toMatchObject({ holds: { generation: 1 }, target: { version: '2' } })
+    // Newer terms for what is held need no newer metadata.
+    await bring(await signed(order(3, images.two, { paused: true })))
+    await accepted(3)
+    repository.publish([], wallMs)
+    await bring(await signed(order(4, images.three)))
+    await accepted(4)
+  }, 30_000)
+})
+
+describe('a wrong clock', () => {
+  test('turned back, makes nothing valid again: the floor is what the hub has signed, and it is kept', async () => {
+    await bring(await signed(order(1, images.two)))
+    await accepted(1)
+    await bring(await signed(order(2, images.two, { issuedAt: iso(startMs + 20 * DAY_MS) })))
+    await accepted(2)
+    await site.close()
+    wallMs = Date.parse('1970-01-02T00:00:00Z')
+    site = open()
+    const asked = repository.asked()
+    await bring(await signed(order(3, images.three)))
+    await until(() => repository.asked() >= asked + 2, 'a refresh', 15_000)
+    expect(site.bus.site()?.holds.generation).toBe(2)
+  }, 30_000)
+
+  test('far ahead, installs nothing new, stops nothing, and does no harm once it is right again', async () => {
+    await bring(await signed(order(1, images.two)))
+    await accepted(1)
+    wallMs = Date.parse('2100-01-01T00:00:00Z')
+    await bring(await signed(order(2, images.three)))
+    await until(() => repository.asked() >= 2, 'a refresh', 15_000)
+    expect(site.bus.site()).toMatchObject({ holds: { generation: 1 }, target: { version: '2' } })
+    wallMs = startMs + DAY_MS
+    site.hint()
+    await accepted(2)
+  }, 30_000)
+})
+
+test('a turn is given to what is staged, held outside the window, and gone with a newer order', async () => {
+  const night = [{ at: '0 2 * * *', timeZone: 'UTC', durationSeconds: 3_600 }]
+  await bring(await signed(order(1, images.two, { windows: { activation: night } })))
+  await accepted(1)
+  const { target } = site.bus.site() ?? {}
+  if (!target) throw new Error('no target')
+  const staged = { ...site.bus.node().state, stage: { phase: 'Staged' as const, target } }
+  site.bus.saveNode({ state: staged })
+  await until(() => site.bus.site()?.plan?.hold[0]?.reason === 'WindowClosed', 'a hold', 10_000)
+  wallMs = Date.parse('2026-06-02T02:10:00Z')
+  await until(() => site.bus.site()?.plan?.turns[0] === 'n1', 'a turn', 10_000)
+  site.bus.saveNode({ state: { ...staged, stage: { phase: 'Idle' } } })
+  await bring(await signed(order(2, images.three)))
+  await accepted(2)
+  expect(site.bus.site()?.plan?.turns ?? []).toEqual([])
+})
+
+test('what was admitted when it came is asked about again before its turn', async () => {
+  await bring(await signed(order(1, images.two)))
+  await accepted(1)
+  const { target } = site.bus.site() ?? {}
+  if (!target) throw new Error('no target')
+  const { state } = site.bus.node()
+  const { imageSha256 } = target
+  const failure = { imageSha256, outcome: 'RolledBack' as const, reason: 'x', message: 'x', at: iso(startMs) }
+  const memory = { ...state.memory, failures: [failure] }
+  site.bus.saveNode({ state: { ...state, memory, stage: { phase: 'Staged', target } } })
+  await until(() => site.bus.site()?.plan?.hold[0]?.reason === 'ImageFailedBefore', 'a hold', 10_000)
+  expect(site.bus.site()?.plan?.turns).toEqual([])
+})
+
+test('in another life it is told again what is held, once', async () => {
+  await bring(await signed(order(7, images.two)))
+  await accepted(7)
+  await site.close()
+  const database = openDatabase(dir)
+  database.sql.exec('delete from statement')
+  database.close()
+  site = open(2)
+  await until(() => site.told().length > 0, 'the statement', 10_000)
+  expect(site.told()).toMatchObject([{ kind: 'accepted', body: { generation: 7 } }])
+  await site.close()
+  site = open(2)
+  await until(() => site.looks() > 0, 'a look', 10_000)
+  expect(site.told()).toHaveLength(1)
+})
