@@ -7,7 +7,7 @@ import { wake } from '../store/wake.ts'
 import type { Controller } from './run.ts'
 
 /** Documents composed and stored in one transaction. */
-const AT_ONCE = 500
+const AT_ONCE = 2_000
 
 /** Composes one document a cluster out of what is assigned to it. A change, and nothing else, is a new generation. */
 export function desiredController(): Controller {

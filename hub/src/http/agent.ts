@@ -15,7 +15,7 @@ export type AgentDoor = RefusedRegistrations
 const BODY_LIMIT = 98_304
 /** Calls that ask the database at a time, and those that may wait for it: the others are told when to come back. */
 const AT_ONCE = 24
-/** Proofs at a time: they wait for one another, and the more come together the fewer transactions they are. */
+/** Proofs at a time: they wait for one another, and the more come together the fewer transactions they are. What each asks alone stands in the line. */
 const PROOFS_AT_ONCE = 512
 const MAX_WAITING = 10_000
 
@@ -26,7 +26,7 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
   const tell = tellRefusals(door)
   const calls = makeGate(AT_ONCE, MAX_WAITING)
   const proofCalls = makeGate(PROOFS_AT_ONCE, MAX_WAITING)
-  const prove = proofs(store)
+  const prove = proofs(store, calls)
   const judged = async <T>(document: string, source: string, act: () => Promise<T>, gate = calls): Promise<T> => {
     budget.take(source)
     try {
@@ -57,7 +57,7 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
           ip,
           async () => {
             await prove(params.id, body ?? '', { sourceIp: ip, requestId }, now())
-            return answerOf(store, params.id)
+            return calls(() => answerOf(store, params.id))
           },
           proofCalls,
         ),

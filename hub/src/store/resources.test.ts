@@ -1,16 +1,20 @@
 import { testDatabase } from '@skerry/supervise/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { listAudit, recordAudits, verifyAudit } from './audit.ts'
 import { pruneEvents, recordEvent } from './events.ts'
 import {
   changesSince,
   compactChanges,
   createObject,
+  createObjects,
   deleteObject,
+  getObjects,
   historyOf,
   listObjects,
   newestVersion,
   saveStatus,
   updateObject,
+  updateObjects,
 } from './resources.ts'
 import { migrateStore, openStore, type Store, type Tx, write } from './store.ts'
 
@@ -121,4 +125,63 @@ test('events beyond the newest are deleted so that a watcher sees it', async () 
   expect((await listObjects(store.sql, 'Event')).map(({ spec }) => spec.message)).toEqual(['b', 'c'])
   const found = await changesSince(store.sql, 'Event', before, 10)
   expect(found?.changes.map(({ type, object }) => [type, object.metadata.namespace])).toEqual([['DELETED', 'a']])
+})
+
+describe('many at once', () => {
+  test('objects whose names are free are made; one name that is taken is named, and nothing is made', async () => {
+    const store = await opened()
+    const named = (...names: string[]) => names.map((name) => ({ metadata: { name }, spec: {} }))
+    await write(store, (tx) => createObjects(tx, 'ManagedCluster', named('a', 'b')))
+    const again = write(store, (tx) => createObjects(tx, 'ManagedCluster', named('c', 'b')))
+    await expect(again).rejects.toMatchObject({ code: 'AlreadyExists', message: expect.stringContaining('"b"') })
+    const versions = (await changesSince(store.sql, 'ManagedCluster', 0, 100))?.changes.map(({ object }) => object)
+    expect(versions?.map(({ metadata }) => metadata.name)).toEqual(['a', 'b'])
+  })
+
+  test('of those that are replaced, what differs is a new version with its own labels before; what is gone is passed over', async () => {
+    const store = await opened()
+    await write(store, async (tx) => {
+      for (const name of ['a', 'b', 'c']) await make(tx, name, { was: name })
+    })
+    const updated = await write(store, (tx) =>
+      updateObjects(tx, 'ManagedCluster', [
+        { metadata: { name: 'a', labels: { was: 'a' } }, spec: {} },
+        { metadata: { name: 'b', labels: { now: 'b' } }, spec: {} },
+        { metadata: { name: 'c', labels: { was: 'c' } }, spec: { hubAcceptsClient: true } },
+        { metadata: { name: 'gone' }, spec: {} },
+      ]),
+    )
+    expect(new Set(updated.map(({ metadata }) => metadata.name))).toEqual(new Set(['a', 'b', 'c']))
+    const found = await getObjects(
+      store.sql,
+      'ManagedCluster',
+      ['a', 'b', 'c', 'c', 'gone'].map((name) => ({ namespace: '', name })),
+    )
+    expect([...found.values()].map(({ metadata }) => [metadata.name, metadata.generation]).toSorted()).toEqual([
+      ['a', 1],
+      ['b', 1],
+      ['c', 2],
+    ])
+    const changes = (await changesSince(store.sql, 'ManagedCluster', 0, 100))?.changes ?? []
+    const modified = changes.filter(({ type }) => type === 'MODIFIED')
+    expect(modified.map(({ object, labelsBefore }) => [object.metadata.name, labelsBefore]).toSorted()).toEqual([
+      ['b', { was: 'b' }],
+      ['c', { was: 'c' }],
+    ])
+  })
+
+  test('audit records keep the order in which they are given, and the chain is whole', async () => {
+    const store = await opened()
+    const entry = { actor: 'a', sourceIp: '', verb: 'v', kind: 'K', namespace: '', before: undefined, requestId: 'r' }
+    const names = Array.from({ length: 50 }, (_, index) => `n${index}`)
+    await write(store, (tx) =>
+      recordAudits(
+        tx,
+        names.map((name) => ({ ...entry, name, after: { name } })),
+      ),
+    )
+    await write(store, (tx) => recordAudits(tx, []))
+    expect((await listAudit(store.sql, 0, 100)).map(({ name }) => name)).toEqual(names)
+    expect(await verifyAudit(store.sql)).toMatchObject({ whole: true, head: { count: 50 } })
+  })
 })

@@ -33,18 +33,24 @@ const TIMEOUT_MS = 5_000
 /** Signs and sends what no stream is known to hold. Publishing twice is harmless; publishing without the row cannot be. */
 export async function publishNew(options: PublisherOptions): Promise<void> {
   const due = await desiredToPublish(options.store.sql, 'unpublished')
-  for (let from = 0; from < due.length; from += AT_ONCE)
-    await send(
-      options,
-      await Promise.all(
-        due.slice(from, from + AT_ONCE).map(async ({ cluster, position, payload, routingToken, jws }) => ({
-          cluster,
-          position,
-          subject: subjects.desired(cluster, routingToken),
-          jws: jws ?? (await signBytes('DesiredState', payload, options.signer, cluster)),
-        })),
-      ),
+  const answers: Answer[] = []
+  let onTheirWay: Promise<Answer[]> = Promise.resolve([])
+  for (let from = 0; from < due.length; from += AT_ONCE) {
+    const texts = await Promise.all(
+      due.slice(from, from + AT_ONCE).map(async ({ cluster, position, payload, routingToken, jws }) => ({
+        cluster,
+        position,
+        subject: subjects.desired(cluster, routingToken),
+        jws: jws ?? (await signBytes('DesiredState', payload, options.signer, cluster)),
+      })),
     )
+    // Signed and kept while those before are on their way.
+    const kept = await keep(options, texts)
+    answers.push(...(await onTheirWay))
+    onTheirWay = send(options, kept)
+  }
+  answers.push(...(await onTheirWay))
+  await settle(options, answers)
 }
 
 /**
@@ -60,7 +66,8 @@ export async function refill(options: PublisherOptions): Promise<number> {
     const subject = subjects.desired(cluster, routingToken)
     if (jws !== undefined && held.get(subject) !== sha256Hex(jws)) missing.push({ cluster, position, subject, jws })
   }
-  for (let from = 0; from < missing.length; from += AT_ONCE) await send(options, missing.slice(from, from + AT_ONCE))
+  for (let from = 0; from < missing.length; from += AT_ONCE)
+    await settle(options, await send(options, await keep(options, missing.slice(from, from + AT_ONCE))))
   if (missing.length > 0)
     log.warn({ missing: missing.length }, 'desired states were missing from NATS and were sent again')
   return missing.length
@@ -94,23 +101,30 @@ async function heldTexts({ nc }: HubConnection): Promise<Map<string, string>> {
   }
 }
 
-// The signed texts are on disk before they leave: what was sent once is what is sent for ever. No message id: a repeat is
-// harmless here, and within the window of ids a stream that was purged would answer that it has what it has not.
-async function send(
-  { store, lease, hub, onPublished }: PublisherOptions,
-  texts: readonly Publication[],
-): Promise<void> {
-  const kept = await writeFenced(store, lease, (tx) => savePublications(tx, texts))
+// The signed texts are on disk before they leave: what was sent once is what is sent for ever.
+function keep({ store, lease }: PublisherOptions, texts: readonly Publication[]): Promise<Publication[]> {
+  return writeFenced(store, lease, (tx) => savePublications(tx, texts))
+}
+
+type Answer = PromiseSettledResult<Publication & { readonly streamSeq: number }>
+
+// Never rejects. No message id: a repeat is harmless here, and within the window of ids a stream that was purged would
+// answer that it has what it has not.
+function send({ hub }: PublisherOptions, kept: readonly Publication[]): Promise<Answer[]> {
   const js = jetstream(hub.nc, { timeout: TIMEOUT_MS })
-  const answers = await Promise.allSettled(
+  return Promise.allSettled(
     kept.map(async (text) => ({ ...text, streamSeq: (await js.publish(text.subject, text.jws)).seq })),
   )
+}
+
+// What was sent and not yet recorded is sent again after a death here, which is harmless.
+async function settle({ store, lease, onPublished }: PublisherOptions, answers: readonly Answer[]): Promise<void> {
   const sent = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
   if (sent.length > 0) await writeFenced(store, lease, (tx) => recordSent(tx, sent))
   onPublished(sent.length)
   const failed = answers.find((answer) => answer.status === 'rejected')
   if (failed)
-    throw new Error(`${texts.length - sent.length} of ${texts.length} desired states were not taken by NATS`, {
+    throw new Error(`${answers.length - sent.length} of ${answers.length} desired states were not taken by NATS`, {
       cause: failed.reason,
     })
 }

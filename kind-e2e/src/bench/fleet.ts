@@ -27,8 +27,8 @@ const NAMESPACE = 'default'
 const PLACEMENT = 'fleet'
 /** Connections that are being opened at a time, as a jittered return would have it. */
 const DIALS = 400
-/** Nodes that register at a time. */
-const REGISTRATIONS = 192
+/** Nodes that register at a time: each waits for its decision, and most of that is waiting. */
+const REGISTRATIONS = 2_000
 const DEADLINE_MS = 900_000
 /** Files beyond the agents' sockets: the hub's, the database's, ours. */
 const SPARE_FILES = 500

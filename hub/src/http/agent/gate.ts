@@ -1,10 +1,12 @@
 import { StatusError } from '../status-error.ts'
 
+export type Gate = <T>(act: () => Promise<T>) => Promise<T>
+
 /**
  * Lets so many through at a time; the others wait in line, and past its end they are told when to come back (StatusError
  * 429): many sites that return at once must not take the database from those that are there.
  */
-export function makeGate(atOnce: number, maxWaiting: number): <T>(act: () => Promise<T>) => Promise<T> {
+export function makeGate(atOnce: number, maxWaiting: number): Gate {
   const waiting: (() => void)[] = []
   let inside = 0
   return async (act) => {

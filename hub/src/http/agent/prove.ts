@@ -15,6 +15,7 @@ import { createObjects, getObjects, saveStatuses, updateObjects } from '../../st
 import { type Store, type Tx, write } from '../../store/store.ts'
 import { makeBatches } from './batches.ts'
 import { type Admitted, admitEntry, knownNodes, loadSurroundings, type Token } from './entry.ts'
+import type { Gate } from './gate.ts'
 
 export type Caller = { readonly sourceIp: string; readonly requestId: string }
 
@@ -29,9 +30,9 @@ type Proven = {
 /**
  * The second call: the node key signs over the exchange. Then, in one transaction, the token's use is counted and the
  * Registration comes to be, with the ManagedCluster when it is the first node. Proofs that come together share that
- * transaction. The function throws a Refusal.
+ * transaction; `line` bounds the queries outside of it. The function throws a Refusal.
  */
-export function proofs(store: Store) {
+export function proofs(store: Store, line: Gate) {
   const enterAll = makeBatches<Proven, undefined>({
     atOnce: 256,
     // Two nodes of one cluster look at each other's rows: one after the other.
@@ -39,7 +40,7 @@ export function proofs(store: Store) {
     run: (batch) => write(store, (tx) => enterTogether(tx, batch)),
   })
   return async (id: string, text: string, caller: Caller, nowMs: number): Promise<void> => {
-    const exchange = await loadExchange(store.sql, id)
+    const exchange = await line(() => loadExchange(store.sql, id))
     if (!exchange) throw gone()
     const challenge = parse(RegistrationChallenge, JSON.parse(exchange.challenge), 'challenge')
     if (!exchange.provenAt && Date.parse(challenge.expiresAt) <= nowMs) throw gone()

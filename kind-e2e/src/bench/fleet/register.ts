@@ -11,9 +11,10 @@ export type Door = { readonly apiUrl: string; readonly caPem: string }
 export type Prepared = { readonly name: string; readonly register: (calls: Calls) => Promise<Credential> }
 type Calls = ReturnType<typeof openCalls>
 
-/** Connections to the hub for registrations. */
-const CONNECTIONS = 48
-const FIRST_POLL_MS = 250
+/** Connections to the hub for registrations: an agent has one of its own, which is held while its proof is taken. */
+const CONNECTIONS = 384
+/** As an agent polls. */
+const FIRST_POLL_MS = 200
 
 export function openCalls({ apiUrl, caPem }: Door) {
   let toldToWait = 0
