@@ -13,7 +13,7 @@ type Calls = ReturnType<typeof openCalls>
 
 /** Connections to the hub for registrations: an agent has one of its own, which is held while its proof is taken. */
 const CONNECTIONS = 384
-/** As an agent polls. */
+/** An agent's first pause too; its later ones grow longer than those here. */
 const FIRST_POLL_MS = 200
 
 export function openCalls({ apiUrl, caPem }: Door) {
