@@ -150,4 +150,35 @@ describe('label selectors', () => {
       { numRuns: 2_000 },
     )
   })
+
+  test('blanks mean nothing, however many there are', () => {
+    const blanks = ' '.repeat(800)
+    expect(chosen(`${blanks}a${blanks}=${blanks}1${blanks}`)).toEqual([2])
+    expect(chosen(`${blanks}a${blanks}in${blanks}(${blanks}1${blanks})`)).toEqual([2])
+    expect(chosen(`${blanks}!${blanks}a${blanks}`)).toEqual([0, 4])
+    expect(chosen(`a${blanks}=${blanks}`)).toEqual([1])
+    expect(() => chosen(`a${blanks}=${blanks}x${blanks}y`)).toThrow(/unable to parse requirement/)
+  })
+
+  test.each([
+    [{ labelSelector: ' '.repeat(200_000) }, /labelSelector has 200000 characters; at most 4096/],
+    [{ fieldSelector: `metadata.name=${' '.repeat(200_000)}x\ny` }, /at most 4096/],
+    [{ fieldSelector: 'metadata.name=x\ny' }, /fieldSelector holds a line break/],
+    [{ labelSelector: 'a in (1,\r2)' }, /labelSelector holds a line break/],
+  ])('what is too long or has a line break is told so, case %#', (query, message) => {
+    expect(() => readSelection(query)).toThrow(message)
+  })
+})
+
+test.each([
+  ['metadata.name=n', 'n', true],
+  ['  metadata.name  ==  n  ', 'n', true],
+  ['metadata.name=n x', undefined, false],
+  ['metadata.name!=n', undefined, false],
+  ['metadata.name!= m ', undefined, true],
+  ['metadata.name=', undefined, false],
+  ['metadata.namespace= , metadata.name = n', 'n', true],
+])('the field selector "%s" means the name %s and takes "n": %s', (fieldSelector, name, taken) => {
+  const selection = readSelection({ fieldSelector })
+  expect([selection.name, selection.matches({ metadata: { name: 'n' } })]).toEqual([name, taken])
 })

@@ -15,26 +15,39 @@ export type Selection = {
   matches(object: Selectable): boolean
 }
 
+/** The longest selector that is read, in characters. */
+const MAX_LENGTH = 4_096
+
 /** labelSelector and fieldSelector of a query; 400 names the part that cannot be read. */
 export function readSelection(query: Query): Selection {
-  const [labels, fields] = [single(query, 'labelSelector') ?? '', single(query, 'fieldSelector') ?? '']
+  const [labels, fields] = [textOf(query, 'labelSelector'), textOf(query, 'fieldSelector')]
   const tests = [...labelTests(labels), ...fieldTests(fields)]
   return {
     everything: tests.length === 0,
     name: split(fields)
-      .map((part) => /^\s*metadata\.name\s*==?\s*([^=\s]+)\s*$/.exec(part)?.[1])
+      .map((part) => /^metadata\.name\s*==?\s*([^=\s]+)$/.exec(part)?.[1])
       .find((name) => name !== undefined),
     matches: (object) => tests.every((test) => test(object)),
   }
 }
 
+function textOf(query: Query, name: string): string {
+  const text = single(query, name) ?? ''
+  if (text.length > MAX_LENGTH)
+    throw new StatusError(400, `${name} has ${text.length} characters; at most ${MAX_LENGTH} are read`)
+  if (/[\n\r\u2028\u2029]/.test(text)) throw new StatusError(400, `${name} holds a line break; write it on one line`)
+  return text
+}
+
+// For a part without blanks at its ends. Each run of blanks has one place to match in, so that no text takes longer than
+// its length allows.
 const REQUIREMENT =
-  /^\s*(?:(?<not>!)\s*(?<absent>[^\s=!<>,()]+)|(?<key>[^\s=!<>,()]+)(?:\s*(?<operator>==|=|!=)\s*(?<value>[^\s,()]*)|\s+(?<set>in|notin)\s*\((?<values>[^)]*)\))?)\s*$/
+  /^(?:!\s*(?<absent>[^\s=!<>,()]+)|(?<key>[^\s=!<>,()]+)(?:\s*(?<operator>==|=|!=)(?:\s*(?<value>[^\s,()]+))?|\s+(?<set>in|notin)\s*\((?<values>[^)]*)\))?)$/
 
 function labelTests(text: string): Test[] {
   return split(text).map((part) => {
     const groups = REQUIREMENT.exec(part)?.groups
-    if (!groups) throw new StatusError(400, `unable to parse requirement "${part.trim()}" of labelSelector`)
+    if (!groups) throw new StatusError(400, `unable to parse requirement "${part}" of labelSelector`)
     const test = requirement(groups)
     return ({ metadata }) => test(metadata.labels ?? {})
   })
@@ -60,7 +73,7 @@ function requirement(
 // What Kubernetes offers for custom resources.
 function fieldTests(text: string): Test[] {
   return split(text).map((part) => {
-    const [, field = '', operator, value = ''] = /^\s*([^=!\s]+)\s*(==|=|!=)\s*(.*?)\s*$/.exec(part) ?? []
+    const [, field = '', operator, value = ''] = /^([^=!\s]+)\s*(==|=|!=)\s*(.*)$/.exec(part) ?? []
     if (field !== 'metadata.name' && field !== 'metadata.namespace')
       throw new StatusError(
         400,
@@ -73,7 +86,20 @@ function fieldTests(text: string): Test[] {
   })
 }
 
-// At commas that are not inside the brackets of "in (a, b)".
+// At commas that are not inside the brackets of "in (a, b)": those whose next bracket is not a closing one. Parts come trimmed.
 function split(text: string): string[] {
-  return text.trim() === '' ? [] : text.split(/,(?![^(]*\))/)
+  if (text.trim() === '') return []
+  const parts: string[] = []
+  let end = text.length
+  let inside = false
+  for (let at = end - 1; at >= 0; at -= 1) {
+    const character = text[at]
+    if (character === ')') inside = true
+    else if (character === '(') inside = false
+    else if (character === ',' && !inside) {
+      parts.push(text.slice(at + 1, end).trim())
+      end = at
+    }
+  }
+  return [...parts, text.slice(0, end).trim()].reverse()
 }

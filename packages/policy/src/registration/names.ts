@@ -26,7 +26,7 @@ export function fingerprintOf(transcript: string): string {
 }
 
 function trim(text: string): string {
-  return text.replaceAll(/^-+|-+$/g, '')
+  return text.replaceAll(/^-+|(?<!-)-+$/g, '')
 }
 
 function fault(nodeName: string, what: string): Refusal {
