@@ -54,15 +54,20 @@ export function registrationController(options: RegistrationOptions): Controller
         prunedAtMs = now()
       }
 
-      const revocations = await listRevocations(store.sql)
-      const set = JSON.stringify([...revocations])
+      const { told, leftOut } = await listRevocations(store.sql)
+      const set = JSON.stringify([...told])
       if (set !== pushed) {
         try {
-          await options.pushRevocations(revocations)
+          await options.pushRevocations(told)
           pushed = set
+          if (leftOut > 0)
+            log.warn(
+              { told: told.size, leftOut },
+              'nats holds no more revocations; the oldest keys of some nodes are left out',
+            )
         } catch (error) {
           // The rows hold: a server that starts reads them, and one that comes back is told then.
-          log.warn({ err: error, revocations: revocations.size }, 'nats was not told who is revoked; trying again')
+          log.warn({ err: error, revocations: told.size }, 'nats was not told who is revoked; trying again')
           rechecks.push(now() + RETRY_MS)
         }
       }

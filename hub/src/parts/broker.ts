@@ -46,10 +46,16 @@ async function serverOf(
   const source = findNatsServer({ ...process.env, NATS_URL: natsUrl }, say)
   if (source.kind === 'url') return { url: source.url, pids: () => ({}) }
   const folder = join(dir, 'nats')
+  // A database that is away keeps no server from starting: the controller tells it once it is connected.
+  const revoked = () =>
+    listRevocations(store.sql).then(
+      ({ told }) => told,
+      () => new Map<string, number>(),
+    )
   const start = async (): Promise<NatsServer> =>
     startNatsServer({
       binary: source.path,
-      config: serverConfig(keys, await listRevocations(store.sql).catch(() => new Map()), folder, tls),
+      config: serverConfig(keys, await revoked(), folder, tls),
       dir: folder,
       host,
       port,

@@ -247,19 +247,39 @@ export async function routingTokensOf(
 /** Ends a NATS key: whatever was issued for it up to now is refused. */
 export async function revokeKey(
   tx: Tx,
-  { natsKey, cluster, node, credentialExpiresAt }: Omit<IdentityRow, 'state'>,
+  {
+    natsKey,
+    cluster,
+    node,
+    credentialExpiresAt,
+  }: Pick<IdentityRow, 'natsKey' | 'cluster' | 'node' | 'credentialExpiresAt'>,
   nowMs: number,
 ): Promise<void> {
   await tx`insert into nats_revocation (nats_key, cluster, node, revoked_at, expires_at) values (${natsKey}, ${cluster}, ${node}, ${new Date(nowMs)}, ${credentialExpiresAt})
     on conflict (nats_key) do update set revoked_at = excluded.revoked_at, expires_at = greatest(nats_revocation.expires_at, excluded.expires_at)`
 }
 
-/** nkey → Unix seconds of its revocation, without those whose credentials have ended anyway. */
-export async function listRevocations(tx: Reader): Promise<Map<string, number>> {
-  const rows = await tx<
-    { nats_key: string; revoked_at: Date }[]
-  >`select nats_key, revoked_at from nats_revocation where expires_at > now() order by nats_key`
-  return new Map(rows.map((row) => [row.nats_key, inSeconds(row.revoked_at)]))
+/**
+ * The most that NATS can be told: they travel in one account JWT, and nats-server decodes none above 1 MiB, whatever its
+ * max_payload is. A row takes 93.3 bytes of it.
+ */
+export const MAX_TOLD = 11_000
+
+/**
+ * nkey → Unix seconds of its revocation, without those whose credentials have ended anyway; and how many did not fit. Each
+ * node's newest come first, so a node that ends key after key crowds out its own old ones before anything of another.
+ */
+export async function listRevocations(
+  tx: Reader,
+  most = MAX_TOLD,
+): Promise<{ readonly told: ReadonlyMap<string, number>; readonly leftOut: number }> {
+  const rows = await tx<{ nats_key: string; revoked_at: Date; total: number }[]>`
+    select nats_key, revoked_at, (count(*) over ())::int as total from (
+      select nats_key, revoked_at, row_number() over (partition by cluster, node order by revoked_at desc, nats_key) as age
+      from nats_revocation where expires_at > now()) as aged
+    order by age, revoked_at desc, nats_key limit ${most}`
+  const told = new Map(rows.map((row) => [row.nats_key, inSeconds(row.revoked_at)]))
+  return { told, leftOut: (rows[0]?.total ?? 0) - rows.length }
 }
 
 /** Forgets revocations of credentials that are past their own end. */
