@@ -23,8 +23,9 @@ import { openCourier } from './transport/courier.ts'
 
 const AGENT_VERSION = '0.1.0'
 
-/** Over so long nodes that were cut off together come back. */
+/** Over so long nodes that were cut off together come back; twice as long for each entry of the last hour. */
 const SPREAD_MS = 2_000
+const HOUR_MS = 3_600_000
 /** So long the courier has to take up a new credential by itself. */
 const TAKE_UP_MS = 5_000
 /** So often, and at least every hour, the renewal is looked at: clocks jump. */
@@ -68,6 +69,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   }
   const driver = await openSlots({ dir: join(dataDir, 'slots'), factoryImage: config.factoryImage, log })
   try {
+    const entries: number[] = []
     let next = belongs(entry) ? undefined : await enroll(entry)
     while (!signal.aborted) {
       next?.keep()
@@ -79,6 +81,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
         config,
         enrollment,
         entry,
+        entries,
         trust,
         driver,
         database,
@@ -105,6 +108,8 @@ type Living = {
   config: AgentConfig
   enrollment: Enrollment
   entry: EnrollOptions
+  /** When this process entered again, within the last hour. */
+  entries: number[]
   trust: Trust
   driver: Awaited<ReturnType<typeof openSlots>>
   database: ReturnType<typeof openDatabase>
@@ -124,6 +129,7 @@ async function live({
   config,
   enrollment,
   entry,
+  entries,
   trust,
   driver,
   database,
@@ -151,9 +157,11 @@ async function live({
   }
   async function enterAgain(): Promise<void> {
     try {
-      // Many may be cut off at once.
-      await pause(Math.random() * SPREAD_MS, signal)
+      // Many may be cut off at once, and whoever holds the network can cut one off again and again.
+      while (entries[0] !== undefined && performance.now() - entries[0] > HOUR_MS) entries.shift()
+      await pause(Math.min(Math.random() * SPREAD_MS * 2 ** entries.length, HOUR_MS), signal)
       const entered = await enroll({ ...entry, signal })
+      entries.push(performance.now())
       log.info({ incarnation: entered.enrollment.incarnation, sameLife: entered.sameLife }, 'a new credential is here')
       if (!entered.sameLife) {
         next = entered
@@ -215,6 +223,7 @@ async function live({
     log,
     signal,
     status,
+    nextCounter,
   })
   const renewal = (async () => {
     // An entry that was begun is ended first, and a credential that is gone is asked for.
@@ -247,18 +256,21 @@ async function live({
   await courier.close()
   return next
 
-  function status(): NodeStatus {
-    const { state } = bus.node()
-    const site = bus.site()
+  function nextCounter(): number {
     const counter = (database.load<number>('status_counter') ?? 0) + 1
     database.save('status_counter', counter)
+    return counter
+  }
+
+  function status(): Omit<NodeStatus, 'counter'> {
+    const { state } = bus.node()
+    const site = bus.site()
     const { seq, digest } = outbox.newest()
     return {
       kind: 'NodeStatus',
       cluster: enrollment.cluster,
       node: enrollment.node,
       incarnation: enrollment.incarnation,
-      counter,
       seq,
       ...(digest ? { digest } : {}),
       at: new Date(now()).toISOString(),
@@ -290,7 +302,9 @@ export function siteView(dataDir: string): object {
       n: number
     }
     const slots = join(resolve(dataDir), 'slots', 'boot.json')
+    const registration = database.load<object>('registration')
     return {
+      ...(registration ? { registration } : {}),
       cluster: enrollment?.cluster ?? null,
       node: enrollment?.node ?? null,
       class: enrollment?.class ?? null,

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { testFolder } from '@skerry/supervise/testing'
@@ -40,6 +40,18 @@ describe('status', () => {
     expect(database.sql.prepare('pragma data_version').get()).toEqual(before)
     database.close()
   })
+})
+
+test.each([
+  ['an empty database', '', /agent\.db: of form 0, .* start the agent on it first/],
+  ['no database at all', 'garbage '.repeat(100), /agent\.db: file is not a database/],
+])('status on %s: one sentence, exit code 1', async (_, bytes, says) => {
+  const dir = testFolder()
+  writeFileSync(join(dir, 'agent.db'), bytes)
+  const { code, stderr } = await run('status', '--data', dir)
+  expect(code).toBe(1)
+  expect(stderr).toMatch(says)
+  expect(stderr.trim().split('\n')).toHaveLength(1)
 })
 
 test.each([

@@ -314,7 +314,7 @@ spec:
 })
 
 // Only looks, so that all may look at once.
-describe.concurrent('what is told', () => {
+describe.concurrent('what is told', { timeout: 180_000 }, () => {
   test('get: the server’s tables, and objects in every form', async () => {
     expect(await ok('get', 'clusters')).toMatch(
       /^NAME +ACCEPTED +JOINED +AVAILABLE +REACHABILITY +AGE\nshop-17 +true +True +True +Online/,

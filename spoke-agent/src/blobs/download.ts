@@ -20,7 +20,8 @@ import { diskFault } from '../drivers/slots.ts'
 // Brings an image's bytes here: resumed where it stopped, never more than were named, hashed from the start of the file
 // before anybody uses them. Sources are untrusted, so any will do.
 
-/** A source that sends nothing for so long is given up, and the next one goes on. */
+/** A source that brings fewer bytes than these in so long is given up, and the next one goes on. */
+const STALL_BYTES = 16_384
 const STALL_MS = 60_000
 
 export type Wanted = { readonly sha256: string; readonly length: number }
@@ -114,9 +115,14 @@ async function fetchInto(
       await answer.body.dump()
       throw new Error(`${url} answered ${answer.statusCode}`)
     }
+    let credit = 0
     for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-      clearTimeout(timer)
-      timer = setTimeout(() => stalled.abort(new Error('the download stalled')), STALL_MS)
+      credit += chunk.length
+      if (credit >= STALL_BYTES) {
+        credit = 0
+        clearTimeout(timer)
+        timer = setTimeout(() => stalled.abort(new Error('the download stalled')), STALL_MS)
+      }
       done += chunk.length
       if (done > length) {
         // Nothing of it is of use to the next source.

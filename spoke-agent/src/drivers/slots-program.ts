@@ -5,7 +5,8 @@ import { createInterface } from 'node:readline'
 export type Running = {
   /** Resolves when it said its port, or ended, or took too long: a boot that hangs is a boot, and not a healthy one. */
   readonly started: Promise<void>
-  readonly ended: Promise<void>
+  /** Resolves with how it ended, such as `code 1`. */
+  readonly ended: Promise<string>
   /** Whether it answers on its port, as these bytes, that it is well. */
   healthy(imageSha256: string): Promise<boolean>
   off(): void
@@ -19,9 +20,9 @@ export function powerOn(program: string): Running {
   const child = spawn(process.execPath, [program], { stdio: ['pipe', 'pipe', 'ignore'] })
   child.stdin.on('error', () => {})
   let port: number | undefined
-  const ended = new Promise<void>((resolve) => {
-    child.once('exit', () => resolve())
-    child.once('error', () => resolve())
+  const ended = new Promise<string>((resolve) => {
+    child.once('exit', (code, signal) => resolve(signal ?? `code ${code}`))
+    child.once('error', ({ message }) => resolve(message))
   })
   const said = new Promise<void>((resolve) => {
     createInterface({ input: child.stdout }).on('line', (line) => {
@@ -34,7 +35,7 @@ export function powerOn(program: string): Running {
     timer = setTimeout(resolve, START_MS)
   })
   return {
-    started: Promise.race([said, ended, late]).finally(() => clearTimeout(timer)),
+    started: Promise.race([said, ended.then(() => {}), late]).finally(() => clearTimeout(timer)),
     ended,
     async healthy(imageSha256) {
       if (port === undefined || child.exitCode !== null) return false

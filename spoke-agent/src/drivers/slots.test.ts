@@ -6,8 +6,8 @@ import { until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import pino from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
-import { driverContract, type Machine } from './contract.ts'
 import { openSlots } from './slots.ts'
+import { driverContract, type Machine } from './test-contract.ts'
 import { testImage } from './testing.ts'
 
 const log = pino({ level: 'silent' })

@@ -36,6 +36,10 @@ type BootFile = {
 
 /** Boots a slot on trial may have. More than one, because a power cut while it proves itself is no fault of the image. */
 const TRIES = 3
+/** A program that ends sooner than this, again and again, is started again with growing pauses. */
+const STEADY_MS = 10_000
+const AGAIN_MS = 500
+const LONGEST_AGAIN_MS = 60_000
 /** Free bytes to leave on the disk beyond the image. */
 const RESERVE_BYTES = 16 * 1024 ** 2
 
@@ -63,6 +67,8 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
   /** What the slot held when it booted: a program is read once, at its start. */
   let bootedSha256 = ''
   let closed = false
+  /** Boots in a row of a slot that is not on trial, each of which ended early. */
+  let quickEnds = 0
   let booting: Promise<void> | undefined
 
   // The firmware's half: count the try down first, then boot; when none is left, the other slot.
@@ -85,15 +91,18 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
     if (closed) return
     log.info({ slot, bootId, triesLeft: trial?.triesLeft }, 'slot boots')
     const mine = powerOn(programOf(slot))
+    const sinceMs = performance.now()
     running = mine
-    void mine.ended.then(() => {
+    void mine.ended.then((how) => {
       // The program went away by itself: the watchdog boots again, a little later.
       if (closed || running !== mine) return
-      log.warn({ slot, bootId }, 'the program of the slot ended')
+      quickEnds = trial || performance.now() - sinceMs > STEADY_MS ? 0 : quickEnds + 1
+      const againMs = Math.min(AGAIN_MS * 2 ** Math.max(0, quickEnds - 1), LONGEST_AGAIN_MS)
+      log.warn({ slot, bootId, how, againMs }, 'the program of the slot ended and is started again')
       setTimeout(() => {
         if (closed || running !== mine) return
         reboot().catch((error: unknown) => log.error({ err: error }, 'the slot could not be booted again'))
-      }, 500)
+      }, againMs)
     })
     await mine.started
   }

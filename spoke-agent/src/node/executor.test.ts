@@ -39,6 +39,9 @@ function makeSite() {
   const root = testFolder()
   const factory = testImage(join(root, 'images'), '1')
   let activations = 0
+  /** Looks at the machine, of all its lives. */
+  let looks = 0
+  let staleTurns = false
 
   /** Powers on until `done`, or until the cut: then everything of the process is gone at once. */
   async function live(image: TestImage, done: (transitions: TransitionBody[]) => boolean, cut?: Cut): Promise<void> {
@@ -73,7 +76,9 @@ function makeSite() {
       driver,
       enrollment,
       fetchImage: async () => image.file,
-      onBooted: () => {},
+      onBooted: () => {
+        looks += 1
+      },
       watchMs: 20,
       now: Date.now,
       log,
@@ -82,8 +87,11 @@ function makeSite() {
     // The leader's part: a turn for what is staged.
     const turns = setInterval(() => {
       const site = bus.site()
-      const staged = bus.node().state.stage.phase === 'Staged'
-      if (site) bus.saveSite({ ...site, plan: { turns: staged ? ['shop'] : [], hold: [] } })
+      const { stage } = bus.node().state
+      if (!site) return
+      if (stage.phase !== 'Staged') return bus.saveSite({ ...site, plan: { turns: [], hold: [] } })
+      const position = staleTurns ? { timeline: 0, generation: 0 } : stage.target.position
+      bus.saveSite({ ...site, plan: { turns: ['shop'], hold: [], staged: position } })
     }, 20)
     try {
       await until(() => over.signal.aborted || done(transitions(database)), 'the end', 20_000)
@@ -100,6 +108,10 @@ function makeSite() {
     image: (version: string, behaviour?: Behaviour) => testImage(join(root, 'images'), version, behaviour),
     live,
     activations: () => activations,
+    looks: () => looks,
+    giveStaleTurns(stale: boolean) {
+      staleTurns = stale
+    },
     told(): TransitionBody[] {
       const database = openDatabase(root)
       try {
@@ -129,6 +141,20 @@ beforeEach(() => {
 test('an image goes its way, and each step is told once', async () => {
   await site.live(site.image('2'), confirmed)
   expect(site.told().map(({ to }) => to)).toEqual(WAY)
+  expect(site.activations()).toBe(1)
+})
+
+test('a turn that was given for another order is not taken', async () => {
+  const next = site.image('2')
+  site.giveStaleTurns(true)
+  let stagedAt = 0
+  await site.live(next, (told) => {
+    if (stagedAt === 0 && told.some(({ to }) => to === 'Staged')) stagedAt = site.looks()
+    return stagedAt > 0 && site.looks() > stagedAt + 5
+  })
+  expect(site.told().at(-1)).toMatchObject({ to: 'Staged' })
+  site.giveStaleTurns(false)
+  await site.live(next, confirmed)
   expect(site.activations()).toBe(1)
 })
 

@@ -1,3 +1,4 @@
+import { comparePositions } from '@skerry/api'
 import type { BootFacts, Effect, Event, State } from '@skerry/policy'
 import { effectsOf, step } from '@skerry/policy'
 import { evidenceNonce } from '@skerry/trust'
@@ -56,7 +57,10 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
     const site = bus.site()
     if (site?.target) feed(options, { type: 'Desired', target: site.target, running: facts })
     else if (site) feed(options, { type: 'Withdrawn' })
-    // The plan must be for what is staged now; one made for another phase says nothing about this one.
+    // One made for another order, or before this one was staged, says nothing of what is staged now.
+    const { stage } = bus.node().state
+    const staged = site?.plan?.staged
+    if (stage.phase !== 'Staged' || !staged || comparePositions(staged, stage.target.position) !== 0) return
     const hold = site?.plan?.hold.find(({ node }) => node === enrollment.node)
     if (site?.plan?.turns.includes(enrollment.node)) {
       const { turnsUntilMs } = site.plan

@@ -40,9 +40,13 @@ export function openOutbox(database: Database, enrollment: Enrollment, now: () =
   const bringBack = sql.prepare(
     'update statement set acknowledged_at = null where seq > ? and acknowledged_at is not null',
   )
+  // The head stays whatever its age: what is said next is chained to it.
   const forget = sql.prepare(
-    'delete from statement where acknowledged_at < ? or (acknowledged_at is not null and seq <= (select max(seq) from statement) - ?)',
+    `with head as (select max(seq) as seq from statement)
+     delete from statement where seq < (select seq from head) and acknowledged_at is not null
+       and (acknowledged_at < ? or seq <= (select seq from head) - ?)`,
   )
+  const unheard = sql.prepare('select 1 from statement where seq <= ? and acknowledged_at is null limit 1')
   const listeners: (() => void)[] = []
   const newest = () => last.get() as Pick<Row, 'seq' | 'digest'> | undefined
   const marker = () => database.load<string>('marker') ?? sha256Hex(enrollment.acceptance)
@@ -84,10 +88,13 @@ export function openOutbox(database: Database, enrollment: Enrollment, now: () =
     },
     length: () => (count.get() as { n: number }).n,
     acknowledged(watermark, { digest, atMs }) {
+      const isNews = atMs > (database.load<number>('marker_at') ?? 0)
+      // The same word comes again with every heartbeat: it costs no write.
+      if (!isNews && unheard.get(watermark) === undefined) return
       database.transact(() => {
         acknowledge.run(new Date(now()).toISOString(), watermark)
         forget.run(new Date(now() - KEPT_MS).toISOString(), KEPT_COUNT)
-        if (atMs <= (database.load<number>('marker_at') ?? 0)) return
+        if (!isNews) return
         bringBack.run(watermark)
         database.save('marker', digest)
         database.save('marker_at', atMs)

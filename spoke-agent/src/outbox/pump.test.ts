@@ -37,12 +37,13 @@ const description: HubDescription = {
 const nowMs = Date.parse('2026-06-01T00:00:00Z')
 const log = pino({ level: 'silent' })
 
+let wallMs = nowMs
 let site: ReturnType<typeof open>
 const open = () => {
   const dir = testFolder()
   const over = new AbortController()
   const database = openDatabase(dir)
-  const outbox = openOutbox(database, enrollment, () => nowMs)
+  const outbox = openOutbox(database, enrollment, () => wallMs)
   const nothing = () => {}
   // Nobody listens there: what counts here arrives through onAck alone.
   const courier = openCourier({
@@ -58,10 +59,12 @@ const open = () => {
     status: () => {
       throw new Error('nobody is connected')
     },
+    nextCounter: () => 1,
   })
   return { over, database, outbox, pump, courier }
 }
 beforeEach(() => {
+  wallMs = nowMs
   site = open()
   for (let n = 1; n <= 10; n += 1)
     site.outbox.append({ kind: 'gap', body: { fromSeq: n, toSeq: n, reason: 'Compacted' } })
@@ -98,6 +101,30 @@ describe('an ack of the hub', () => {
     await site.pump.onAck(first)
     await site.pump.onAck(await ack(2, { minute: -5 }))
     expect(waiting()).toBe(4)
+  })
+
+  test.each([
+    ['eight days later', nowMs + 8 * 86_400_000],
+    ['when a clock that began in 1970 has been set', nowMs],
+  ])('forgets what is old and committed, but never the head: %s', async (_, laterMs) => {
+    wallMs = laterMs === nowMs ? 0 : nowMs
+    await site.pump.onAck(await ack(10))
+    const head = site.outbox.newest()
+    wallMs = laterMs
+    await site.pump.onAck(await ack(10, { minute: 1 }))
+    expect(site.outbox.newest()).toEqual(head)
+    expect(site.database.sql.prepare('select count(*) as n from statement').get()).toEqual({ n: 1 })
+    site.outbox.append({ kind: 'gap', body: { fromSeq: 11, toSeq: 11, reason: 'Compacted' } })
+    expect(JSON.parse(site.outbox.pending()[0] ?? '')).toMatchObject({ seq: 11, prev: head.digest })
+  })
+
+  test('that says nothing new writes nothing', async () => {
+    await site.pump.onAck(await ack(4))
+    const writes = () => site.database.sql.prepare('select total_changes() as n').get()
+    const before = writes()
+    await site.pump.onAck(await ack(4))
+    await site.pump.onAck(await ack(3, { minute: -1 }))
+    expect(writes()).toEqual(before)
   })
 
   test('of a hub that was restored from a backup brings back what it lost', async () => {

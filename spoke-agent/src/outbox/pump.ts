@@ -16,7 +16,9 @@ export type PumpOptions = {
   readonly signer: Signer
   readonly trust: Pick<Trust, 'hub'>
   /** What this node would say of itself now. */
-  readonly status: () => NodeStatus
+  readonly status: () => Omit<NodeStatus, 'counter'>
+  /** The number of the next status that leaves: one that was never given before, also over a restart. */
+  readonly nextCounter: () => number
   readonly heartbeatMs: number
   readonly now: () => number
   readonly log: Logger
@@ -25,6 +27,9 @@ export type PumpOptions = {
 
 const ACK_OVERDUE_MS = 5_000
 const STATUS_MS = 60_000
+const WARN_MS = 60_000
+/** Acks that wait to be judged; more than these are dropped. */
+const ACKS_QUEUED = 64
 
 export type Pump = {
   readonly done: Promise<void> /** Something changed, or the connection is back. */
@@ -41,6 +46,8 @@ export function startPump(options: PumpOptions): Pump {
   let statusAtMs = 0
   let beatAtMs = 0
   let judged = Promise.resolve()
+  let queued = 0
+  let warnedAtMs = Number.NEGATIVE_INFINITY
   outbox.onAppend(bell.ring)
 
   const done = (async () => {
@@ -64,10 +71,12 @@ export function startPump(options: PumpOptions): Pump {
     const nowMs = performance.now()
     const { seq, digest } = outbox.newest()
     const status = options.status()
-    const { at: _, counter: __, seq: ___, digest: ____, ...rest } = status
+    const { at: _, seq: __, digest: ___, ...rest } = status
     const key = JSON.stringify(rest)
     if (key !== statusKey || nowMs - statusAtMs > STATUS_MS) {
-      await courier.publishStatus(await signDocument('NodeStatus', status, signer))
+      await courier.publishStatus(
+        await signDocument('NodeStatus', { ...status, counter: options.nextCounter() }, signer),
+      )
       statusKey = key
       statusAtMs = nowMs
     }
@@ -106,12 +115,21 @@ export function startPump(options: PumpOptions): Pump {
       bell.ring()
     },
     onAck(jws) {
+      // The hub says it again with the next heartbeat.
+      if (queued >= ACKS_QUEUED) return judged
+      queued += 1
       judged = judged
         .then(() => take(jws))
         .catch((error: unknown) => {
-          if (error instanceof Refusal)
-            log.warn({ code: error.code, reason: error.message }, 'an acknowledgement was not believed')
-          else log.error({ err: error }, 'an acknowledgement could not be judged')
+          if (error instanceof Refusal) {
+            // One line a minute: whoever holds the subject can bring thousands.
+            const level = performance.now() - warnedAtMs > WARN_MS ? 'warn' : 'debug'
+            if (level === 'warn') warnedAtMs = performance.now()
+            log[level]({ code: error.code, reason: error.message }, 'an acknowledgement was not believed')
+          } else log.error({ err: error }, 'an acknowledgement could not be judged')
+        })
+        .finally(() => {
+          queued -= 1
         })
       return judged
     },

@@ -140,6 +140,12 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
     { fingerprint: answer.fingerprint, state: answer.state, class: request.class },
     'the hub has this registration',
   )
+  const told = () => {
+    const { state, reason, message, fingerprint } = answer
+    const word = { state, reason, message, fingerprint }
+    if (JSON.stringify(word) !== JSON.stringify(database.load('registration'))) database.save('registration', word)
+  }
+  told()
   for (let polls = 0; answer.state !== 'Accepted' || !answer.acceptance || !answer.natsJwt; polls += 1) {
     const { state, reason, message, fingerprint } = answer
     if (state !== 'Pending' && state !== 'Accepted')
@@ -147,6 +153,7 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
     if (reason === 'AwaitingProof') throw new NotYet(message)
     await pause(Math.min(FIRST_POLL_MS * 2 ** Math.min(polls, 8), LAST_POLL_MS) * (0.5 + Math.random() / 2), signal)
     answer = parse(RegistrationAnswer, json(await call('GET', `/${challenge.id}`), 200), 'answer')
+    told()
   }
   return judge(options, answer.acceptance, answer.natsJwt, nodeKey, natsSeed)
 }
@@ -204,15 +211,27 @@ async function judge(
     keep() {
       writeSecret(credsFile(dataDir), credsText(natsJwt, natsSeed))
       database.transact(() => {
-        // Statements of a life that ended belong to no chain the hub still follows.
-        if (!sameLife) database.sql.exec(`delete from statement; delete from kept where name = 'marker'`)
+        if (!sameLife) beginLife(database, before?.transcript)
         // What one cluster was told binds no other.
         if (before && before.cluster !== fresh.cluster) database.sql.exec(`delete from kept where name = 'edge_site'`)
         database.save('enrollment', enrollment)
+        database.sql.exec(`delete from kept where name = 'registration'`)
       })
       forgetEntrySeed(dataDir)
     },
   }
+}
+
+// Another life is another chain, told from its beginning, refusals with it. What the life before said stays here: the hub
+// may begin lives, but it may not make a node forget what it saw.
+function beginLife({ sql }: Database, former: string | undefined): void {
+  sql
+    .prepare(
+      `insert or ignore into former_statement (transcript, seq, text, digest, at, acknowledged_at)
+       select ?, seq, text, digest, at, acknowledged_at from statement`,
+    )
+    .run(former ?? 'unknown')
+  sql.exec(`delete from statement; delete from kept where name in ('marker', 'refused')`)
 }
 
 function json({ status, body, retryAfterMs }: Answer, expected: number): unknown {

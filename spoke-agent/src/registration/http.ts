@@ -76,13 +76,16 @@ export function tufSource(urls: () => readonly string[]): Source {
   const dispatcher = new Agent({ connect: { rejectUnauthorized: false }, connectTimeout: 5_000 })
   return async (path, maxBytes, signal) => {
     let last: unknown
+    let missing = false
     for (const url of urls()) {
       try {
         const limits = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])]
         const answer = await request(`${url}/tuf/${path}`, { dispatcher, signal: AbortSignal.any(limits) })
         if (answer.statusCode === 404) {
+          // Another hub may have it: nothing is gone before all say so.
           await answer.body.dump()
-          return undefined
+          missing = true
+          continue
         }
         if (answer.statusCode !== 200) throw new Error(`${url} answered ${answer.statusCode}`)
         const chunks: Buffer[] = []
@@ -94,10 +97,11 @@ export function tufSource(urls: () => readonly string[]): Source {
         }
         return Buffer.concat(chunks)
       } catch (error) {
-        if (error instanceof Refusal) throw error
         last = error
       }
     }
+    if (missing) return undefined
+    if (last instanceof Refusal) throw last
     throw new Refusal('MetadataUnavailable', `${path} could not be fetched from ${urls().join(', ')}`, { cause: last })
   }
 }

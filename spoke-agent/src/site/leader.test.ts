@@ -386,10 +386,15 @@ test('a turn is given to what is staged, held outside the window, and gone with 
   await until(() => site.bus.site()?.plan?.hold[0]?.reason === 'WindowClosed', 'a hold', 10_000)
   wallMs = Date.parse('2026-06-02T02:10:00Z')
   await until(() => site.bus.site()?.plan?.turns[0] === 'n1', 'a turn', 10_000)
-  site.bus.saveNode({ state: { ...staged, stage: { phase: 'Idle' } } })
+  expect(site.bus.site()?.plan?.staged).toEqual(target.position)
+  // The node has not looked yet: what is staged is still the older image, and a turn names it.
   await bring(await signed(order(2, images.three)))
   await accepted(2)
-  expect(site.bus.site()?.plan?.turns ?? []).toEqual([])
+  await until(() => site.bus.site()?.plan !== undefined, 'a plan', 10_000)
+  expect(site.bus.site()?.plan?.staged).toEqual(target.position)
+  site.bus.saveNode({ state: { ...staged, stage: { phase: 'Idle' } } })
+  await until(() => site.bus.site()?.plan?.turns.length === 0, 'no turn', 10_000)
+  expect(site.bus.site()?.plan?.staged).toBeUndefined()
 })
 
 test('what was admitted when it came is asked about again before its turn', async () => {
@@ -404,6 +409,15 @@ test('what was admitted when it came is asked about again before its turn', asyn
   site.bus.saveNode({ state: { ...state, memory, stage: { phase: 'Staged', target } } })
   await until(() => site.bus.site()?.plan?.hold[0]?.reason === 'ImageFailedBefore', 'a hold', 10_000)
   expect(site.bus.site()?.plan?.turns).toEqual([])
+})
+
+test('a place in the far future is refused, and what comes in its time is taken', async () => {
+  const far = { ...order(1, images.two), timeline: 2 ** 53 - 1, generation: 2 ** 53 - 1 }
+  await bring(await signed(far))
+  await until(() => site.told().length > 0, 'a refusal', 10_000)
+  expect(site.told()).toMatchObject([{ kind: 'refused', body: { code: 'InvalidField' } }])
+  await bring(await signed(order(1, images.two)))
+  await accepted(1)
 })
 
 test('in another life it is told again what is held, once', async () => {

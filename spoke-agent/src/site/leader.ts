@@ -35,6 +35,10 @@ const PLAN_MS = 1_000
 const REFRESH_MS = 15 * 60_000
 /** What waits is looked at again after this, and after twice as long each time up to the poll. */
 const FIRST_RETRY_MS = 1_000
+/** Timelines are numbered by the second they began in; a hub's clock may be wrong by this much. */
+const AHEAD_MS = 86_400_000
+/** Of what nobody known has signed, one refusal for each code is told in so long. */
+const UNSIGNED_MS = 60_000
 /** Refused texts that are remembered, so that each is told once. */
 const REFUSED_KEPT = 64
 
@@ -47,8 +51,8 @@ export function startLeader(options: LeaderOptions): Leader {
   let pollAtMs = 0
   let refreshAtMs = 0
   let waited = 0
+  const unsignedAtMs = new Map<string, number>()
   bus.onChange(bell.ring)
-  tellInThisLife()
 
   const done = (async () => {
     while (!signal.aborted) {
@@ -73,7 +77,12 @@ export function startLeader(options: LeaderOptions): Leader {
           .refresh(clock.now(), signal)
           .catch((error: unknown) => log.info({ reason: reasonOf(error) }, 'trust metadata could not be refreshed'))
       }
-      plan()
+      try {
+        tellInThisLife()
+        plan()
+      } catch (error) {
+        log.error({ err: error }, 'the plan of this site could not be kept and is made again')
+      }
       await bell.wait(PLAN_MS, signal)
     }
   })()
@@ -90,6 +99,13 @@ export function startLeader(options: LeaderOptions): Leader {
       const verified = await verify(jws)
       document = verified.payload
       clock.heard(Date.parse(document.issuedAt))
+      // A place in the far future would be the last one this site ever takes.
+      if (document.timeline * 1_000 > Date.parse(document.issuedAt) + AHEAD_MS)
+        throw new Refusal(
+          'InvalidField',
+          `timeline ${document.timeline} begins after ${document.issuedAt}, when it was signed`,
+          { field: 'timeline' },
+        )
       if (held && !isNewer(document, verified.digest, held)) return true
       const admitted = await judge(document)
       store(jws, document, verified.digest, admitted)
@@ -204,6 +220,10 @@ export function startLeader(options: LeaderOptions): Leader {
   function refuse(refusal: Refusal, digest: string, document: DesiredState | undefined): void {
     const told = options.database.load<string[]>('refused') ?? []
     if (told.includes(digest)) return
+    // Anybody who holds the subject can bring new garbage each second; the hub's own documents are few.
+    const lastMs = unsignedAtMs.get(refusal.code) ?? Number.NEGATIVE_INFINITY
+    if (!document && performance.now() - lastMs < UNSIGNED_MS) return
+    if (!document) unsignedAtMs.set(refusal.code, performance.now())
     log.warn({ code: refusal.code, reason: refusal.message }, 'desired state refused')
     const position = document ? { position: { timeline: document.timeline, generation: document.generation } } : {}
     options.database.transact(() => {
@@ -231,7 +251,9 @@ export function startLeader(options: LeaderOptions): Leader {
     const next = refusal
       ? { turns: [], hold: [{ node, reason: refusal.code, message: refusal.message }] }
       : planSite(site.document, [{ node, phase: stage.phase }], now())
-    if (JSON.stringify(next) !== JSON.stringify(site.plan ?? {})) bus.saveSite({ ...site, plan: next })
+    const staged = stage.phase === 'Staged' ? { staged: stage.target.position } : {}
+    const plan = { ...next, ...staged }
+    if (JSON.stringify(plan) !== JSON.stringify(site.plan ?? {})) bus.saveSite({ ...site, plan })
   }
 
   return {

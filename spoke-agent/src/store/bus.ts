@@ -1,4 +1,4 @@
-import type { DesiredState, Holds, OSImageManifest } from '@skerry/api'
+import type { DesiredState, Holds, OSImageManifest, Position } from '@skerry/api'
 import { initialState, type SitePlan, type State, type Target } from '@skerry/policy'
 import type { Database } from './database.ts'
 
@@ -11,7 +11,8 @@ export type EdgeSite = {
   readonly holds: Holds
   readonly manifest?: OSImageManifest
   readonly target?: Target
-  readonly plan?: SitePlan
+  /** With the place of what was staged when it was made: a turn is good for that alone. */
+  readonly plan?: SitePlan & { readonly staged?: Position }
   /** The life in whose chain it was told that this was accepted. */
   readonly toldIn?: number
 }

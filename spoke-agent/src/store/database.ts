@@ -7,6 +7,7 @@ import { DatabaseSync } from 'node:sqlite'
 const SCHEMA = [
   `create table kept (name text primary key, value text not null) strict;
    create table statement (seq integer primary key, kind text not null, text text not null, digest text not null, at text not null, acknowledged_at text) strict;`,
+  `create table former_statement (transcript text not null, seq integer not null, text text not null, digest text not null, at text not null, acknowledged_at text, primary key (transcript, seq)) strict;`,
 ]
 
 /** A row that there is one of, by its name: what each room keeps. The names and their writers stand in DESIGN.md. */
@@ -35,14 +36,22 @@ export function readDatabase(dataDir: string): Pick<Database, 'load' | 'sql' | '
   const file = join(dataDir, 'agent.db')
   if (!existsSync(file)) return undefined
   const sql = new DatabaseSync(file, { readOnly: true })
-  const select = sql.prepare('select value from kept where name = ?')
-  return {
-    sql,
-    load<T>(name: Kept) {
-      const row = select.get(name) as { value: string } | undefined
-      return row && (JSON.parse(row.value) as T)
-    },
-    close: () => sql.close(),
+  try {
+    const { user_version: version } = sql.prepare('pragma user_version').get() as { user_version: number }
+    if (version !== SCHEMA.length)
+      throw new Error(`of form ${version}, this agent knows ${SCHEMA.length}: start the agent on it first`)
+    const select = sql.prepare('select value from kept where name = ?')
+    return {
+      sql,
+      load<T>(name: Kept) {
+        const row = select.get(name) as { value: string } | undefined
+        return row && (JSON.parse(row.value) as T)
+      },
+      close: () => sql.close(),
+    }
+  } catch (error) {
+    sql.close()
+    throw new Error(`${file}: ${error instanceof Error ? error.message : String(error)}`)
   }
 }
 
@@ -75,7 +84,8 @@ export function openDatabase(dataDir: string): Database {
         sql.exec('commit')
         return result
       } catch (error) {
-        sql.exec('rollback')
+        // A full disk has ended it already; its reason is the one to tell.
+        if (sql.isTransaction) sql.exec('rollback')
         throw error
       } finally {
         depth -= 1

@@ -26,12 +26,14 @@ export function makeBell(): { ring(): void; wait(ms: number, signal: AbortSignal
     async wait(ms, signal) {
       if (!rung && !signal.aborted) {
         await new Promise<void>((resolve) => {
-          const timer = setTimeout(resolve, ms)
-          wake = () => {
+          const end = () => {
             clearTimeout(timer)
+            signal.removeEventListener('abort', end)
             resolve()
           }
-          signal.addEventListener('abort', wake, { once: true })
+          const timer = setTimeout(end, ms)
+          wake = end
+          signal.addEventListener('abort', end, { once: true })
         })
       }
       rung = false
