@@ -95,7 +95,7 @@ function controllersOf(parts: Singletons, lease: Lease): { controller: Controlle
 }
 
 function publisherController({ store, hub, keys, log, now, onPublished }: Singletons, lease: Lease): Controller {
-  const publisher = { store, lease, hub, signer: keys.desiredState, log, onPublished }
+  const publisher = { store, lease, hub, signer: keys.desiredState, log, now, onPublished }
   let compared = false
   hub.onConnected(() => {
     compared = false

@@ -1,8 +1,9 @@
 import { jetstreamManager } from '@nats-io/jetstream'
-import { STREAM_DESIRED, subjects, wildcards } from '@skerry/api'
+import { type Position, STREAM_DESIRED, subjects, wildcards } from '@skerry/api'
 import { until } from '@skerry/supervise'
 import { createKey, sha256Hex } from '@skerry/trust'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import pino from 'pino'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { appendDesired } from '../store/desired-states.ts'
 import { acquireLease, type Lease } from '../store/leases.ts'
 import { openWorld, silent } from './fixture.ts'
@@ -11,6 +12,7 @@ import { looksWhole, type PublisherOptions, publishNew, refill } from './publish
 // What leaves is what was kept, however often it leaves and wherever it was cut off. More clusters than leave at a time.
 
 const CLUSTERS = 620
+const NOW = Date.parse('2026-06-01T12:00:00Z')
 let world: Awaited<ReturnType<typeof openWorld>>
 let lease: Lease
 let publisher: PublisherOptions
@@ -22,7 +24,7 @@ beforeAll(async () => {
   const onPublished = (count: number) => {
     published += count
   }
-  publisher = { store: world.store, lease, hub: world.hub, signer, log: silent, onPublished }
+  publisher = { store: world.store, lease, hub: world.hub, signer, log: silent, now: () => NOW, onPublished }
   await refill(publisher)
   const { sql } = world.store
   await sql`insert into cluster_routing (cluster, token, created_at)
@@ -83,9 +85,42 @@ test('a newer order takes the place of the one before', async () => {
   expect(after.size).toBe(CLUSTERS)
   for (const [subject, text] of after) {
     expect(text).not.toBe(before.get(subject))
-    const payload: unknown = JSON.parse(Buffer.from(text.split('.')[1] ?? '', 'base64url').toString('utf8'))
-    expect(payload).toMatchObject({ generation: 2 })
+    expect(payloadOf(text)).toMatchObject({ generation: 2 })
   }
+})
+
+describe('a row that somebody else wrote', () => {
+  const day = 86_400
+  const seconds = NOW / 1000
+  const safe = Number.MAX_SAFE_INTEGER
+  test.each([
+    ['a position that nothing can follow', { timeline: safe, generation: safe }, {}],
+    ['a timeline more than a day ahead', { timeline: seconds + day + 1, generation: 1 }, {}],
+    ['a payload with another timeline', { timeline: seconds, generation: 1 }, { timeline: safe }],
+    ['a payload with another generation', { timeline: seconds, generation: 1 }, { generation: safe }],
+    ['a payload for another cluster', { timeline: seconds, generation: 1 }, { cluster: 'site-10' }],
+  ])(
+    'with %s is not signed and told with its cluster and position, and the others leave',
+    async (_, position, more) => {
+      const { sql } = world.store
+      const [bad, good] = ['site-9', 'site-11']
+      const before = await texts()
+      const lines: unknown[] = []
+      const log = pino({ level: 'error' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+      // Exactly a day ahead is taken.
+      const latest = { timeline: seconds + day, generation: 1 }
+      await append([bad, position, more], [good, latest, {}])
+      await publishNew({ ...publisher, log })
+      const after = await texts()
+      expect(after.get(subjectOf(bad))).toBe(before.get(subjectOf(bad)))
+      expect(payloadOf(after.get(subjectOf(good)))).toMatchObject({ cluster: good, ...latest })
+      expect(lines).toMatchObject([{ cluster: bad, position, msg: expect.stringMatching(/not signed.*delete it/) }])
+      expect(await sql`select 1 from publication where cluster = ${bad} and timeline > 0`).toHaveLength(0)
+      await sql`delete from desired_state where timeline > 0`
+      await sql`delete from publication where timeline > 0`
+      await refill(publisher)
+    },
+  )
 })
 
 test('while NATS is away nothing is called sent, and what was kept leaves afterwards', async () => {
@@ -125,6 +160,18 @@ async function order(generation: number): Promise<void> {
     return { cluster, position: { timeline: 0, generation }, payload, digest: sha256Hex(payload) }
   })
   await world.store.sql.begin((tx) => appendDesired(tx, states))
+}
+
+async function append(...rows: [cluster: string, position: Position, more: object][]): Promise<void> {
+  const states = rows.map(([cluster, position, more]) => {
+    const payload = Buffer.from(JSON.stringify({ kind: 'DesiredState', cluster, ...position, ...more }))
+    return { cluster, position, payload, digest: sha256Hex(payload) }
+  })
+  await world.store.sql.begin((tx) => appendDesired(tx, states))
+}
+
+function payloadOf(text = ''): unknown {
+  return JSON.parse(Buffer.from(text.split('.')[1] ?? '', 'base64url').toString('utf8'))
 }
 
 /** How many orders of a generation NATS is known to hold. */

@@ -1,5 +1,5 @@
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
-import { STREAM_DESIRED, subjects, wildcards } from '@skerry/api'
+import { comparePositions, STREAM_DESIRED, subjects, wildcards } from '@skerry/api'
 import { type Signer, sha256Hex, signBytes } from '@skerry/trust'
 import type { Logger } from 'pino'
 import {
@@ -9,6 +9,7 @@ import {
   type Publication,
   recordSent,
   savePublications,
+  type ToPublish,
 } from '../store/desired-states.ts'
 import { type Lease, writeFenced } from '../store/leases.ts'
 import type { Store } from '../store/store.ts'
@@ -21,6 +22,7 @@ export type PublisherOptions = {
   readonly hub: HubConnection
   readonly signer: Signer
   readonly log: Logger
+  readonly now: () => number
   readonly onPublished: (count: number) => void
 }
 
@@ -29,10 +31,20 @@ const AT_ONCE = 500
 /** Messages asked for at a time when the stream is compared. */
 const PAGE = 1_000
 const TIMEOUT_MS = 5_000
+/** How far a timeline may lie ahead of this hub's clock: a restore begins one at its own time, and clocks differ. */
+const MAX_AHEAD_MS = 86_400_000
 
 /** Signs and sends what no stream is known to hold. Publishing twice is harmless; publishing without the row cannot be. */
 export async function publishNew(options: PublisherOptions): Promise<void> {
-  const due = await desiredToPublish(options.store.sql, 'unpublished')
+  const { store, now, log } = options
+  const due = (await desiredToPublish(store.sql, 'unpublished')).filter((state) => {
+    const fault = faultOf(state, now())
+    if (fault !== undefined) {
+      const { cluster, position } = state
+      log.error({ cluster, position }, `not signed: ${fault}; find out who wrote this row of desired_state, delete it`)
+    }
+    return fault === undefined
+  })
   const answers: Answer[] = []
   let onTheirWay: Promise<Answer[]> = Promise.resolve([])
   for (let from = 0; from < due.length; from += AT_ONCE) {
@@ -78,6 +90,16 @@ export async function looksWhole({ store, hub }: Pick<PublisherOptions, 'store' 
   const jsm = await jetstreamManager(hub.nc, { timeout: TIMEOUT_MS })
   const { state } = await jsm.streams.info(STREAM_DESIRED)
   return state.last_seq >= (await highestStreamSeq(store.sql)) && state.messages >= (await countPublished(store.sql))
+}
+
+// A site never goes back from a position that it took: one that no honest history reaches would make it deaf to every
+// later one. The signed payload is what the site reads, so it has to say what its row says.
+function faultOf({ cluster, position, document }: ToPublish, nowMs: number): string | undefined {
+  if (document.cluster !== cluster || comparePositions(document, position) !== 0)
+    return 'the payload names another cluster or position than its row'
+  if (position.timeline * 1000 > nowMs + MAX_AHEAD_MS)
+    return "the timeline lies more than a day ahead of this hub's clock"
+  return undefined
 }
 
 // Subject → digest of the text that the stream holds.

@@ -20,7 +20,15 @@ test('a store that was lost is filled again with the very same texts, above ever
   const over = new AbortController()
   const lease = await acquireLease(world.store, 'controllers', over.signal)
   const signer = createKey('EdDSA')
-  const publisher = { store: world.store, lease, hub: world.hub, signer, log: silent, onPublished: () => {} }
+  const publisher = {
+    store: world.store,
+    lease,
+    hub: world.hub,
+    signer,
+    log: silent,
+    now: Date.now,
+    onPublished: () => {},
+  }
   const ingest = world.ingest()
   const node = await world.addNode('lost-1')
   const nc = await world.connectNode(node)
