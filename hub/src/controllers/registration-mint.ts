@@ -1,12 +1,13 @@
 import type { ObjectOf } from '@skerry/api'
 import { AWAITING_PROOF, lifeOf } from '@skerry/policy'
-import { type Signer, signDocument, verifySelfSigned } from '@skerry/trust'
+import { type Signer, signDocument } from '@skerry/trust'
 import {
   deleteExchanges,
   type Exchange,
   loadExchanges,
   type NodeIdentity,
   natsKeyFaults,
+  requestOf,
   revokeKey,
   routingTokensOf,
   saveIdentities,
@@ -132,7 +133,7 @@ async function identityOf(
   const { natsKey, nodeKeyThumbprint } = spec
   const routingToken = routingTokens.get(cluster)
   if (routingToken === undefined) throw new Error(`the routing token of ${cluster} was not stored`)
-  const { payload: request } = await verifySelfSigned(exchange.request)
+  const request = requestOf(exchange)
   const life = lifeOf(before && { ...before, left: before.state === 'Left' }, {
     incarnation: request.incarnation,
     nodeKeyThumbprint,

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import type { JoinTokenSpec, Refusal } from '@skerry/api'
 import { testDatabase } from '@skerry/supervise/testing'
 import { createKey, signBytes } from '@skerry/trust'
@@ -337,6 +338,45 @@ describe('a proof that is refused', () => {
     const his = await ask(send, thief)
     expect(codeOf(await send('POST', `/${readChallenge(his.challenge).id}/proof`, proof))).toBe('403 UnknownKey')
   })
+})
+
+test("a token's secret is nowhere in the database, neither before the proof nor after, and a repeat still meets its exchange", async () => {
+  const { send } = door()
+  const text = await token()
+  const [, secret = ''] = text.split('.')
+  const stored = async () => {
+    const rows: string[] = []
+    for (const { name } of await store.sql<{ name: string }[]>`
+      select table_name as name from information_schema.tables where table_schema = current_schema()`)
+      for (const row of await store.sql`select t::text as row from ${store.sql(name)} t`) rows.push(String(row['row']))
+    // Signed texts carry their payload in base64url.
+    return rows.flatMap((row) => [
+      row,
+      ...(row.match(/[A-Za-z0-9_-]{40,}/g) ?? []).map((part) => Buffer.from(part, 'base64url').toString('latin1')),
+    ])
+  }
+  const node = makeNode({ nodeName: fresh('site'), token: text })
+  const { asked, challenge } = await ask(send, node)
+  const rows = await stored()
+  expect(rows.some((row) => row.includes(node.key.jwk.x))).toBe(true)
+  expect(rows.filter((row) => row.includes(secret))).toEqual([])
+  const { id } = readChallenge(challenge)
+  expect(readAnswer(await send('POST', `/${id}/proof`, await node.proof(asked, challenge))).state).toBe('Pending')
+  expect((await stored()).filter((row) => row.includes(secret))).toEqual([])
+  expect(await send('POST', '', asked)).toMatchObject({ status: 201, body: challenge })
+})
+
+test('an exchange that an earlier hub kept as it came loses its secret by migration and can still be proven', async () => {
+  const { send } = door()
+  const node = makeNode({ nodeName: fresh('site'), token: await token(), claims: { place: 'Søråsen ☃' } })
+  const { asked, challenge } = await ask(send, node)
+  const { id } = readChallenge(challenge)
+  await store.sql`update registration_request set request = ${asked} where id = ${id}`
+  await store.sql.unsafe(readFileSync(new URL('../migrations/0006_request_without_token.sql', import.meta.url), 'utf8'))
+  const [row] = await store.sql<{ request: string }[]>`select request from registration_request where id = ${id}`
+  const { token: _, ...rest } = node.unsigned()
+  expect(JSON.parse(row?.request ?? '')).toEqual(rest)
+  expect(readAnswer(await send('POST', `/${id}/proof`, await node.proof(asked, challenge))).state).toBe('Pending')
 })
 
 describe('a flood', () => {

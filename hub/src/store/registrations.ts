@@ -1,4 +1,11 @@
-import type { NodeClass, PublicJwk, RegistrationState, RegistrationStatus } from '@skerry/api'
+import {
+  type NodeClass,
+  type PublicJwk,
+  parse,
+  RegistrationRequest,
+  type RegistrationState,
+  type RegistrationStatus,
+} from '@skerry/api'
 import type { RecordedIdentity } from '@skerry/policy'
 import type { Reader, Tx } from './store.ts'
 
@@ -8,9 +15,11 @@ import type { Reader, Tx } from './store.ts'
 export type Exchange = {
   /** Digest of the public keys. */
   readonly id: string
-  /** Request and challenge exactly as they went over the wire. */
+  /** What the verified request says, as JSON, without its token: the secret in it is nowhere in the database. */
   readonly request: string
+  /** Exactly as it went over the wire. */
   readonly challenge: string
+  /** Of both as they went over the wire. */
   readonly transcript: string
   readonly cluster: string
   readonly node: string
@@ -30,6 +39,11 @@ const EXCHANGE = 'id, request, challenge, transcript, cluster, node, token_name 
 export async function loadExchange(tx: Reader, id: string): Promise<Exchange | undefined> {
   const [row] = await tx<Exchange[]>`select ${tx.unsafe(EXCHANGE)} from registration_request where id = ${id}`
   return row
+}
+
+/** The request of an exchange. It was verified before it was stored. */
+export function requestOf({ request }: Pick<Exchange, 'request'>): RegistrationRequest {
+  return parse(RegistrationRequest, JSON.parse(request), 'RegistrationRequest')
 }
 
 /** The exchanges with these ids, by id. */

@@ -108,7 +108,7 @@ export const registrationRequest = pgTable(
   {
     /** Digest of all public keys in the request. */
     id: text().primaryKey(),
-    /** The JWS as it came. */
+    /** What the verified request says, as JSON, without its token. */
     request: text().notNull(),
     /** The challenge's exact bytes; its nonce is no secret, it proves freshness. */
     challenge: text().notNull(),

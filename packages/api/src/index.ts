@@ -75,7 +75,7 @@ export {
   RegistrationAnswer,
   RegistrationChallenge,
   type RegistrationProof,
-  type RegistrationRequest,
+  RegistrationRequest,
   type RegistrationState,
   SiteBundle,
 } from './wire/registration.ts'

@@ -32,7 +32,7 @@ export async function ask(store: Store, text: string, nowMs: number): Promise<st
   const id = keysDigest(request)
   const before = await loadExchange(store.sql, id)
   // Proven already, to the letter: the answer was lost, and the exchange stands.
-  if (before?.provenAt && before.request === text) return before.challenge
+  if (before?.provenAt && before.transcript === transcriptDigest(text, before.challenge)) return before.challenge
 
   const expiresAt = new Date(nowMs + CHALLENGE_MS)
   const challenge: RegistrationChallenge = {
@@ -44,7 +44,7 @@ export async function ask(store: Store, text: string, nowMs: number): Promise<st
   const answer = JSON.stringify(challenge)
   const exchange = {
     id,
-    request: text,
+    request: withoutToken(request),
     challenge: answer,
     transcript: transcriptDigest(text, answer),
     cluster,
@@ -56,6 +56,12 @@ export async function ask(store: Store, text: string, nowMs: number): Promise<st
   if (!stored)
     throw new StatusError(429, 'too many registrations are open', { retryAfterSeconds: 30, code: 'TooManyRequests' })
   return answer
+}
+
+// The signature is verified and the text is in the transcript: what is read again is what the request says, and that
+// never is the token's secret. Whoever reads the database must not join with it.
+function withoutToken({ token: _, ...request }: RegistrationRequest): string {
+  return JSON.stringify(request)
 }
 
 /** Digest of every public key in a request: what makes a repeated request the same one. */

@@ -7,10 +7,17 @@ import {
   type RegistrationRequest,
 } from '@skerry/api'
 import { destinationOf, fingerprintOf } from '@skerry/policy'
-import { type VerifyKey, verifyDocument, verifyKey, verifySelfSigned } from '@skerry/trust'
+import { type VerifyKey, verifyDocument, verifyKey } from '@skerry/trust'
 import { recordAudits } from '../../store/audit.ts'
 import { recordEvents } from '../../store/events.ts'
-import { deleteExchanges, type Exchange, loadExchange, loadExchanges, markProven } from '../../store/registrations.ts'
+import {
+  deleteExchanges,
+  type Exchange,
+  loadExchange,
+  loadExchanges,
+  markProven,
+  requestOf,
+} from '../../store/registrations.ts'
 import { createObjects, getObjects, saveStatuses, updateObjects } from '../../store/resources.ts'
 import { type Store, type Tx, write } from '../../store/store.ts'
 import { makeBatches } from './batches.ts'
@@ -44,7 +51,7 @@ export function proofs(store: Store, line: Gate) {
     if (!exchange) throw gone()
     const challenge = parse(RegistrationChallenge, JSON.parse(exchange.challenge), 'challenge')
     if (!exchange.provenAt && Date.parse(challenge.expiresAt) <= nowMs) throw gone()
-    const { payload: request } = await verifySelfSigned(exchange.request)
+    const request = requestOf(exchange)
     const key = verifyKey(request.nodeKey)
     const { payload: proof } = await verifyDocument('RegistrationProof', text, new Map([[key.thumbprint, key]]))
     if (proof.id !== id || proof.nonce !== challenge.nonce || proof.transcript !== exchange.transcript)
