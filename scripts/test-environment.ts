@@ -9,7 +9,7 @@ import type { TestProject } from 'vitest/node'
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const say = (sentence: string) => console.log(`skerry: ${sentence}`)
   // Tests start servers of their own with our accounts; a shared one behind NATS_URL cannot be stopped and emptied.
-  const nats = findNatsServer({ ...process.env, NATS_URL: undefined }, say)
+  const nats = await findNatsServer({ ...process.env, NATS_URL: undefined }, say)
   const dir = mkdtempSync(join(tmpdir(), 'skerry-test-pg-'))
   const database = await startPostgres({ dataDir: dir, durable: false, say: () => {} })
   project.provide('postgres', database.connection)

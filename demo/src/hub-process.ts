@@ -36,11 +36,17 @@ export async function startHub({
   args,
   logFile,
   env,
+  say,
+  onProgram,
 }: {
   dataDir: string
   args: readonly string[]
   logFile: string
   env?: NodeJS.ProcessEnv
+  /** Told what the hub says of its start. */
+  say?: (sentence: string) => void
+  /** Given the process as soon as there is one, so that it can be ended before it answers. */
+  onProgram?: (program: Program) => void
 }): Promise<HubProcess> {
   const program = startProgram({
     entry: ENTRIES.hub,
@@ -48,7 +54,13 @@ export async function startHub({
     logFile,
     ...(env ? { env } : {}),
   })
-  const ready = await program.line(readyLine, 'the hub being ready', 600_000)
+  onProgram?.(program)
+  const pick = (line: string) => {
+    const sentence = say && sentenceOf(line)
+    if (sentence) say(sentence)
+    return readyLine(line)
+  }
+  const ready = await program.line(pick, 'the hub being ready', 600_000)
   const adminToken = readFileSync(join(dataDir, 'keys', 'admin.token'), 'utf8')
   const caPem =
     /-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----\n?/.exec(
@@ -74,6 +86,16 @@ export async function startHub({
     caPem,
     adminToken,
     client: openClient({ server: ready.apiUrl, caPem, token: adminToken }),
+  }
+}
+
+// Where its folders and ports are and what it builds stand in the log as sentences without members of their own.
+function sentenceOf(line: string): string | undefined {
+  try {
+    const { level, time: _, msg, ...more } = JSON.parse(line) as { level?: number; time?: number; msg?: string }
+    return level === 30 && Object.keys(more).length === 0 ? msg : undefined
+  } catch {
+    return undefined
   }
 }
 

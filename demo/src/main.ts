@@ -26,6 +26,7 @@ const data = resolve(options.data)
 const screen = openScreen()
 const agents: Program[] = []
 let hub: HubProcess | undefined
+let hubProgram: Program | undefined
 let stopping: Promise<void> | undefined
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void stop(0))
@@ -49,7 +50,12 @@ async function main(): Promise<void> {
   const args = ['--port', String(options.port)]
   const hubDir = join(data, 'hub')
   screen.step('Starting the hub: PostgreSQL, nats-server and the API (a first start may take a minute or two)')
-  const started = await startHub({ dataDir: hubDir, args, logFile: join(data, 'hub.log') })
+  const started = await startHub({
+    ...{ dataDir: hubDir, args, logFile: join(data, 'hub.log'), say: screen.say },
+    onProgram: (program) => {
+      hubProgram = program
+    },
+  })
   hub = started
   void started.program.exited.then((code) => {
     if (stopping) return
@@ -145,7 +151,8 @@ function ending({ apiUrl, adminToken }: HubProcess): void {
 function stop(code: number): Promise<void> {
   stopping ??= (async () => {
     await Promise.allSettled(agents.map((agent) => agent.stop()))
-    await hub?.program.stop(30_000)
+    if (hub === undefined) screen.say('stopping before the hub has started …')
+    await hubProgram?.stop(30_000)
     await hub?.client.close().catch(() => undefined)
     process.exit(code)
   })()

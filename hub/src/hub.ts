@@ -33,8 +33,18 @@ export type Hub = {
   stop(): Promise<void>
 }
 
+export type HubOptions = {
+  readonly onRestart?: OnRestart
+  /** Aborted while the hub starts: what has started ends again, and the start rejects with the signal's reason. */
+  readonly starting?: AbortSignal
+}
+
 /** Starts a hub with the roles its configuration names. Resolves when it answers. */
-export async function startHub(config: HubConfig, log: Logger, onRestart: OnRestart = () => {}): Promise<Hub> {
+export async function startHub(
+  config: HubConfig,
+  log: Logger,
+  { onRestart = () => {}, starting = new AbortController().signal }: HubOptions = {},
+): Promise<Hub> {
   const dir = resolve(config.dataDir)
   const say = (sentence: string) => log.info(sentence)
   const now = () => Date.now()
@@ -50,6 +60,7 @@ export async function startHub(config: HubConfig, log: Logger, onRestart: OnRest
 
     const database = await openDatabase({ dir, databaseUrl: config.databaseUrl, say, onRestart }, ends)
     const { store } = database
+    starting.throwIfAborted()
     await ensureToken(store.sql, keys.adminToken, 'admin', 'platform-admin')
     const broker = await openBroker(
       {
@@ -59,10 +70,12 @@ export async function startHub(config: HubConfig, log: Logger, onRestart: OnRest
         log,
         say,
         onRestart,
+        signal: starting,
       },
       ends,
     )
     const { hub } = broker
+    starting.throwIfAborted()
 
     const metrics = makeMetrics()
     const onRefused = (document: string, refusal: Refusal) => metrics.refusals.inc({ document, code: refusal.code })

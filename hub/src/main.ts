@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import { join, resolve } from 'node:path'
 import pino from 'pino'
 import { parseCommand } from './config.ts'
@@ -23,24 +24,32 @@ if (command.verb === 'init') {
   // Whom the hub has revoked it tells the server itself, at every connection.
   process.stdout.write(`listen: "127.0.0.1:4222"\n${serverConfig(nats, new Map(), resolve(command.natsDir))}`)
 } else {
+  // A person may end it while it starts: a first start builds a nats-server.
+  const over = new AbortController()
+  const stop = (because: string) => {
+    if (over.signal.aborted) return
+    log.info({ because }, 'stopping')
+    over.abort(new Error(because))
+  }
+  if (command.endWithStdin) process.stdin.resume().once('close', () => stop('end of standard input'))
+  process.on('SIGTERM', () => stop('SIGTERM'))
+  process.on('SIGINT', () => stop('SIGINT'))
+  // Whoever read there is gone; how this hub ends says its standard input or a signal.
+  process.stdout.on('error', () => {})
   try {
     // Two forms of line, for a program that started this one: once it answers, and whenever a part of it was started again.
     const tell = (line: object) => process.stdout.write(`${JSON.stringify(line)}\n`)
-    const hub = await startHub(command.config, log, (restarted, pid) => tell({ restarted, pid }))
+    const hub = await startHub(command.config, log, {
+      onRestart: (restarted, pid) => tell({ restarted, pid }),
+      starting: over.signal,
+    })
     const { apiUrl, plainUrl, natsUrl, pids } = hub
     tell({ ready: true, apiUrl, ...(plainUrl ? { plainUrl } : {}), natsUrl, pids })
-    let stopping = false
-    const stop = async (because: string) => {
-      if (stopping) return
-      stopping = true
-      log.info({ because }, 'stopping')
-      await hub.stop()
-      process.exit(0)
-    }
-    if (command.endWithStdin) process.stdin.resume().once('close', () => void stop('end of standard input'))
-    process.once('SIGTERM', () => void stop('SIGTERM'))
-    process.once('SIGINT', () => void stop('SIGINT'))
+    if (!over.signal.aborted) await once(over.signal, 'abort')
+    await hub.stop()
+    process.exit(0)
   } catch (error) {
+    if (over.signal.aborted) process.exit(0)
     log.fatal({ err: error }, 'the hub cannot start')
     console.error(`skerry-hub: ${error instanceof Error ? error.message : String(error)}`)
     process.exit(1)

@@ -28,6 +28,8 @@ export type BrokerOptions = {
   readonly log: Logger
   readonly say: Say
   readonly onRestart: OnRestart
+  /** Ends the start. */
+  readonly signal: AbortSignal
 }
 
 /** A connection to `natsUrl`, or to a nats-server of the hub's own in `dir`. */
@@ -40,10 +42,10 @@ export async function openBroker(options: BrokerOptions, ends: Ends): Promise<Br
 }
 
 async function serverOf(
-  { dir, host, port, tls, natsUrl, store, keys, say, onRestart }: BrokerOptions,
+  { dir, host, port, tls, natsUrl, store, keys, say, onRestart, signal }: BrokerOptions,
   ends: Ends,
 ): Promise<{ url: string; pids: () => Record<string, number> }> {
-  const source = findNatsServer({ ...process.env, NATS_URL: natsUrl }, say)
+  const source = await findNatsServer({ ...process.env, NATS_URL: natsUrl }, say, signal)
   if (source.kind === 'url') return { url: source.url, pids: () => ({}) }
   const folder = join(dir, 'nats')
   // A database that is away keeps no server from starting: the controller tells it once it is connected.

@@ -1,8 +1,9 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
 import { endOrphan, type Say, startChild, until } from './child.ts'
 import { freePort, isFree } from './ports.ts'
 
@@ -20,8 +21,8 @@ export type NatsSource =
   | { readonly kind: 'url'; readonly url: string }
   | { readonly kind: 'binary'; readonly path: string }
 
-/** `NATS_URL`, else a recent nats-server on PATH, else one built once by `go install` into the user's cache, else an error that lists the ways. */
-export function findNatsServer(env: NodeJS.ProcessEnv, say: Say): NatsSource {
+/** `NATS_URL`, else a recent nats-server on PATH, else one built once by `go install` into the user's cache, else an error that lists the ways. A build under way ends with the signal. */
+export async function findNatsServer(env: NodeJS.ProcessEnv, say: Say, signal?: AbortSignal): Promise<NatsSource> {
   if (env['NATS_URL']) return { kind: 'url', url: env['NATS_URL'] }
   const onPath = (env['PATH'] ?? '')
     .split(delimiter)
@@ -30,7 +31,7 @@ export function findNatsServer(env: NodeJS.ProcessEnv, say: Say): NatsSource {
   if (onPath) return { kind: 'binary', path: onPath }
   const cache = join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'skerry', 'nats-server', NATS_VERSION)
   const built = join(cache, 'nats-server')
-  if (!existsSync(built)) build(cache, env, say)
+  if (!existsSync(built)) await build(cache, env, say, signal)
   return { kind: 'binary', path: built }
 }
 
@@ -48,7 +49,7 @@ function versionOf(path: string): string {
   return /v(\d+\.\d+\.\d+)/.exec(asked.stdout ?? '')?.[1] ?? '0.0.0'
 }
 
-function build(cache: string, env: NodeJS.ProcessEnv, say: Say): void {
+async function build(cache: string, env: NodeJS.ProcessEnv, say: Say, signal: AbortSignal | undefined): Promise<void> {
   const ways = `Put nats-server ${NATS_VERSION} or newer on the PATH, install Go 1.21 or newer, or set NATS_URL to a server set up with "skerry-hub nats-config".`
   if (spawnSync('go', ['version'], { env, stdio: 'ignore' }).status !== 0)
     throw new Error(`there is no nats-server and no Go to build one. ${ways}`)
@@ -57,13 +58,14 @@ function build(cache: string, env: NodeJS.ProcessEnv, say: Say): void {
   // Built beside and renamed: two starts at once, or a broken one, never leave half a program.
   const beside = mkdtempSync(`${cache}.`)
   try {
-    execFileSync('go', ['install', `github.com/nats-io/nats-server/v2@v${NATS_VERSION}`], {
+    await promisify(execFile)('go', ['install', `github.com/nats-io/nats-server/v2@v${NATS_VERSION}`], {
       env: { ...env, GOBIN: beside },
-      stdio: ['ignore', 'ignore', 'pipe'],
+      ...(signal ? { signal } : {}),
     })
     mkdirSync(cache, { recursive: true })
     renameSync(join(beside, 'nats-server'), join(cache, 'nats-server'))
   } catch (cause) {
+    signal?.throwIfAborted()
     throw new Error(`nats-server could not be built: is there a network? ${ways}`, { cause })
   } finally {
     rmSync(beside, { recursive: true, force: true })

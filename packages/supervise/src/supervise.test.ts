@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -96,14 +96,27 @@ describe('nats-server', () => {
     await server.stop()
   })
 
-  test('NATS_URL comes first; with nothing at hand the error lists the ways', () => {
-    expect(findNatsServer({ NATS_URL: 'nats://127.0.0.1:1' }, () => {})).toEqual({
+  test('NATS_URL comes first; with nothing at hand the error lists the ways', async () => {
+    expect(await findNatsServer({ NATS_URL: 'nats://127.0.0.1:1' }, () => {})).toEqual({
       kind: 'url',
       url: 'nats://127.0.0.1:1',
     })
-    expect(() => findNatsServer({ PATH: '/nowhere', XDG_CACHE_HOME: join(dir, 'empty') }, () => {})).toThrow(
+    await expect(findNatsServer({ PATH: '/nowhere', XDG_CACHE_HOME: join(dir, 'empty') }, () => {})).rejects.toThrow(
       /PATH, install Go .* NATS_URL/,
     )
     expect(inject('natsServer')).toContain('nats-server')
+  })
+
+  test('a build under way ends with its signal, and leaves no half program', async () => {
+    const tools = join(dir, 'tools')
+    mkdirSync(tools)
+    // Go as slow as a bad link makes it.
+    writeFileSync(join(tools, 'go'), '#!/bin/sh\n[ "$1" = version ] || exec sleep 600\n', { mode: 0o755 })
+    const cache = join(dir, 'cache')
+    const over = new AbortController()
+    const env = { PATH: `${tools}:/usr/bin:/bin`, XDG_CACHE_HOME: cache }
+    const found = findNatsServer(env, () => over.abort(new Error('Ctrl-C')), over.signal)
+    await expect(found).rejects.toThrow('Ctrl-C')
+    expect(readdirSync(join(cache, 'skerry', 'nats-server'))).toEqual([])
   })
 })
