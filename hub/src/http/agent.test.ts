@@ -4,11 +4,23 @@ import type { JoinTokenSpec, Refusal } from '@skerry/api'
 import { testDatabase } from '@skerry/supervise/testing'
 import { createKey, signBytes } from '@skerry/trust'
 import pino from 'pino'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { registrationController } from '../controllers/registration.ts'
+import { acquireLease } from '../store/leases.ts'
 import { createObject, deleteObject, getObject, listObjects } from '../store/resources.ts'
 import { migrateStore, openStore, type Store, write } from '../store/store.ts'
 import { createNkey } from '../transport/index.ts'
-import { ask, codeOf, makeNode, type Reply, readAnswer, readChallenge, register, type Send } from './agent/test-node.ts'
+import {
+  ask,
+  codeOf,
+  makeNode,
+  type Reply,
+  readAnswer,
+  readChallenge,
+  register,
+  type Send,
+  type TestNode,
+} from './agent/test-node.ts'
 import { agentRoutes } from './agent.ts'
 import { makeMetrics } from './health.ts'
 import { buildServer } from './server.ts'
@@ -413,6 +425,97 @@ describe('a flood', () => {
     )
     nowMs += 60_000
     expect(codeOf(await from('10.3.0.1')('POST', '', 'nonsense'))).toBe('400 MalformedJson')
+  })
+})
+
+describe('a node that comes with a new NATS key again and again', () => {
+  const MINUTE = 60_000
+
+  /** The controller that gives what the door let in its credential, by the same clock. */
+  async function settler(): Promise<() => Promise<unknown>> {
+    const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(10_000))
+    onTestFinished(() => lease.release())
+    const controller = registrationController({
+      mint: ({ natsKey }) => `credential of ${natsKey}`,
+      newRoutingToken: () => randomBytes(13).toString('hex'),
+      acceptanceSigner: createKey('EdDSA'),
+      pushRevocations: async () => undefined,
+      onConnected: () => undefined,
+    })
+    const log = pino({ level: 'silent' })
+    return () => controller.reconcile({ store, lease, now: () => nowMs, log, signal: AbortSignal.timeout(10_000) })
+  }
+
+  /** A node that has entered and come back so often, one minute after the other. */
+  async function returned(send: Send, settle: () => Promise<unknown>, times: number) {
+    const node = makeNode({ nodeName: fresh('site'), token: await token({ acceptance: 'Automatic' }) })
+    await register(send, node)
+    await settle()
+    for (let n = 0; n < times; n += 1) {
+      nowMs += MINUTE
+      node.renew()
+      await register(send, node, { incarnation: 1 })
+      await settle()
+    }
+    return node
+  }
+
+  // The first of the keys was ended a minute after NOW, the sixth six minutes after it.
+  test.each([
+    { times: 5, afterMs: 0, code: '201', retryAfter: undefined },
+    { times: 6, afterMs: 0, code: '429 TooManyRequests', retryAfter: '3300' },
+    { times: 6, afterMs: 55 * MINUTE - 1, code: '429 TooManyRequests', retryAfter: '1' },
+    { times: 6, afterMs: 55 * MINUTE, code: '201', retryAfter: undefined },
+  ])('after $times returns and $afterMs ms: $code', async ({ times, afterMs, code, retryAfter }) => {
+    const { send } = door()
+    const settle = await settler()
+    const node = await returned(send, settle, times)
+    const present = await node.request({ incarnation: 1 })
+    nowMs += afterMs
+    node.renew()
+    const reply = await send('POST', '', await node.request({ incarnation: 1 }))
+    expect([codeOf(reply), reply.retryAfter]).toEqual([code, retryAfter])
+    if (retryAfter !== undefined) expect(reply.body).toContain('has ended 6 NATS keys within an hour')
+    // With the key it has it is answered to the letter, and others are not hurt.
+    expect(codeOf(await send('POST', '', present))).toBe('201')
+    await register(send, makeNode({ nodeName: fresh('site'), token: await token() }))
+    const others = await returned(send, settle, 1)
+    expect((await ask(send, others, { incarnation: 1 })).challenge).toBeDefined()
+  })
+
+  test('is told at the proof, too, beside another whose proof comes with it; what it had stays', async () => {
+    const { send } = door()
+    const settle = await settler()
+    const node = await returned(send, settle, 5)
+    node.renew()
+    const early = await ask(send, node, { incarnation: 1 })
+    const earlyProof = await node.proof(early.asked, early.challenge)
+    node.renew()
+    const { id } = await register(send, node, { incarnation: 1 })
+    await settle()
+    // While the first of them is written, the others come together.
+    const proofs: [TestNode, { asked: string; challenge: string }, string?][] = [[node, early, earlyProof]]
+    for (let n = 0; n < 8; n += 1) {
+      const other = makeNode({ nodeName: fresh('site'), token: await token() })
+      proofs.splice(n % 2, 0, [other, await ask(send, other)])
+    }
+    const replies = await Promise.all(
+      proofs.map(async ([who, { asked, challenge }, proof]) => ({
+        who,
+        reply: await send(
+          'POST',
+          `/${readChallenge(challenge).id}/proof`,
+          proof ?? (await who.proof(asked, challenge)),
+        ),
+      })),
+    )
+    const late = replies.find(({ who }) => who === node)?.reply
+    expect(late).toMatchObject({ status: 429, retryAfter: '3360' })
+    expect(replies.filter(({ who }) => who !== node).map(({ reply }) => codeOf(reply))).toEqual(Array(8).fill('200'))
+    expect(readAnswer(await send('GET', `/${id}`))).toMatchObject({
+      state: 'Accepted',
+      natsJwt: `credential of ${node.nats().pub}`,
+    })
   })
 })
 

@@ -296,6 +296,20 @@ export async function listRevocations(
   return { told, leftOut: (rows[0]?.total ?? 0) - rows.length }
 }
 
+/** When each of these nodes ended the `nth` newest of its keys, by `cluster/node`: those that ended so many since a time. */
+export async function nthKeyEnded(
+  tx: Reader,
+  places: readonly Pick<NodeIdentity, 'cluster' | 'node'>[],
+  { nth, sinceMs }: { nth: number; sinceMs: number },
+): Promise<Map<string, number>> {
+  const rows = await tx<{ cluster: string; node: string; at: Date }[]>`
+    select * from (select r.cluster, r.node, (array_agg(r.revoked_at order by r.revoked_at desc))[${nth}::int] as at
+      from (select distinct * from unnest(${places.map(({ cluster }) => cluster)}::text[], ${places.map(({ node }) => node)}::text[])) as u(cluster, node)
+      join nats_revocation r using (cluster, node) where r.revoked_at > ${new Date(sinceMs)} group by r.cluster, r.node) as ended
+    where at is not null`
+  return new Map(rows.map(({ cluster, node, at }) => [`${cluster}/${node}`, at.getTime()]))
+}
+
 /** Forgets revocations of credentials that are past their own end. */
 export async function pruneRevocations(tx: Tx, nowMs: number): Promise<void> {
   await tx`delete from nats_revocation where expires_at <= ${new Date(nowMs)}`

@@ -159,14 +159,18 @@ export const clusterRouting = pgTable('cluster_routing', {
   createdAt: at('created_at').notNull(),
 })
 
-export const natsRevocation = pgTable('nats_revocation', {
-  natsKey: text('nats_key').primaryKey(),
-  cluster: text().notNull(),
-  node: text().notNull(),
-  revokedAt: at('revoked_at').notNull(),
-  /** When the newest credential of this key would have ended anyway; the entry may be pruned after it. */
-  expiresAt: at('expires_at').notNull(),
-})
+export const natsRevocation = pgTable(
+  'nats_revocation',
+  {
+    natsKey: text('nats_key').primaryKey(),
+    cluster: text().notNull(),
+    node: text().notNull(),
+    revokedAt: at('revoked_at').notNull(),
+    /** When the newest credential of this key would have ended anyway; the entry may be pruned after it. */
+    expiresAt: at('expires_at').notNull(),
+  },
+  (t) => [index('nats_revocation_by_node').on(t.cluster, t.node, t.revokedAt)],
+)
 
 export const tufMetadata = pgTable(
   'tuf_metadata',

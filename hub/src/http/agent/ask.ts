@@ -26,7 +26,7 @@ export async function ask(store: Store, text: string, nowMs: number): Promise<st
 
   const { payload: request } = await verifySelfSigned(text)
   const { cluster, node } = destinationOf(request, known, token)
-  const surroundings = await loadSurroundings(store.sql, [{ cluster, node, natsKey: request.natsKey }])
+  const surroundings = await loadSurroundings(store.sql, [{ cluster, node, natsKey: request.natsKey }], nowMs)
   admitEntry({ request, cluster, node, known, token, uses: token?.status?.uses ?? 0 }, surroundings, nowMs)
 
   const id = keysDigest(request)

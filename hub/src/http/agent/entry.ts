@@ -16,10 +16,12 @@ import {
   type KeyClaim,
   listIdentities,
   natsKeyFaults,
+  nthKeyEnded,
   recordedIdentity,
 } from '../../store/registrations.ts'
 import { getObject, getObjects, listObjectsIn } from '../../store/resources.ts'
 import type { Reader } from '../../store/store.ts'
+import { StatusError } from '../status-error.ts'
 
 // What the hub knows about a request to belong, read the same way before the challenge and again at the proof.
 
@@ -28,6 +30,9 @@ export type Token = ObjectOf<'JoinToken'>
 const TOKEN = new RegExp(JOIN_TOKEN_PATTERN)
 /** The largest request document; what is larger is not even read for its token. */
 const MAX_PAYLOAD = 65_536
+/** Keys that a node may end in so long: NATS holds every one of them until its credential would have ended. */
+const MAX_ENDED = 6
+const ENDED_MS = 60 * 60_000
 
 /** What a request claims of itself, read before any signature is verified, so that a stranger costs no public-key work. */
 export function claimsOf(text: string): { token: string | undefined; thumbprint: string } {
@@ -100,21 +105,25 @@ export type Surroundings = {
   /** By `cluster/node`, as the next. */
   readonly identities: ReadonlyMap<string, IdentityRow>
   readonly natsKeyFaults: ReadonlyMap<string, 'Ended' | 'HeldByOther'>
+  /** Nodes that have ended as many keys as they may, and until when they have to wait. */
+  readonly waitsUntilMs: ReadonlyMap<string, number>
 }
 
-export async function loadSurroundings(tx: Reader, claims: readonly KeyClaim[]): Promise<Surroundings> {
+export async function loadSurroundings(tx: Reader, claims: readonly KeyClaim[], nowMs: number): Promise<Surroundings> {
   const names = claims.map(({ cluster }) => cluster)
-  const [clusters, registrations, identities, faults] = await Promise.all([
+  const [clusters, registrations, identities, faults, ended] = await Promise.all([
     getClusters(tx, names),
     listObjectsIn(tx, 'Registration', names),
     listIdentities(tx, names),
     natsKeyFaults(tx, claims),
+    nthKeyEnded(tx, claims, { nth: MAX_ENDED, sinceMs: nowMs - ENDED_MS }),
   ])
   return {
     clusters,
     registrations: Map.groupBy(registrations, ({ metadata }) => metadata.namespace ?? ''),
     identities: new Map(identities.map((row) => [`${row.cluster}/${row.node}`, row])),
     natsKeyFaults: faults,
+    waitsUntilMs: new Map([...ended].map(([place, atMs]) => [place, atMs + ENDED_MS])),
   }
 }
 
@@ -137,10 +146,10 @@ export type Admitted = {
   readonly spends: boolean
 }
 
-/** Judges an entrant; throws the Refusal. */
+/** Judges an entrant; throws the Refusal, or StatusError 429 for a node that ends its keys too often. */
 export function admitEntry(
   { request, cluster, node, known, token, uses }: Entrant,
-  { clusters, registrations, identities, natsKeyFaults }: Surroundings,
+  { clusters, registrations, identities, natsKeyFaults, waitsUntilMs }: Surroundings,
   nowMs: number,
 ): Admitted {
   const mine = thumbprint(request.nodeKey)
@@ -168,5 +177,16 @@ export function admitEntry(
   }
   const refusal = judgeEntry(request, facts, nowMs)
   if (refusal) throw refusal
+  const waitsUntil = waitsUntilMs.get(`${cluster}/${node}`)
+  // The key that it has, or that is being taken up, ends no other: a repeated call is answered as before.
+  const comesAgain =
+    record?.natsKey === request.natsKey ||
+    (registration?.spec.nodeKeyThumbprint === mine && registration.spec.natsKey === request.natsKey)
+  if (waitsUntil !== undefined && waitsUntil > nowMs && !comesAgain)
+    throw new StatusError(
+      429,
+      `node ${cluster}/${node} has ended ${MAX_ENDED} NATS keys within an hour, one at each entry with a new key; it may come with another at ${new Date(waitsUntil).toISOString()}`,
+      { retryAfterSeconds: Math.ceil((waitsUntil - nowMs) / 1000), code: 'TooManyRequests' },
+    )
   return { cluster: managed, registration, spends: token !== undefined && !alreadyCounted }
 }

@@ -20,6 +20,7 @@ import {
 } from '../../store/registrations.ts'
 import { createObjects, getObjects, saveStatuses, updateObjects } from '../../store/resources.ts'
 import { type Store, type Tx, write } from '../../store/store.ts'
+import { StatusError } from '../status-error.ts'
 import { makeBatches } from './batches.ts'
 import { type Admitted, admitEntry, knownNodes, loadSurroundings, type Token } from './entry.ts'
 import type { Gate } from './gate.ts'
@@ -37,7 +38,7 @@ type Proven = {
 /**
  * The second call: the node key signs over the exchange. Then, in one transaction, the token's use is counted and the
  * Registration comes to be, with the ManagedCluster when it is the first node. Proofs that come together share that
- * transaction; `line` bounds the queries outside of it. The function throws a Refusal.
+ * transaction; `line` bounds the queries outside of it. The function throws a Refusal, or StatusError 429.
  */
 export function proofs(store: Store, line: Gate) {
   const enterAll = makeBatches<Proven, undefined>({
@@ -83,6 +84,7 @@ async function enterTogether(tx: Tx, batch: readonly Proven[]): Promise<PromiseS
     loadSurroundings(
       tx,
       batch.map(({ exchange: { cluster, node }, request: { natsKey } }) => ({ cluster, node, natsKey })),
+      Math.max(...batch.map(({ nowMs }) => nowMs)),
     ),
   ])
   const used = new Map<string, { namespace: string; name: string; status: { uses: number; lastUsedAt: string } }>()
@@ -108,7 +110,7 @@ async function enterTogether(tx: Tx, batch: readonly Proven[]): Promise<PromiseS
       return { status: 'fulfilled', value: undefined }
     } catch (reason) {
       // A refusal is its caller's own; anything else undoes the batch.
-      if (!(reason instanceof Refusal)) throw reason
+      if (!(reason instanceof Refusal || reason instanceof StatusError)) throw reason
       return { status: 'rejected', reason }
     }
   })

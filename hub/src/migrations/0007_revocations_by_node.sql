@@ -1,0 +1,1 @@
+CREATE INDEX "nats_revocation_by_node" ON "nats_revocation" USING btree ("cluster","node","revoked_at");
