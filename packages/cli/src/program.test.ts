@@ -51,7 +51,7 @@ describe('the commands', () => {
   })
 
   const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
-  const printed = [...readme.matchAll(/^(?:npx )?skerry +([^#\n]+)|`(?:npx )?skerry ([^`]+)`/gm)].map(
+  const printed = [...readme.matchAll(/^(?:npx )?skerry +([^#<\n]+)|`(?:npx )?skerry ([^`]+)`/gm)].map(
     ([, line, inline]) => (line ?? inline ?? '').trim(),
   )
   test('the README prints some', () => expect(printed.length).toBeGreaterThan(12))
