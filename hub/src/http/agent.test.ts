@@ -7,6 +7,7 @@ import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { registrationController } from '../controllers/registration.ts'
 import { acquireLease } from '../store/leases.ts'
+import { saveIdentities } from '../store/registrations.ts'
 import { createObject, deleteObject, getObject, listObjects } from '../store/resources.ts'
 import { migrateStore, openStore, type Store, write } from '../store/store.ts'
 import { createNkey } from '../transport/index.ts'
@@ -391,6 +392,39 @@ test('an exchange that an earlier hub kept as it came loses its secret by migrat
   expect(readAnswer(await send('POST', `/${id}/proof`, await node.proof(asked, challenge))).state).toBe('Pending')
 })
 
+/** A node whose key a record holds, as after the controller accepted it. */
+async function accepted(send: Send): Promise<ReturnType<typeof makeNode>> {
+  const node = makeNode({ nodeName: fresh('site'), token: await token() })
+  const { id } = await register(send, node)
+  const [row] = await store.sql<{ cluster: string; node: string; transcript: string }[]>`
+    select cluster, node, transcript from registration_request where id = ${id}`
+  if (!row) throw new Error(`no exchange ${id}`)
+  await store.sql.begin((tx) =>
+    saveIdentities(tx, [
+      {
+        ...row,
+        state: 'Accepted',
+        class: 'software-key',
+        nodeKey: node.key.jwk,
+        nodeKeyThumbprint: node.key.thumbprint,
+        natsKey: node.nats().pub,
+        incarnation: 1,
+        requestId: id,
+        acceptance: 'a.b.c',
+        natsJwt: 'a.b.c',
+        credentialIssuedAt: new Date(NOW),
+        credentialExpiresAt: new Date(NOW + 86_400_000),
+        decidedBy: 'test',
+        decidedAt: new Date(NOW),
+      },
+    ]),
+  )
+  const decision = { state: 'Accepted', by: 'test', at: new Date(NOW).toISOString() }
+  await store.sql`update resource set spec = spec || ${store.sql.json({ decision })} where kind = 'Registration' and namespace = ${row.cluster}`
+  await store.sql`update resource set spec = spec || '{"hubAcceptsClient": true}' where kind = 'ManagedCluster' and name = ${row.cluster}`
+  return node
+}
+
 describe('a flood', () => {
   test('with a stolen token keeps a bounded number of rows, is told when to come back, and stops no other token', async () => {
     const { from } = door()
@@ -425,6 +459,40 @@ describe('a flood', () => {
     )
     nowMs += 60_000
     expect(codeOf(await from('10.3.0.1')('POST', '', 'nonsense'))).toBe('400 MalformedJson')
+  })
+
+  test('of nonsense behind the address of a site does not stop what the hub knows: not its proofs, its polls, or its return', async () => {
+    const { from } = door()
+    const send = from('10.4.0.1')
+    const waiting = makeNode({ nodeName: fresh('site'), token: await token() })
+    const first = await ask(send, waiting)
+    const { id } = readChallenge(first.challenge)
+    const member = await accepted(send)
+    for (let n = 0; n < 120; n += 1) await send('POST', '', 'nonsense')
+    expect(codeOf(await send('POST', `/${id}/proof`, await waiting.proof(first.asked, first.challenge)))).toBe('200')
+    for (let n = 0; n < 130; n += 1) expect(codeOf(await send('GET', `/${id}`))).toBe('200')
+    member.renew()
+    expect((await register(send, member, { token: undefined })).state).toBe('Pending')
+    // Strangers, and who only names a known key, stay out.
+    for (const body of [
+      'nonsense',
+      await member.request({ token: undefined }, createKey('ES256')),
+      await makeNode({ nodeName: 'stranger', token: await token() }).request(),
+    ])
+      expect(codeOf(await send('POST', '', body))).toBe('429 TooManyRequests')
+    expect(codeOf(await send('GET', `/${'a'.repeat(64)}`))).toBe('429 TooManyRequests')
+  })
+
+  test('of bad proofs for a known exchange ends at its own bound, and its polls go on', async () => {
+    const { from } = door()
+    const send = from('10.5.0.1')
+    const node = makeNode({ nodeName: fresh('site'), token: await token() })
+    const { challenge } = await ask(send, node)
+    const path = `/${readChallenge(challenge).id}`
+    const codes: string[] = []
+    for (let n = 0; n < 241; n += 1) codes.push(codeOf(await send('POST', `${path}/proof`, 'nonsense')))
+    expect(codes.indexOf('429 TooManyRequests')).toBe(240)
+    expect(codeOf(await send('GET', path))).toBe('200')
   })
 })
 

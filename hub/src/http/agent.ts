@@ -3,6 +3,7 @@ import { answerOf } from './agent/answer.ts'
 import { ask } from './agent/ask.ts'
 import { makeBudget } from './agent/budget.ts'
 import { makeGate } from './agent/gate.ts'
+import { exchangePurse, keyPurse } from './agent/known.ts'
 import { proofs } from './agent/prove.ts'
 import { type RefusedRegistrations, tellRefusals } from './agent/refused.ts'
 
@@ -27,12 +28,17 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
   const calls = makeGate(AT_ONCE, MAX_WAITING)
   const proofCalls = makeGate(PROOFS_AT_ONCE, MAX_WAITING)
   const prove = proofs(store, calls)
-  const judged = async <T>(document: string, source: string, act: () => Promise<T>, gate = calls): Promise<T> => {
-    budget.take(source)
+  const judged = async <T>(
+    document: string,
+    caller: { readonly ip: string; readonly purse: () => Promise<string | undefined> },
+    act: () => Promise<T>,
+    gate = calls,
+  ): Promise<T> => {
+    const purse = await budget.take(caller.ip, () => calls(caller.purse))
     try {
       return await gate(act)
     } catch (error) {
-      budget.charge(source)
+      budget.charge(purse)
       await tell(document, error)
       throw error
     }
@@ -43,8 +49,10 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
     const asText = async (_: unknown, body: string) => body
     agent.addContentTypeParser('*', { parseAs: 'string', bodyLimit: BODY_LIMIT }, asText)
 
-    agent.post<{ Body: string | undefined }>('/agent/v1/registrations', { config }, async (request, reply) => {
-      const challenge = await judged('RegistrationRequest', request.ip, () => ask(store, request.body ?? '', now()))
+    agent.post<{ Body: string | undefined }>('/agent/v1/registrations', { config }, async ({ ip, body }, reply) => {
+      const text = body ?? ''
+      const caller = { ip, purse: () => keyPurse(store, text) }
+      const challenge = await judged('RegistrationRequest', caller, () => ask(store, text, now()))
       // The exact bytes are part of the transcript, so they are sent as they are stored.
       return reply.code(201).type('application/json').send(challenge)
     })
@@ -54,7 +62,7 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
       async ({ params, body, ip, id: requestId }) =>
         judged(
           'RegistrationProof',
-          ip,
+          { ip, purse: () => exchangePurse(store, 'RegistrationProof', params.id) },
           async () => {
             await prove(params.id, body ?? '', { sourceIp: ip, requestId }, now())
             return calls(() => answerOf(store, params.id))
@@ -63,7 +71,9 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
         ),
     )
     agent.get<{ Params: { id: string } }>('/agent/v1/registrations/:id', { config }, async ({ params, ip }) =>
-      judged('RegistrationPoll', ip, () => answerOf(store, params.id)),
+      judged('RegistrationPoll', { ip, purse: () => exchangePurse(store, 'RegistrationPoll', params.id) }, () =>
+        answerOf(store, params.id),
+      ),
     )
   })
 }

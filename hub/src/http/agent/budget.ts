@@ -1,18 +1,28 @@
 import { StatusError } from '../status-error.ts'
 
 // What one source address may ask of this door in a minute. Honest sites behind one address are many and succeed;
-// whoever only ever fails is cut short before any work is done for him.
+// whoever only ever fails is cut short before any work is done for him. A site may share its address with such a one: what
+// the hub knows has a purse of its own beside that of its address.
 
 const WINDOW_MS = 60_000
 const CALLS = 30_000
 const FAILURES = 120
-/** Addresses remembered at a time; past it the oldest are forgotten. */
+/** Purses remembered at a time; past it the oldest are forgotten. */
 const SOURCES = 10_000
 
 type Spent = { calls: number; failures: number; readonly untilMs: number }
 
-/** `take` before a call (StatusError 429 when nothing is left), `charge` after one that failed. */
-export function makeBudget(now: () => number): { take(source: string): void; charge(source: string): void } {
+export type Budget = {
+  /**
+   * Before a call: the purse that it is charged to. `purse` names the caller's own and is asked only when the address
+   * failed too often. StatusError 429 when nothing is left.
+   */
+  take(source: string, purse: () => Promise<string | undefined>): Promise<string>
+  /** After a call that failed. */
+  charge(purse: string): void
+}
+
+export function makeBudget(now: () => number): Budget {
   const spent = new Map<string, Spent>()
   const of = (source: string): Spent => {
     const nowMs = now()
@@ -25,18 +35,23 @@ export function makeBudget(now: () => number): { take(source: string): void; cha
     if (spent.size > SOURCES && oldest !== undefined) spent.delete(oldest)
     return fresh
   }
+  const left = ({ calls, failures }: Spent): boolean => calls <= CALLS && failures < FAILURES
   return {
-    take(source) {
+    async take(source, purse) {
       const mine = of(source)
       mine.calls += 1
-      if (mine.calls <= CALLS && mine.failures < FAILURES) return
+      if (left(mine)) return source
+      const name = mine.calls <= CALLS ? await purse() : undefined
+      const own = name === undefined ? undefined : of(name)
+      if (own) own.calls += 1
+      if (name !== undefined && own && left(own)) return name
       throw new StatusError(429, 'too many registrations from this address', {
-        retryAfterSeconds: Math.ceil((mine.untilMs - now()) / 1000),
+        retryAfterSeconds: Math.max(1, Math.ceil((mine.untilMs - now()) / 1000)),
         code: 'TooManyRequests',
       })
     },
-    charge(source) {
-      of(source).failures += 1
+    charge(purse) {
+      of(purse).failures += 1
     },
   }
 }

@@ -1,0 +1,27 @@
+import { Refusal } from '@skerry/api'
+import { verifySelfSigned } from '@skerry/trust'
+import { loadExchange } from '../../store/registrations.ts'
+import type { Store } from '../../store/store.ts'
+import { claimsOf, knownNodes } from './entry.ts'
+
+// Who calls, asked when the caller's address has nothing left: what the hub knows has a purse of its own, named here.
+
+const ID = /^[0-9a-f]{64}$/
+
+/** The purse of an exchange that is stored, one for each kind of call. Whoever was never here cannot name one. */
+export async function exchangePurse({ sql }: Store, document: string, id: string): Promise<string | undefined> {
+  return ID.test(id) && (await loadExchange(sql, id)) ? `${document} ${id}` : undefined
+}
+
+/** The purse of a node whose key a record holds. The signature is verified first: naming the key is not having it. */
+export async function keyPurse({ sql }: Store, text: string): Promise<string | undefined> {
+  try {
+    const { thumbprint } = claimsOf(text)
+    if (!(await knownNodes(sql, [thumbprint])).has(thumbprint)) return undefined
+    await verifySelfSigned(text)
+    return `key ${thumbprint}`
+  } catch (error) {
+    if (error instanceof Refusal) return undefined
+    throw error
+  }
+}
