@@ -16,7 +16,6 @@ import {
 import { deleteObject, getObjects, listObjectsIn, saveStatuses, updateObjects } from '../store/resources.ts'
 import type { Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
-import type { RegistrationRows } from './registration.ts'
 import { type MintOptions, mintCredentials } from './registration-mint.ts'
 
 export type RegistrationOptions = MintOptions & {
@@ -30,6 +29,15 @@ type Registration = ObjectOf<'Registration'>
 
 /** OCM's mark of a cluster that a rule has accepted once: it does so never again. */
 const ACCEPTED_BY_RULE = 'open-cluster-management.io/automatically-accepted-on'
+
+/** Everything a standing depends on, as it was when it was read; whoever writes reads again. */
+export type RegistrationRows = {
+  readonly registrations: readonly ObjectOf<'Registration'>[]
+  readonly clusters: ReadonlyMap<string, ObjectOf<'ManagedCluster'>>
+  readonly automaticTokens: ReadonlySet<string>
+  /** By `cluster/node`. */
+  readonly identities: ReadonlyMap<string, IdentityRow>
+}
 
 /** Whether the rows already say of a registration what they should. */
 export function isSettled(

@@ -16,7 +16,7 @@ import { deleteObject, getObject, getObjects, listObjects, saveStatuses } from '
 import type { Reader, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 import { joiningStatus } from './registration-cluster.ts'
-import { isSettled, type RegistrationOptions, settle } from './registration-settle.ts'
+import { isSettled, type RegistrationOptions, type RegistrationRows, settle } from './registration-settle.ts'
 import type { Controller, Reconciling } from './run.ts'
 
 // Turns decisions into identities and credentials, and takes them back. Level-triggered: from the rows alone it can tell
@@ -74,15 +74,6 @@ export function registrationController(options: RegistrationOptions): Controller
       return rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}
     },
   }
-}
-
-/** Everything a standing depends on, as it was when it was read; whoever writes reads again. */
-export type RegistrationRows = {
-  readonly registrations: readonly ObjectOf<'Registration'>[]
-  readonly clusters: ReadonlyMap<string, ObjectOf<'ManagedCluster'>>
-  readonly automaticTokens: ReadonlySet<string>
-  /** By `cluster/node`. */
-  readonly identities: ReadonlyMap<string, IdentityRow>
 }
 
 async function loadRows(sql: Reader): Promise<RegistrationRows> {

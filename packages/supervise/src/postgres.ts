@@ -92,7 +92,12 @@ export async function startPostgres({
     'PostgreSQL answering',
     60_000,
   )
-  return { connection, pid: server.pid, exited: server.exited, stop: () => server.stop('SIGINT', 15_000) }
+  // The folder of the socket is made anew at the next start; nothing else is in it.
+  const stop = async () => {
+    await server.stop('SIGINT', 15_000)
+    rmSync(socketDir, { recursive: true, force: true })
+  }
+  return { connection, pid: server.pid, exited: server.exited, stop }
 }
 
 // A socket's path may hold 107 bytes, so it lies in a short folder of its own: the same one at every start of the same
