@@ -8,6 +8,8 @@ import { isFree, until } from '@skerry/supervise'
 import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import type { HubConfig } from './index.ts'
+import { parseDatabaseUrl } from './parts/database.ts'
+import { openStore } from './store/store.ts'
 import { configure, start } from './testing.ts'
 
 // The hub as a whole, on a real PostgreSQL and a real nats-server.
@@ -171,6 +173,36 @@ describe('NATS', () => {
     const said = await run(['init', '--data', config.dataDir, '--port', '0'], { NATS_URL: server.url })
     expect(JSON.parse(said.stdout)).toMatchObject({ hub: { natsUrls: [server.url] } })
   })
+
+  test('a server that takes too little to be told who is revoked: /readyz says why and what to do until it is told', async () => {
+    const dir = testFolder()
+    const config = await configure()
+    const { stdout } = await run(['nats-config', '--data', config.dataDir, '--nats-data', dir])
+    const small = stdout.replace(/^listen: .*$/m, '').replace(/^max_payload: .*$/m, 'max_payload: 65536')
+    const server = await testNatsServer(small, { dir })
+    onTestFinished(() => server.stop())
+    const hub = await start({ ...config, natsUrl: server.url })
+    const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
+    const { sql, close } = openStore(parseDatabaseUrl(config.databaseUrl ?? ''))
+    onTestFinished(async () => {
+      await close()
+      await client.close()
+    })
+    const ready = () =>
+      client.file('/readyz').then(
+        () => 'ready',
+        (error: unknown) => String(error),
+      )
+    await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
+    await sql`insert into nats_revocation (nats_key, cluster, node, revoked_at, expires_at)
+      select 'U' || lpad(n::text, 55, 'A'), 'site', 'n' || n, now(), now() + interval '90 days' from generate_series(1, 1000) as n`
+    await sql`select pg_notify('skerry_wake', 'identity')`
+    await until(async () => (await ready()).includes('[-]revocations failed'), 'unreadiness', 10_000)
+    expect(await ready()).toMatch(/not told of 1000 revoked keys.*max_payload.*nats-config/)
+    await sql`delete from nats_revocation`
+    await sql`select pg_notify('skerry_wake', 'identity')`
+    await until(async () => (await ready()) === 'ready', 'readiness', 20_000)
+  }, 60_000)
 
   test('when it ends by itself, /readyz says so, and it is started again and connected to without a restart of the hub', async () => {
     const hub = await start(await configure())

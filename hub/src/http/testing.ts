@@ -91,7 +91,7 @@ export async function testApi(
       ...apiRoutes({
         config: { reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 } },
         store,
-        hub: { fault: options.natsFault ?? (() => undefined) },
+        hub: { fault: options.natsFault ?? (() => undefined), revocationsFault: () => undefined },
         keys,
         changes,
         door: {

@@ -28,7 +28,7 @@ export type ApiOptions = {
   readonly config: HubConfig
   readonly port: number
   readonly store: Store
-  readonly hub: Pick<HubConnection, 'fault'>
+  readonly hub: Pick<HubConnection, 'fault' | 'revocationsFault'>
   readonly keys: HubKeys
   readonly changes: Changes
   readonly door: TufDoor
@@ -95,11 +95,12 @@ export function apiRoutes({
   ]
 }
 
-function checksOf(store: Store, hub: Pick<HubConnection, 'fault'>, keys: HubKeys): Check[] {
+function checksOf(store: Store, hub: Pick<HubConnection, 'fault' | 'revocationsFault'>, keys: HubKeys): Check[] {
   return [
     { name: 'database', fault: async () => (await store.sql`select 1`) && undefined },
     { name: 'migrations', fault: () => migrationFault(store) },
     { name: 'nats', fault: async () => hub.fault() },
+    { name: 'revocations', fault: async () => hub.revocationsFault() },
     { name: 'keys', fault: async () => keys.fault() },
   ]
 }

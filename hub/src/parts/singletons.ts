@@ -62,6 +62,7 @@ export async function runSingletons(parts: Singletons): Promise<void> {
       if (!signal.aborted) log.warn({ err: error }, 'the controllers wait for their lease')
       await new Promise((done) => setTimeout(done, RETRY_MS))
     } finally {
+      parts.hub.leaveSites()
       await lease?.release().catch(() => undefined)
     }
   }

@@ -10,6 +10,10 @@ export type HubConnection = {
   onConnected(listener: () => void): void
   /** Pushes the SITES account with these revocations: whoever is in them is cut off at once. */
   pushSites(revocations: Revocations): Promise<void>
+  /** Why NATS was not told who is revoked, from a push that failed until one succeeds; undefined when it knows. */
+  revocationsFault(): string | undefined
+  /** Another hub pushes now: what became of this one's last push says nothing any more. */
+  leaveSites(): void
   close(): Promise<void>
 }
 
@@ -41,6 +45,12 @@ export async function connectHub({
   })
   const nc = await connect(options(ownCreds(keys.hub, 'hub')))
   const system = await connect(options(ownCreds(keys.system, 'hub-keeper')))
+  const push = async (revocations: Revocations): Promise<void> => {
+    const answer = await system.request('$SYS.REQ.CLAIMS.UPDATE', sitesAccount(keys, revocations), { timeout: 5_000 })
+    const { error } = answer.json<{ error?: { description?: string } }>()
+    if (error) throw new Error(`the NATS server refused the account: ${error.description ?? 'no reason given'}`)
+  }
+  let notTold: string | undefined
   const listeners = new Set<() => void>()
   let up = true
   void (async () => {
@@ -64,9 +74,18 @@ export async function connectHub({
       listener()
     },
     async pushSites(revocations) {
-      const answer = await system.request('$SYS.REQ.CLAIMS.UPDATE', sitesAccount(keys, revocations), { timeout: 5_000 })
-      const { error } = answer.json<{ error?: { description?: string } }>()
-      if (error) throw new Error(`the NATS server refused the account: ${error.description ?? 'no reason given'}`)
+      try {
+        await push(revocations)
+        notTold = undefined
+      } catch (error) {
+        const why = error instanceof Error ? error.message : String(error)
+        notTold = `NATS was not told of ${revocations.size} revoked keys, and those revoked last still connect (${why}); it is tried again. If this stays, compare the server's configuration with what skerry-hub nats-config prints, max_payload above all, and restart nats-server`
+        throw error
+      }
+    },
+    revocationsFault: () => notTold,
+    leaveSites() {
+      notTold = undefined
     },
     async close() {
       await Promise.allSettled([nc.close(), system.close()])

@@ -59,12 +59,26 @@ describe('with 20,000 rows of one node', () => {
   })
 })
 
+const rows = (count: number) =>
+  new Map(Array.from({ length: count }, () => [`U${base32(randomBytes(35)).slice(1)}`, 9_999_999_999]))
+
 test('the bound is what the server takes: 300 rows more are refused', async () => {
-  const rows = (count: number) =>
-    new Map(Array.from({ length: count }, () => [`U${base32(randomBytes(35)).slice(1)}`, 9_999_999_999]))
   await world.hub.pushSites(rows(MAX_TOLD))
   await expect(world.hub.pushSites(rows(MAX_TOLD + 300))).rejects.toThrow(/max.?payload|too large/i)
   await world.hub.pushSites(new Map())
+})
+
+test('a push that fails is a fault with its reason and what to do, until one succeeds or another hub pushes', async () => {
+  const fails = () => expect(world.hub.pushSites(many)).rejects.toThrow()
+  const many = rows(12_000)
+  expect(world.hub.revocationsFault()).toBeUndefined()
+  await fails()
+  expect(world.hub.revocationsFault()).toMatch(/not told of 12000 revoked keys.*max_payload.*nats-config/)
+  await world.hub.pushSites(new Map())
+  expect(world.hub.revocationsFault()).toBeUndefined()
+  await fails()
+  world.hub.leaveSites()
+  expect(world.hub.revocationsFault()).toBeUndefined()
 })
 
 test('what does not fit are the oldest keys of whoever has most', async () => {
