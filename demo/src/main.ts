@@ -88,15 +88,21 @@ async function tell(started: HubProcess, known: ReturnType<typeof introduction>)
   const sinceMs = Date.now()
   const bundle = ceremony.bundle([started.apiUrl], started.caPem, token)
   for (const name of SHOPS) {
-    agents.push(
-      startAgent({
-        name,
-        dir: join(data, 'sites', name),
-        bundle,
-        factoryImage: images[0]?.image.file ?? '',
-        args: ['--claim', 'kind=shop', '--hub-url', started.apiUrl, '--nats-url', started.natsUrl],
-      }),
-    )
+    const dir = join(data, 'sites', name)
+    const agent = startAgent({
+      name,
+      dir,
+      bundle,
+      factoryImage: images[0]?.image.file ?? '',
+      args: ['--claim', 'kind=shop', '--hub-url', started.apiUrl, '--nats-url', started.natsUrl],
+    })
+    agents.push(agent)
+    void agent.exited.then((code) => {
+      if (!stopping)
+        screen.bad(
+          `the agent of ${name} ended (${code}): the next npm start begins it again; its log is ${join(dir, 'agent.log')}`,
+        )
+    })
   }
   await tellJoining(client, screen, sinceMs)
   await placeShops(client)

@@ -8,6 +8,7 @@ import { download } from './blobs/download.ts'
 import type { AgentConfig } from './config.ts'
 import { openSlots } from './drivers/slots.ts'
 import { runNode } from './node/executor.ts'
+import { wordOf } from './node/word.ts'
 import { openOutbox } from './outbox/outbox.ts'
 import { startPump } from './outbox/pump.ts'
 import { type EnrollOptions, type Entry, enroll } from './registration/enroll.ts'
@@ -275,8 +276,7 @@ async function live({
       ...(digest ? { digest } : {}),
       at: new Date(now()).toISOString(),
       phase: state.stage.phase,
-      reason: state.reason,
-      message: state.message,
+      ...wordOf(state, boot),
       booted: { imageSha256: boot?.imageSha256 ?? '0'.repeat(64) },
       slot: boot?.slot ?? 'unknown',
       bootId: boot?.bootId ?? 'unknown',
