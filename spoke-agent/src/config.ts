@@ -50,7 +50,11 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .option('--reconnect-seconds <n>', 'the longest pause between two attempts to connect', seconds, 300)
     .option('--watch-seconds <n>', 'look so often at a boot that must prove itself', seconds, 1)
     .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
-    .option('--log-level <level>', 'fatal, error, warn, info, debug or trace', 'info')
+    .addOption(
+      new Option('--log-level <level>', 'the least that is logged')
+        .choices(['fatal', 'error', 'warn', 'info', 'debug', 'trace'])
+        .default('info'),
+    )
   program.command('status').description("print this site's own view, with no hub needed (JSON)")
   for (const command of program.commands) {
     command

@@ -57,6 +57,7 @@ test.each([
 test.each([
   ['--frobnicate', /--frobnicate/],
   ['--driver=floppy', /floppy/],
+  ['--log-level=loud', /loud/],
   ['--poll-seconds=-1', /above 0/],
 ])('%s ends with exit code 2 and a sentence that names it', async (flag, names) => {
   const { code, stderr } = await run(flag)

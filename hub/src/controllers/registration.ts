@@ -66,6 +66,8 @@ export function registrationController(options: RegistrationOptions): Controller
               'nats holds no more revocations; the oldest keys of some nodes are left out',
             )
         } catch (error) {
+          // What was told before is told again, also when the rows go back to it: only a success ends the doubt.
+          pushed = undefined
           // The rows hold: a server that starts reads them, and one that comes back is told then.
           log.warn({ err: error, revocations: told.size }, 'nats was not told who is revoked; trying again')
           rechecks.push(now() + RETRY_MS)

@@ -335,14 +335,16 @@ async function tell(tx: Tx, rollout: Rollout, status: RolloutStatus): Promise<vo
 // The newest rollout that exists wins a cluster; one that was deleted wins nothing.
 function isNewer(fleet: Fleet, assignment: Assignment, rollout: Rollout): boolean {
   const other = fleet.rollouts.find(({ metadata }) => metadata.uid === assignment.rolloutUid)
-  return other !== undefined && newestFirst(other, rollout) < 0
+  return other !== undefined && other !== rollout && newestFirst(other, rollout) < 0
 }
 
 function newestFirst(a: Rollout, b: Rollout): number {
   const [first, second] = [a.metadata, b.metadata]
   if (first.creationTimestamp !== second.creationTimestamp)
     return first.creationTimestamp > second.creationTimestamp ? -1 : 1
-  return first.name < second.name ? -1 : first.name > second.name ? 1 : 0
+  // Of one second: any order that is the same for both, or each would take a cluster back from the other for ever.
+  const [one, two] = [first, second].map(({ name, namespace, uid }) => `${name}/${namespace}/${uid}`)
+  return String(one) < String(two) ? -1 : 1
 }
 
 function keyOf({ rolloutNamespace, rolloutName }: Assignment): string {

@@ -44,7 +44,9 @@ export type FleetNode = {
 /** Every node that is or was accepted. */
 export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
   const [identities, heads, statements] = await Promise.all([listIdentities(tx), listHeads(tx), newestStatements(tx)])
-  const confirmed = statements.filter((statement) => isTransitionTo(statement, 'Idle'))
+  const confirmed = statements.filter(
+    (statement) => statement.kind === 'transition' && bodyOf<TransitionBody>(statement).to === 'Idle',
+  )
   const results = await listResults(
     tx,
     confirmed.flatMap(({ ref: { cluster, node }, text }) => {
@@ -61,12 +63,14 @@ export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
       const key = keyOf(identity)
       const head = headOf.get(key)
       const mine = (said.get(key) ?? []).toSorted((a, b) => b.ref.seq - a.ref.seq)
-      const newestOf = <Body>(kind: StoredStatement['kind'], to?: NodePhase): Said<Body> | undefined => {
-        const found = mine.find((statement) =>
-          to === undefined ? statement.kind === kind : isTransitionTo(statement, to),
-        )
+      const newestOf = <Body>(
+        kind: StoredStatement['kind'],
+        holds?: (body: Body) => boolean,
+      ): Said<Body> | undefined => {
+        const found = mine.find((statement) => statement.kind === kind && (!holds || holds(bodyOf<Body>(statement))))
         return found && { body: bodyOf<Body>(found), ref: found.ref, receivedAt: found.receivedAt }
       }
+      const wentTo = (phase: NodePhase) => newestOf<TransitionBody>('transition', ({ to }) => to === phase)
       const current = head?.incarnation === identity.incarnation ? head : undefined
       return {
         cluster: identity.cluster,
@@ -80,17 +84,13 @@ export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
         newest: mine[0]?.ref,
         transition: newestOf<TransitionBody>('transition'),
         booted: newestOf<EvidenceBody>('evidence'),
-        confirmed: newestOf<TransitionBody>('transition', 'Idle'),
-        failed: newestOf<TransitionBody>('transition', 'Failed'),
+        confirmed: wentTo('Idle'),
+        failed: wentTo('Failed'),
         accepted: newestOf<AcceptedBody>('accepted'),
-        refused: newestOf<RefusedBody>('refused'),
+        refused: newestOf<RefusedBody>('refused', (body) => body.position !== undefined),
         results: (judged.get(key) ?? []).toSorted((a, b) => b.incarnation - a.incarnation || b.seq - a.seq),
       }
     })
-}
-
-function isTransitionTo(statement: StoredStatement, phase: NodePhase): boolean {
-  return statement.kind === 'transition' && bodyOf<TransitionBody>(statement).to === phase
 }
 
 function bodyOf<Body>({ text }: Pick<StoredStatement, 'text'>): Body {

@@ -294,7 +294,7 @@ export const statementNewest = pgTable(
     cluster: text().notNull(),
     node: text().notNull(),
     kind: text().$type<StatementKind>().notNull(),
-    /** The phase a transition went to; empty for every other kind. */
+    /** The phase a transition went to; `order` for a refusal that names a position; empty for all else. */
     phase: text().notNull(),
     incarnation: integer().notNull(),
     seq: big('seq').notNull(),
@@ -330,7 +330,7 @@ export const attestationResult = pgTable(
   ],
 )
 
-/** What this hub must remember of itself: the timeline, marks of one-time steps. */
+/** What this hub must remember of itself: the head of the audit chain, and how far changes are compacted. */
 export const hubState = pgTable('hub_state', {
   key: text().primaryKey(),
   value: jsonb().$type<unknown>().notNull(),

@@ -9,7 +9,7 @@ export type NewStatement = {
   readonly seq: number
   readonly prev: string
   readonly kind: StatementKind
-  /** The phase a transition went to; empty for every other kind. */
+  /** The phase a transition went to; `order` for a refusal that names a position; empty for all else. */
   readonly phase: string
   readonly digest: string
   readonly text: string

@@ -10,6 +10,8 @@ export type Committed = {
   /** Every node that was heard from: where its watermark stands, and whether this commit moved it. */
   readonly marks: readonly { readonly sender: KnownNode; readonly watermark: number; readonly moved: boolean }[]
   readonly appended: number
+  /** Texts of what was appended in which a node says that it refused something. */
+  readonly refusals: readonly NewStatement[]
   /** Reports that do not fit what is stored. Nothing of them was kept. */
   readonly unfit: ReadonlyMap<Report, Refusal>
 }
@@ -36,7 +38,7 @@ export async function commitReports(store: Store, reports: readonly Report[]): P
     }
     await saveHeads(tx, moved)
     await wake(tx, 'statement')
-    return { marks, appended: fresh.length, unfit }
+    return { marks, appended: fresh.length, refusals: fresh.filter(({ kind }) => kind === 'refused'), unfit }
   })) as Committed
 }
 

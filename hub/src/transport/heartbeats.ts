@@ -38,7 +38,7 @@ export async function runHeartbeats({
   const subscription = hub.nc.subscribe(wildcards.heartbeat, { queue: 'hub' })
   const stop = () => subscription.unsubscribe()
   signal.addEventListener('abort', stop, { once: true })
-  const refuse = makeRefuser({ store, directory, log, onRefused, now })
+  const { refuse } = makeRefuser({ store, directory, log, onRefused, now })
   const unjudged = (error: unknown) => log.warn({ err: error }, 'a heartbeat could not be judged')
   const timer = setInterval(() => void flush(), WRITE_MS)
 

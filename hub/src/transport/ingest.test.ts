@@ -100,6 +100,20 @@ describe('a statement is stored once, whatever the way it came', () => {
   })
 })
 
+test('what a site has refused is an event of its node: one a minute for each code', async () => {
+  const node = await newNode()
+  await send(node, await batchOf(node, chainOf(node, 3)))
+  expect(await world.events(node.cluster)).toMatchObject([
+    {
+      reason: 'SiteRefusedDesiredState',
+      component: 'ingest',
+      type: 'Warning',
+      message: 'BadSignature: said 1',
+      regarding: { kind: 'EdgeNode', namespace: node.cluster, name: node.node },
+    },
+  ])
+})
+
 describe('what is refused has a code, is counted and shown, and changes nothing', () => {
   const cases: [string, string, (node: TestNode, texts: string[]) => Promise<string>][] = [
     [
@@ -163,7 +177,8 @@ describe('what is refused has a code, is counted and shown, and changes nothing'
     const before = ingest.refused.length
     await send(node, await make(node, texts.slice(0, 6)))
     expect(ingest.refused.slice(before)).toEqual([{ document: 'report', code }])
-    expect(await world.events(node.cluster)).toMatchObject([{ reason: code, component: 'ingest', type: 'Warning' }])
+    const ours = (await world.events(node.cluster)).filter(({ reason }) => !reason.startsWith('SiteRefused'))
+    expect(ours).toMatchObject([{ reason: code, component: 'ingest', type: 'Warning' }])
     expect(await stored(node)).toEqual(texts.slice(0, 3))
     expect((await world.head(node))?.watermark).toBe(3)
   })
@@ -217,8 +232,11 @@ describe('what is refused has a code, is counted and shown, and changes nothing'
     expect(await stored(bad)).toEqual(chainOf(bad, 2))
     expect(ingest.refused.filter(({ code }) => code === 'MalformedJws')).toHaveLength(20)
     const reasons = (await world.events(bad.cluster)).map(({ reason }) => reason)
-    expect(reasons.toSorted()).toEqual(['ForkedChain', 'MalformedJws'])
-    expect(await world.events(good.cluster)).toEqual([])
+    expect(reasons.filter((reason) => !reason.startsWith('SiteRefused')).toSorted()).toEqual([
+      'ForkedChain',
+      'MalformedJws',
+    ])
+    expect((await world.events(good.cluster)).filter(({ reason }) => !reason.startsWith('SiteRefused'))).toEqual([])
   })
 })
 

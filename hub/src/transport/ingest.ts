@@ -34,13 +34,13 @@ export type IngestOptions = {
 export async function runIngest(options: IngestOptions): Promise<void> {
   const { hub, log, signal } = options
   const inbox = makeInbox<JsMsg>(WAITING)
-  const refuse = makeRefuser(options)
+  const refuser = makeRefuser(options)
   signal.addEventListener('abort', inbox.close, { once: true })
   const turn = makeTurn()
   const workers = Array.from({ length: WORKERS }, async () => {
     while (!signal.aborted) {
       const done = await turn()
-      await takeIn(await inbox.take(MESSAGES_PER_COMMIT), done, refuse, options)
+      await takeIn(await inbox.take(MESSAGES_PER_COMMIT), done, refuser, options)
     }
   })
   while (!signal.aborted) {
@@ -86,7 +86,7 @@ async function receive(consumer: Consumer, put: (message: JsMsg) => Promise<void
 async function takeIn(
   messages: readonly JsMsg[],
   verified: () => void,
-  refuse: Refuser,
+  refuser: Refuser,
   options: IngestOptions,
 ): Promise<void> {
   const { store, acknowledger, onCommitted, log, signal } = options
@@ -102,19 +102,20 @@ async function takeIn(
       else if (found) reports.set(found, message)
     }
     if (reports.size > 0) {
-      const { marks, appended, unfit } = await commitReports(store, [...reports.keys()])
+      const { marks, appended, refusals, unfit } = await commitReports(store, [...reports.keys()])
       for (const [report, message] of reports) {
         const refusal = unfit.get(report)
         if (refusal) refused.push([message, refusal])
         else settle(message, () => message.ack())
       }
       onCommitted(appended)
+      for (const statement of refusals) await refuser.tellOfSite(statement)
       await Promise.all(
         marks.map(({ sender, watermark, moved }) => acknowledger.acknowledge(sender, watermark, !moved)),
       )
     }
     for (const [message, refusal] of refused) {
-      await refuse('report', message.subject, refusal)
+      await refuser.refuse('report', message.subject, refusal)
       settle(message, () => message.term(refusal.code))
     }
   } catch (error) {

@@ -31,7 +31,7 @@ const AT_ONCE = 500
 /** Messages asked for at a time when the stream is compared. */
 const PAGE = 1_000
 const TIMEOUT_MS = 5_000
-/** How far a timeline may lie ahead of this hub's clock: a restore begins one at its own time, and clocks differ. */
+/** How far a timeline may lie ahead of this hub's clock: timelines are numbered by seconds, so that a hub that begins one is above all before it; clocks differ. No code begins one yet. */
 const MAX_AHEAD_MS = 86_400_000
 
 /** Signs and sends what no stream is known to hold. Publishing twice is harmless; publishing without the row cannot be. */

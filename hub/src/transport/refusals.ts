@@ -1,7 +1,8 @@
-import type { Refusal } from '@skerry/api'
+import type { Refusal, RefusedBody } from '@skerry/api'
 import type { Logger } from 'pino'
 import { recordEvent } from '../store/events.ts'
 import { suspendForked } from '../store/heads.ts'
+import type { NewStatement } from '../store/statements.ts'
 import { type Store, write } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 import type { Directory } from './reports.ts'
@@ -39,7 +40,7 @@ export function makeRefuser({ store, directory, log, onRefused, now }: RefuserOp
     return before?.since ?? 0
   }
 
-  return async (document: 'report' | 'heartbeat', subject: string, refusal: Refusal): Promise<void> => {
+  async function refuse(document: 'report' | 'heartbeat', subject: string, refusal: Refusal): Promise<void> {
     onRefused(document, refusal)
     const [, cluster = 'unknown', node = 'unknown'] = subject.split('.')
     const since = turn(`${cluster}/${node}/${refusal.code}`)
@@ -58,5 +59,27 @@ export function makeRefuser({ store, directory, log, onRefused, now }: RefuserOp
     })
     if (refusal.code === 'ForkedChain') directory.forget()
   }
+
+  // What a site has refused stands in its chain; this is for whoever looks at events. Its code is the site's word and no more.
+  async function tellOfSite({ cluster, node, text }: NewStatement): Promise<void> {
+    const { body } = JSON.parse(text) as { body: RefusedBody }
+    const since = turn(`${cluster}/${node}/site/${body.code}`)
+    if (since === undefined) return
+    log.warn(
+      { cluster, node, document: body.document, code: body.code, reason: body.message, since },
+      'refused by a site',
+    )
+    await write(store, (tx) =>
+      recordEvent(tx, {
+        type: 'Warning',
+        reason: `SiteRefused${body.document}`,
+        message: `${body.code}: ${body.message.slice(0, 1_000)}${since > 0 ? `; ${since} more since the last such event` : ''}`,
+        component: 'ingest',
+        regarding: { kind: 'EdgeNode', namespace: cluster, name: node },
+      }),
+    )
+  }
+
+  return { refuse, tellOfSite }
 }
 export type Refuser = ReturnType<typeof makeRefuser>

@@ -118,7 +118,7 @@ function readStatement(line: string, sender: KnownNode): NewStatement {
   const statement = parse(Statement, parseStrictText(line, { maxBytes: BATCH_BYTES }), 'statement')
   belongsTo(statement, sender)
   const { cluster, node, incarnation, seq, prev, kind } = statement
-  const phase = statement.kind === 'transition' ? statement.body.to : ''
+  const phase = statement.kind === 'transition' ? statement.body.to : isOrderRefused(statement) ? 'order' : ''
   return { cluster, node, incarnation, seq, prev, kind, phase, digest: sha256Hex(line), text: line }
 }
 
@@ -152,4 +152,9 @@ function belongsTo(
     'WrongSender',
     `the document speaks for ${claimed.cluster}/${claimed.node} (${claimed.incarnation}), its key belongs to ${cluster}/${node} (${incarnation})`,
   )
+}
+
+// A refusal of a desired state whose signature held, and so of one order: what else is refused must not hide it.
+function isOrderRefused(statement: Statement): boolean {
+  return statement.kind === 'refused' && statement.body.position !== undefined
 }

@@ -59,6 +59,16 @@ function openRepository() {
       if (path === 'timestamp.json') asked += 1
       return served.get(path)
     },
+    /** A mirror's own timestamp: newer, and signed by nobody the root names. */
+    tamper() {
+      const bytes = served.get('timestamp.json')
+      if (!bytes) throw new Error('nothing is published')
+      const text = Buffer.from(bytes).toString('utf8')
+      served.set(
+        'timestamp.json',
+        Buffer.from(text.replace(/"version":\s*(\d+)/g, (_, version) => `"version":${Number(version) + 1}`)),
+      )
+    },
     publish(files: { path: string; bytes: Uint8Array }[], nowMs: number) {
       targets = signMetadata(
         makeTargets({ previous: targets, files, expires: iso(nowMs + 365 * DAY_MS) }),
@@ -409,6 +419,17 @@ test('what was admitted when it came is asked about again before its turn', asyn
   site.bus.saveNode({ state: { ...state, memory, stage: { phase: 'Staged', target } } })
   await until(() => site.bus.site()?.plan?.hold[0]?.reason === 'ImageFailedBefore', 'a hold', 10_000)
   expect(site.bus.site()?.plan?.turns).toEqual([])
+})
+
+test('metadata that was tampered with is told once, and keeps no good order away', async () => {
+  const asked = repository.asked()
+  repository.tamper()
+  await bring(await signed(order(1, images.two), stranger))
+  await until(() => repository.asked() > asked && site.told().length > 0, 'a refusal', 10_000)
+  expect(site.told()).toMatchObject([{ kind: 'refused', body: { document: 'Metadata', code: 'MetadataUntrusted' } }])
+  await bring(await signed(order(1, images.two)))
+  await accepted(1)
+  expect(site.told()).toHaveLength(2)
 })
 
 test('a place in the far future is refused, and what comes in its time is taken', async () => {

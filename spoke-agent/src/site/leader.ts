@@ -35,7 +35,7 @@ const PLAN_MS = 1_000
 const REFRESH_MS = 15 * 60_000
 /** What waits is looked at again after this, and after twice as long each time up to the poll. */
 const FIRST_RETRY_MS = 1_000
-/** Timelines are numbered by the second they began in; a hub's clock may be wrong by this much. */
+/** Timelines are numbered by the second they begin in (the first is 0); a hub's clock may be wrong by this much. */
 const AHEAD_MS = 86_400_000
 /** Of what nobody known has signed, one refusal for each code is told in so long. */
 const UNSIGNED_MS = 60_000
@@ -73,9 +73,7 @@ export function startLeader(options: LeaderOptions): Leader {
       }
       if (nowMs >= refreshAtMs) {
         refreshAtMs = nowMs + REFRESH_MS * (0.75 + Math.random() / 2)
-        await trust
-          .refresh(clock.now(), signal)
-          .catch((error: unknown) => log.info({ reason: reasonOf(error) }, 'trust metadata could not be refreshed'))
+        await trust.refresh(clock.now(), signal).catch(metadataRefused)
       }
       try {
         tellInThisLife()
@@ -131,7 +129,7 @@ export function startLeader(options: LeaderOptions): Leader {
     } catch (error) {
       if (!(error instanceof Refusal) || error.code !== 'UnknownKey') throw error
       // A key nobody told us of: hub.json may have it by now. Judged once more, and then it is so.
-      await trust.refresh(clock.now(), signal)
+      await trust.refresh(clock.now(), signal).catch(metadataRefused)
       return verifyDocument('DesiredState', jws, keys(), { aud })
     }
   }
@@ -186,7 +184,7 @@ export function startLeader(options: LeaderOptions): Leader {
         (error.code !== 'TargetUnknown' && error.code !== 'ManifestMismatch' && error.code !== 'MetadataExpired')
       )
         throw error
-      await trust.refresh(clock.now(), signal)
+      await trust.refresh(clock.now(), signal).catch(metadataRefused)
       return trust.manifest(path, sha256, clock.now(), signal)
     }
   }
@@ -216,22 +214,37 @@ export function startLeader(options: LeaderOptions): Leader {
     })
   }
 
+  // What cannot be had is waited for; what is wrong in itself is told, since somebody made it so. The set in force stays.
+  function metadataRefused(error: unknown): void {
+    log.warn({ reason: reasonOf(error) }, 'trust metadata could not be refreshed')
+    if (!(error instanceof Refusal) || error.retry === 'later') return
+    refuse(error, sha256Hex(`${error.code} ${error.message}`), undefined, 'Metadata')
+  }
+
   // Told once, also over a restart.
-  function refuse(refusal: Refusal, digest: string, document: DesiredState | undefined): void {
+  function refuse(
+    refusal: Refusal,
+    digest: string,
+    document: DesiredState | undefined,
+    kind: 'DesiredState' | 'Metadata' = 'DesiredState',
+  ): void {
     const told = options.database.load<string[]>('refused') ?? []
     if (told.includes(digest)) return
     // Anybody who holds the subject can bring new garbage each second; the hub's own documents are few.
     const lastMs = unsignedAtMs.get(refusal.code) ?? Number.NEGATIVE_INFINITY
     if (!document && performance.now() - lastMs < UNSIGNED_MS) return
     if (!document) unsignedAtMs.set(refusal.code, performance.now())
-    log.warn({ code: refusal.code, reason: refusal.message }, 'desired state refused')
+    log.warn(
+      { code: refusal.code, reason: refusal.message },
+      kind === 'Metadata' ? 'trust metadata refused' : 'desired state refused',
+    )
     const position = document ? { position: { timeline: document.timeline, generation: document.generation } } : {}
     options.database.transact(() => {
       options.database.save('refused', [...told, digest].slice(-REFUSED_KEPT))
       options.outbox.append({
         kind: 'refused',
         body: {
-          document: 'DesiredState',
+          document: kind,
           code: refusal.code,
           message: refusal.message.slice(0, 1_000),
           digest,

@@ -65,7 +65,10 @@ export const RefusedBody = closed({
   document: Type.String({ maxLength: 64, description: 'kind of the document, as far as it could be told' }),
   code: Type.String({ maxLength: 64, description: 'a refusal code of this package' }),
   message: Message,
-  digest: Sha256,
+  digest: {
+    ...Sha256,
+    description: 'of its bytes; of code and message where many files are one document (TUF metadata)',
+  },
   position: Type.Optional(Position),
 })
 export type RefusedBody = Static<typeof RefusedBody>
