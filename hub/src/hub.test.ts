@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
-import { isFree, until } from '@skerry/supervise'
+import { freePort, isFree, until } from '@skerry/supervise'
 import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import type { HubConfig } from './index.ts'
@@ -173,6 +173,21 @@ describe('NATS', () => {
     const said = await run(['init', '--data', config.dataDir, '--port', '0'], { NATS_URL: server.url })
     expect(JSON.parse(said.stdout)).toMatchObject({ hub: { natsUrls: [server.url] } })
   })
+
+  test('a server that does not answer is waited for in a sentence, and a hub that waits ends when it is told to', async () => {
+    const { dataDir, databaseUrl } = await configure()
+    const env = { ...process.env, DATABASE_URL: databaseUrl, NATS_URL: `nats://127.0.0.1:${await freePort()}` }
+    const child = spawn(process.execPath, [MAIN, 'serve', '--data', dataDir, '--port', '0'], { env })
+    onTestFinished(() => void child.kill('SIGKILL'))
+    let said = ''
+    child.stderr.on('data', (text) => {
+      said += text
+    })
+    await until(() => said.includes('this hub waits for NATS at 127.0.0.1'), 'the sentence', 30_000)
+    child.kill('SIGTERM')
+    await until(() => child.exitCode !== null || child.signalCode !== null, 'its end', 10_000)
+    expect({ code: child.exitCode, signal: child.signalCode }).toEqual({ code: 0, signal: null })
+  }, 60_000)
 
   test('a server that takes too little to be told who is revoked: /readyz says why and what to do until it is told', async () => {
     const dir = testFolder()

@@ -32,13 +32,37 @@ export type BrokerOptions = {
   readonly signal: AbortSignal
 }
 
+/** A start that NATS has kept waiting for so long says so. */
+const UNHEARD_MS = 3_000
+const REMEDY = 'NATS_URL names the server, and "skerry-hub nats-config" prints how it must be set up'
+
 /** A connection to `natsUrl`, or to a nats-server of the hub's own in `dir`. */
 export async function openBroker(options: BrokerOptions, ends: Ends): Promise<Broker> {
   const { url, pids } = await serverOf(options, ends)
-  const { keys, caPem, log } = options
-  const hub = await connectHub({ url, caPem, keys, log, name: `skerry-hub-${randomUUID().slice(0, 8)}` })
-  ends.push(() => hub.close())
-  return { hub, url, pids }
+  const { keys, caPem, log, signal } = options
+  signal.throwIfAborted()
+  const connecting = connectHub({ url, caPem, keys, log, name: `skerry-hub-${randomUUID().slice(0, 8)}` })
+  const ended = new Promise<never>((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+  })
+  const timer = setTimeout(() => {
+    const { host } = new URL(url)
+    log.warn(`this hub waits for NATS at ${host}, which does not answer or does not know it; ${REMEDY}`)
+  }, UNHEARD_MS)
+  try {
+    const hub = await Promise.race([connecting, ended])
+    ends.push(() => hub.close())
+    return { hub, url, pids }
+  } catch (error) {
+    // Should it come after all, nobody has a use for it.
+    void connecting.then(
+      (late) => late.close(),
+      () => {},
+    )
+    throw error
+  } finally {
+    clearTimeout(timer)
+  }
 }
 
 async function serverOf(
