@@ -1,6 +1,7 @@
 import { startPostgres, until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { makeMetrics } from './health.ts'
 import { testApi } from './testing.ts'
 
 const ROLLOUTS = '/apis/skerry.dev/v1alpha1/rollouts'
@@ -69,6 +70,21 @@ test('PostgreSQL stopped: 503 with a time to wait, /readyz names it; started aga
 }, 60_000)
 
 describe('/metrics', () => {
+  test('count each cluster in the state that it is in now, and in no other', async () => {
+    const metrics = makeMetrics()
+    metrics.showReachability(new Map([['NeverSeen', 3]]))
+    metrics.showReachability(
+      new Map([
+        ['Online', 2],
+        ['Late', 1],
+      ]),
+    )
+    metrics.showReachability(new Map([['Online', 3]]))
+    expect((await metrics.registry.metrics()).match(/^skerry_clusters.*$/gm)).toEqual([
+      'skerry_clusters{reachability="Online"} 3',
+    ])
+  })
+
   test('is text that Prometheus reads, with routes as templates and no name in a label', async () => {
     const { ask } = await testApi()
     for (const name of ['one', 'two', 'three'])

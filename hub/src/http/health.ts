@@ -32,6 +32,8 @@ export function makeMetrics() {
       registers,
     }),
     showReachability(counts: ReadonlyMap<Reachability, number>): void {
+      // A state that nobody is in any more has no line, or it would tell of yesterday.
+      clusters.reset()
       for (const [reachability, count] of counts) clusters.set({ reachability }, count)
     },
     publications: new Counter({ name: 'skerry_publications_total', help: 'desired states published', registers }),
