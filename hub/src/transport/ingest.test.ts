@@ -103,6 +103,7 @@ describe('a statement is stored once, whatever the way it came', () => {
 test('what a site has refused is an event of its node: one a minute for each code', async () => {
   const node = await newNode()
   await send(node, await batchOf(node, chainOf(node, 3)))
+  await until(async () => (await world.events(node.cluster)).length > 0, 'the event', 10_000)
   expect(await world.events(node.cluster)).toMatchObject([
     {
       reason: 'SiteRefusedDesiredState',
