@@ -166,6 +166,13 @@ export async function openWorld() {
       return (await listObjects(store.sql, 'Event', { namespace: cluster })).map(({ spec }) => spec)
     },
 
+    /** Stops nats-server without ending it: connections stay open and nothing answers. The test calls `goOn`. */
+    hangNats(): { goOn(): void } {
+      const { pid } = server
+      process.kill(pid, 'SIGSTOP')
+      return { goOn: () => void process.kill(pid, 'SIGCONT') }
+    },
+
     /** SIGKILLs nats-server and starts it on the same port, with its store or without. */
     async restartNats({
       loseStore = false,

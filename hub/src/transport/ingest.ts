@@ -75,6 +75,8 @@ async function receive(consumer: Consumer, put: (message: JsMsg) => Promise<void
   })
   const stop = () => messages.stop()
   signal.addEventListener('abort', stop, { once: true })
+  // The signal may have come while NATS was asked; nobody tells a late listener, and this would be heard for ever.
+  if (signal.aborted) stop()
   try {
     for await (const message of messages) await put(message)
   } finally {
