@@ -16,6 +16,7 @@ import { type Ends, endAll } from './parts/ends.ts'
 import { openWakes } from './parts/hints.ts'
 import { takeIn } from './parts/ingest.ts'
 import { runSingletons } from './parts/singletons.ts'
+import type { Sealer } from './store/seal.ts'
 import { ensureToken } from './store/tokens.ts'
 import { openBlobs } from './store/trust.ts'
 
@@ -80,20 +81,15 @@ export async function startHub(
     const metrics = makeMetrics()
     const onRefused = (document: string, refusal: Refusal) => metrics.refusals.inc({ document, code: refusal.code })
     const wakes = await openWakes(store, ends)
-    const door: TufDoor = {
-      store,
-      blobs: openBlobs(join(dir, 'blobs')),
-      snapshot: keys.snapshot,
-      timestamp: keys.timestamp,
-      now,
-    }
+    const sealer: Sealer = { snapshot: keys.snapshot, timestamp: keys.timestamp, now }
+    const door: TufDoor = { store, blobs: openBlobs(join(dir, 'blobs')), sealer }
 
     let served: { apiUrl: string; plainUrl: string | undefined } = { apiUrl: '', plainUrl: undefined }
     if (config.roles.includes('api')) {
       const port = addresses.apiPort
       const { changes } = wakes
       served = await serveApi(
-        { config, port, store, hub, keys, changes, door, certificates, metrics, log, onRefused, pace: WATCH_PACE },
+        { config, port, store, hub, keys, changes, door, now, certificates, metrics, log, onRefused, pace: WATCH_PACE },
         ends,
       )
     }
@@ -113,7 +109,7 @@ export async function startHub(
       run(
         'controllers',
         runSingletons({
-          ...{ store, hub, keys, reachability, door, log, now, signal, wakes, onPublished },
+          ...{ store, hub, keys, reachability, sealer, log, now, signal, wakes, onPublished },
           onReachability: metrics.showReachability,
         }),
       )

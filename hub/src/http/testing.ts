@@ -78,6 +78,7 @@ export async function testApi(
   await ensureToken(store.sql, ADMIN, 'admin', 'platform-admin')
   await ensureToken(store.sql, VIEWER, 'viewer', 'viewer')
   const dir = testFolder()
+  const now = options.now ?? (() => Date.now())
   const keys = openKeys(join(dir, 'keys'))
   const metrics = makeMetrics()
   const app = buildServer({
@@ -97,10 +98,9 @@ export async function testApi(
         door: {
           store,
           blobs: openBlobs(join(dir, 'blobs')),
-          snapshot: keys.snapshot,
-          timestamp: keys.timestamp,
-          now: options.now ?? (() => Date.now()),
+          sealer: { snapshot: keys.snapshot, timestamp: keys.timestamp, now },
         },
+        now,
         metrics,
         pace: { bookmarkMs: 30_000, stalledMs: 30_000, ...options.pace },
         onRefused: (document, { code }) => metrics.refusals.inc({ document, code }),

@@ -1,10 +1,11 @@
 import { createReadStream, statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { HUB_TARGET, type OSImageSpec, osImageName, Refusal } from '@skerry/api'
-import { judgeRoot, judgeTargets, MAX_BYTES, makeOnline, type Role, type Signer } from '@skerry/trust'
+import { judgeRoot, judgeTargets, MAX_BYTES, type Role } from '@skerry/trust'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { recordAudit } from '../store/audit.ts'
 import { createObject, getObject } from '../store/resources.ts'
+import { type Sealer, seal } from '../store/seal.ts'
 import { type Store, type Tx, write } from '../store/store.ts'
 import {
   appendMetadata,
@@ -20,17 +21,8 @@ import { StatusError } from './status-error.ts'
 // /tuf and /blobs: open to read, because nothing there is secret and every reader verifies; written by platform-admins,
 // and only what a threshold of offline keys has signed.
 
-export type TufDoor = {
-  readonly store: Store
-  readonly blobs: Blobs
-  readonly snapshot: Signer
-  readonly timestamp: Signer
-  readonly now: () => number
-}
+export type TufDoor = { readonly store: Store; readonly blobs: Blobs; readonly sealer: Sealer }
 
-const DAY_MS = 86_400_000
-const SNAPSHOT_DAYS = 30
-const TIMESTAMP_DAYS = 14
 const MAX_TARGET_BYTES = 65_536
 
 export function tufRoutes(app: FastifyInstance, door: TufDoor): void {
@@ -101,8 +93,7 @@ async function writeFile(door: TufDoor, path: string, bytes: Uint8Array, request
       role === 'root' ? judgeRoot(current?.bytes, bytes) : await takeTargets(tx, door, current?.bytes, bytes)
     if (version !== named) throw new StatusError(400, `the file is named ${path} and holds version ${version}`)
     await appendMetadata(tx, role, version, bytes)
-    if (role === 'targets') await seal(tx, door, bytes)
-    else if (await newestMetadata(tx, 'targets')) await reseal(tx, door)
+    await seal(tx, door.sealer)
     await recordAudit(tx, {
       actor: request.identity?.name ?? 'nobody',
       sourceIp: request.ip,
@@ -156,47 +147,6 @@ async function takeTargets(
     await createObject(tx, 'OSImage', { metadata: { name, labels: { 'skerry.dev/family': family } }, spec })
   }
   return judged.version
-}
-
-// Versions of what the hub signs are the Unix time, at least one more than before: a hub restored from an old backup
-// still rises (upgrade-safety §20).
-async function seal(tx: Tx, door: TufDoor, targets: Uint8Array): Promise<void> {
-  const version = Math.max(
-    Math.floor(door.now() / 1000),
-    ((await newestMetadata(tx, 'snapshot'))?.version ?? 0) + 1,
-    ((await newestMetadata(tx, 'timestamp'))?.version ?? 0) + 1,
-  )
-  const made = makeOnline({
-    targets,
-    version,
-    snapshot: door.snapshot,
-    timestamp: door.timestamp,
-    snapshotExpires: after(door, SNAPSHOT_DAYS),
-    timestampExpires: after(door, TIMESTAMP_DAYS),
-  })
-  await appendMetadata(tx, 'snapshot', version, made.snapshot)
-  await appendMetadata(tx, 'timestamp', version, made.timestamp)
-}
-
-async function reseal(tx: Tx, door: TufDoor): Promise<void> {
-  const targets = await newestMetadata(tx, 'targets')
-  if (targets) await seal(tx, door, targets.bytes)
-}
-
-/** Signs a fresh snapshot and timestamp once a day, so that a living hub's metadata never expires. Says whether it did. */
-export async function refreshOnline(door: TufDoor): Promise<boolean> {
-  return write(door.store, async (tx) => {
-    const [row] = await tx<
-      { old: boolean }[]
-    >`select created_at < ${new Date(door.now() - DAY_MS)} as old from tuf_metadata where role = 'timestamp' order by version desc limit 1`
-    if (!row?.old) return false
-    await reseal(tx, door)
-    return true
-  })
-}
-
-function after({ now }: TufDoor, days: number): string {
-  return new Date(now() + days * DAY_MS).toISOString().replace(/\.\d+Z$/, 'Z')
 }
 
 async function collect(source: Readable, maxBytes: number): Promise<Uint8Array> {

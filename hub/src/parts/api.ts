@@ -32,6 +32,7 @@ export type ApiOptions = {
   readonly keys: HubKeys
   readonly changes: Changes
   readonly door: TufDoor
+  readonly now: () => number
   readonly certificates: Certificates
   readonly pace: WatchPace
   readonly metrics: Metrics
@@ -63,7 +64,7 @@ export async function serveApi(
 
 export type RouteOptions = Pick<
   ApiOptions,
-  'store' | 'hub' | 'keys' | 'changes' | 'door' | 'metrics' | 'pace' | 'onRefused'
+  'store' | 'hub' | 'keys' | 'changes' | 'door' | 'now' | 'metrics' | 'pace' | 'onRefused'
 > & { readonly config: Pick<HubConfig, 'reachability'> }
 
 /** Every group of routes that a hub serves, with what it uses. */
@@ -74,11 +75,11 @@ export function apiRoutes({
   keys,
   changes,
   door,
+  now,
   metrics,
   pace,
   onRefused,
 }: RouteOptions): Routes[] {
-  const { now } = door
   return [
     (app) => healthRoutes(app, { checks: checksOf(store, hub, keys), metrics }),
     discoveryRoutes,

@@ -8,11 +8,11 @@ import { placementController } from '../controllers/placement.ts'
 import { registrationController } from '../controllers/registration.ts'
 import { rolloutController } from '../controllers/rollout.ts'
 import { type Controller, runController } from '../controllers/run.ts'
-import { refreshOnline, type TufDoor } from '../http/tuf.ts'
 import type { HubKeys } from '../keys/keys.ts'
 import { pruneEvents } from '../store/events.ts'
 import { acquireLease, type Lease, writeFenced } from '../store/leases.ts'
 import { compactChanges } from '../store/resources.ts'
+import { renewSeal, type Sealer } from '../store/seal.ts'
 import type { Store } from '../store/store.ts'
 import type { Topic } from '../store/wake.ts'
 import { type HubConnection, looksWhole, mintUser, newRoutingToken, publishNew, refill } from '../transport/index.ts'
@@ -23,7 +23,7 @@ export type Singletons = {
   readonly hub: HubConnection
   readonly keys: HubKeys
   readonly reachability: ReachabilityThresholds
-  readonly door: TufDoor
+  readonly sealer: Sealer
   readonly log: Logger
   readonly now: () => number
   readonly signal: AbortSignal
@@ -125,11 +125,11 @@ function publisherController({ store, hub, keys, log, now, onPublished }: Single
   }
 }
 
-function housekeepingController({ store, door, now }: Singletons, lease: Lease): Controller {
+function housekeepingController({ store, sealer, now }: Singletons, lease: Lease): Controller {
   return {
     name: 'housekeeping',
     async reconcile() {
-      await refreshOnline(door)
+      await renewSeal(store, lease, sealer)
       await writeFenced(store, lease, async (tx) => {
         await compactChanges(tx, KEPT_VERSIONS)
         await pruneEvents(tx, KEPT_EVENTS)
