@@ -1,16 +1,16 @@
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
-import { freePort, isFree, until } from '@skerry/supervise'
+import { createDatabase, forgetPostgres, freePort, isFree, startPostgres, until } from '@skerry/supervise'
 import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
-import type { HubConfig } from './index.ts'
+import type { Hub, HubConfig } from './index.ts'
 import { parseDatabaseUrl } from './parts/database.ts'
 import { openStore } from './store/store.ts'
-import { configure, start } from './testing.ts'
+import { configure, start, urlOf } from './testing.ts'
 
 // The hub as a whole, on a real PostgreSQL and a real nats-server.
 
@@ -219,15 +219,30 @@ describe('NATS', () => {
     await until(async () => (await ready()) === 'ready', 'readiness', 20_000)
   }, 60_000)
 
+  test.each(['it hangs', 'it goes on'])(
+    'one that hangs: /readyz says so, the API serves on; a hub ends while %s',
+    async (when) => {
+      const hub = await start(await configure())
+      const { client, ready } = clientOf(hub)
+      expect(await ready()).toBe('ready')
+      const nats = hub.pids['nats'] ?? -1
+      process.kill(nats, 'SIGSTOP')
+      onTestFinished(() => letGo(nats))
+      await until(async () => (await ready()).includes('[-]nats failed: no answer within 2 s'), 'unreadiness', 10_000)
+      expect(await client.list('ManagedClusterSet')).toHaveLength(2)
+      if (when === 'it goes on') {
+        letGo(nats)
+        await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
+      }
+      await hub.stop()
+      expect(await isFree(Number(new URL(hub.natsUrl).port))).toBe(true)
+    },
+    60_000,
+  )
+
   test('when it ends by itself, /readyz says so, and it is started again and connected to without a restart of the hub', async () => {
     const hub = await start(await configure())
-    const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
-    onTestFinished(() => client.close())
-    const ready = () =>
-      client.file('/readyz').then(
-        () => 'ready',
-        (error: unknown) => String(error),
-      )
+    const { client, ready } = clientOf(hub)
     expect(await ready()).toBe('ready')
     process.kill(hub.pids['nats'] ?? -1, 'SIGKILL')
     await until(async () => (await ready()).includes('[-]nats failed'), 'unreadiness', 10_000)
@@ -235,6 +250,56 @@ describe('NATS', () => {
     await until(async () => (await ready()) === 'ready', 'readiness', 20_000)
   }, 60_000)
 })
+
+test.each(['it hangs', 'it goes on'])(
+  'PostgreSQL that hangs: /readyz says so; a hub ends while %s',
+  async (when) => {
+    const dataDir = testFolder()
+    onTestFinished(() => forgetPostgres(dataDir))
+    const postgres = await startPostgres({ dataDir, durable: false, say: () => {} })
+    onTestFinished(() => postgres.stop())
+    const connection = await createDatabase(postgres.connection, 'hung')
+    const hub = await start(await configure({ databaseUrl: urlOf(connection) }))
+    const { ready } = clientOf(hub)
+    expect(await ready()).toBe('ready')
+    const all = [postgres.pid, ...childrenOf(postgres.pid)]
+    const go = () => void all.forEach(letGo)
+    onTestFinished(go)
+    for (const pid of all) process.kill(pid, 'SIGSTOP')
+    await until(async () => (await ready()).includes('[-]database failed: no answer within 2 s'), 'unreadiness', 10_000)
+    if (when === 'it goes on') {
+      go()
+      await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
+    }
+    await hub.stop()
+    expect(await isFree(Number(new URL(hub.apiUrl).port))).toBe(true)
+  },
+  90_000,
+)
+
+/** Lets a stopped process go on; one that has ended meanwhile is left alone. */
+function letGo(pid: number): void {
+  try {
+    process.kill(pid, 'SIGCONT')
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+  }
+}
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+}
+
+function clientOf({ apiUrl, caPem, adminToken }: Hub) {
+  const client = openClient({ server: apiUrl, caPem, token: adminToken })
+  onTestFinished(() => client.close())
+  const ready = () =>
+    client.file('/readyz').then(
+      () => 'ready',
+      (error: unknown) => String(error),
+    )
+  return { client, ready }
+}
 
 describe('the command line', () => {
   test.each([

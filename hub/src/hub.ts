@@ -15,6 +15,7 @@ import { type OnRestart, openDatabase } from './parts/database.ts'
 import { type Ends, endAll } from './parts/ends.ts'
 import { openWakes } from './parts/hints.ts'
 import { takeIn } from './parts/ingest.ts'
+import { makeLoops } from './parts/loops.ts'
 import { runSingletons } from './parts/singletons.ts'
 import type { Sealer } from './store/seal.ts'
 import { ensureToken } from './store/tokens.ts'
@@ -50,9 +51,9 @@ export async function startHub(
   const say = (sentence: string) => log.info(sentence)
   const now = () => Date.now()
   const ends: Ends = []
-  const stop = () => endAll(ends, (error) => log.warn({ err: error }, 'a part did not end cleanly'))
+  const stop = () => endAll(ends, (what, error) => log.warn({ err: error, what }, 'a part did not end cleanly'))
   const held = holdFolder(dir, 'a hub')
-  ends.push(async () => held.release())
+  ends.push({ what: 'data folder', end: async () => held.release(), withinMs: 1_000 })
   try {
     const keys = openKeys(join(dir, 'keys'))
     const certificates = await openCertificates(join(dir, 'keys'), config.names)
@@ -84,29 +85,30 @@ export async function startHub(
     const sealer: Sealer = { snapshot: keys.snapshot, timestamp: keys.timestamp, now }
     const door: TufDoor = { store, blobs: openBlobs(join(dir, 'blobs')), sealer }
 
+    const loops = makeLoops(log)
+    const { signal } = loops
     let served: { apiUrl: string; plainUrl: string | undefined } = { apiUrl: '', plainUrl: undefined }
     if (config.roles.includes('api')) {
       const port = addresses.apiPort
       const { changes } = wakes
       served = await serveApi(
-        { config, port, store, hub, keys, changes, door, now, certificates, metrics, log, onRefused, pace: WATCH_PACE },
+        {
+          ...{ config, port, store, hub, keys, changes, door, now, certificates, metrics, log, onRefused },
+          pace: WATCH_PACE,
+          checks: config.roles.filter((role) => role !== 'api').map(loops.check),
+        },
         ends,
       )
     }
 
-    const over = new AbortController()
-    const { signal } = over
-    const loops: Promise<unknown>[] = []
-    const run = (what: string, loop: Promise<unknown>) =>
-      loops.push(loop.catch((error: unknown) => log.error({ err: error, what }, 'a loop of this hub ended')))
     if (config.roles.includes('ingest')) {
       const onCommitted = (count: number) => metrics.statements.inc(count)
-      run('ingest', takeIn({ store, hub, signer: keys.ack, wakes, now, log, signal, onRefused, onCommitted }))
+      loops.run('ingest', takeIn({ store, hub, signer: keys.ack, wakes, now, log, signal, onRefused, onCommitted }))
     }
     if (config.roles.includes('controllers')) {
       const { reachability } = config
       const onPublished = (count: number) => metrics.publications.inc(count)
-      run(
+      loops.run(
         'controllers',
         runSingletons({
           ...{ store, hub, keys, reachability, sealer, log, now, signal, wakes, onPublished },
@@ -114,10 +116,8 @@ export async function startHub(
         }),
       )
     }
-    ends.push(async () => {
-      over.abort()
-      await Promise.allSettled(loops)
-    })
+    // What they ask of a part that hangs fails when the connections end, which is next.
+    ends.push({ what: 'loops', end: loops.end, withinMs: 5_000 })
     return {
       ...served,
       natsUrl: broker.url,

@@ -9,7 +9,7 @@ import { type Hub, type HubConfig, startHub } from './index.ts'
 // A whole hub for a test: a database of its own on the run's PostgreSQL, and a nats-server of its own.
 
 /** The test server's socket in the form that libpq writes. */
-function urlOf({ host, username, password, database }: Connection): string {
+export function urlOf({ host, username, password, database }: Connection): string {
   return `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${database}`
 }
 

@@ -46,11 +46,20 @@ export function healthRoutes(
   { checks, metrics }: { checks: readonly Check[]; metrics: Metrics },
 ): void {
   app.get('/livez', { config: { access: 'open' } }, () => 'ok')
+  // One question to a part at a time: those who ask meanwhile wait for its answer, so that nothing piles up in one that hangs.
+  const asked = new Map<string, Promise<string | undefined>>()
+  const answer = ({ name, fault }: Check): Promise<string | undefined> => {
+    const known = asked.get(name)
+    if (known) return known
+    const asking = fault().finally(() => asked.delete(name))
+    asked.set(name, asking)
+    return asking
+  }
   const ready = async (): Promise<{ name: string; fault: string | undefined }[]> =>
     Promise.all(
-      checks.map(async ({ name, fault }) => ({
-        name,
-        fault: await Promise.race([fault(), silence()]).catch((error: unknown) =>
+      checks.map(async (check) => ({
+        name: check.name,
+        fault: await Promise.race([answer(check), silence()]).catch((error: unknown) =>
           error instanceof Error ? error.message : 'failed',
         ),
       })),

@@ -11,7 +11,7 @@ import { watchChanges } from '../store/changes.ts'
 import { migrateStore, openStore, type Store } from '../store/store.ts'
 import { ensureToken } from '../store/tokens.ts'
 import { openBlobs } from '../store/trust.ts'
-import { makeMetrics } from './health.ts'
+import { type Check, makeMetrics } from './health.ts'
 import type { WatchPace } from './kubernetes/watch.ts'
 import { buildServer, type Routes } from './server.ts'
 
@@ -65,6 +65,7 @@ export async function testApi(
     now?: () => number
     connection?: Connection
     natsFault?: () => string | undefined
+    checks?: readonly Check[]
     /** Sees every route that is added. */
     watchRoutes?: Routes
     more?: readonly Routes[]
@@ -92,7 +93,12 @@ export async function testApi(
       ...apiRoutes({
         config: { reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 } },
         store,
-        hub: { fault: options.natsFault ?? (() => undefined), revocationsFault: () => undefined },
+        hub: {
+          fault: options.natsFault ?? (() => undefined),
+          answers: async () => undefined,
+          revocationsFault: () => undefined,
+        },
+        checks: options.checks ?? [],
         keys,
         changes,
         door: {

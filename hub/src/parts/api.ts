@@ -28,11 +28,13 @@ export type ApiOptions = {
   readonly config: HubConfig
   readonly port: number
   readonly store: Store
-  readonly hub: Pick<HubConnection, 'fault' | 'revocationsFault'>
+  readonly hub: Pick<HubConnection, 'fault' | 'answers' | 'revocationsFault'>
   readonly keys: HubKeys
   readonly changes: Changes
   readonly door: TufDoor
   readonly now: () => number
+  /** Of what else this process runs. */
+  readonly checks: readonly Check[]
   readonly certificates: Certificates
   readonly pace: WatchPace
   readonly metrics: Metrics
@@ -48,7 +50,7 @@ export async function serveApi(
   const { config, port, store, certificates, metrics, log } = options
   const tls = { key: certificates.keyPem, cert: certificates.certPem }
   const app = buildServer({ store, metrics, log, tls, routes: apiRoutes(options) })
-  ends.push(() => app.close())
+  ends.push({ what: 'API', end: () => app.close(), withinMs: 5_000 })
   await app.listen({ host: config.host, port })
   const apiUrl = `https://${isIPv6(config.host) ? `[${config.host}]` : config.host}:${port}`
   if (config.httpPort !== undefined) {
@@ -56,7 +58,7 @@ export async function serveApi(
     if (plainPort !== config.httpPort && config.httpPort !== 0)
       log.info(`port ${config.httpPort} is taken; plain HTTP is on ${plainPort}`)
     const plain = await plainListener(app, plainPort)
-    ends.push(plain.close)
+    ends.push({ what: 'plain HTTP', end: plain.close, withinMs: 5_000 })
     return { apiUrl, plainUrl: `http://127.0.0.1:${plainPort}` }
   }
   return { apiUrl, plainUrl: undefined }
@@ -64,7 +66,7 @@ export async function serveApi(
 
 export type RouteOptions = Pick<
   ApiOptions,
-  'store' | 'hub' | 'keys' | 'changes' | 'door' | 'now' | 'metrics' | 'pace' | 'onRefused'
+  'store' | 'hub' | 'keys' | 'changes' | 'door' | 'now' | 'metrics' | 'pace' | 'onRefused' | 'checks'
 > & { readonly config: Pick<HubConfig, 'reachability'> }
 
 /** Every group of routes that a hub serves, with what it uses. */
@@ -79,9 +81,10 @@ export function apiRoutes({
   metrics,
   pace,
   onRefused,
+  checks,
 }: RouteOptions): Routes[] {
   return [
-    (app) => healthRoutes(app, { checks: checksOf(store, hub, keys), metrics }),
+    (app) => healthRoutes(app, { checks: [...checksOf(store, hub, keys), ...checks], metrics }),
     discoveryRoutes,
     accessReviewRoutes,
     openApiRoutes,
@@ -96,11 +99,11 @@ export function apiRoutes({
   ]
 }
 
-function checksOf(store: Store, hub: Pick<HubConnection, 'fault' | 'revocationsFault'>, keys: HubKeys): Check[] {
+function checksOf(store: Store, hub: RouteOptions['hub'], keys: HubKeys): Check[] {
   return [
     { name: 'database', fault: async () => (await store.sql`select 1`) && undefined },
     { name: 'migrations', fault: () => migrationFault(store) },
-    { name: 'nats', fault: async () => hub.fault() },
+    { name: 'nats', fault: async () => hub.fault() ?? hub.answers() },
     { name: 'revocations', fault: async () => hub.revocationsFault() },
     { name: 'keys', fault: async () => keys.fault() },
   ]

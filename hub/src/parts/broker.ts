@@ -51,7 +51,7 @@ export async function openBroker(options: BrokerOptions, ends: Ends): Promise<Br
   }, UNHEARD_MS)
   try {
     const hub = await Promise.race([connecting, ended])
-    ends.push(() => hub.close())
+    ends.push({ what: 'connection to NATS', end: () => hub.close(), withinMs: 5_000 })
     return { hub, url, pids }
   } catch (error) {
     // Should it come after all, nobody has a use for it.
@@ -88,7 +88,7 @@ async function serverOf(
       say,
     })
   const own = await keepRunning('nats-server', start, say, ({ pid }) => onRestart('nats', pid))
-  ends.push(() => own.stop())
+  ends.push({ what: 'nats-server', end: () => own.stop(), withinMs: 30_000 })
   // The hub itself comes from this machine, whatever address the server listens on for the sites.
   const url = tls ? `tls://localhost:${own.current().port}` : own.current().url
   return { url, pids: () => ({ nats: own.current().pid }) }

@@ -27,7 +27,7 @@ export async function openDatabase(
     say,
     ({ pid }) => onRestart('postgres', pid),
   )
-  ends.push(() => own.stop())
+  ends.push({ what: 'PostgreSQL', end: () => own.stop(), withinMs: 30_000 })
   const connection = await createDatabase(own.current().connection, 'skerry')
   return { store: await openTables(connection, ends), pids: () => ({ postgres: own.current().pid }) }
 }
@@ -52,7 +52,7 @@ export function parseDatabaseUrl(text: string): string | Connection {
 async function openTables(connection: string | Connection, ends: Ends): Promise<Store> {
   await migrateStore(connection)
   const store = openStore(connection)
-  ends.push(() => store.close())
+  ends.push({ what: 'connections to PostgreSQL', end: () => store.close(), withinMs: 10_000 })
   await write(store, async (tx) => {
     for (const [name, clusterSelector] of FIRST_SETS) {
       if (await getObject(tx, 'ManagedClusterSet', '', name)) continue

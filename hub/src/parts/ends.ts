@@ -1,7 +1,25 @@
-/** How to end what was started. A part adds its own as soon as it runs, so that a start that fails half way leaves nothing. */
-export type Ends = (() => Promise<unknown>)[]
+/** How to end what was started: what it is called, and how long it may take. */
+export type End = {
+  readonly what: string
+  readonly end: () => Promise<unknown>
+  /** Milliseconds after which the others end without waiting for this one. */
+  readonly withinMs: number
+}
 
-/** Ends everything once, the newest first; one that fails does not keep the others from ending. */
-export async function endAll(ends: Ends, onError: (error: unknown) => void): Promise<void> {
-  for (const end of ends.splice(0).toReversed()) await end().catch(onError)
+/** A part adds its own as soon as it runs, so that a start that fails half way leaves nothing. */
+export type Ends = End[]
+
+/**
+ * Ends everything once, the newest first. One that fails, or that does not end in its time because something it asks hangs,
+ * is told of and does not keep the others from ending: what they end may be what it waits for.
+ */
+export async function endAll(ends: Ends, onFault: (what: string, error: unknown) => void): Promise<void> {
+  for (const { what, end, withinMs } of ends.splice(0).toReversed()) {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`it did not end within ${withinMs / 1000} s`)), withinMs)
+    })
+    await Promise.race([end(), late]).catch((error: unknown) => onFault(what, error))
+    clearTimeout(timer)
+  }
 }

@@ -14,12 +14,12 @@ export type Wakes = {
 
 export async function openWakes(store: Store, ends: Ends): Promise<Wakes> {
   const changes = await watchChanges(store)
-  ends.push(() => changes.stop().catch(() => undefined))
+  ends.push({ what: 'listening for changes', end: () => changes.stop().catch(() => undefined), withinMs: 1_000 })
   const listeners = new Set<{ topics: readonly Topic[]; listener: () => void }>()
   const waking = await onWake(store.sql, (topic) => {
     for (const { topics, listener } of listeners) if (topics.includes(topic)) listener()
   })
-  ends.push(() => waking.stop().catch(() => undefined))
+  ends.push({ what: 'listening for hints', end: () => waking.stop().catch(() => undefined), withinMs: 1_000 })
 
   const on = (topics: readonly Topic[], listener: () => void) => {
     const entry = { topics, listener }

@@ -27,15 +27,20 @@ export type IngestOptions = {
 
 const RETRY_MS = 500
 
-/** Takes in what sites say, reports and heartbeats, until the signal. */
-export async function takeIn({ signer, wakes, now, onCommitted, ...shared }: IngestOptions): Promise<void> {
+/** Takes in what sites say, reports and heartbeats, until the signal. Rejects when one of the two ends before; the other ends with it. */
+export async function takeIn({ signer, wakes, now, onCommitted, signal, ...rest }: IngestOptions): Promise<void> {
+  const failed = new AbortController()
+  const shared = { ...rest, signal: AbortSignal.any([signal, failed.signal]) }
   const directory = nodeDirectory(shared.store)
   const forget = wakes.on(['identity'], directory.forget)
   const acknowledger = makeAcknowledger({ store: shared.store, nc: shared.hub.nc, signer, now })
   const parts = { ...shared, directory, acknowledger, now }
+  const both = [whenStreamsExist(shared).then(() => runIngest({ ...parts, onCommitted })), runHeartbeats(parts)]
   try {
-    await Promise.all([whenStreamsExist(shared).then(() => runIngest({ ...parts, onCommitted })), runHeartbeats(parts)])
+    await Promise.all(both)
   } finally {
+    failed.abort()
+    await Promise.allSettled(both)
     forget()
   }
 }

@@ -71,6 +71,12 @@ export async function runSingletons(parts: Singletons): Promise<void> {
 // Each controller with the topics that wake it besides changes of resources.
 function controllersOf(parts: Singletons, lease: Lease): { controller: Controller; topics: readonly Topic[] }[] {
   const { hub, keys, reachability, onReachability } = parts
+  // A term's controllers listen as long as the term.
+  const onConnected = (listener: () => void) => {
+    const end = hub.onConnected(listener)
+    if (lease.lost.aborted) end()
+    else lease.lost.addEventListener('abort', end, { once: true })
+  }
   return [
     {
       controller: registrationController({
@@ -78,7 +84,7 @@ function controllersOf(parts: Singletons, lease: Lease): { controller: Controlle
         newRoutingToken,
         acceptanceSigner: keys.acceptance,
         pushRevocations: (revocations) => hub.pushSites(revocations),
-        onConnected: hub.onConnected,
+        onConnected,
       }),
       topics: ['identity'],
     },
@@ -86,7 +92,7 @@ function controllersOf(parts: Singletons, lease: Lease): { controller: Controlle
     { controller: attestationController(), topics: ['statement'] },
     { controller: rolloutController(reachability), topics: ['statement', 'attestation', 'desired-state'] },
     { controller: desiredController(), topics: ['assignment'] },
-    { controller: publisherController(parts, lease), topics: ['desired-state', 'identity'] },
+    { controller: publisherController(parts, lease, onConnected), topics: ['desired-state', 'identity'] },
     {
       controller: clusterStatusController(reachability, onReachability),
       topics: ['statement', 'attestation', 'identity'],
@@ -95,10 +101,14 @@ function controllersOf(parts: Singletons, lease: Lease): { controller: Controlle
   ]
 }
 
-function publisherController({ store, hub, keys, log, now, onPublished }: Singletons, lease: Lease): Controller {
+function publisherController(
+  { store, hub, keys, log, now, onPublished }: Singletons,
+  lease: Lease,
+  onConnected: (listener: () => void) => void,
+): Controller {
   const publisher = { store, lease, hub, signer: keys.desiredState, log, now, onPublished }
   let compared = false
-  hub.onConnected(() => {
+  onConnected(() => {
     compared = false
   })
   let comparedAt = 0

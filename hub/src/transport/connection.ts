@@ -6,8 +6,10 @@ export type HubConnection = {
   readonly nc: NatsConnection
   /** undefined when connected, otherwise what is wrong. */
   fault(): string | undefined
-  /** Called at once and after every reconnect. */
-  onConnected(listener: () => void): void
+  /** Resolves when the server has answered. A server that hangs keeps the connection and does not: the caller has a deadline. */
+  answers(): Promise<undefined>
+  /** The listener is called at once and after every reconnect, until the returned function is. */
+  onConnected(listener: () => void): () => void
   /** Pushes the SITES account with these revocations: whoever is in them is cut off at once. */
   pushSites(revocations: Revocations): Promise<void>
   /** Why NATS was not told who is revoked, from a push that failed until one succeeds; undefined when it knows. */
@@ -69,9 +71,11 @@ export async function connectHub({
   return {
     nc,
     fault: () => (up && !nc.isClosed() ? undefined : 'no connection to NATS'),
+    answers: () => nc.flush().then(() => undefined),
     onConnected(listener) {
       listeners.add(listener)
       listener()
+      return () => void listeners.delete(listener)
     },
     async pushSites(revocations) {
       try {

@@ -21,7 +21,7 @@ export type HeartbeatOptions = {
 }
 
 /**
- * Hears heartbeats until the signal. They are written once a second, all together, into one narrow column; a node whose
+ * Hears heartbeats until the signal; rejects when NATS gives no more before. They are written once a second, all together, into one narrow column; a node whose
  * newest statement the hub does not have, or which may not know its watermark, is acknowledged anew.
  */
 export async function runHeartbeats({
@@ -57,14 +57,19 @@ export async function runHeartbeats({
     }
   }
 
-  for await (const message of subscription) {
-    try {
-      const { sender } = await readHeartbeat(message.string(), message.subject, directory)
-      heard.set(keyOf(sender), sender)
-    } catch (error) {
-      if (error instanceof Refusal) await refuse('heartbeat', message.subject, error).catch(unjudged)
-      else unjudged(error)
+  try {
+    for await (const message of subscription) {
+      try {
+        const { sender } = await readHeartbeat(message.string(), message.subject, directory)
+        heard.set(keyOf(sender), sender)
+      } catch (error) {
+        if (error instanceof Refusal) await refuse('heartbeat', message.subject, error).catch(unjudged)
+        else unjudged(error)
+      }
     }
+    if (!signal.aborted) throw new Error('the subscription to heartbeats ended')
+  } finally {
+    clearInterval(timer)
+    signal.removeEventListener('abort', stop)
   }
-  clearInterval(timer)
 }

@@ -1,6 +1,11 @@
+import { getEventListeners } from 'node:events'
 import { until } from '@skerry/supervise'
-import { afterAll, beforeAll, onTestFinished, test } from 'vitest'
-import { openWorld } from './fixture.ts'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { makeAcknowledger } from './acknowledger.ts'
+import { connectHub } from './connection.ts'
+import { openWorld, silent } from './fixture.ts'
+import { runHeartbeats } from './heartbeats.ts'
+import { nodeDirectory } from './reports.ts'
 
 // A nats-server that hangs keeps its connections open and says nothing: neither is it away, nor does anything fail.
 
@@ -21,4 +26,40 @@ test('ingest that is ended while it asks a hung server for its consumer ends, th
   hung.goOn()
   await until(() => ended, 'the end of ingest', 10_000)
   await end
+})
+
+test('a server that hangs does not answer, and answers when it goes on, though nobody connected anew', async () => {
+  await world.hub.answers()
+  const hung = world.hangNats()
+  onTestFinished(hung.goOn)
+  let answered = false
+  const answer = world.hub.answers().then(() => {
+    answered = true
+  })
+  await expect(world.hub.nc.request('nobody', '', { timeout: 300 })).rejects.toThrow(/timeout/i)
+  expect([answered, world.hub.fault()]).toEqual([false, undefined])
+  hung.goOn()
+  await answer
+})
+
+test('whoever listens for connections is told of each, until it ends', async () => {
+  const told = { listening: 0, ended: 0 }
+  const end = world.hub.onConnected(() => (told.listening += 1))
+  world.hub.onConnected(() => (told.ended += 1))()
+  expect(told).toEqual({ listening: 1, ended: 1 })
+  await world.restartNats({})
+  await until(() => told.listening === 2, 'the reconnect', 10_000)
+  end()
+  expect(told.ended).toBe(1)
+})
+
+test('heartbeats that NATS gives no more are an error and no silence', async () => {
+  const hub = await connectHub({ url: world.url, caPem: '', keys: world.keys, log: silent, name: 'closed' })
+  const parts = { store: world.store, hub, directory: nodeDirectory(world.store), log: silent, onRefused: () => {} }
+  const acknowledger = makeAcknowledger({ store: world.store, nc: hub.nc, signer: world.ackSigner, now: Date.now })
+  const { signal } = new AbortController()
+  const listening = runHeartbeats({ ...parts, acknowledger, now: Date.now, signal })
+  await hub.close()
+  await expect(listening).rejects.toThrow('the subscription to heartbeats ended')
+  expect(getEventListeners(signal, 'abort')).toHaveLength(0)
 })

@@ -1,0 +1,58 @@
+import { join } from 'node:path'
+import { until } from '@skerry/supervise'
+import { testFolder } from '@skerry/supervise/testing'
+import { expect, onTestFinished, test } from 'vitest'
+import { openKeys } from '../keys/keys.ts'
+import { openWorld, silent } from '../transport/fixture.ts'
+import { type Ends, endAll } from './ends.ts'
+import { openWakes } from './hints.ts'
+import { runSingletons } from './singletons.ts'
+
+test('a term that is over listens no more: after three terms as many listen for connections as in the first', async () => {
+  const world = await openWorld()
+  onTestFinished(() => world.close())
+  const ends: Ends = []
+  const wakes = await openWakes(world.store, ends)
+  onTestFinished(() => endAll(ends, () => {}))
+  const keys = { ...openKeys(join(testFolder(), 'keys')), nats: world.keys }
+  const { snapshot, timestamp } = keys
+  const { store } = world
+  const now = () => Date.now()
+
+  let listening = 0
+  const hub: typeof world.hub = {
+    ...world.hub,
+    onConnected(listener) {
+      listening += 1
+      const end = world.hub.onConnected(listener)
+      return () => {
+        listening -= 1
+        end()
+      }
+    },
+  }
+  const over = new AbortController()
+  const running = runSingletons({
+    ...{ store, hub, keys, wakes, now, log: silent, signal: over.signal },
+    reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 },
+    sealer: { snapshot, timestamp, now },
+    onPublished: () => {},
+    onReachability: () => {},
+  })
+  onTestFinished(async () => {
+    over.abort()
+    await running
+  })
+
+  const seen: number[] = []
+  for (let term = 1; term <= 3; term += 1) {
+    const held = async () => (await store.sql`select 1 from controller_lease where token = ${term}`).length === 1
+    await until(held, `term ${term}`, 20_000)
+    await until(() => listening === (seen[0] ?? 2), `the listeners of term ${term}`, 10_000)
+    seen.push(listening)
+    await store.sql`select pg_terminate_backend(pid) from pg_locks
+      where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
+      and pid in (select pid from pg_stat_activity where query like '%controller_lease%')`
+  }
+  expect(seen).toEqual([2, 2, 2])
+}, 90_000)
