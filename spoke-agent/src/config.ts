@@ -42,7 +42,9 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .option('--hardware-id <id>', 'what images must be for to be installed here', 'generic')
     .addOption(new Option('--driver <name>', 'how this machine boots').choices(['slots']).default('slots'))
     .option('--factory-image <file>', 'the image this machine came with; needed the first time')
-    .option('--claim <name=value...>', 'cluster claims to register with', [])
+    .addOption(
+      new Option('--claim <name=value...>', 'cluster claims to register with').argParser(claim).default({}, 'none'),
+    )
     .option('--hub-url <url...>', 'reach the hub there instead of at the addresses it signed (a relay, a NAT)', [])
     .option('--nats-url <url...>', 'the same for its NATS', [])
     .option('--poll-seconds <n>', 'look for a newer desired state so often, hints apart', seconds, 600)
@@ -83,7 +85,7 @@ function toConfig(options: Record<string, unknown>): AgentConfig {
     cluster: text('cluster'),
     hardwareId: text('hardwareId') ?? 'generic',
     factoryImage: text('factoryImage'),
-    claims: Object.fromEntries(list('claim').map(claim)),
+    claims: options['claim'] as AgentConfig['claims'],
     hubUrls: list('hubUrl'),
     natsUrls: list('natsUrl'),
     pollMs: ms('pollSeconds', 600),
@@ -95,13 +97,10 @@ function toConfig(options: Record<string, unknown>): AgentConfig {
   }
 }
 
-function claim(text: string): [string, string] {
+function claim(text: string, before: Readonly<Record<string, string>>): Record<string, string> {
   const [name, ...value] = text.split('=')
-  if (!name || value.length === 0) {
-    console.error(`skerry-agent: "${text}" is no claim; write name=value`)
-    process.exit(2)
-  }
-  return [name, value.join('=')]
+  if (!name || value.length === 0) throw new InvalidArgumentError('A claim is written as name=value.')
+  return { ...before, [name]: value.join('=') }
 }
 
 function seconds(text: string): number {

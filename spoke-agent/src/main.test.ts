@@ -59,10 +59,12 @@ test.each([
   ['--driver=floppy', /floppy/],
   ['--log-level=loud', /loud/],
   ['--poll-seconds=-1', /above 0/],
+  ['--claim=shop', /--claim .*'shop'.*name=value/],
 ])('%s ends with exit code 2 and a sentence that names it', async (flag, names) => {
   const { code, stderr } = await run(flag)
   expect(code).toBe(2)
   expect(stderr).toMatch(names)
+  expect(stderr).toContain('Usage: skerry-agent')
 })
 
 test('without a bundle it says what to name', async () => {

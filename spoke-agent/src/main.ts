@@ -1,6 +1,8 @@
 import pino from 'pino'
-import { runAgent, siteView } from './agent.ts'
+import { runAgent } from './agent.ts'
 import { parseCommand } from './config.ts'
+import { reasonOf } from './reason.ts'
+import { siteView } from './status.ts'
 
 // skerry-agent: `run` (default) and `status`. Logs are JSON lines on standard error.
 
@@ -9,7 +11,7 @@ if (verb === 'status') {
   try {
     console.log(JSON.stringify(siteView(config.dataDir), null, 2))
   } catch (error) {
-    console.error(`skerry-agent: ${error instanceof Error ? error.message : String(error)}`)
+    console.error(`skerry-agent: ${reasonOf(error)}`)
     process.exit(1)
   }
 } else {
@@ -23,7 +25,7 @@ if (verb === 'status') {
   } catch (error) {
     if (!over.signal.aborted) {
       log.fatal({ err: error }, 'the agent cannot go on')
-      console.error(`skerry-agent: ${error instanceof Error ? error.message : String(error)}`)
+      console.error(`skerry-agent: ${reasonOf(error)}`)
       process.exit(1)
     }
   }

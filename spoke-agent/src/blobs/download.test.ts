@@ -45,7 +45,6 @@ const fetchTo = (dir: string, ...sources: Source[]) =>
     dir,
     wanted,
     sources.map(({ url }) => url),
-    () => {},
     never,
   )
 
@@ -126,7 +125,7 @@ describe('is not deceived by a source that', () => {
 })
 
 test('when nobody has it, the reason says so and names the next step', async () => {
-  await expect(download(testFolder(), wanted, [], () => {}, never)).rejects.toMatchObject({
+  await expect(download(testFolder(), wanted, [], never)).rejects.toMatchObject({
     of: 'surroundings',
     reason: 'ImageUnavailable',
   })

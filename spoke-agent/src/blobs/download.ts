@@ -14,8 +14,8 @@ import {
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Agent, request } from 'undici'
-import { DriverFault } from '../drivers/driver.ts'
-import { diskFault } from '../drivers/slots.ts'
+import { DriverFault, diskFault } from '../drivers/driver.ts'
+import { reasonOf } from '../reason.ts'
 
 // Brings an image's bytes here: resumed where it stopped, never more than were named, hashed from the start of the file
 // before anybody uses them. Sources are untrusted, so any will do.
@@ -31,7 +31,6 @@ export async function download(
   dir: string,
   wanted: Wanted,
   urls: readonly string[],
-  onProgress: (done: number) => void,
   signal: AbortSignal,
 ): Promise<string> {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
@@ -41,7 +40,7 @@ export async function download(
   let last: unknown
   for (const url of urls) {
     try {
-      await fetchInto(part, wanted, `${url}/blobs/sha256/${wanted.sha256}`, onProgress, signal)
+      await fetchInto(part, wanted, `${url}/blobs/sha256/${wanted.sha256}`, signal)
       if ((await hashOf(part)) !== wanted.sha256) {
         // Wrong from the first byte or the last: nothing of it can be trusted to go on from.
         rmSync(part, { force: true })
@@ -62,7 +61,7 @@ export async function download(
   throw new DriverFault(
     'surroundings',
     'ImageUnavailable',
-    `no source could give the image: ${last instanceof Error ? last.message : 'none is known'}`,
+    `no source could give the image: ${last === undefined ? 'none is known' : reasonOf(last)}`,
     last,
   )
 }
@@ -78,13 +77,7 @@ function forgetOthers(dir: string, sha256: string): void {
   for (const { path } of others.slice(KEPT_BESIDE)) rmSync(path, { force: true })
 }
 
-async function fetchInto(
-  part: string,
-  { length }: Wanted,
-  url: string,
-  onProgress: (done: number) => void,
-  signal: AbortSignal,
-): Promise<void> {
+async function fetchInto(part: string, { length }: Wanted, url: string, signal: AbortSignal): Promise<void> {
   let done = existsSync(part) ? statSync(part).size : 0
   if (done > length) {
     rmSync(part)
@@ -134,7 +127,6 @@ async function fetchInto(
         )
       }
       await writeAll(file, chunk)
-      onProgress(done)
     }
     await file.sync()
     if (done < length) throw new Error(`${url} ended after ${done} of ${length} bytes`)

@@ -1,4 +1,5 @@
 import type { BootFacts, Target } from '@skerry/policy'
+import { reasonOf } from '../reason.ts'
 
 /** Why a verb could not be done. `surroundings` may be right later; `image` never will. */
 export class DriverFault extends Error {
@@ -10,6 +11,15 @@ export class DriverFault extends Error {
     this.of = of
     this.reason = reason
   }
+}
+
+/** ENOSPC and EDQUOT are NoSpace, anything else is a fault of the disk. */
+export function diskFault(cause: unknown): DriverFault {
+  if (cause instanceof DriverFault) return cause
+  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new DriverFault('surroundings', 'NoSpace', 'the disk is full', cause)
+  return new DriverFault('surroundings', 'DiskFault', reasonOf(cause), cause)
 }
 
 /**

@@ -16,7 +16,7 @@ import { join } from 'node:path'
 import type { BootFacts } from '@skerry/policy'
 import { writeSecret } from '@skerry/trust'
 import type { Logger } from 'pino'
-import { type Driver, DriverFault } from './driver.ts'
+import { type Driver, DriverFault, diskFault } from './driver.ts'
 import { powerOn, type Running } from './slots-program.ts'
 
 // Two folders and a child process: for a machine without firmware to steer. A boot is the start of a slot's program. What
@@ -212,13 +212,4 @@ async function digestOf(file: string): Promise<string> {
   const hash = createHash('sha256')
   for await (const chunk of createReadStream(file)) hash.update(chunk as Buffer)
   return hash.digest('hex')
-}
-
-/** ENOSPC and EDQUOT are NoSpace, anything else is a fault of the disk. */
-export function diskFault(cause: unknown): DriverFault {
-  if (cause instanceof DriverFault) return cause
-  const code = cause instanceof Error && 'code' in cause ? String(cause.code) : ''
-  if (code === 'ENOSPC' || code === 'EDQUOT')
-    return new DriverFault('surroundings', 'NoSpace', 'the disk is full', cause)
-  return new DriverFault('surroundings', 'DiskFault', cause instanceof Error ? cause.message : String(cause), cause)
 }

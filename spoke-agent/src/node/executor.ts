@@ -5,10 +5,11 @@ import { evidenceNonce } from '@skerry/trust'
 import type { Logger } from 'pino'
 import { type Driver, DriverFault } from '../drivers/driver.ts'
 import type { Outbox } from '../outbox/outbox.ts'
+import { reasonOf } from '../reason.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
 import type { Bus } from '../store/bus.ts'
 import type { Database } from '../store/database.ts'
-import { makeBell } from '../store/pause.ts'
+import { makeBell } from '../waits.ts'
 
 // Carries out what step() says. State and statement are one transaction; the effect runs after it and may run again.
 
@@ -87,7 +88,7 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
           : {
               of: 'surroundings' as const,
               reason: 'Unforeseen',
-              message: error instanceof Error ? error.message : String(error),
+              message: reasonOf(error),
             }
       log.warn({ effect: effect.effect, ...fault }, 'effect failed')
       feed(parts, { type: 'Faulted', fault, jitter: Math.random() })

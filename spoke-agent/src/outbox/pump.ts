@@ -1,9 +1,10 @@
 import { type NodeStatus, Refusal } from '@skerry/api'
 import { keysInForce, type Signer, sha256Hex, signDocument, type Trust, verifyDocument } from '@skerry/trust'
 import type { Logger } from 'pino'
+import { reasonOf } from '../reason.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
-import { makeBell } from '../store/pause.ts'
 import type { Courier } from '../transport/courier.ts'
+import { makeBell } from '../waits.ts'
 import type { Outbox } from './outbox.ts'
 
 // Sends what waits: newest status first, then statements oldest first, again and again until the hub's committed
@@ -55,10 +56,7 @@ export function startPump(options: PumpOptions): Pump {
       try {
         if (courier.connected) await round()
       } catch (error) {
-        log.debug(
-          { reason: error instanceof Error ? error.message : String(error) },
-          'a report was not taken and is sent again',
-        )
+        log.debug({ reason: reasonOf(error) }, 'a report was not taken and is sent again')
         sentSeq = -1
         await bell.wait(500 + Math.random() * 500, signal)
         continue

@@ -18,8 +18,9 @@ import {
   writeSecret,
 } from '@skerry/trust'
 import type { Logger } from 'pino'
+import { reasonOf } from '../reason.ts'
 import type { Database } from '../store/database.ts'
-import { pause } from '../store/pause.ts'
+import { pause } from '../waits.ts'
 import { type Enrollment, isSameLife, loadEnrollment } from './enrollment.ts'
 import { type Answer, ask } from './http.ts'
 import { credsFile, forgetEntrySeed, openEntrySeed, openNodeKey } from './keys.ts'
@@ -268,8 +269,4 @@ function lifeMsOf(natsJwt: string): number {
 
 function credsText(jwt: string, seed: string): string {
   return `-----BEGIN NATS USER JWT-----\n${jwt}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n${seed}\n------END USER NKEY SEED------\n`
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

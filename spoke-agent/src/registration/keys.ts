@@ -13,6 +13,13 @@ export function openNodeKey(dataDir: string): Signer {
 }
 
 export const credsFile = (dataDir: string) => join(dataDir, 'nats.creds')
+
+/** The credential in force, where there is one. */
+export function readCreds(dataDir: string): string | undefined {
+  const file = credsFile(dataDir)
+  return existsSync(file) ? readFileSync(file, 'utf8') : undefined
+}
+
 const seedFile = (dataDir: string) => join(dataDir, 'keys', 'nats.seed')
 
 /** The seed of the entry under way, or a new one. */

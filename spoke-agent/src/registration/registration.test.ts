@@ -6,6 +6,7 @@ import { openTrust } from '@skerry/trust'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { type Enrollment, isSameLife, renewalAtMs } from './enrollment.ts'
+import { makeEntryPauses } from './entries.ts'
 import { ask } from './http.ts'
 import { forgetEntrySeed, isEntering, openEntrySeed, openNodeKey } from './keys.ts'
 
@@ -49,6 +50,36 @@ describe('the renewal of a credential', () => {
     const counts = [...Map.groupBy(days, (day) => day).values()].map((same) => same.length)
     expect(counts.length).toBeGreaterThanOrEqual(15)
     expect(Math.max(...counts)).toBeLessThan(150)
+  })
+})
+
+describe('entries that are forced from outside', () => {
+  const pauses = () => {
+    const made = makeEntryPauses()
+    return { ...made, longest: (nowMs: number) => made.nextMs(nowMs, 1) }
+  }
+
+  test('the first comes within two seconds, each further one of the hour within twice as long, none later than an hour', () => {
+    const { longest, entered } = pauses()
+    const seen = Array.from({ length: 14 }, (_, n) => {
+      const ms = longest(n)
+      entered(n)
+      return ms / 1000
+    })
+    expect(seen).toEqual([2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600, 3600])
+  })
+
+  test('come at random points, so that those who were cut off together do not come together', () => {
+    const { nextMs } = pauses()
+    expect([0, 0.25, 0.5].map((random) => nextMs(0, random))).toEqual([0, 500, 1_000])
+  })
+
+  test('are forgotten after an hour, one after another', () => {
+    const { longest, entered } = pauses()
+    for (const atMs of [0, 1_800_000]) entered(atMs)
+    expect(longest(3_600_000)).toBe(8_000)
+    expect(longest(3_600_001)).toBe(4_000)
+    expect(longest(5_400_001)).toBe(2_000)
   })
 })
 

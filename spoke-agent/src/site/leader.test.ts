@@ -21,7 +21,7 @@ import { openOutbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
 import { openBus } from '../store/bus.ts'
 import { openClock } from '../store/clock.ts'
-import { openDatabase } from '../store/database.ts'
+import { type Database, openDatabase } from '../store/database.ts'
 import { startLeader } from './leader.ts'
 
 // What a site makes of what the courier brings. The courier may bring anything; only what hub.json's keys signed, for
@@ -169,9 +169,10 @@ let wallMs: number
 let brought: string | undefined
 let site: ReturnType<typeof open>
 
-function open(incarnation = 1) {
+function open(incarnation = 1, prepare?: (database: Database) => void) {
   const over = new AbortController()
   const database = openDatabase(dir)
+  prepare?.(database)
   const bus = openBus(database)
   const outbox = openOutbox(database, { ...enrollment, incarnation }, () => wallMs)
   const { root, source } = repository
@@ -430,6 +431,27 @@ test('metadata that was tampered with is told once, and keeps no good order away
   await bring(await signed(order(1, images.two)))
   await accepted(1)
   expect(site.told()).toHaveLength(2)
+})
+
+test('a refusal that finds the disk full does not end the leader: there is another look when there is room', async () => {
+  await site.close()
+  repository.tamper()
+  const asked = repository.asked()
+  site = open(1, ({ sql }) => {
+    const { page_count: pages } = sql.prepare('pragma page_count').get() as { page_count: number }
+    sql.exec(`pragma max_page_count = ${pages}`)
+    // What is refused is noted in this table: not one row more may fit.
+    const fill = sql.prepare("insert into kept (name, value) values (?, printf('%.*c', ?, 'x'))")
+    for (const bytes of [1_000, 100, 1])
+      try {
+        for (let n = 0; ; n += 1) fill.run(`filler ${bytes} ${n}`, bytes)
+      } catch {}
+  })
+  await until(() => repository.asked() > asked && site.looks() > 0, 'the refused metadata', 10_000)
+  expect(() => site.database.save('refused', ['a'.repeat(64)])).toThrow('full')
+  site.database.sql.exec('pragma max_page_count = 1000000')
+  await bring(await signed(order(1, images.two)))
+  await accepted(1)
 })
 
 test('a place in the far future is refused, and what comes in its time is taken', async () => {

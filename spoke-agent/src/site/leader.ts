@@ -3,11 +3,12 @@ import { admit, type Memory, planSite, type Target } from '@skerry/policy'
 import { keysInForce, sha256Hex, type Trust, verifyDocument } from '@skerry/trust'
 import type { Logger } from 'pino'
 import type { Outbox } from '../outbox/outbox.ts'
+import { reasonOf } from '../reason.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
 import type { Bus, EdgeSite } from '../store/bus.ts'
 import type { Clock } from '../store/clock.ts'
 import type { Database } from '../store/database.ts'
-import { makeBell } from '../store/pause.ts'
+import { makeBell } from '../waits.ts'
 
 // Reads what the site shall be, believes it or not, and gives its nodes their turn. Order: receive, verify, store with the
 // statement about it, and only then let anybody act.
@@ -71,15 +72,15 @@ export function startLeader(options: LeaderOptions): Leader {
           pollAtMs = Math.min(pollAtMs, nowMs + pauseMs)
         }
       }
-      if (nowMs >= refreshAtMs) {
-        refreshAtMs = nowMs + REFRESH_MS * (0.75 + Math.random() / 2)
-        await trust.refresh(clock.now(), signal).catch(metadataRefused)
-      }
       try {
+        if (nowMs >= refreshAtMs) {
+          refreshAtMs = nowMs + REFRESH_MS * (0.75 + Math.random() / 2)
+          await trust.refresh(clock.now(), signal).catch(metadataRefused)
+        }
         tellInThisLife()
         plan()
       } catch (error) {
-        log.error({ err: error }, 'the plan of this site could not be kept and is made again')
+        log.error({ err: error }, 'what this site shall do could not be kept and is looked at again')
       }
       await bell.wait(PLAN_MS, signal)
     }
@@ -276,8 +277,4 @@ export function startLeader(options: LeaderOptions): Leader {
       bell.ring()
     },
   }
-}
-
-function reasonOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
 }

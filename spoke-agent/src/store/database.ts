@@ -1,6 +1,7 @@
 import { chmodSync, existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { reasonOf } from '../reason.ts'
 
 // The agent's one database. synchronous=FULL: what was committed survives the power cut of the next instant.
 
@@ -51,7 +52,7 @@ export function readDatabase(dataDir: string): Pick<Database, 'load' | 'sql' | '
     }
   } catch (error) {
     sql.close()
-    throw new Error(`${file}: ${error instanceof Error ? error.message : String(error)}`)
+    throw new Error(`${file}: ${reasonOf(error)}`)
   }
 }
 

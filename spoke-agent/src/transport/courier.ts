@@ -2,8 +2,9 @@ import { readFileSync } from 'node:fs'
 import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
 import { subjects } from '@skerry/api'
 import type { Logger } from 'pino'
+import { reasonOf } from '../reason.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
-import { pause } from '../store/pause.ts'
+import { pause } from '../waits.ts'
 
 // The site's end of the courier. It carries texts and judges nothing: what arrives is verified by whoever asked.
 
@@ -73,7 +74,7 @@ export function openCourier(options: CourierOptions): Courier {
         if (!signal.aborted) log.warn({ reason: why?.message ?? 'closed' }, 'courier disconnected')
         if (why && isRefusal(why)) options.onRefused(creds)
       } catch (error) {
-        if (!signal.aborted) log.debug({ reason: messageOf(error) }, 'courier cannot connect')
+        if (!signal.aborted) log.debug({ reason: reasonOf(error) }, 'courier cannot connect')
         if (isRefusal(error)) options.onRefused(creds)
       }
       nc = undefined
@@ -143,7 +144,7 @@ export function openCourier(options: CourierOptions): Courier {
       return { found: 'nobody', reason: `the stream answered ${answer.headers?.code ?? 'nothing'}` }
     } catch (error) {
       // No responders while the stream is being made anew, a timeout, a connection that ended: all mean later.
-      return { found: 'nobody', reason: messageOf(error) }
+      return { found: 'nobody', reason: reasonOf(error) }
     }
   }
 
@@ -160,6 +161,8 @@ export function openCourier(options: CourierOptions): Courier {
     },
     async getDesired() {
       const looked = await look()
+      if (looked.found === 'nobody')
+        log.debug({ reason: looked.reason }, 'nobody answers what this site shall be; it is asked again')
       if (looked.found === 'nobody' && nc)
         void pause(LOOK_AGAIN_MS * (0.5 + Math.random()), signal).then(hint, () => undefined)
       return looked
@@ -196,9 +199,5 @@ function atMostEvery(ms: number, act: () => void, signal: AbortSignal): () => vo
 
 // The server's words: Authorization Violation, User Authentication Expired, User Authentication Revoked.
 function isRefusal(error: unknown): boolean {
-  return /authorization|authentication|revoked|expired/i.test(messageOf(error))
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error)
+  return /authorization|authentication|revoked|expired/i.test(reasonOf(error))
 }

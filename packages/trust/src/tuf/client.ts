@@ -46,8 +46,6 @@ export type Trust = {
   hub(): HubDescription
   /** The manifest at a target path, if its digest is the one given and metadata allows a new install now. */
   manifest(target: string, sha256: string, nowMs: number, signal?: AbortSignal): Promise<OSImageManifest>
-  /** RFC 3339 of the earliest expiry among the trusted files. */
-  expires(): string | undefined
   versions(): Versions
 }
 
@@ -118,11 +116,6 @@ export function openTrust({
       if (named.hashes['sha256'] !== sha256)
         throw new Refusal('ManifestMismatch', `the signed targets name another manifest at ${target}`)
       return readManifest(await loadTarget(dir, targets, target, source, signal), target)
-    },
-    expires() {
-      return files(current)
-        .map(({ expires }) => expires)
-        .toSorted()[0]
     },
     versions() {
       const found = new Map(files(current).map(({ file, version }) => [file, version]))

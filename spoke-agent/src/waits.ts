@@ -1,3 +1,5 @@
+import { reasonOf } from './reason.ts'
+
 /** Waits, or rejects when the signal aborts. */
 export function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -40,4 +42,21 @@ export function makeBell(): { ring(): void; wait(ms: number, signal: AbortSignal
       wake = undefined
     },
   }
+}
+
+/**
+ * Runs parts that need each other: when one fails, `stop` ends the others with what failed as the reason. Resolves when
+ * all have ended; rejects, then too, with the first failure, which names its part.
+ */
+export async function together(parts: Readonly<Record<string, Promise<void>>>, stop: AbortController): Promise<void> {
+  let failed: Error | undefined
+  await Promise.all(
+    Object.entries(parts).map(([name, part]) =>
+      part.catch((error: unknown) => {
+        failed ??= new Error(`${name}: ${reasonOf(error)}`, { cause: error })
+        stop.abort(failed)
+      }),
+    ),
+  )
+  if (failed) throw failed
 }

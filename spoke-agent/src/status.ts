@@ -1,0 +1,82 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { NodeStatus } from '@skerry/api'
+import { type BootFacts, initialState } from '@skerry/policy'
+import type { Versions } from '@skerry/trust'
+import { wordOf } from './node/word.ts'
+import { type Enrollment, loadEnrollment } from './registration/enrollment.ts'
+import type { Bus, EdgeNode, EdgeSite } from './store/bus.ts'
+import { readDatabase } from './store/database.ts'
+
+// What this node says of itself: to the hub, and to a person at the site while the hub is away.
+
+export const AGENT_VERSION = '0.1.0'
+
+export type StatusFacts = {
+  readonly enrollment: Enrollment
+  readonly bus: Pick<Bus, 'node' | 'site'>
+  readonly newest: { readonly seq: number; readonly digest?: string }
+  /** What the driver saw last; undefined before its first look. */
+  readonly boot: BootFacts | undefined
+  readonly driver: string
+  readonly tuf: Versions
+}
+
+/** What the node would report now, but for the number of the report. */
+export function nodeStatus(facts: StatusFacts, nowMs: number): Omit<NodeStatus, 'counter'> {
+  const { enrollment, bus, newest, boot, driver, tuf } = facts
+  const { state } = bus.node()
+  const site = bus.site()
+  return {
+    kind: 'NodeStatus',
+    cluster: enrollment.cluster,
+    node: enrollment.node,
+    incarnation: enrollment.incarnation,
+    ...newest,
+    at: new Date(nowMs).toISOString(),
+    phase: state.stage.phase,
+    ...wordOf(state, boot),
+    booted: { imageSha256: boot?.imageSha256 ?? '0'.repeat(64) },
+    slot: boot?.slot ?? 'unknown',
+    bootId: boot?.bootId ?? 'unknown',
+    driver,
+    ...(site ? { holds: site.holds } : {}),
+    tuf,
+    failed: [...state.memory.failures],
+    ...(site?.plan?.nextWindowMs === undefined ? {} : { nextWindow: new Date(site.plan.nextWindowMs).toISOString() }),
+    agentVersion: AGENT_VERSION,
+  }
+}
+
+/** What this node knows of itself, for a person at the site while the hub is away. */
+export function siteView(dataDir: string): object {
+  const database = readDatabase(resolve(dataDir))
+  if (!database) throw new Error(`no agent has run on ${resolve(dataDir)}: name its data folder with --data`)
+  try {
+    const enrollment = loadEnrollment(database)
+    const site = database.load<EdgeSite>('edge_site')
+    const { state } = database.load<EdgeNode>('edge_node') ?? { state: initialState(undefined) }
+    const waiting = database.sql.prepare('select count(*) as n from statement where acknowledged_at is null').get() as {
+      n: number
+    }
+    const slots = join(resolve(dataDir), 'slots', 'boot.json')
+    const registration = database.load<object>('registration')
+    return {
+      ...(registration ? { registration } : {}),
+      cluster: enrollment?.cluster ?? null,
+      node: enrollment?.node ?? null,
+      class: enrollment?.class ?? null,
+      phase: state.stage.phase,
+      reason: state.reason,
+      message: state.message,
+      confirmed: state.memory.confirmed ?? null,
+      failed: state.memory.failures,
+      desired: site ? { ...site.holds, image: site.document.image ?? null, windows: site.document.windows } : null,
+      plan: site?.plan ?? null,
+      slots: existsSync(slots) ? (JSON.parse(readFileSync(slots, 'utf8')) as object) : null,
+      statementsWaiting: waiting.n,
+    }
+  } finally {
+    database.close()
+  }
+}
