@@ -6,6 +6,7 @@ import type { HubConfig } from '../config.ts'
 import { agentRoutes } from '../http/agent.ts'
 import { auditRoutes } from '../http/audit.ts'
 import { type Check, healthRoutes, type Metrics } from '../http/health.ts'
+import { heardRoutes } from '../http/heard.ts'
 import { accessReviewRoutes } from '../http/kubernetes/access-review.ts'
 import { approvalRoutes } from '../http/kubernetes/approval.ts'
 import { discoveryRoutes } from '../http/kubernetes/discovery.ts'
@@ -92,6 +93,7 @@ export function apiRoutes({
     (app) => approvalRoutes(app, { store, now }),
     (app) => reportRoutes(app, { store, now, reachability: config.reachability }),
     (app) => statementRoutes(app, store),
+    (app) => heardRoutes(app, store),
     (app) => tokenRoutes(app, { store, now }),
     (app) => auditRoutes(app, store),
     (app) => agentRoutes(app, { store, now, onRefused }),

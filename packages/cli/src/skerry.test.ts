@@ -136,10 +136,31 @@ describe('the signers', () => {
     expect(await world.run([...verify, 'images/edge-os-1.mjs'])).toMatchObject({ code: 1 })
   })
 
+  test('who comes with another root is told whose is which, and what can be done', async () => {
+    await offline('trust', 'init', '--introduction', 'introduction.json', '--out', 'strangers')
+    await offline('image', 'sign', '1.json', '--trust', 'strangers', '--key', 'signer-1', '--key', 'signer-2')
+    const [hubs, theirs] = await Promise.all(
+      ['trust', 'strangers'].map(
+        async (folder) => /[0-9a-f]{64}/.exec(await offline('trust', 'status', '--trust', folder))?.[0],
+      ),
+    )
+    const token = ['join-token', 'create', '--class', 'software-key', '--bundle', 'b.json']
+    for (const [args, code, what] of [
+      [['image', 'publish', '--trust', 'strangers'], 4, 'nothing was published'],
+      [['image', 'verify', 'edge-os-2', '--trust', 'strangers'], 1, 'nothing was verified'],
+      [[...token, '--trust', 'strangers'], 1, 'no token was made'],
+    ] as const) {
+      const ran = await world.run(args)
+      expect(ran).toMatchObject({ code, out: '' })
+      expect(ran.err).toContain(`${what}: this hub follows another root 1 for ever: thumbprint ${hubs}, not ${theirs}`)
+      expect(ran.err).toContain('"skerry trust status --trust FOLDER"')
+    }
+  })
+
   test('who signed another release under a published version is told so', async () => {
     await offline('image', 'sign', '2.json', '--trust', 'trust', '--key', 'alice', '--key', 'carla')
     const late = await world.run(['image', 'publish', '--trust', 'trust'])
-    expect(late).toMatchObject({ code: 4, err: expect.stringContaining('another release 1') })
+    expect(late).toMatchObject({ code: 4, err: expect.stringMatching(/another release 1: .*skerry image sign/) })
   })
 })
 
@@ -176,8 +197,18 @@ describe('a site joins', () => {
     expect(await ok('get', 'registrations')).toMatch(
       new RegExp(`shop-17 +shop-17 +Pending +software-key +${spec.fingerprint}`),
     )
-    const wrong = await world.run(['cluster', 'accept', SITE, '--fingerprint', '0000-0000-0000-0000'])
-    expect(wrong).toMatchObject({ code: 3, err: expect.stringContaining('nothing was accepted') })
+    const who = `waiting: shop-17/shop-17 (${spec.fingerprint})\n`
+    for (const [args, says] of [
+      [[SITE, '--fingerprint', '0000-0000-0000-0000'], `has fingerprint 0000-0000-0000-0000; ${who}`],
+      [[SITE, '--node', 'shop-18'], `no registration of node shop-18 waits; ${who}`],
+      [['shop-71'], `there is no cluster "shop-71" (did you mean "shop-17"?); ${who}`],
+    ] as const)
+      expect(await world.run(['cluster', 'accept', ...args])).toMatchObject({
+        code: 3,
+        out: '',
+        err: expect.stringContaining(says),
+      })
+    expect((await world.hub.client.get('ManagedCluster', undefined, SITE)).spec.hubAcceptsClient).not.toBe(true)
     expect(await ok('cluster', 'accept', SITE, '--fingerprint', spec.fingerprint)).toContain(
       `node shop-17 of shop-17, class software-key, fingerprint ${spec.fingerprint}: accepted`,
     )
@@ -185,6 +216,10 @@ describe('a site joins', () => {
       'condition met',
     )
     await ok('wait', 'cluster', SITE, '--for=condition=Reachable', '--timeout', '20s')
+    expect(await ok('cluster', 'accept', SITE)).toMatch(
+      /"?shop-17"? was accepted already; no registration waits: shop-17\/shop-17 was accepted by admin\n$/,
+    )
+    expect((await world.run(['cluster', 'accept', 'nowhere'])).err).toContain('no registration waits')
   })
 })
 
@@ -368,6 +403,14 @@ describe.concurrent('what is told', { timeout: 180_000 }, () => {
     expect(cluster).toMatch(
       /Accepted by the hub: +yes[\s\S]*Claims: +kind=shop[\s\S]*Chosen by: +fleet\/all-shops[\s\S]*software-key/,
     )
+    expect(cluster).toMatch(/Reachability: +Online: .*\nLast heard: +\d{4}-\S+Z \(\d+s ago\)\n/)
+    expect(cluster).toMatch(/Conditions:\n +TYPE +STATUS[\s\S]* HubAcceptedManagedCluster +True/)
+    expect(cluster).toMatch(/Nodes:\n +NAME .* LAST HEARD\n +shop-17 .* Online +\d+s\n/)
+    // What happened to its nodes and registrations happened to the cluster.
+    expect(cluster).toMatch(/Events:\n +LAST SEEN .* OBJECT +FROM .*\n[\s\S]* Registration\/shop-17 /)
+    expect(node).toMatch(/Last heard: +\d{4}-\S+Z \(\d+s ago\)/)
+    for (const kind of ['node', 'registration', 'placement', 'image', 'mclset'])
+      expect(await ok('describe', kind), kind).toMatch(/\nEvents:[^\n]*\n(?: {2}[^\n]*\n)*$/)
     expect(await ok('describe', 'placement', 'all-shops')).toMatch(/Reasons:\n +REASON +CLUSTERS\n +Selected +1/)
     expect(await ok('describe', 'registration', SITE)).toMatch(/Class: +software-key \(the key is a file/)
   })
@@ -513,10 +556,15 @@ describe('decisions', () => {
     await ok('cluster', 'deny', SITE, '--reason', 'moved')
     await state('Denied')
     expect(await ok('describe', 'cluster', SITE)).toContain('skerry.dev/denied-because=moved')
-    expect(await ok('cluster', 'accept', SITE)).toContain('accepted; no registration waits')
+    expect(await ok('cluster', 'accept', SITE)).toContain(
+      'accepted; no registration waits: shop-17/shop-17 was accepted by admin',
+    )
     expect(await ok('describe', 'cluster', SITE)).not.toContain('denied-because')
     expect(await ok('node', 'revoke', `${SITE}/${SITE}`, '--reason', 'stolen')).toMatch(/fingerprint .*: revoked/)
     await state('Revoked')
+    expect(await ok('cluster', 'accept', SITE)).toContain(
+      'shop-17/shop-17 was revoked by admin ("skerry node accept shop-17/shop-17" takes it back)',
+    )
     expect((await world.run(['node', 'accept', SITE, '--fingerprint', 'of-another'])).code).toBe(4)
     await ok('node', 'deny', SITE)
     await state('Denied')

@@ -145,6 +145,9 @@ export function openClient({ server, caPem, token }: Server) {
     rotate: (namespace: string, name: string, body: { reason?: string | undefined }) =>
       call<ObjectOf<'Registration'>>(`${one('Registration', namespace, name)}/rotation`, { method: 'PUT', body }),
     why: (namespace: string, name: string) => call<Explanation>(`${one('Placement', namespace, name)}/why`),
+    /** When each node of a cluster was last heard from, by the hub's clock; heartbeats change no object. */
+    heard: async (cluster: string): Promise<readonly Heard[]> =>
+      (await call<{ nodes: Heard[] }>(`${one('ManagedCluster', undefined, cluster)}/heard`)).nodes,
     report: () => call<object>('/apis/skerry.dev/v1alpha1/report'),
     /** Puts a TUF file or a blob; repeating it is harmless. */
     upload: (path: string, content: Uint8Array | Readable, length: number) =>
@@ -198,6 +201,7 @@ export type Table = {
   columnDefinitions: { name: string; priority: number }[]
   rows: { cells: (string | number | boolean)[]; object: { metadata: { name: string; namespace?: string } } }[]
 }
+export type Heard = { readonly node: string; readonly lastHeardAt: string }
 export type Explanation = {
   outcome: string
   selected: number

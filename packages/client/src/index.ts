@@ -1,6 +1,7 @@
 export {
   type Client,
   type Explanation,
+  type Heard,
   type ListQuery,
   type NewObject,
   openClient,

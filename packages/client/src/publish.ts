@@ -32,7 +32,7 @@ export async function publishReleases(client: Client, { root, releases, blobs }:
     const there = await client.file(path)
     if (!there)
       for (const file of added) await client.upload(`/tuf/targets/${file.path}`, file.bytes, file.bytes.length)
-    const other = `another release ${version}: somebody else published meanwhile, and this one has to be made anew on top of it`
+    const other = `another release ${version}: somebody else published meanwhile. Put your manifests into their folder and sign there ("skerry image sign MANIFEST --trust THEIRS --key NAME"): it becomes the next release`
     if (await put(client, path, bytes, other, there)) published.push(version)
   }
   return published

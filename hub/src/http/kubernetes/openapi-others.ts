@@ -76,6 +76,11 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
     summary: 'what a node said, as the texts it signed',
     query: ['incarnation', 'from'],
   },
+  {
+    method: 'GET',
+    path: `${OCM}/v1/managedclusters/{name}/heard`,
+    summary: 'when each node of a cluster was last heard from',
+  },
   { method: 'GET', path: `${OURS}/apitokens`, summary: 'living API tokens, without their secrets' },
   {
     method: 'POST',

@@ -1,8 +1,10 @@
 import { kindRow, type ObjectOf } from '@skerry/api'
 import { ApiError, type Client } from '@skerry/client'
 import type { Command } from 'commander'
+import { NotFound } from '../errors.ts'
+import { didYouMean } from '../nearby.ts'
 import { nameOf } from '../objects/kinds.ts'
-import { registrationText, waiting } from '../objects/registrations.ts'
+import { registrationText, waiting, whoWaits } from '../objects/registrations.ts'
 import { applyTaints, parseTaint } from '../objects/taints.ts'
 import { line, type Shell, withHub } from '../shell.ts'
 
@@ -28,8 +30,9 @@ function acceptCommand(cluster: Command, shell: Shell): void {
     .addHelpText('after', '\nExample:\n  skerry cluster accept shop-17 --fingerprint 786e-253d-ba32-bcd2')
     .action(async (name: string, options: { node?: string; fingerprint?: string }, command: Command) => {
       await withHub(command, shell, async ({ client }) => {
-        const found = await client.get('ManagedCluster', undefined, name)
-        const registrations = waiting(await client.list('Registration', { namespace: name }), options)
+        const found = await findCluster(client, name)
+        const all = await client.list('Registration', { namespace: name })
+        const registrations = waiting(all, options)
         for (const registration of registrations) {
           const { fingerprint } = registration.spec
           // The fingerprint goes along: a registration whose keys were exchanged meanwhile is not the one that was seen.
@@ -40,7 +43,7 @@ function acceptCommand(cluster: Command, shell: Shell): void {
         const before = found.spec.hubAcceptsClient === true ? 'was accepted already' : 'accepted'
         line(
           shell,
-          `${nameOf(kindRow('ManagedCluster'), name)} ${before}${registrations.length === 0 ? '; no registration waits' : ''}`,
+          `${nameOf(kindRow('ManagedCluster'), name)} ${before}${registrations.length === 0 ? `; ${whoWaits(all)}` : ''}`,
         )
       })
     })
@@ -57,7 +60,7 @@ function denyCommand(cluster: Command, shell: Shell): void {
     .addHelpText('after', '\nExample:\n  skerry cluster deny shop-17 --reason "stolen on Monday"')
     .action(async (name: string, { reason }: { reason?: string }, command: Command) => {
       await withHub(command, shell, async ({ client }) => {
-        const found = await client.get('ManagedCluster', undefined, name)
+        const found = await findCluster(client, name)
         await setAccepted(client, found, false, reason ?? null)
         for (const registration of waiting(await client.list('Registration', { namespace: name }), {})) {
           const { fingerprint } = registration.spec
@@ -67,6 +70,23 @@ function denyCommand(cluster: Command, shell: Shell): void {
         line(shell, `${nameOf(kindRow('ManagedCluster'), name)} denied`)
       })
     })
+}
+
+/** The cluster to decide about. One that is not there is told with what is near, and with who waits. */
+async function findCluster(client: Client, name: string): Promise<ObjectOf<'ManagedCluster'>> {
+  try {
+    return await client.get('ManagedCluster', undefined, name)
+  } catch (error) {
+    if (!(error instanceof ApiError && error.code === 404)) throw error
+    const clusters = await client.list('ManagedCluster')
+    const near = didYouMean(
+      name,
+      clusters.map(({ metadata }) => metadata.name),
+    )
+    const open = (await client.list('Registration')).filter(({ spec }) => spec.decision === undefined)
+    const waits = open.length > 0 ? whoWaits(open) : 'no registration waits ("skerry get registrations" lists all)'
+    throw new NotFound(`there is no cluster "${name}"${near}; ${waits}`)
+  }
 }
 
 async function setAccepted(

@@ -1,4 +1,4 @@
-import { type KindRow, PLACEMENT_LABEL, type SkerryObject } from '@skerry/api'
+import { type KindName, type KindRow, type ObjectOf, PLACEMENT_LABEL, type SkerryObject } from '@skerry/api'
 import type { Client } from '@skerry/client'
 import type { Command } from 'commander'
 import { describeAny } from '../describe/any.ts'
@@ -41,15 +41,19 @@ export function describeCommand(program: Command, shell: Shell): void {
 
 async function describe(client: Client, row: KindRow, object: SkerryObject, nowMs: number): Promise<Entry[]> {
   const { metadata } = object
-  const events = (await client.list('Event', { namespace: metadata.namespace })).filter((event) =>
-    regards(event, row.kind, metadata),
-  )
   return [
     ...metadataEntries(metadata),
     { label: 'Kind', value: `${row.kind} (${row.group}/${row.version})` },
     ...(await middle(client, object, nowMs)),
-    eventTable(events, nowMs),
+    eventTable(row.kind, await eventsOf(client, row.kind, object), nowMs),
   ]
+}
+
+/** The events of an object; a cluster's are all in the namespace of its name. */
+async function eventsOf(client: Client, kind: KindName, { metadata }: SkerryObject): Promise<ObjectOf<'Event'>[]> {
+  if (kind === 'ManagedCluster') return client.list('Event', { namespace: metadata.name })
+  const events = await client.list('Event', { namespace: metadata.namespace })
+  return events.filter((event) => regards(event, kind, metadata))
 }
 
 async function middle(client: Client, object: SkerryObject, nowMs: number): Promise<Entry[]> {
@@ -57,7 +61,7 @@ async function middle(client: Client, object: SkerryObject, nowMs: number): Prom
     case 'Rollout':
       return describeRollout(object, nowMs)
     case 'EdgeNode':
-      return describeNode(object, nowMs)
+      return describeNode(object, await lastHeard(client, object.metadata), nowMs)
     case 'ManagedCluster':
       return describeCluster(object, await surroundings(client, object.metadata.name), nowMs)
     case 'Placement': {
@@ -70,7 +74,8 @@ async function middle(client: Client, object: SkerryObject, nowMs: number): Prom
 }
 
 async function surroundings(client: Client, cluster: string): Promise<ClusterSurroundings> {
-  const [nodes, registrations, slices] = await Promise.all([
+  const [heard, nodes, registrations, slices] = await Promise.all([
+    client.heard(cluster),
     client.list('EdgeNode', { namespace: cluster }),
     client.list('Registration', { namespace: cluster }),
     client.list('PlacementDecision'),
@@ -78,5 +83,12 @@ async function surroundings(client: Client, cluster: string): Promise<ClusterSur
   const chosenBy = slices
     .filter(({ status }) => status?.decisions?.some(({ clusterName }) => clusterName === cluster))
     .map(({ metadata }) => `${metadata.namespace}/${metadata.labels?.[PLACEMENT_LABEL] ?? metadata.name}`)
-  return { nodes, registrations, chosenBy: [...new Set(chosenBy)] }
+  return { heard, nodes, registrations, chosenBy: [...new Set(chosenBy)] }
+}
+
+async function lastHeard(
+  client: Client,
+  { namespace = '', name }: SkerryObject['metadata'],
+): Promise<string | undefined> {
+  return (await client.heard(namespace)).find(({ node }) => node === name)?.lastHeardAt
 }

@@ -2,12 +2,13 @@ import { createReadStream, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { OSImageManifest, osImageName, parse } from '@skerry/api'
-import { publishReleases } from '@skerry/client'
+import { ApiError, publishReleases } from '@skerry/client'
 import { openSigningFolder, openTrust, readManifest, rootThumbprint, type SigningFolder } from '@skerry/trust'
 import type { Command } from 'commander'
 import { UsageError } from '../errors.ts'
 import { type Bytes, digestOf } from '../offline/digest.ts'
 import { readManifestFile, readTargetsKey } from '../offline/read.ts'
+import { otherRoot } from '../offline/roots.ts'
 import { addedText, expiry, releaseText } from '../offline/status.ts'
 import { writeOut } from '../output/files.ts'
 import { toJson } from '../output/forms.ts'
@@ -115,6 +116,8 @@ function publishCommand(image: Command, shell: Shell): void {
         if (!manifests.some((manifest) => manifest.image.sha256 === sha256))
           throw new UsageError(`--image ${file}: no signed manifest names its bytes (sha256 ${sha256})`)
       await withHub(command, shell, async ({ client }) => {
+        const other = otherRoot(await client.file('/tuf/1.root.json'), folder.thumbprint)
+        if (other !== undefined) throw new ApiError(409, 'Conflict', `nothing was published: ${other}`)
         const published = await publishReleases(client, {
           root: folder.root,
           releases: releases.map(({ version, bytes, added }) => ({
@@ -154,6 +157,8 @@ function verifyCommand(image: Command, shell: Shell): void {
     .action(async (name: string, options: { trust?: string; root?: string; image?: string }, command: Command) => {
       const root = rootOf(options)
       await withHub(command, shell, async ({ client }) => {
+        const other = otherRoot(await client.file('/tuf/1.root.json'), rootThumbprint(root))
+        if (other !== undefined) throw new Error(`nothing was verified: ${other}`)
         const dir = mkdtempSync(join(tmpdir(), 'skerry-verify-'))
         try {
           const source = (path: string) => client.file(`/tuf/${path}`)

@@ -6,6 +6,7 @@ import { openSigningFolder, rootThumbprint } from '@skerry/trust'
 import { type Command, Option } from 'commander'
 import { UsageError } from '../errors.ts'
 import { joinTokenSpec, siteBundle } from '../objects/join-token.ts'
+import { otherRoot } from '../offline/roots.ts'
 import { writeOut } from '../output/files.ts'
 import { formOption, toJson } from '../output/forms.ts'
 import { tableWriter } from '../output/table.ts'
@@ -120,16 +121,15 @@ async function rootFor(client: Client, { acceptHub, root: file, trust }: Options
     throw new UsageError('--accept-hub, --root and --trust each say whom to believe: give one of them')
   const hubs = await client.file('/tuf/1.root.json')
   if (!hubs) throw new Error('the hub has no root yet: "skerry image publish --trust FOLDER" uploads it')
-  const thumbprint = rootThumbprint(hubs)
   const wanted =
     acceptHub ?? (file === undefined && trust === undefined ? undefined : rootThumbprint(localRoot(file, trust)))
-  if (wanted === undefined) {
+  const other = wanted === undefined ? undefined : otherRoot(hubs, wanted)
+  if (other !== undefined) throw new Error(`no token was made: ${other}`)
+  if (wanted === undefined)
     say(
       shell,
-      `The machine will believe the hub with this root, for ever. Compare it with the signers' own:\n\n  ${thumbprint}\n`,
+      `The machine will believe the hub with this root, for ever. Compare it with the signers' own:\n\n  ${rootThumbprint(hubs)}\n`,
     )
-  } else if (wanted !== thumbprint)
-    throw new Error(`this hub has another root: ${thumbprint}, not ${wanted}; no token was made`)
   return hubs
 }
 

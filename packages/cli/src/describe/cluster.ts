@@ -1,8 +1,12 @@
 import type { ObjectOf } from '@skerry/api'
+import type { Heard } from '@skerry/client'
 import { type Entry, entries, entry, table } from '../output/sections.ts'
+import { ago, when } from '../output/times.ts'
 import { conditionTable } from './parts.ts'
 
 export type ClusterSurroundings = {
+  /** When each node was last heard from. */
+  readonly heard: readonly Heard[]
   readonly nodes: readonly ObjectOf<'EdgeNode'>[]
   readonly registrations: readonly ObjectOf<'Registration'>[]
   /** `namespace/name` of the placements that chose it. */
@@ -12,14 +16,20 @@ export type ClusterSurroundings = {
 /** A cluster: both halves of its acceptance, whether it is heard, what it claims, its nodes, and who chose it. */
 export function describeCluster(
   { spec, status }: ObjectOf<'ManagedCluster'>,
-  { nodes, registrations, chosenBy }: ClusterSurroundings,
+  { heard, nodes, registrations, chosenBy }: ClusterSurroundings,
   nowMs: number,
 ): Entry[] {
   const reachable = status?.conditions?.find(({ type }) => type === 'Reachable')
+  const heardAt = new Map(heard.map(({ node, lastHeardAt }) => [node, lastHeardAt]))
+  const last = heard
+    .map(({ lastHeardAt }) => lastHeardAt)
+    .toSorted()
+    .at(-1)
   const taints = (spec.taints ?? []).map(({ key, value, effect }) => `${key}${value ? `=${value}` : ''}:${effect}`)
   return entries(
     entry('Accepted by the hub', spec.hubAcceptsClient === true ? 'yes' : 'no (spec.hubAcceptsClient)'),
     entry('Reachability', reachable ? `${reachable.reason}: ${reachable.message}` : 'NeverSeen'),
+    entry('Last heard', last === undefined ? 'never' : when(last, nowMs)),
     entry('Taints', taints.join('\n')),
     entry('Claims', (status?.clusterClaims ?? []).map(({ name, value }) => `${name}=${value}`).join('\n')),
     entry('Kubernetes', status?.version?.kubernetes),
@@ -27,7 +37,7 @@ export function describeCluster(
     conditionTable(status?.conditions, nowMs),
     table(
       'Nodes',
-      ['NAME', 'PHASE', 'IMAGE', 'CLASS', 'VERDICT', 'REACHABILITY'],
+      ['NAME', 'PHASE', 'IMAGE', 'CLASS', 'VERDICT', 'REACHABILITY', 'LAST HEARD'],
       nodes.map(({ metadata, status: node = {} }) => [
         metadata.name,
         node.phase ?? '',
@@ -35,6 +45,7 @@ export function describeCluster(
         node.class ?? '',
         node.attestation?.verdict ?? 'none',
         node.reachability ?? '',
+        ago(heardAt.get(metadata.name), nowMs),
       ]),
     ),
     table(

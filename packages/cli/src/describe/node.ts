@@ -4,11 +4,16 @@ import { when } from '../output/times.ts'
 import { classText, statementText } from './parts.ts'
 
 /** A node: what it runs, in which boot, how far that is proven, and what it will not try again. */
-export function describeNode({ status = {} }: ObjectOf<'EdgeNode'>, nowMs: number): Entry[] {
+export function describeNode(
+  { status = {} }: ObjectOf<'EdgeNode'>,
+  lastHeardAt: string | undefined,
+  nowMs: number,
+): Entry[] {
   const { image, attestation, holds } = status
   return entries(
     entry('Class', classText(status.class)),
     entry('Reachability', status.reachability),
+    entry('Last heard', lastHeardAt ? when(lastHeardAt, nowMs) : 'never'),
     entry('Driver', status.driver),
     entry('Agent', status.agentVersion),
     entry('Phase', status.phase),

@@ -48,13 +48,21 @@ export function classText(kind: NodeClass | undefined): string {
   return kind ?? 'unknown'
 }
 
-/** What happened to an object, oldest first. */
-export function eventTable(events: readonly ObjectOf<'Event'>[], nowMs: number): Entry {
+/** What happened to an object, oldest first. A cluster's are those of its nodes and registrations, each with its name. */
+export function eventTable(kind: KindName, events: readonly ObjectOf<'Event'>[], nowMs: number): Entry {
   const sorted = events.toSorted((a, b) => (a.spec.eventTime < b.spec.eventTime ? -1 : 1))
+  const whose = kind === 'ManagedCluster'
   return table(
     'Events',
-    ['LAST SEEN', 'TYPE', 'REASON', 'FROM', 'MESSAGE'],
-    sorted.map(({ spec }) => [ago(spec.eventTime, nowMs), spec.type, spec.reason, spec.component, spec.message]),
+    ['LAST SEEN', 'TYPE', 'REASON', ...(whose ? ['OBJECT'] : []), 'FROM', 'MESSAGE'],
+    sorted.map(({ spec: { eventTime, type, reason, regarding, component, message } }) => [
+      ago(eventTime, nowMs),
+      type,
+      reason,
+      ...(whose ? [`${regarding.kind}/${regarding.name}`] : []),
+      component,
+      message,
+    ]),
   )
 }
 

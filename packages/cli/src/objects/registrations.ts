@@ -13,16 +13,44 @@ export function waiting(
   const open = registrations.filter(({ spec }) => spec.decision === undefined)
   const named = open.filter(({ metadata }) => node === undefined || metadata.name === node)
   if (node !== undefined && named.length === 0)
-    throw new NotFound(`no registration of node ${node} waits${whoWaits(open)}`)
+    throw new NotFound(`nothing was decided: no registration of node ${node} waits; ${whoWaits(registrations)}`)
   const matching = named.filter(({ spec }) => fingerprint === undefined || spec.fingerprint === fingerprint)
   if (fingerprint !== undefined && matching.length === 0)
-    throw new NotFound(`no waiting registration has fingerprint ${fingerprint}${whoWaits(named)}; nothing was accepted`)
+    throw new NotFound(
+      `nothing was decided: no waiting registration has fingerprint ${fingerprint}; ${whoWaits(registrations)}`,
+    )
   return matching
 }
 
-function whoWaits(open: readonly Registration[]): string {
-  if (open.length === 0) return '; none waits'
-  return `; waiting: ${open.map(({ metadata, spec }) => `${metadata.name} (${spec.fingerprint})`).join(', ')}`
+const SHOWN = 5
+
+/** Which registrations wait; where none does, what was decided about those that there are, and what can be done next. */
+export function whoWaits(registrations: readonly Registration[]): string {
+  if (registrations.length === 0)
+    return 'no node has asked to join: "skerry join-token create --bundle FILE" makes what a machine asks with'
+  const open = registrations.filter(({ spec }) => spec.decision === undefined)
+  if (open.length > 0)
+    return `waiting: ${some(open, ({ metadata, spec }) => `${metadata.namespace}/${metadata.name} (${spec.fingerprint})`)}`
+  return `no registration waits: ${some(registrations, decided)}`
+}
+
+function decided({ metadata, spec: { decision }, status }: Registration): string {
+  const node = `${metadata.namespace}/${metadata.name}`
+  const takesBack = `("skerry node accept ${node}" takes it back)`
+  if (status?.state === 'Suspended') return `${node} is suspended, because two machines spoke as it ${takesBack}`
+  const was = `${node} was ${decision?.state.toLowerCase()} by ${decision?.by}`
+  return decision?.state === 'Accepted' ? was : `${was} ${takesBack}`
+}
+
+// Those that need somebody first.
+function some(registrations: readonly Registration[], tell: (registration: Registration) => string): string {
+  const first = registrations.toSorted((a, b) => Number(isAccepted(a)) - Number(isAccepted(b)))
+  const more = first.length - SHOWN
+  return `${first.slice(0, SHOWN).map(tell).join(', ')}${more > 0 ? `, and ${more} more` : ''}`
+}
+
+function isAccepted({ spec, status }: Registration): boolean {
+  return spec.decision?.state === 'Accepted' && status?.state !== 'Suspended'
 }
 
 /** The registration that `CLUSTER/NODE`, or a node's name alone, means. */
