@@ -50,7 +50,7 @@ describe('parseStrictJson', () => {
     fc.assert(
       fc.property(fc.jsonValue({ maxDepth: 6, stringUnit: 'binary' }), (value) => {
         const text = JSON.stringify(value)
-        if (/\d{16}|e\+|\\u0000/.test(text)) return
+        fc.pre(!/\d{16}|e\+|\\u0000/.test(text))
         expect(parse(text)).toEqual(JSON.parse(text))
       }),
     )
