@@ -19,7 +19,8 @@ import { newNatsKeys, openWorld, type TestNode } from './fixture.ts'
 import { credsText, jwt, mintUser, sitesAccount } from './layout.ts'
 import { createNkey } from './nkeys.ts'
 
-// What a registered site may not do to the others, tried with raw clients of its own (attacks A46, A47, A56; nats §4, §5).
+// What a registered site may not do to the others, tried with raw clients of its own: foreign
+// subjects, JetStream's verbs, reply subjects, and a flood.
 // Nothing here trusts an error message alone: after each attempt the streams are as they were and nobody heard a thing.
 // The same reply-subject attacks are run in one flat account, where they succeed: this test is able to fail.
 
@@ -362,7 +363,7 @@ describe('JetStream', () => {
   })
 })
 
-// nats §5: the server publishes its answer where the asker says, with the server's rights. `from` C asks for what is not
+// The server publishes its answer where the asker says, with the server's rights. `from` C asks for what is not
 // there, so that the answer is empty and passes for a request without a body.
 type Account = { getOf(node: TestNode): string }
 type ReplyAttack = {
@@ -640,7 +641,7 @@ describe('credentials', () => {
 })
 
 describe('what is honest', () => {
-  test('A56: a node that floods its reports is refused alone', async () => {
+  test('a node that floods its reports is refused alone', async () => {
     const subject = subjects.report(a.cluster, a.node, 'statements')
     const answers: object[] = []
     for (let n = 0; n < 105; n += 1) answers.push((await asA?.request(subject, `${n}`))?.json() ?? {})

@@ -203,7 +203,7 @@ describe('what is refused has a code, is counted and shown, and changes nothing'
     expect(ingest.refused.at(-1)?.code).toBe('WrongSender')
   })
 
-  test('A42 clone: a fork suspends the node, and nothing more of it is taken', async () => {
+  test('clone: a fork suspends the node, and nothing more of it is taken', async () => {
     const node = await newNode()
     const texts = chainOf(node, 4)
     await send(node, await batchOf(node, texts.slice(0, 3)))

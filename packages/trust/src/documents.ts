@@ -5,7 +5,7 @@ import { type Signer, type VerifyKey, verifyKey } from './keys.ts'
 import { parseStrictJson } from './strict-json.ts'
 
 // JWS documents: everything up is signed by a node's key, everything down by a hub key. jose does the cryptography; the
-// rules around it (trust §5) are here. Nothing of a header is believed but as a hint which stored key to try.
+// rules around it (type, audience, stored keys alone, one algorithm a key, strict JSON) are here. Nothing of a header is believed but as a hint which stored key to try.
 
 export type Verified<K extends DocumentKind> = {
   readonly payload: DocumentOf<K>

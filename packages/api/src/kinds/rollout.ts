@@ -62,7 +62,7 @@ export type RolloutSpec = Static<typeof RolloutSpec>
 export const ROLLOUT_PHASES = ['Pending', 'Running', 'Paused', 'Completed'] as const
 export type RolloutPhase = (typeof ROLLOUT_PHASES)[number]
 
-/** reference: rollout §7. What one cluster is doing in one rollout. */
+/** What one cluster is doing in one rollout. */
 export const CLUSTER_STATES = [
   'NotStarted',
   'Offline',

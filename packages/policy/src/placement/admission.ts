@@ -2,7 +2,7 @@ import type { PlacementSpec } from '@skerry/api'
 import { selectorFault } from './selectors.ts'
 import { tolerationFault } from './taints.ts'
 
-/** Everything wrong with a placement's spec beyond its schema, with the field (D-07): said at the write, not at the next evaluation. */
+/** Everything wrong with a placement's spec beyond its schema, with the field: said at the write, not at the next evaluation. */
 export function admitPlacement(name: string, spec: PlacementSpec): readonly { field: string; message: string }[] {
   const faults: { field: string; message: string }[] = []
   if (name.length > 63)

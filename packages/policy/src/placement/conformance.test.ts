@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { type SchedulingInput, schedule } from './schedule.ts'
 
 // OCM's own scheduler, recorded in `recorded/` (DESIGN.md of this package says how). Compared: outcome, decisions, slices, conditions (type, status, reason), scores, recheck. Two differences are meant:
-// D-01 (where OCM evicts on a misconfiguration, the decisions freeze) and D-05 (messages, reason and score are ours).
+// where OCM evicts on a misconfiguration, the decisions freeze; and messages, reasons and scores of clusters are ours.
 
 type Scenario = {
   id: string
@@ -48,7 +48,7 @@ describe('[conformance: ocm] recorded scenarios', () => {
       if (wanted?.outcome === 'skipped') return expect(outcome.kind).toBe('Skipped')
       if (wanted?.outcome === 'error') return expect(outcome.kind).toBe('Frozen')
       if (wanted?.status === 'Misconfigured') {
-        // D-01: OCM would now hold no decision; here the stored ones stay.
+        // OCM would now hold no decision; here the stored ones stay.
         expect(outcome.kind).toBe('Frozen')
         expect(outcome.conditions).toContainEqual(
           expect.objectContaining({ type: 'PlacementMisconfigured', status: 'True', reason: 'Misconfigured' }),

@@ -87,42 +87,38 @@ describe('[conformance: ocm] pipeline', () => {
   test.each<[string, ObjectOf<'Placement'>['metadata']]>([
     ['is being deleted', { ...meta('p', 'fleet'), deletionTimestamp: iso(NOW) }],
     ['is switched off', { ...meta('p', 'fleet'), annotations: { [SCHEDULING_DISABLED_ANNOTATION]: 'true' } }],
-  ])('P-01 a placement that %s changes nothing', (_, metadata) => {
+  ])('a placement that %s changes nothing', (_, metadata) => {
     expect(run({ placement: { ...placement(), metadata } })).toMatchObject({ kind: 'Skipped', conditions: [] })
   })
 
   test.each<[string, Partial<SchedulingInput>, string[]]>([
-    ['P-02 a binding of another namespace binds nothing', { bindings: [binding('shops', 'else')] }, []],
-    ['P-02 a binding to a set that is not there binds nothing', { bindings: [binding('gone')] }, []],
+    ['a binding of another namespace binds nothing', { bindings: [binding('shops', 'else')] }, []],
+    ['a binding to a set that is not there binds nothing', { bindings: [binding('gone')] }, []],
     [
-      'P-03 the named sets, as far as they are bound',
+      'the named sets, as far as they are bound',
       { placement: placement({ clusterSets: ['shops', 'x'] }) },
       ['a', 'b', 'c'],
     ],
-    ['P-03 an unbound set gives nothing', { placement: placement({ clusterSets: ['x'] }) }, []],
+    ['an unbound set gives nothing', { placement: placement({ clusterSets: ['x'] }) }, []],
     [
-      'P-04 a cluster that is being deleted is not available',
+      'a cluster that is being deleted is not available',
       { clusters: [cluster('a', { deleting: true }), cluster('b')] },
       ['b'],
     ],
-    ['P-08 N of them', { placement: placement({ numberOfClusters: 2 }) }, ['a', 'b']],
-    ['P-08 none of them', { placement: placement({ numberOfClusters: 0 }) }, []],
-    ['P-08 null is all', { placement: placement({ numberOfClusters: null }) }, ['a', 'b', 'c']],
+    ['N of them', { placement: placement({ numberOfClusters: 2 }) }, ['a', 'b']],
+    ['none of them', { placement: placement({ numberOfClusters: 0 }) }, []],
+    ['null is all', { placement: placement({ numberOfClusters: null }) }, ['a', 'b', 'c']],
     [
-      'P-07 equal totals: the smaller name first',
+      'equal totals: the smaller name first',
       { placement: placement({ numberOfClusters: 1 }), clusters: [cluster('c'), cluster('b')] },
       ['b'],
     ],
     [
-      'P-40 Balance avoids what others chose',
+      'Balance avoids what others chose',
       { placement: placement({ numberOfClusters: 1 }), decisions: others(1, 'a') },
       ['b'],
     ],
-    [
-      'P-41 Steady keeps what was chosen',
-      { placement: placement({ numberOfClusters: 1 }), decisions: mine('c') },
-      ['c'],
-    ],
+    ['Steady keeps what was chosen', { placement: placement({ numberOfClusters: 1 }), decisions: mine('c') }, ['c']],
   ])('%s', (_, given, wanted) => {
     expect(run(given).selected).toEqual(wanted)
   })
@@ -136,12 +132,12 @@ describe('[conformance: ocm] pipeline', () => {
       ['a', 'z'],
     ],
     ['a missing label selector is none', { clusterSelector: { selectorType: 'LabelSelector' } }, []],
-  ])('P-11 membership: %s', (_, spec, wanted) => {
+  ])('membership: %s', (_, spec, wanted) => {
     const clusters = [cluster('a'), cluster('z', { labels: { [CLUSTER_SET_LABEL]: 'depots' } })]
     expect(run({ sets: [set('shops', spec)], clusters }).selected).toEqual(wanted)
   })
 
-  test('P-13 an unknown selector type ends the evaluation only when its set is eligible', () => {
+  test('an unknown selector type ends the evaluation only when its set is eligible', () => {
     const sets = [set('shops'), set('odd', { clusterSelector: { selectorType: 'Odd' } })]
     expect(run({ sets, bindings: [binding('shops'), binding('odd')] }).kind).toBe('Frozen')
     expect(run({ sets }).selected).toEqual(['a', 'b', 'c'])
@@ -159,11 +155,11 @@ describe('[conformance: ocm] pipeline', () => {
     ...(values.length > 0 ? { values } : {}),
   })
   test.each<[string, object[], string[]]>([
-    ['P-20 no predicate passes all', [], ['a', 'b', 'c']],
-    ['P-20 an empty predicate passes all', [{}], ['a', 'b', 'c']],
-    ['P-20 predicates are ORed', [labels(zone('In', 'n')), labels(zone('DoesNotExist'))], ['a', 'c']],
+    ['no predicate passes all', [], ['a', 'b', 'c']],
+    ['an empty predicate passes all', [{}], ['a', 'b', 'c']],
+    ['predicates are ORed', [labels(zone('In', 'n')), labels(zone('DoesNotExist'))], ['a', 'c']],
     [
-      'P-20 inside one, label AND claim',
+      'inside one, label AND claim',
       [
         {
           requiredClusterSelector: {
@@ -174,12 +170,12 @@ describe('[conformance: ocm] pipeline', () => {
       ],
       ['a'],
     ],
-    ['P-21 In', [labels(zone('In', 's', 'x'))], ['b']],
-    ['P-21 NotIn matches when the key is absent', [labels(zone('NotIn', 's'))], ['a', 'c']],
-    ['P-21 Exists', [labels(zone('Exists'))], ['a', 'b']],
-    ['P-21 DoesNotExist', [labels(zone('DoesNotExist'))], ['c']],
-    ['P-21 a repeated claim: the last wins', [claims(zone('In', 'last'))], ['a']],
-    ['P-21 claims are no labels', [claims(zone('In', 'n'))], []],
+    ['In', [labels(zone('In', 's', 'x'))], ['b']],
+    ['NotIn matches when the key is absent', [labels(zone('NotIn', 's'))], ['a', 'c']],
+    ['Exists', [labels(zone('Exists'))], ['a', 'b']],
+    ['DoesNotExist', [labels(zone('DoesNotExist'))], ['c']],
+    ['a repeated claim: the last wins', [claims(zone('In', 'last'))], ['a']],
+    ['claims are no labels', [claims(zone('In', 'n'))], []],
   ])('%s', (_, predicates, wanted) => {
     const clusters = [
       cluster('a', {
@@ -205,7 +201,7 @@ describe('[conformance: ocm] pipeline', () => {
     [{ key: 'a/b/c', operator: 'Exists' }, 'no qualified name'],
     [{ key: '-a', operator: 'Exists' }, 'no qualified name'],
     [{ key: 'UPPER.example/a', operator: 'Exists' }, 'no qualified name'],
-  ])('P-26 %j is Misconfigured, for labels and claims alike, and refused at the door', (requirement, message) => {
+  ])('%j is Misconfigured, for labels and claims alike, and refused at the door', (requirement, message) => {
     for (const predicate of [labels(requirement), claims(requirement)]) {
       const spec = { predicates: [predicate] } as PlacementSpec
       const outcome = run({ placement: placement(spec) })
@@ -222,7 +218,7 @@ describe('[conformance: ocm] pipeline', () => {
           message: expect.stringContaining(message),
         },
       ])
-      // P-25: OCM looks only when a cluster is available.
+      // OCM looks only when a cluster is available.
       expect(run({ placement: placement(spec), clusters: [] }).kind).toBe('Decided')
     }
   })
@@ -237,66 +233,60 @@ describe('[conformance: ocm] taints', () => {
     ...more,
   })
   test.each<[string, Taint[], Toleration[], boolean, boolean]>([
-    ['P-30 NoSelect refuses', [taint('NoSelect')], [], false, false],
-    ['P-30 NoSelect removes what was selected', [taint('NoSelect')], [], true, false],
-    ['P-30 NoSelectIfNew refuses the new', [taint('NoSelectIfNew')], [], false, false],
-    ['P-30 NoSelectIfNew keeps the selected', [taint('NoSelectIfNew')], [], true, true],
-    ['P-30 PreferNoSelect passes', [taint('PreferNoSelect')], [], false, true],
+    ['NoSelect refuses', [taint('NoSelect')], [], false, false],
+    ['NoSelect removes what was selected', [taint('NoSelect')], [], true, false],
+    ['NoSelectIfNew refuses the new', [taint('NoSelectIfNew')], [], false, false],
+    ['NoSelectIfNew keeps the selected', [taint('NoSelectIfNew')], [], true, true],
+    ['PreferNoSelect passes', [taint('PreferNoSelect')], [], false, true],
     [
-      'P-30 every taint must be tolerated',
+      'every taint must be tolerated',
       [taint('NoSelect'), taint('NoSelect', { key: 'l' })],
       [{ key: 'k', operator: 'Exists' }],
       false,
       false,
     ],
-    ['P-31 equal key and value', [taint('NoSelect')], [{ key: 'k', value: 'v' }], false, true],
-    ['P-31 another value', [taint('NoSelect')], [{ key: 'k', value: 'w' }], false, false],
+    ['equal key and value', [taint('NoSelect')], [{ key: 'k', value: 'v' }], false, true],
+    ['another value', [taint('NoSelect')], [{ key: 'k', value: 'w' }], false, false],
+    ['another effect', [taint('NoSelect')], [{ key: 'k', operator: 'Exists', effect: 'NoSelectIfNew' }], false, false],
     [
-      'P-31 another effect',
-      [taint('NoSelect')],
-      [{ key: 'k', operator: 'Exists', effect: 'NoSelectIfNew' }],
-      false,
-      false,
-    ],
-    [
-      'P-31 an unknown operator never matches',
+      'an unknown operator never matches',
       [taint('NoSelect')],
       [{ key: 'k', operator: 'Like', value: 'v' }],
       false,
       false,
     ],
-    ['P-31 an empty key with Exists matches all', [taint('NoSelect')], [{ operator: 'Exists' }], false, true],
-    ['P-32 within its seconds', [taint('NoSelect')], [{ operator: 'Exists', tolerationSeconds: 61 }], false, true],
+    ['an empty key with Exists matches all', [taint('NoSelect')], [{ operator: 'Exists' }], false, true],
+    ['within its seconds', [taint('NoSelect')], [{ operator: 'Exists', tolerationSeconds: 61 }], false, true],
     [
-      'P-32 at the equal instant expired',
+      'at the equal instant expired',
       [taint('NoSelect')],
       [{ operator: 'Exists', tolerationSeconds: 60 }],
       false,
       false,
     ],
     [
-      'P-32 a later toleration may still hold',
+      'a later toleration may still hold',
       [taint('NoSelect')],
       [{ operator: 'Exists', tolerationSeconds: 1 }, { operator: 'Exists' }],
       false,
       true,
     ],
     [
-      'P-32 without timeAdded expired',
+      'without timeAdded expired',
       [{ key: 'k', effect: 'NoSelect' }],
       [{ operator: 'Exists', tolerationSeconds: 99 }],
       false,
       false,
     ],
     [
-      'P-32 10,000,000,000 s wrap and have expired',
+      '10,000,000,000 s wrap and have expired',
       [taint('NoSelect')],
       [{ operator: 'Exists', tolerationSeconds: 10_000_000_000 }],
       false,
       false,
     ],
     [
-      'P-32 20,000,000,000 s wrap and hold',
+      '20,000,000,000 s wrap and hold',
       [taint('NoSelect')],
       [{ operator: 'Exists', tolerationSeconds: 20_000_000_000 }],
       false,
@@ -315,7 +305,7 @@ describe('[conformance: ocm] taints', () => {
   test.each<[Toleration, string]>([
     [{ value: 'v' }, 'If the key is empty, operator must be Exists.'],
     [{ key: 'k', operator: 'Exists', value: 'v' }, 'If the operator is Exists, the value should be empty.'],
-  ])('P-33 %j is Misconfigured', (toleration, message) => {
+  ])('%j is Misconfigured', (toleration, message) => {
     const spec = { tolerations: [toleration] }
     expect(run({ placement: placement(spec) }).conditions).toContainEqual(
       expect.objectContaining({
@@ -328,7 +318,7 @@ describe('[conformance: ocm] taints', () => {
     expect(run({ placement: placement(spec), clusters: [] }).kind).toBe('Decided')
   })
 
-  test('P-09 and P-32 the recheck is the earliest expiry over what was selected, also when nothing is eligible', () => {
+  test('the recheck is the earliest expiry over what was selected, also when nothing is eligible', () => {
     const given = {
       clusters: [
         cluster('a', { taints: [taint('NoSelect')] }),
@@ -343,7 +333,7 @@ describe('[conformance: ocm] taints', () => {
     expect(run({ ...given, decisions: [] }).recheckAtMs).toBeUndefined()
   })
 
-  test('P-34 a taint gets its time when it appears or changes, and keeps it otherwise', () => {
+  test('a taint gets its time when it appears or changes, and keeps it otherwise', () => {
     const [then, now] = [iso(NOW - 5_000), iso(NOW)]
     const before: Taint[] = ['same', 'value', 'effect'].map((key) => ({
       key,
@@ -370,16 +360,16 @@ describe('[conformance: ocm] scores and slices', () => {
     [3, 7, 14],
     [1, 2, 0],
     [1, 1, -100],
-  ])('P-40 Balance: %i of at most %i is %i', (count, max, wanted) => {
+  ])('Balance: %i of at most %i is %i', (count, max, wanted) => {
     const decisions = [...others(count, 'a'), ...others(max, 'not a candidate')]
     expect(reasonOf(run({ decisions }), 'a')?.scores).toEqual({ Balance: wanted, Steady: 0 })
   })
 
-  test('P-40 its own decisions do not count; P-41 they are 100', () => {
+  test('its own decisions do not count for Balance, and are 100 for Steady', () => {
     expect(reasonOf(run({ decisions: mine('a') }), 'a')?.scores).toEqual({ Balance: 100, Steady: 100 })
   })
 
-  test('P-53 nothing selected is one empty slice, and P-54 a slice has at most 100 in name order', () => {
+  test('nothing selected is one empty slice, and a slice has at most 100 in name order', () => {
     expect(run({ clusters: [] }).slices).toEqual([
       { name: 'p-decision-1', groupName: '', groupIndex: 0, decisions: [] },
     ])
@@ -432,7 +422,7 @@ describe('[conformance: ocm] scores and slices', () => {
       'NotAllDecisionsScheduled',
       /^2 cluster decisions unscheduled/,
     ],
-  ])('P-60 %s', (_, given, status, reason, message) => {
+  ])('%s', (_, given, status, reason, message) => {
     expect(satisfied(run(given))).toMatchObject({ status, reason, message: expect.stringMatching(message) })
   })
 })
@@ -440,7 +430,7 @@ describe('[conformance: ocm] scores and slices', () => {
 describe('[deviation] what Skerry does on purpose', () => {
   const bad = placement({ tolerations: [{ value: 'v' }] })
 
-  test('D-01 a broken placement of 500 clusters removes nobody, names the generation in force, and is undone by repair', () => {
+  test('a broken placement of 500 clusters removes nobody, names the generation in force, and is undone by repair', () => {
     const clusters = Array.from({ length: 500 }, (_, i) => cluster(`c-${i}`))
     const names = clusters.map(({ metadata }) => metadata.name)
     const good = {
@@ -465,19 +455,19 @@ describe('[deviation] what Skerry does on purpose', () => {
     expect(run({ clusters, decisions: mine(...names) }).selected.length).toBe(500)
   })
 
-  test('D-01 frozen is not immortal: what is gone or going leaves', () => {
+  test('frozen is not immortal: what is gone or going leaves', () => {
     const clusters = [cluster('a'), cluster('b', { deleting: true })]
     const outcome = run({ clusters, decisions: mine('a', 'b', 'gone'), placement: bad })
     expect(outcome.selected).toEqual(['a'])
     expect(reasonOf(outcome, 'b')?.reason).toBe('Deleting')
   })
 
-  test('D-01 frozen twice is frozen once', () => {
+  test('frozen twice is frozen once', () => {
     const first = run({ decisions: mine('a', 'b'), placement: bad })
     expect(run({ decisions: mine(...first.selected), placement: bad })).toEqual(first)
   })
 
-  test('D-02 a site that is offline stays selected: what the hub writes is a NoSelectIfNew taint', () => {
+  test('a site that is offline stays selected: what the hub writes is a NoSelectIfNew taint', () => {
     const away = cluster('a', {
       taints: [{ key: 'cluster.open-cluster-management.io/unreachable', effect: 'NoSelectIfNew' }],
     })
@@ -490,14 +480,14 @@ describe('[deviation] what Skerry does on purpose', () => {
     ['no binding', { bindings: [] }],
     ['no intersection', { placement: placement({ clusterSets: ['x'] }) }],
     ['empty sets', { sets: [set('depots')], bindings: [binding('depots')] }],
-  ])('D-05 with %s each cluster is told so', (_, given) => {
+  ])('with %s each cluster is told so', (_, given) => {
     const outcome = run(given)
     expect(outcome.reasons.map(({ cluster, reason }) => [cluster, reason])).toEqual(
       ['a', 'b', 'c'].map((name) => [name, 'NotInEligibleSet']),
     )
   })
 
-  test('D-05 every refusal says why, in its own words', () => {
+  test('every refusal says why, in its own words', () => {
     const clusters = [
       cluster('in', { labels: { zone: 'n' } }),
       cluster('last', { labels: { zone: 'n' } }),
@@ -536,7 +526,7 @@ describe('[deviation] what Skerry does on purpose', () => {
     },
   )
 
-  test('D-07 a negative number and a long name are refused at the write', () => {
+  test('a negative number and a long name are refused at the write', () => {
     const object = {
       apiVersion: 'cluster.open-cluster-management.io/v1beta1',
       kind: 'Placement',
@@ -613,7 +603,7 @@ describe('properties', () => {
     )
   })
 
-  test('D-05 every cluster has exactly one line', () => {
+  test('every cluster has exactly one line', () => {
     fc.assert(
       fc.property(facts, (given) => {
         expect(schedule(given).reasons.map(({ cluster }) => cluster)).toEqual(

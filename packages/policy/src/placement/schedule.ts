@@ -9,8 +9,8 @@ import { mismatch, selectorFault } from './selectors.ts'
 import { clusterSetFault, isMember } from './sets.ts'
 import { tolerates, tolerationFault } from './taints.ts'
 
-// OCM's placement, rule by rule (P-nn), with a reason for every cluster (D-05) and the last good decisions kept when
-// the placement is wrong (D-01).
+// OCM's placement, rule by rule. Differs on purpose: every cluster has a reason, and the last good decisions are kept when
+// the placement is wrong.
 
 /** One decision of any placement: Balance counts them all, Steady looks at its own. */
 export type Decided = { readonly namespace: string; readonly placement: string; readonly cluster: string }
@@ -73,7 +73,7 @@ export function schedule(input: SchedulingInput): PlacementOutcome {
     input.decisions.filter((d) => d.namespace === namespace && d.placement === name).map((d) => d.cluster),
   )
   const tolerations = placement.spec.tolerations ?? []
-  // P-09: also of clusters that are no longer eligible, and whatever else is found.
+  // Also of clusters that are no longer eligible, and whatever else is found.
   const recheck = defined(earliestExpiry(input.clusters, tolerations, mine, nowMs))
   const bound = boundSets(input, namespace)
   if (bound.length === 0) {
@@ -215,7 +215,7 @@ function survives(
   return false
 }
 
-// P-40 Balance and P-41 Steady, weight 1 each; P-07: total descending, then name.
+// OCM's defaults: Balance and Steady, weight 1 each; the highest total first, then by name.
 function score(clusters: readonly Cluster[], input: SchedulingInput, mine: ReadonlySet<string>): Scored[] {
   const { namespace = '', name } = input.placement.metadata
   const counts = new Map<string, number>()
@@ -234,7 +234,7 @@ function score(clusters: readonly Cluster[], input: SchedulingInput, mine: Reado
     .toSorted((a, b) => b.total - a.total || byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name))
 }
 
-// P-50 to P-54 with one unnamed group: sorted by name, slices of at most 100, numbered from 1.
+// OCM's slices of one unnamed group: sorted by name, slices of at most 100, numbered from 1.
 function cut(placement: string, chosen: readonly Scored[]): Slice[] {
   const sorted = chosen.toSorted((a, b) => byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name))
   const slices: Slice[] = []
@@ -307,7 +307,7 @@ function nothing(
   }
 }
 
-// D-01: an error or a misconfiguration changes no decision; the conditions say what is wrong and which generation is in
+// An error or a misconfiguration changes no decision; the conditions say what is wrong and which generation is in
 // force. Frozen is not immortal: a cluster that is gone, or being deleted, leaves.
 function frozen(
   why: { misconfigured: string } | { error: string },
@@ -343,7 +343,7 @@ function skipped(): PlacementOutcome {
   return { kind: 'Skipped', selected: [], unscheduled: 0, slices: [], conditions: [], reasons: [] }
 }
 
-// P-09: over the clusters of the previous decisions.
+// Over the clusters of the previous decisions.
 function earliestExpiry(
   clusters: readonly Cluster[],
   tolerations: Parameters<typeof tolerates>[1],

@@ -5,7 +5,7 @@ import type { ClaimSelector, LabelSelector, SelectorRequirement } from '@skerry/
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/
 const PREFIX = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
 
-/** What makes a selector bad (P-26), as a sentence; undefined when it is good. */
+/** What makes a selector bad, as a sentence; undefined when it is good. */
 export function selectorFault(selector: LabelSelector | ClaimSelector | undefined): string | undefined {
   const labels = selector && 'matchLabels' in selector ? (selector.matchLabels ?? {}) : {}
   for (const [key, value] of Object.entries(labels)) {

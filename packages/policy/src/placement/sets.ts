@@ -1,7 +1,7 @@
 import { CLUSTER_SET_LABEL, type ObjectOf } from '@skerry/api'
 import { mismatch, selectorFault } from './selectors.ts'
 
-/** A fault in a set's selector: an error of every evaluation in which the set is eligible (P-11, P-13). */
+/** A fault in a set's selector: an error of every evaluation in which the set is eligible. */
 export function clusterSetFault(set: ObjectOf<'ManagedClusterSet'>): string | undefined {
   const { selectorType, labelSelector } = set.spec.clusterSelector ?? {}
   if (!selectorType || selectorType === 'ExclusiveClusterSetLabel') return undefined
@@ -9,7 +9,7 @@ export function clusterSetFault(set: ObjectOf<'ManagedClusterSet'>): string | un
   return `selectorType is not right: ${selectorType}`
 }
 
-/** Whether a cluster belongs to a set whose selector has no fault (P-11). */
+/** Whether a cluster belongs to a set whose selector has no fault. */
 export function isMember(cluster: ObjectOf<'ManagedCluster'>, set: ObjectOf<'ManagedClusterSet'>): boolean {
   const { selectorType, labelSelector } = set.spec.clusterSelector ?? {}
   const labels = cluster.metadata.labels ?? {}

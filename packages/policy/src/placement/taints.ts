@@ -1,8 +1,8 @@
 import type { Taint, Toleration } from '@skerry/api'
 
-// Taints and tolerations: P-30 to P-34.
+// Taints and tolerations as OCM judges them: every taint has to be tolerated, by key, value, effect and time.
 
-/** A fault in a toleration (P-33), as OCM words it. */
+/** A fault in a toleration, as OCM words it. */
 export function tolerationFault(tolerations: readonly Toleration[]): string | undefined {
   for (const { key, operator, value } of tolerations) {
     if (!key && operator !== 'Exists') return 'If the key is empty, operator must be Exists.'
@@ -55,13 +55,13 @@ function matches({ key, operator, value, effect }: Toleration, taint: Taint): bo
   return (!operator || operator === 'Equal') && (value ?? '') === (taint.value ?? '')
 }
 
-// OCM adds int64 nanoseconds: beyond 9,223,372,036 s the sum wraps (P-32).
+// OCM adds int64 nanoseconds: beyond 9,223,372,036 s the sum wraps.
 function expiry(taint: Taint, seconds: number): number | undefined {
   if (!taint.timeAdded) return undefined
   return Date.parse(taint.timeAdded) + Number(BigInt.asIntN(64, BigInt(seconds) * 1_000_000_000n) / 1_000_000n)
 }
 
-/** Taints as they are stored: `timeAdded` is the hub's to set, when a taint appears or its value or effect changes (P-34). */
+/** Taints as they are stored: `timeAdded` is the hub's to set, when a taint appears or its value or effect changes. */
 export function stampTaints(before: readonly Taint[], after: readonly Taint[], now: string): Taint[] {
   const known = new Map(before.map((taint) => [taint.key, taint]))
   return after.map((taint) => {

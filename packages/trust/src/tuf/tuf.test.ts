@@ -165,7 +165,7 @@ describe('the site follows the repository', () => {
     await trust.refresh(NOW)
   })
 
-  test('A02 freeze: expired metadata allows no new install, and what was trusted stays readable', async () => {
+  test('freeze: expired metadata allows no new install, and what was trusted stays readable', async () => {
     const { bytes } = image('1', 1)
     await expect(trust.manifest('images/edge-os/1.json', sha256Hex(bytes), NOW + 31 * DAY)).rejects.toThrow(
       code('MetadataExpired'),
@@ -173,7 +173,7 @@ describe('the site follows the repository', () => {
     expect(trust.hub()).toEqual(hub)
   })
 
-  test('A09 long-root-chain: twelve roots later the site still follows', async () => {
+  test('long-root-chain: twelve roots later the site still follows', async () => {
     for (let version = 2; version <= 13; version += 1) repository.addRoot(version)
     await trust.refresh(NOW)
     expect(trust.versions().root).toBe(13)
@@ -187,7 +187,7 @@ describe('attacks on metadata', () => {
     expect(open().versions()).toEqual(before)
   }
 
-  test('A01 rollback: an older timestamp', async () => {
+  test('rollback: an older timestamp', async () => {
     const old = repository.files.get('timestamp.json') ?? new Uint8Array()
     repository.publish([image('2', 2)])
     await trust.refresh(NOW)
@@ -195,14 +195,14 @@ describe('attacks on metadata', () => {
     await refused('MetadataRollback')
   })
 
-  test('A03 mix-and-match: a snapshot of another publication', async () => {
+  test('mix-and-match: a snapshot of another publication', async () => {
     const old = repository.files.get('1.snapshot.json') ?? new Uint8Array()
     repository.publish([image('2', 2)])
     repository.files.set('2.snapshot.json', old)
     await refused('MetadataInvalid')
   })
 
-  test('A04 fast-forward: rotating the key that was pushed ahead lets the site follow again', async () => {
+  test('fast-forward: rotating the key that was pushed ahead lets the site follow again', async () => {
     repository.version = 1_000_000
     repository.seal()
     await trust.refresh(NOW)
@@ -214,14 +214,14 @@ describe('attacks on metadata', () => {
     expect(trust.versions()).toMatchObject({ root: 2, timestamp: 6 })
   })
 
-  test('A07 one-offline-key and A10 duplicate-signer: one key, even twice, is no threshold', async () => {
+  test('one-offline-key and duplicate-signer: one key, even twice, is no threshold', async () => {
     const [one] = targetsKeys
     if (!one) throw new Error('no key')
     repository.publish([image('2', 2)], { signers: [one, one] })
     await refused('MetadataUntrusted')
   })
 
-  test('A10: one public key under two ids in a role is refused when the root is loaded', async () => {
+  test('one public key under two ids in a role is refused when the root is loaded', async () => {
     const root = JSON.parse(text(repository.root)) as {
       signed: { keys: Record<string, object>; roles: { targets: { keyids: string[] } } }
     }
@@ -230,7 +230,7 @@ describe('attacks on metadata', () => {
     expect(() => readRoot(Buffer.from(JSON.stringify(root)))).toThrow(code('MetadataInvalid'))
   })
 
-  describe('A10: a root that would count one signer twice is refused when it is loaded', () => {
+  describe('a root that would count one signer twice is refused when it is loaded', () => {
     type Root = {
       signed: {
         keys: Record<string, { keyval: { public: string }; [more: string]: unknown }>
@@ -306,7 +306,7 @@ describe('attacks on metadata', () => {
         repository.seal()
       },
     ],
-  ])('A01 rollback: %s', async (_, attack) => {
+  ])('rollback: %s', async (_, attack) => {
     const old = new Map(repository.files)
     repository.publish([image('2', 2)])
     await trust.refresh(NOW)
@@ -315,7 +315,7 @@ describe('attacks on metadata', () => {
   })
 
   test.each(['snapshot', 'timestamp'] as const)(
-    'A04 fast-forward: rotating the %s key alone is enough to follow again',
+    'fast-forward: rotating the %s key alone is enough to follow again',
     async (role) => {
       repository.version = 1_000_000
       repository.seal()
@@ -366,7 +366,7 @@ describe('attacks on metadata', () => {
     expect(open().hub()).toEqual(hub)
   })
 
-  test('A13 parser-differential: a doubled member in any file', async () => {
+  test('parser-differential: a doubled member in any file', async () => {
     const original = text(repository.files.get('timestamp.json') ?? new Uint8Array())
     repository.version += 1
     repository.seal()
@@ -374,7 +374,7 @@ describe('attacks on metadata', () => {
     await refused('DuplicateMember')
   })
 
-  test('A14 persist-first: a set that fails its last check is not switched to, and a crash leaves the old one', async () => {
+  test('persist-first: a set that fails its last check is not switched to, and a crash leaves the old one', async () => {
     repository.publish([image('2', 2), file('hub.json', { ...hub, apiUrls: ['https://other.example'] })])
     for (const path of repository.files.keys()) if (path.endsWith('hub.json')) repository.files.delete(path)
     // The old hub.json is cached by digest; the new one cannot be had.
@@ -383,7 +383,7 @@ describe('attacks on metadata', () => {
     expect(open().hub()).toEqual(hub)
   })
 
-  test('A16 endless-data: more bytes than a file may have', async () => {
+  test('endless-data: more bytes than a file may have', async () => {
     repository.files.set('timestamp.json', Buffer.alloc(20_000, 0x20))
     await refused('TooLarge')
   })
