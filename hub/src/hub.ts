@@ -49,6 +49,7 @@ export async function startHub(
 ): Promise<Hub> {
   const dir = resolve(config.dataDir)
   const say = (sentence: string) => log.info(sentence)
+  const warn = (sentence: string) => log.warn(sentence)
   const now = () => Date.now()
   const ends: Ends = []
   const stop = () => endAll(ends, (what, error) => log.warn({ err: error, what }, 'a part did not end cleanly'))
@@ -60,7 +61,7 @@ export async function startHub(
     await endEarlierNatsServer(join(dir, 'nats'), say)
     const addresses = await chooseAddresses(dir, config.port, say)
 
-    const database = await openDatabase({ dir, databaseUrl: config.databaseUrl, say, onRestart }, ends)
+    const database = await openDatabase({ dir, databaseUrl: config.databaseUrl, say, warn, onRestart }, ends)
     const { store } = database
     starting.throwIfAborted()
     await ensureToken(store.sql, keys.adminToken, 'admin', 'platform-admin')

@@ -181,7 +181,7 @@ async function applyRules(
     })
     if (!rule.acceptNode) return asIs
     const by = `JoinToken/${joinToken}`
-    const audit = { actor: by, sourceIp: '', verb: 'approve', requestId: `rule/${registration.metadata.uid}` }
+    const audit = { actor: by, sourceIp: '', verb: 'accept', requestId: `rule/${registration.metadata.uid}` }
     const { namespace = '', name } = registration.metadata
     const spec = { ...registration.spec, decision: { state: 'Accepted' as const, by, at } }
     const now = { ...registration, spec }

@@ -5,9 +5,9 @@ import { type Store, type Tx, write } from '../store/store.ts'
 import { type Query, single } from './query.ts'
 import { StatusError } from './status-error.ts'
 
-/** What is changed, as the audit record names it. */
-export type Subject = {
-  readonly verb: string
+/** What is changed, as the audit record names it. The verb is what the person did, which may show only in the change. */
+export type Subject<T> = {
+  readonly verb: string | ((changed: Changed<T>) => string)
   readonly kind: string
   readonly namespace: string
   readonly name: string
@@ -30,7 +30,7 @@ class DryRun extends Error {
 export async function change<T>(
   store: Store,
   request: FastifyRequest,
-  subject: Subject,
+  subject: Subject<T>,
   dryRun: boolean,
   act: (tx: Tx) => Promise<Changed<T>>,
 ): Promise<Changed<T>> {
@@ -43,7 +43,8 @@ export async function change<T>(
         const { before, after } = changed
         const actor = identity?.name ?? 'nobody'
         const name = subject.name || nameOf(after)
-        await recordAudit(tx, { ...subject, name, actor, sourceIp: ip, before, after, requestId: id })
+        const verb = typeof subject.verb === 'string' ? subject.verb : subject.verb(changed)
+        await recordAudit(tx, { ...subject, verb, name, actor, sourceIp: ip, before, after, requestId: id })
       }
       return changed
     })

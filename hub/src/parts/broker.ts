@@ -66,7 +66,7 @@ export async function openBroker(options: BrokerOptions, ends: Ends): Promise<Br
 }
 
 async function serverOf(
-  { dir, host, port, tls, natsUrl, store, keys, say, onRestart, signal }: BrokerOptions,
+  { dir, host, port, tls, natsUrl, store, keys, log, say, onRestart, signal }: BrokerOptions,
   ends: Ends,
 ): Promise<{ url: string; pids: () => Record<string, number> }> {
   const source = await findNatsServer({ ...process.env, NATS_URL: natsUrl }, say, signal)
@@ -87,7 +87,12 @@ async function serverOf(
       port,
       say,
     })
-  const own = await keepRunning('nats-server', start, say, ({ pid }) => onRestart('nats', pid))
+  const own = await keepRunning(
+    'nats-server',
+    start,
+    (sentence) => log.warn(sentence),
+    ({ pid }) => onRestart('nats', pid),
+  )
   ends.push({ what: 'nats-server', end: () => own.stop(), withinMs: 30_000 })
   // The hub itself comes from this machine, whatever address the server listens on for the sites.
   const url = tls ? `tls://localhost:${own.current().port}` : own.current().url

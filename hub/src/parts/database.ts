@@ -15,8 +15,9 @@ export async function openDatabase(
     dir,
     databaseUrl,
     say,
+    warn,
     onRestart,
-  }: { dir: string; databaseUrl: string | undefined; say: Say; onRestart: OnRestart },
+  }: { dir: string; databaseUrl: string | undefined; say: Say; warn: Say; onRestart: OnRestart },
   ends: Ends,
 ): Promise<Database> {
   if (databaseUrl !== undefined)
@@ -24,7 +25,7 @@ export async function openDatabase(
   const own = await keepRunning(
     'PostgreSQL',
     () => startPostgres({ dataDir: join(dir, 'pg'), durable: true, say }),
-    say,
+    warn,
     ({ pid }) => onRestart('postgres', pid),
   )
   ends.push({ what: 'PostgreSQL', end: () => own.stop(), withinMs: 30_000 })

@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events'
 import { until } from '@skerry/supervise'
 import { testDatabase } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
@@ -33,6 +34,34 @@ test('one holds a lease, the other waits; it takes over when the first lets go, 
   const next = await waiting
   expect(next.token).toBe(held.token + 1)
   await next.release()
+})
+
+test('a wait of any length leaves one listener at the signal, and its end none', async () => {
+  const { first, second } = await hubs()
+  const held = await acquireLease(first, 'controllers', never())
+  let tries = 0
+  const counting: Store = {
+    ...second,
+    own: (onLost) => {
+      tries += 1
+      return second.own(onLost)
+    },
+  }
+  const { signal } = new AbortController()
+  const waiting = acquireLease(counting, 'controllers', signal)
+  let most = 0
+  await until(
+    () => {
+      most = Math.max(most, getEventListeners(signal, 'abort').length)
+      return tries >= 4
+    },
+    'four tries',
+    20_000,
+  )
+  expect(most).toBe(1)
+  await held.release()
+  await (await waiting).release()
+  expect(getEventListeners(signal, 'abort')).toHaveLength(0)
 })
 
 test('who lost the lease without noticing writes nothing: the token in the write is an old one', async () => {

@@ -605,7 +605,7 @@ describe('who may do what', () => {
 
   test('every change stands in a chain that holds', async () => {
     expect(await ok('audit', 'list')).toMatch(
-      /NUMBER +TIME +WHO[\s\S]*admin +127\.0\.0\.1 +approve +Registration\/shop-17\/shop-17/,
+      /NUMBER +TIME +WHO[\s\S]*admin +127\.0\.0\.1 +accept +Registration\/shop-17\/shop-17/,
     )
     expect(await ok('audit', 'verify')).toMatch(/^the chain of \d+ audit records holds/)
   })

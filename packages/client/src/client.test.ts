@@ -142,3 +142,29 @@ describe('an error', () => {
     expect(String(error)).toContain(client.server)
   })
 })
+
+describe('nobody at the address', () => {
+  test.each([
+    [
+      'a port where nobody listens',
+      'http://127.0.0.1:1',
+      /cannot be reached: .*ECONNREFUSED.*; does the hub run there/,
+    ],
+    ['a name that is none', 'http://nobody.invalid', /cannot be reached: .*; is the name in its address right/],
+  ])('%s: the error says what to look at', async (_, server, says) => {
+    const client = openClient({ server, token: 'secret' })
+    const asked = client.get('Rollout', 'x', 'y').catch((error: unknown) => error)
+    expect(await asked).toBeInstanceOf(Unreachable)
+    expect(String(await asked)).toMatch(says)
+    await client.close()
+  })
+
+  test.each([
+    ['SELF_SIGNED_CERT_IN_CHAIN', /; its certificate is not one of the CA/],
+    ['ERR_TLS_CERT_ALTNAME_INVALID', /; its certificate is not one of the CA/],
+    ['UNABLE_TO_VERIFY_LEAF_SIGNATURE', /; its certificate is not one of the CA/],
+    ['ERR_SSL_WRONG_VERSION_NUMBER', /; does the hub run there/],
+  ])('%s: the error says what to look at', (code, says) => {
+    expect(new Unreachable('https://hub', Object.assign(new Error('no'), { code })).message).toMatch(says)
+  })
+})

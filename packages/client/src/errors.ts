@@ -15,13 +15,20 @@ export class ApiError extends Error {
   }
 }
 
-/** Nobody answered at the hub's address. */
+/** Nobody answered at the hub's address, or somebody else. Says what to look at. */
 export class Unreachable extends Error {
   constructor(server: string, cause: unknown) {
-    super(
-      `the hub at ${server} cannot be reached: ${cause instanceof Error ? cause.message || String(Reflect.get(cause, 'code') ?? 'no answer') : String(cause)}`,
-      { cause },
-    )
+    const code = cause instanceof Error ? String(Reflect.get(cause, 'code') ?? '') : ''
+    const why = cause instanceof Error ? cause.message || code || 'no answer' : String(cause)
+    super(`the hub at ${server} cannot be reached: ${why}; ${nextStep(code)}`, { cause })
     this.name = 'Unreachable'
   }
+}
+
+function nextStep(code: string): string {
+  if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'is the name in its address right?'
+  // Codes of OpenSSL and of Node's own check of names.
+  if (/CERT|SIGNATURE/.test(code))
+    return 'its certificate is not one of the CA that is known for it: compare the CA, and the names that the hub was started with (--name)'
+  return 'does the hub run there, and is the way to it open? Its address is in the line that it prints when it is ready'
 }

@@ -4,11 +4,20 @@ import { existsSync, readFileSync } from 'node:fs'
 /** A sentence for whoever watches the start: what is done, and where. */
 export type Say = (sentence: string) => void
 
+/** How a program ended: by itself with a code, by a signal, or it never began. */
+export type Exit = { readonly code: number } | { readonly signal: NodeJS.Signals } | { readonly neverBegan: string }
+
+/** `with exit code 3`, `by signal SIGKILL`, `before it began: …`: after "ended". */
+export function exitText(exit: Exit): string {
+  if ('code' in exit) return `with exit code ${exit.code}`
+  return 'signal' in exit ? `by signal ${exit.signal}` : `before it began: ${exit.neverBegan}`
+}
+
 /** A program that this machine runs for us. */
 export type Child = {
   readonly pid: number
-  /** Resolves when it ends, with its exit code, or -1 when a signal ended it. */
-  readonly exited: Promise<number>
+  /** Resolves when it ends, with how. */
+  readonly exited: Promise<Exit>
   /** What it last printed, for the sentence that says why it ended. */
   readonly tail: () => string
   /** Asks with `signal`, and after `graceMs` insists with SIGKILL. */
@@ -36,12 +45,9 @@ export function startChild(
       if (lines.length > 50) lines.shift()
     })
   }
-  const exited = new Promise<number>((resolve) => {
-    child.once('error', (error) => {
-      lines.push(error.message)
-      resolve(-1)
-    })
-    child.once('exit', (code) => resolve(code ?? -1))
+  const exited = new Promise<Exit>((resolve) => {
+    child.once('error', ({ message }) => resolve({ neverBegan: message }))
+    child.once('exit', (code, signal) => resolve(signal === null ? { code: code ?? 0 } : { signal }))
   })
   alive.add(child)
   void exited.then(() => alive.delete(child))

@@ -4,7 +4,7 @@ import { connect } from 'node:net'
 import { homedir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { endOrphan, type Say, startChild, until } from './child.ts'
+import { type Exit, endOrphan, exitText, type Say, startChild, until } from './child.ts'
 import { freePort, isFree } from './ports.ts'
 
 /** Newer than every advisory listed in reference; what a hub is tested against. */
@@ -76,7 +76,7 @@ export type NatsServer = {
   readonly url: string
   readonly port: number
   readonly pid: number
-  readonly exited: Promise<number>
+  readonly exited: Promise<Exit>
   stop(): Promise<void>
 }
 
@@ -121,14 +121,16 @@ export async function startNatsServer({
   )
   rmSync(pidFile, { force: true })
   const server = startChild(binary, ['-c', file], { env: { GOGC, ...process.env } })
-  let ended: number | undefined
-  void server.exited.then((code) => {
-    ended = code
+  let ended: Exit | undefined
+  void server.exited.then((exit) => {
+    ended = exit
   })
   await until(
     async () => {
       if (ended !== undefined)
-        throw new Error(`nats-server ended at once (${ended}): ${server.tail()}${lastOf(join(dir, 'nats.log'))}`)
+        throw new Error(
+          `nats-server ended at once, ${exitText(ended)}: ${server.tail()}${lastOf(join(dir, 'nats.log'))}`,
+        )
       // The one that answers must be the one we started: its pid file comes before it listens.
       return existsSync(pidFile) && Number(readFileSync(pidFile, 'utf8')) === server.pid && greets(port)
     },

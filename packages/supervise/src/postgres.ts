@@ -15,7 +15,7 @@ import {
 import { arch, platform, tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import postgres from 'postgres'
-import { endOrphan, type Say, startChild, until } from './child.ts'
+import { type Exit, endOrphan, exitText, type Say, startChild, until } from './child.ts'
 
 /** Where a database is: what postgres.js takes. A socket folder is a `host` that begins with a slash. */
 export type Connection = {
@@ -29,7 +29,7 @@ export type Connection = {
 export type Postgres = {
   readonly connection: Connection
   readonly pid: number
-  readonly exited: Promise<number>
+  readonly exited: Promise<Exit>
   stop(): Promise<void>
 }
 
@@ -80,13 +80,13 @@ export async function startPostgres({
     password,
     database: 'postgres',
   }
-  let ended: number | undefined
-  void server.exited.then((code) => {
-    ended = code
+  let ended: Exit | undefined
+  void server.exited.then((exit) => {
+    ended = exit
   })
   await until(
     async () => {
-      if (ended !== undefined) throw new Error(`PostgreSQL ended at once (${ended}): ${server.tail()}`)
+      if (ended !== undefined) throw new Error(`PostgreSQL ended at once, ${exitText(ended)}: ${server.tail()}`)
       return existsSync(connection.host) && answers(connection)
     },
     'PostgreSQL answering',

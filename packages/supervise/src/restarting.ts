@@ -1,7 +1,7 @@
-import type { Say } from './child.ts'
+import { type Exit, exitText, type Say } from './child.ts'
 
 /** A part that ends by itself only when something went wrong. */
-export type Part = { readonly exited: Promise<number>; stop(): Promise<void> }
+export type Part = { readonly exited: Promise<Exit>; stop(): Promise<void> }
 
 /**
  * Keeps a part running: when it ends without being asked, it is started again, after 0.2 s at first and up to 10 s when
@@ -10,7 +10,8 @@ export type Part = { readonly exited: Promise<number>; stop(): Promise<void> }
 export async function keepRunning<P extends Part>(
   name: string,
   start: () => Promise<P>,
-  say: Say,
+  /** Hears that it ended, and each start that failed: for a log of warnings. */
+  warn: Say,
   onRestart: (part: P) => void = () => {},
 ): Promise<{ current(): P; stop(): Promise<void> }> {
   let part = await start()
@@ -20,9 +21,9 @@ export async function keepRunning<P extends Part>(
     let waitMs = 200
     while (!stopping) {
       const startedAt = performance.now()
-      const code = await Promise.race([part.exited, ending.then(() => undefined)])
-      if (stopping || code === undefined) return
-      say(`${name} ended by itself (${code}) and is started again`)
+      const exit = await Promise.race([part.exited, ending.then(() => undefined)])
+      if (stopping || exit === undefined) return
+      warn(`${name} ended, ${exitText(exit)}, though nobody told it to; it is started again`)
       if (performance.now() - startedAt > 30_000) waitMs = 200
       for (let up = false; !up && !stopping; ) {
         await Promise.race([new Promise((resolve) => setTimeout(resolve, waitMs)), ending])
@@ -33,7 +34,7 @@ export async function keepRunning<P extends Part>(
           up = true
           onRestart(part)
         } catch (error) {
-          say(`${name} could not be started: ${error instanceof Error ? error.message : String(error)}`)
+          warn(`${name} could not be started: ${error instanceof Error ? error.message : String(error)}`)
         }
       }
     }

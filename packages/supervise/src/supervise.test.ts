@@ -71,15 +71,17 @@ describe('nats-server', () => {
 
   test('is started again when it is killed', async () => {
     const folder = testFolder()
+    const warned: string[] = []
     const kept = await keepRunning(
       'nats-server',
       () => testNatsServer('', { dir: folder }),
-      () => {},
+      (sentence) => warned.push(sentence),
     )
     const { pid } = kept.current()
     process.kill(pid, 'SIGKILL')
     await until(() => kept.current().pid !== pid, 'a new nats-server', 15_000)
     expect(isAlive(kept.current().pid)).toBe(true)
+    expect(warned).toEqual(['nats-server ended, by signal SIGKILL, though nobody told it to; it is started again'])
     await kept.stop()
     expect(isAlive(kept.current().pid)).toBe(false)
   })

@@ -9,6 +9,9 @@ import type { Query } from '../query.ts'
 import { StatusError } from '../status-error.ts'
 import { notFound } from './call.ts'
 
+/** What a person did, as the audit names it. */
+const DONE = { Accepted: 'accept', Denied: 'deny', Revoked: 'revoke' } as const
+
 /**
  * PUT …/registrations/{name}/approval: a person's half of the double opt-in, with who and when. PUT …/{name}/rotation:
  * the node's present NATS key is ended (it was stolen), and the node comes back with another by itself.
@@ -24,7 +27,7 @@ export function approvalRoutes(app: FastifyInstance, { store, now }: { store: St
       const { namespace, name } = request.params
       const { fingerprint, ...decided } = readBody(Approval, request.body, 'the approval')
       const by = request.identity?.name ?? 'nobody'
-      const subject = { verb: 'approve', kind, namespace, name }
+      const subject = { verb: DONE[decided.state], kind, namespace, name }
       const { after } = await change(store, request, subject, wantsDryRun(request.query), async (tx) => {
         const before = await getObject(tx, 'Registration', namespace, name)
         if (!before) throw notFound({ row, name })

@@ -417,6 +417,40 @@ describe('audit', () => {
     expect(await verifyAudit(store.sql)).toMatchObject({ whole: true, head: { count: 3 } })
   })
 
+  test('the verb is what the person did: accept, deny and revoke, of a cluster too, whose field decides', async () => {
+    const { ask, store } = await testApi()
+    const spec = {
+      nodeName: 'n',
+      class: 'software-key' as const,
+      keysDigest: 'k',
+      nodeKeyThumbprint: 't',
+      natsKey: `U${'A'.repeat(55)}`,
+      fingerprint: 'aaaa-bbbb',
+      hardwareId: 'box',
+      claims: {},
+    }
+    await write(store, (tx) => createObject(tx, 'Registration', { metadata: { name: 'n', namespace: 'a' }, spec }))
+    await ask('POST', CLUSTERS, { body: cluster('a') })
+    await ask('PATCH', `${CLUSTERS}/a`, merge({ spec: { hubAcceptsClient: true } }))
+    await ask('PATCH', `${CLUSTERS}/a`, merge({ spec: { hubAcceptsClient: true }, metadata: { labels: { x: 'y' } } }))
+    const { body } = await ask('GET', `${CLUSTERS}/a`)
+    await ask('PUT', `${CLUSTERS}/a`, { body: { ...body, spec: { ...body.spec, hubAcceptsClient: false } } })
+    const path = '/apis/skerry.dev/v1alpha1/namespaces/a/registrations/n'
+    for (const state of ['Accepted', 'Denied', 'Revoked']) await ask('PUT', `${path}/approval`, { body: { state } })
+    await ask('PUT', `${path}/rotation`, { body: {} })
+    const records = await store.sql`select kind, namespace, name, verb from audit_record order by id`
+    expect(records.map(({ kind, namespace, name, verb }) => `${verb} ${kind} ${namespace}/${name}`)).toEqual([
+      'create ManagedCluster /a',
+      'accept ManagedCluster /a',
+      'patch ManagedCluster /a',
+      'deny ManagedCluster /a',
+      'accept Registration a/n',
+      'deny Registration a/n',
+      'revoke Registration a/n',
+      'rotate Registration a/n',
+    ])
+  })
+
   test('a change whose audit record cannot be written is not made', async () => {
     const { ask, store } = await testApi()
     await store.sql`alter table audit_record add constraint full_disk check (name <> 'a')`

@@ -70,10 +70,20 @@ async function changed(
   verb: string,
   act: (tx: Tx) => Promise<Changed<Stored>>,
 ): Promise<Stored | undefined> {
-  const subject = { verb, kind: row.kind, namespace, name }
+  const subject = { verb: (done: Changed<Stored>) => decision(done) ?? verb, kind: row.kind, namespace, name }
   const { after } = await change(options.store, request, subject, wantsDryRun(query), act)
   tagVersion(reply, after)
   return after
+}
+
+// A cluster is accepted and denied by a field, so that kubectl can; the audit says what it was for whoever looks for it.
+function decision({ before, after }: Changed<Stored>): 'accept' | 'deny' | undefined {
+  if (!before || !after || accepts(before) === accepts(after)) return undefined
+  return accepts(after) ? 'accept' : 'deny'
+}
+
+function accepts({ spec }: Stored): boolean {
+  return spec !== undefined && Reflect.get(spec, 'hubAcceptsClient') === true
 }
 
 // What is stored now, what the client makes of it, and whether that may be stored.
