@@ -11,25 +11,14 @@ import { openOutbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
 import { openBus } from '../store/bus.ts'
 import { openDatabase } from '../store/database.ts'
+import { enrollment as known } from '../testing.ts'
 import { runNode } from './executor.ts'
 
 // A node on a real database and real slots. Its power fails at every boundary of an upgrade; the end is the same, each
 // step is told once, and the image is booted for trial once.
 
 const log = pino({ level: 'silent' })
-const enrollment: Enrollment = {
-  cluster: 'shop',
-  node: 'shop',
-  incarnation: 1,
-  class: 'software-key',
-  routingToken: 'a'.repeat(20),
-  acceptance: 'acceptance',
-  transcript: '0'.repeat(64),
-  natsKey: 'U',
-  acceptedAt: '2026-01-01T00:00:00Z',
-  nodeKeyThumbprint: 't',
-  credentialLifeMs: 90 * 86_400_000,
-}
+const enrollment: Enrollment = { ...known, cluster: 'shop', node: 'shop' }
 
 type Verb = 'preflight' | 'stage' | 'activate' | 'confirm' | 'rollback'
 type Cut = { readonly verb: Verb; readonly when: 'before' | 'after' }

@@ -5,6 +5,7 @@ import { createKey, type Signer, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { openDatabase } from '../store/database.ts'
+import { enrollment as known } from '../testing.ts'
 import { openCourier } from '../transport/courier.ts'
 import { openOutbox } from './outbox.ts'
 import { startPump } from './pump.ts'
@@ -12,20 +13,8 @@ import { startPump } from './pump.ts'
 // What an agent believes of what arrives on its ack subject. Everything else there could only make it forget too early.
 
 const [ackKey, nodeKey, otherKey] = [createKey('EdDSA'), createKey('ES256'), createKey('EdDSA')]
-const [cluster, node, incarnation] = ['shop-1', 'n1', 1]
-const enrollment = {
-  cluster,
-  node,
-  incarnation,
-  class: 'software-key',
-  routingToken: 'a'.repeat(26),
-  acceptance: 'a.b.c',
-  transcript: '0'.repeat(64),
-  nodeKeyThumbprint: nodeKey.thumbprint,
-  natsKey: 'x',
-  acceptedAt: '2026-01-01T00:00:00Z',
-  credentialLifeMs: 1,
-} as const
+const enrollment = { ...known, nodeKeyThumbprint: nodeKey.thumbprint }
+const { cluster, node, incarnation } = enrollment
 const listed = (signer: Signer) => [{ jwk: signer.jwk, notBefore: '1970-01-01T00:00:00Z' }]
 const description: HubDescription = {
   kind: 'HubDescription',

@@ -5,25 +5,14 @@ import { testFolder } from '@skerry/supervise/testing'
 import { openTrust } from '@skerry/trust'
 import fc from 'fast-check'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { enrollment as known } from '../testing.ts'
 import { type Enrollment, isSameLife, renewalAtMs } from './enrollment.ts'
 import { makeEntryPauses } from './entries.ts'
 import { ask } from './http.ts'
 import { forgetEntrySeed, isEntering, openEntrySeed, openNodeKey } from './keys.ts'
 
 const DAY_MS = 86_400_000
-const enrollment: Enrollment = {
-  cluster: 'plant',
-  node: 'a',
-  incarnation: 1,
-  class: 'software-key',
-  routingToken: 'a'.repeat(26),
-  acceptance: 'x',
-  transcript: '0'.repeat(64),
-  nodeKeyThumbprint: 'key',
-  natsKey: 'UA',
-  acceptedAt: '2026-06-01T00:00:00.000Z',
-  credentialLifeMs: 90 * DAY_MS,
-}
+const enrollment: Enrollment = { ...known, cluster: 'plant', node: 'a' }
 
 describe('the renewal of a credential', () => {
   test('falls between half and two thirds of its life, wherever the clock stands, and is the same after a restart', () => {

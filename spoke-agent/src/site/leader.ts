@@ -9,6 +9,7 @@ import type { Bus, EdgeSite } from '../store/bus.ts'
 import type { Clock } from '../store/clock.ts'
 import type { Database } from '../store/database.ts'
 import { makeBell } from '../waits.ts'
+import { openRefusals } from './refusals.ts'
 
 // Reads what the site shall be, believes it or not, and gives its nodes their turn. Order: receive, verify, store with the
 // statement about it, and only then let anybody act.
@@ -38,21 +39,17 @@ const REFRESH_MS = 15 * 60_000
 const FIRST_RETRY_MS = 1_000
 /** Timelines are numbered by the second they begin in (the first is 0); a hub's clock may be wrong by this much. */
 const AHEAD_MS = 86_400_000
-/** Of what nobody known has signed, one refusal for each code is told in so long. */
-const UNSIGNED_MS = 60_000
-/** Refused texts that are remembered, so that each is told once. */
-const REFUSED_KEPT = 64
 
 export type Leader = { readonly done: Promise<void> /** Something may be new. */; hint(): void }
 
 export function startLeader(options: LeaderOptions): Leader {
-  const { bus, log, signal, now, clock, trust } = options
+  const { bus, database, outbox, log, signal, now, clock, trust } = options
+  const refusals = openRefusals({ database, outbox, log, monotonicMs: () => performance.now() })
   const bell = makeBell()
   let look = true
   let pollAtMs = 0
   let refreshAtMs = 0
   let waited = 0
-  const unsignedAtMs = new Map<string, number>()
   bus.onChange(bell.ring)
 
   const done = (async () => {
@@ -112,13 +109,10 @@ export function startLeader(options: LeaderOptions): Leader {
       return true
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
-      // What cannot be judged now may be judged later; what is wrong in itself is said once.
-      if (error.retry === 'later') {
-        log.warn({ code: error.code, reason: error.message }, 'desired state waits')
-        return false
-      }
-      refuse(error, digest, document)
-      return true
+      const place = document && { position: { timeline: document.timeline, generation: document.generation } }
+      refusals.tell(error, { document: 'DesiredState', digest, ...place })
+      // What cannot be judged now may be judged later.
+      return error.retry === 'never'
     }
   }
 
@@ -197,10 +191,10 @@ export function startLeader(options: LeaderOptions): Leader {
     admitted: Pick<EdgeSite, 'manifest' | 'target'>,
   ): void {
     const { timeline, generation } = document
-    options.database.transact(() => {
+    database.transact(() => {
       const toldIn = options.enrollment.incarnation
       bus.saveSite({ jws, document, holds: { timeline, generation, digest }, ...admitted, toldIn })
-      options.outbox.append({ kind: 'accepted', body: { timeline, generation, digest } })
+      outbox.append({ kind: 'accepted', body: { timeline, generation, digest } })
     })
   }
 
@@ -209,50 +203,17 @@ export function startLeader(options: LeaderOptions): Leader {
     const held = bus.site()
     const toldIn = options.enrollment.incarnation
     if (!held || held.toldIn === toldIn) return
-    options.database.transact(() => {
+    database.transact(() => {
       bus.saveSite({ ...held, toldIn })
-      options.outbox.append({ kind: 'accepted', body: held.holds })
+      outbox.append({ kind: 'accepted', body: held.holds })
     })
   }
 
-  // What cannot be had is waited for; what is wrong in itself is told, since somebody made it so. The set in force stays.
+  // A link that is down is waited for; what is wrong, or too old, is told. The set in force stays.
   function metadataRefused(error: unknown): void {
     log.warn({ reason: reasonOf(error) }, 'trust metadata could not be refreshed')
-    if (!(error instanceof Refusal) || error.retry === 'later') return
-    refuse(error, sha256Hex(`${error.code} ${error.message}`), undefined, 'Metadata')
-  }
-
-  // Told once, also over a restart.
-  function refuse(
-    refusal: Refusal,
-    digest: string,
-    document: DesiredState | undefined,
-    kind: 'DesiredState' | 'Metadata' = 'DesiredState',
-  ): void {
-    const told = options.database.load<string[]>('refused') ?? []
-    if (told.includes(digest)) return
-    // Anybody who holds the subject can bring new garbage each second; the hub's own documents are few.
-    const lastMs = unsignedAtMs.get(refusal.code) ?? Number.NEGATIVE_INFINITY
-    if (!document && performance.now() - lastMs < UNSIGNED_MS) return
-    if (!document) unsignedAtMs.set(refusal.code, performance.now())
-    log.warn(
-      { code: refusal.code, reason: refusal.message },
-      kind === 'Metadata' ? 'trust metadata refused' : 'desired state refused',
-    )
-    const position = document ? { position: { timeline: document.timeline, generation: document.generation } } : {}
-    options.database.transact(() => {
-      options.database.save('refused', [...told, digest].slice(-REFUSED_KEPT))
-      options.outbox.append({
-        kind: 'refused',
-        body: {
-          document: kind,
-          code: refusal.code,
-          message: refusal.message.slice(0, 1_000),
-          digest,
-          ...position,
-        },
-      })
-    })
+    if (!(error instanceof Refusal) || error.code === 'MetadataUnavailable') return
+    refusals.tell(error, { document: 'Metadata', digest: sha256Hex(`${error.code} ${error.message}`) })
   }
 
   function plan(): void {

@@ -7,25 +7,12 @@ import { until } from '@skerry/supervise'
 import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { enrollment } from '../testing.ts'
 import { openCourier } from './courier.ts'
 
 // The courier on a real nats-server in operator mode, with a stream of desired states behind an import, as the hub lays it out.
 
-const t = 'a'.repeat(26)
-const [cluster, node] = ['shop-1', 'n1']
-const enrollment = {
-  cluster,
-  node,
-  incarnation: 1,
-  class: 'software-key',
-  routingToken: t,
-  acceptance: 'a.b.c',
-  transcript: '0'.repeat(64),
-  nodeKeyThumbprint: 'x',
-  natsKey: 'x',
-  acceptedAt: '2026-01-01T00:00:00Z',
-  credentialLifeMs: 1,
-} as const
+const { cluster, node, routingToken: t } = enrollment
 
 const keys = { operator: createOperator(), system: createAccount(), hub: createAccount(), sites: createAccount() }
 const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('utf8')

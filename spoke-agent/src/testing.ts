@@ -1,0 +1,16 @@
+import type { Enrollment } from './registration/enrollment.ts'
+
+/** An enrollment for tests: who the node is when it is beside the point. */
+export const enrollment: Enrollment = {
+  cluster: 'shop-1',
+  node: 'n1',
+  incarnation: 1,
+  class: 'software-key',
+  routingToken: 'a'.repeat(26),
+  acceptance: 'a.b.c',
+  transcript: '0'.repeat(64),
+  nodeKeyThumbprint: 't',
+  natsKey: 'U',
+  acceptedAt: '2026-06-01T12:00:00Z',
+  credentialLifeMs: 90 * 86_400_000,
+}
