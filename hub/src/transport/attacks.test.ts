@@ -19,8 +19,8 @@ import { newNatsKeys, openWorld, type TestNode } from './fixture.ts'
 import { credsText, jwt, mintUser, sitesAccount } from './layout.ts'
 import { createNkey } from './nkeys.ts'
 
-// What a registered site may not do to the others, tried with raw clients of its own: foreign
-// subjects, JetStream's verbs, reply subjects, and a flood.
+// What a registered site may not do to the others, tried with raw clients of its own: foreign subjects, JetStream's verbs,
+// reply subjects, and a flood.
 // Nothing here trusts an error message alone: after each attempt the streams are as they were and nobody heard a thing.
 // The same reply-subject attacks are run in one flat account, where they succeed: this test is able to fail.
 

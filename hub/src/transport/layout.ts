@@ -3,7 +3,8 @@ import { subjects, wildcards } from '@skerry/api'
 import { base32, createNkey, type Nkey } from './nkeys.ts'
 
 // Two accounts: HUB has the streams, SITES imports only what a site needs. A flat account with perfect allow-lists is not
-// safe: the server does not check where it sends its answers to, so a reply subject reaches what the asker may not. attacks.test.ts holds every line of this.
+// safe: the server does not check where it sends its answers to, so a reply subject reaches what the asker may not.
+// attacks.test.ts holds every line of this.
 
 export type NatsKeys = {
   readonly operator: Nkey
