@@ -5,7 +5,7 @@ import { type FleetNode, loadFleet } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
 import { getObject, listObjects, saveStatuses } from '../store/resources.ts'
 import { setCondition } from './conditions.ts'
-import type { ReachabilityLimits } from './rollout.ts'
+import type { ReachabilityLimits } from './rollout-facts.ts'
 import type { Controller } from './run.ts'
 
 /** Objects written in one transaction. */

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { listAssignments } from '../store/assignments.ts'
 import { newestDesired } from '../store/desired-states.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
-import { deleteObject } from '../store/resources.ts'
+import { deleteObject, updateObject } from '../store/resources.ts'
 import { write } from '../store/store.ts'
 import { attestationController } from './attestation.ts'
 import { desiredController } from './desired.ts'
@@ -56,6 +56,15 @@ async function fleetOf(...names: string[]) {
     async stateOf(name: string, cluster: string) {
       const { status } = await world.get('Rollout', name, 'fleet')
       return status?.clusters?.find((found) => found.name === cluster)
+    },
+    /** Which rollout has each cluster. */
+    async owners() {
+      return Object.fromEntries((await listAssignments(world.store.sql)).map((a) => [a.cluster, a.rolloutName]))
+    },
+    /** Makes a rollout older than any that follows. */
+    async age(name: string) {
+      await world.store
+        .sql`update resource set created_at = now() - interval '1 hour' where kind = 'Rollout' and name = ${name}`
     },
     async documentOf(cluster: string) {
       return (await newestDesired(world.store.sql)).find((found) => found.cluster === cluster)?.document
@@ -185,7 +194,7 @@ test('after a breach who was sent the image holds, dark or not; an edit that tol
   expect((await fleet.rolloutOf('r')).status?.phase).toBe('Running')
 })
 
-test('a newer rollout takes a cluster; the completed one keeps its counts, rows and phase, and is never begun again', async () => {
+test('a newer rollout takes a cluster; the completed one keeps its counts, rows and phase', async () => {
   const fleet = await fleetOf('a', 'b')
   await fleet.roll('old', rolloutSpec('os-1'))
   await fleet.settle()
@@ -198,8 +207,7 @@ test('a newer rollout takes a cluster; the completed one keeps its counts, rows 
   expect(done).toMatchObject({ phase: 'Completed', counts: { succeeded: 2 } })
 
   await addImage(fleet.world, 'os-2', 2)
-  await fleet.world.store
-    .sql`update resource set created_at = now() - interval '1 hour' where kind = 'Rollout' and name = 'old'`
+  await fleet.age('old')
   await fleet.roll('young', rolloutSpec('os-2', progressive({ maxConcurrency: 1 })))
   await fleet.world.look(rollout)
   // `b` is not sent the younger rollout's image yet: its row shows nothing of the older assignment.
@@ -218,10 +226,164 @@ test('a newer rollout takes a cluster; the completed one keeps its counts, rows 
     ['a', 'young'],
     ['b', 'old'],
   ])
+})
+
+test('a deleted rollout commands nobody: what no site confirmed falls back to the one before it, what one confirmed stays', async () => {
+  const fleet = await fleetOf('confirmed', 'dark', 'held')
+  await fleet.roll('old', rolloutSpec('os-1'))
+  await fleet.settle()
+  for (const name of ['confirmed', 'dark', 'held']) {
+    await fleet.accepts(name)
+    await fleet.confirms(name, 'os-1', `boot-${name}`)
+  }
+  await fleet.settle()
+  await addImage(fleet.world, 'os-2', 2)
+  await fleet.age('old')
+  await fleet.roll('young', rolloutSpec('os-2', { windows: { activation: [night] } }))
+  await fleet.settle()
+  for (const name of ['confirmed', 'dark', 'held']) await fleet.accepts(name)
+  await fleet.confirms('confirmed', 'os-2', 'boot-2')
+  fleet.world.pass(LIMITS.offlineMs)
+  for (const name of ['confirmed', 'held']) await fleet.site(name).heartbeat()
+  await fleet.world.store
+    .sql`update cluster_head set last_heard_at = last_heard_at + interval '300 s' where cluster <> 'dark'`
+  await fleet.settle()
+
   await write(fleet.world.store, (tx) => deleteObject(tx, 'Rollout', 'fleet', 'young'))
   await fleet.settle()
-  expect((await fleet.rolloutOf('old')).status).toMatchObject({ phase: 'Completed', counts: done?.counts })
-  expect((await listAssignments(fleet.world.store.sql))[0]?.rolloutName).toBe('young')
+  expect(await fleet.owners()).toEqual({ confirmed: 'young', dark: 'young', held: 'old' })
+  expect(await fleet.documentOf('held')).toMatchObject({ image: { sha256: sha('manifest os-1') }, generation: 3 })
+  expect(await fleet.documentOf('held')).toMatchObject({ windows: { activation: [] } })
+  expect(await generations(fleet.world)).toEqual({ confirmed: 2, dark: 2, held: 3 })
+  expect(await fleet.stateOf('old', 'held')).toMatchObject({ state: 'Sent' })
+  const { status } = await fleet.rolloutOf('old')
+  expect(status?.phase).toBe('Completed')
+  expect(status?.conditions?.find(({ type }) => type === 'Completed')?.message).toBe(
+    '1 cluster is under way since it completed',
+  )
+  for (const name of ['confirmed', 'dark'])
+    expect(await fleet.stateOf('old', name)).toMatchObject({
+      state: 'Succeeded',
+      message: 'succeeded; the rollout young sent it another image since, and has it no more',
+    })
+  expect((await events(fleet.world)).filter((event) => event.startsWith('SentAgain'))).toEqual([
+    'SentAgain held: the rollout that had it since has it no more, and its image was not confirmed there',
+  ])
+
+  // It runs that image already, and nothing is booted anew.
+  await fleet.accepts('held')
+  await fleet.settle()
+  expect(await fleet.stateOf('old', 'held')).toMatchObject({ state: 'Succeeded', reason: 'Confirmed' })
+  await fleet.settle()
+  expect(await generations(fleet.world)).toEqual({ confirmed: 2, dark: 2, held: 3 })
+})
+
+test('an older rollout that never reached a site sends it no lower image than one that was confirmed there; a higher one it does', async () => {
+  for (const [image, releaseCounter, owner, reason] of [
+    ['os-low', 1, 'young', 'NewerImageConfirmed'],
+    ['os-high', 3, 'old', 'AwaitingAcceptance'],
+  ] as const) {
+    const fleet = await fleetOf('a')
+    await addImage(fleet.world, image, releaseCounter)
+    await addImage(fleet.world, 'os-2', 2)
+    await fleet.roll('old', rolloutSpec(image))
+    await fleet.age('old')
+    await fleet.roll('young', rolloutSpec('os-2'))
+    await fleet.settle()
+    await fleet.accepts('a')
+    await fleet.confirms('a', 'os-2', 'boot-a')
+    await fleet.settle()
+    expect(await fleet.owners()).toEqual({ a: 'young' })
+    await write(fleet.world.store, (tx) => deleteObject(tx, 'Rollout', 'fleet', 'young'))
+    await fleet.settle()
+    expect([image, await fleet.owners()]).toEqual([image, { a: owner }])
+    expect([image, (await fleet.stateOf('old', 'a'))?.reason]).toEqual([image, reason])
+  }
+})
+
+test('a newer rollout that selects a cluster no more lets an older one have it', async () => {
+  const fleet = await fleetOf('a')
+  const { world } = fleet
+  const cluster = (labels: Record<string, string>) =>
+    write(world.store, (tx) =>
+      updateObject(tx, 'ManagedCluster', { metadata: { name: 'a', labels }, spec: { hubAcceptsClient: true } }),
+    )
+  const early = { requiredClusterSelector: { labelSelector: { matchLabels: { ring: 'early' } } } }
+  await world.create('Placement', 'early', { predicates: [early] }, { namespace: 'fleet' })
+  await cluster({ ring: 'early' })
+  await world.look(placementController())
+  await addImage(world, 'os-2', 2)
+  await fleet.roll('old', rolloutSpec('os-1'))
+  await fleet.age('old')
+  await fleet.roll('young', rolloutSpec('os-2', { placementRef: { name: 'early' } }))
+  await fleet.settle()
+  expect(await fleet.owners()).toEqual({ a: 'young' })
+  await cluster({})
+  await fleet.settle()
+  // The placement is not decided anew yet.
+  expect(await fleet.owners()).toEqual({ a: 'young' })
+  await world.look(placementController())
+  await fleet.settle()
+  expect(await fleet.owners()).toEqual({ a: 'old' })
+  expect(await fleet.stateOf('young', 'a')).toMatchObject({ state: 'Removed', reason: 'Deselected' })
+  await fleet.settle()
+  expect(await fleet.owners()).toEqual({ a: 'old' })
+})
+
+test('two rollouts of one second: one of them has the cluster, the same one at each look', async () => {
+  const fleet = await fleetOf('a')
+  const { world } = fleet
+  await world.create('ManagedClusterSetBinding', 'everyone', { clusterSet: 'everyone' }, { namespace: 'another' })
+  await world.create('Placement', 'all', {}, { namespace: 'another' })
+  await world.look(placementController())
+  await addImage(world, 'os-2')
+  await world.create('Rollout', 'z', rolloutSpec('os-2'), { namespace: 'another' })
+  await fleet.roll('b', rolloutSpec('os-1'))
+  await world.store.sql`update resource set created_at = '2026-01-01T00:00:00Z' where kind = 'Rollout'`
+  const seen: unknown[] = []
+  for (let n = 0; n < 4; n += 1) {
+    await fleet.settle()
+    seen.push([await fleet.owners(), await generations(world)])
+  }
+  expect(seen).toEqual(Array.from({ length: 4 }, () => [{ a: 'b' }, { a: 1 }]))
+  const { status } = await world.get('Rollout', 'z', 'another')
+  expect(status?.clusters?.[0]).toMatchObject({ state: 'Removed', reason: 'AssignedElsewhere' })
+})
+
+test('who leaves says since when and why; who is late says since when', async () => {
+  const fleet = await fleetOf('a', 'b', 'c', 'd')
+  const { world } = fleet
+  await fleet.roll('r', rolloutSpec('os-1'))
+  await fleet.settle()
+  const sentAt = (await fleet.stateOf('r', 'a'))?.since
+  world.pass(LIMITS.lateMs)
+  await fleet.settle()
+  const late = await fleet.stateOf('r', 'a')
+  expect(late).toMatchObject({
+    state: 'Sent',
+    since: sentAt,
+    message: expect.stringContaining('; late, last heard 20'),
+  })
+  expect(Date.parse(late?.recheckAt ?? '')).toBeGreaterThan(world.now())
+
+  await world.edit('ManagedCluster', 'a', '', { hubAcceptsClient: false })
+  await write(world.store, (tx) => deleteObject(tx, 'ManagedCluster', '', 'b'))
+  await world.edit('Placement', 'all', 'fleet', { numberOfClusters: 2 })
+  await world.look(placementController())
+  const leftMs = world.now()
+  await fleet.settle()
+  const left = async () =>
+    ((await fleet.rolloutOf('r')).status?.clusters ?? []).map(({ name, state, reason }) => [name, state, reason])
+  const wanted = [
+    ['a', 'Removed', 'Denied'],
+    ['b', 'Removed', 'Deleted'],
+    ['c', 'Sent', 'AwaitingAcceptance'],
+    ['d', 'Removed', 'Deselected'],
+  ]
+  expect(await left()).toEqual(wanted)
+  expect(Date.parse((await fleet.stateOf('r', 'a'))?.since ?? '')).toBeGreaterThanOrEqual(leftMs)
+  await fleet.settle()
+  expect(await left()).toEqual(wanted)
 })
 
 test('who holds an old lease writes neither assignments nor status', async () => {

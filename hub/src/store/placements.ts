@@ -31,6 +31,13 @@ export async function loadPlacementFacts(tx: Reader): Promise<PlacementFacts> {
   }
 }
 
+/** Of every cluster, whether the hub accepts it. */
+export async function listAcceptance(tx: Reader): Promise<Map<string, boolean>> {
+  const rows = await tx<{ name: string; accepted: boolean }[]>`
+    select name, coalesce(spec->'hubAcceptsClient' = 'true'::jsonb, false) as accepted from resource where kind = 'ManagedCluster'`
+  return new Map(rows.map(({ name, accepted }) => [name, accepted]))
+}
+
 /** The stored slices of a placement. */
 export function slicesOf(
   { slices }: Pick<PlacementFacts, 'slices'>,

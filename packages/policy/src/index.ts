@@ -42,7 +42,7 @@ export {
   type Standing,
   standingOf,
 } from './registration/standing.ts'
-export type { ClusterFacts, NodeFacts, RolloutFacts } from './rollout/facts.ts'
+export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export { planSite, type SitePlan } from './site-plan/plan-site.ts'
 export { openingAt, windowFault } from './window/window.ts'

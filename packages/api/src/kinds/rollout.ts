@@ -28,7 +28,9 @@ export const RolloutStrategy = closed(
     progressive: Type.Optional(
       closed(
         {
-          maxConcurrency: Type.Optional(described(IntOrPercent, 'how many clusters may be under way at once')),
+          maxConcurrency: Type.Optional(
+            described(IntOrPercent, 'how many clusters may be under way at once; 0, the default, is no limit'),
+          ),
           maxFailures: Type.Optional(described(IntOrPercent, 'more failures than this stop the rollout (Breached)')),
           minSuccessTime: Type.Optional(described(Duration, 'how long a cluster must stay good before it counts')),
           progressDeadline: Type.Optional(deadline),

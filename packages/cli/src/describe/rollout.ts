@@ -16,7 +16,10 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
       'Limits',
       progressive &&
         Object.entries(progressive)
-          .map(([name, value]) => `${name} ${value}`)
+          .map(
+            ([name, value]) =>
+              `${name} ${value}${name === 'maxConcurrency' && /^0+%?$/.test(`${value}`) ? ' (no limit)' : ''}`,
+          )
           .join(', '),
     ),
     entry(

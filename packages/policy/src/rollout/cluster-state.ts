@@ -3,12 +3,13 @@ import {
   comparePositions,
   type RolloutCluster,
   type RolloutSpec,
+  type RolloutStatus,
   type StatementRef,
 } from '@skerry/api'
 import { asGoodAs } from '../attestation/appraise.ts'
 import { openingAt } from '../window/window.ts'
 import type { ClusterFacts, NodeFacts } from './facts.ts'
-import type { Terms } from './strategy.ts'
+import type { Durations } from './strategy.ts'
 
 /** What one cluster is doing in a rollout, and why. `recheckAtMs`: when time alone may change it. */
 export type Standing = {
@@ -19,8 +20,9 @@ export type Standing = {
   readonly statement?: StatementRef
 }
 
+export const DENIED = 'the hub does not accept this cluster any more'
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
-/** A site that waits for these is not late (A-04). */
+/** A site that waits for these is given the time on top of its deadline. */
 export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused'])
 const AT_WORK = new Set(['Draining', 'Activating', 'Verifying', 'Confirming', 'RollingBack'])
 
@@ -32,7 +34,7 @@ export function isAssigned({ assignment }: ClusterFacts, rolloutUid: string, man
   return assignment?.rolloutUid === rolloutUid && assignment.manifestSha256 === manifestSha256
 }
 
-/** A-04: the delivery of what is assigned now. What the row says of it stays true while the assignment is the same one. */
+/** The delivery of what is assigned now. What the row says of it stays true while the assignment is the same one. */
 export function deliveryOf(
   cluster: ClusterFacts,
   rolloutUid: string,
@@ -49,29 +51,32 @@ export function deliveryOf(
     : undefined
 }
 
-/** States of reference rollout §7. `waitedMs`: how long closed windows and pauses have stopped this cluster's deadline so far. */
-export function standingOf(
+/** The rollout that clusters are looked at for, now. */
+export type Scope = {
+  readonly rolloutUid: string
+  readonly image: NonNullable<RolloutStatus['image']>
+  readonly spec: RolloutSpec
+  readonly durations: Durations
+  readonly nowMs: number
+}
+
+/**
+ * What one cluster is doing in the rollout: whose it is, then what failed, then how far it has come.
+ * `waitedMs`: how long closed windows and pauses have stopped this cluster's deadline so far.
+ */
+export function clusterStateOf(
   facts: ClusterFacts,
-  rolloutUid: string,
-  manifestSha256: string,
-  spec: RolloutSpec,
-  terms: Terms,
+  { rolloutUid, image, spec, durations, nowMs }: Scope,
   delivered: Delivery | undefined,
   waitedMs: number,
-  nowMs: number,
 ): Standing {
   const cluster = { ...facts, nodes: facts.nodes.toSorted((a, b) => (a.node < b.node ? -1 : 1)) }
   const failed = cluster.nodes.find((node) => node.failure)
-  const { assignment } = cluster
-  if (assignment && assignment.rolloutUid !== rolloutUid && assignment.newer) {
-    return {
-      state: 'Removed',
-      reason: 'AssignedElsewhere',
-      message: `the newer rollout ${assignment.rolloutName} has this cluster`,
-    }
-  }
+  const elsewhere = heldElsewhere(cluster, image.releaseCounter)
+  if (elsewhere) return { state: 'Removed', ...elsewhere }
+  if (cluster.denied) return { state: 'Removed', reason: 'Denied', message: DENIED }
   if (failed?.failure) return failure(failed, failed.failure)
-  if (!isAssigned(cluster, rolloutUid, manifestSha256)) return unassigned(cluster)
+  if (!isAssigned(cluster, rolloutUid, image.manifestSha256)) return unassigned(cluster)
   if (cluster.refused) {
     const { code, message, statement } = cluster.refused
     return { state: 'Failed', reason: code, message: `the site refused the image: ${message}`, statement }
@@ -85,15 +90,15 @@ export function standingOf(
       }
     return { state: 'Sent', reason: 'AwaitingAcceptance', message: 'sent; the site has not said that it accepted it' }
   }
-  const progress = progressOf(cluster, spec, terms, nowMs)
-  // The clock starts with the site's own word (A-04), and a closed window or a pause stops it.
+  const progress = progressOf(cluster, spec, durations, nowMs)
+  // The clock starts with the site's own word, and a closed window or a pause stops it.
   const endsAtMs =
-    terms.deadlineMs === undefined ||
+    durations.deadlineMs === undefined ||
     progress.state === 'Succeeded' ||
     progress.state === 'Failed' ||
     STOPS_THE_CLOCK.has(progress.reason)
       ? undefined
-      : delivered.atMs + terms.deadlineMs + waitedMs
+      : delivered.atMs + durations.deadlineMs + waitedMs
   const statement = ref(delivered.statement)
   if (endsAtMs === undefined) return { ...statement, ...progress }
   if (nowMs >= endsAtMs)
@@ -110,6 +115,33 @@ export function standingOf(
   }
 }
 
+/**
+ * Why a cluster that another rollout assigned an image to is not this one's to have. What a rollout ordered that has the
+ * cluster no more falls to whoever selects it, but for what cannot be taken back: an activation that is under way, and a
+ * confirmed image that this one is below (the site would refuse it).
+ */
+function heldElsewhere(
+  { assignment, nodes }: ClusterFacts,
+  releaseCounter: number,
+): Pick<Standing, 'reason' | 'message'> | undefined {
+  if (assignment?.holder === 'Newer')
+    return { reason: 'AssignedElsewhere', message: `the newer rollout ${assignment.rolloutName} has this cluster` }
+  if (assignment?.holder !== 'Released') return undefined
+  const { rolloutName, confirmed, releaseCounter: floor } = assignment
+  const busy = nodes.find(({ phase }) => AT_WORK.has(phase))
+  if (busy)
+    return {
+      reason: 'AssignedElsewhere',
+      message: `node ${busy.node} activates what the rollout ${rolloutName} sent, which has this cluster no more; it is decided when that has ended`,
+    }
+  if (confirmed && !(floor !== undefined && floor <= releaseCounter))
+    return {
+      reason: 'NewerImageConfirmed',
+      message: `runs what the rollout ${rolloutName} sent, which has this cluster no more; its release counter ${floor === undefined ? 'is not known and may be' : `${floor} is`} above ${releaseCounter}, and a site takes no lower one`,
+    }
+  return undefined
+}
+
 function unassigned(cluster: ClusterFacts): Standing {
   if (OUT_OF_REACH.has(cluster.reachability)) {
     const never = cluster.reachability === 'NeverSeen'
@@ -124,12 +156,19 @@ function unassigned(cluster: ClusterFacts): Standing {
   return { state: 'NotStarted', reason: 'NotStarted', message: 'nothing was sent yet' }
 }
 
+/** What is added to the row of a cluster that something is still to come of, while it is silent; empty when it is not. */
+export function silenceOf({ reachability, heardAtMs }: ClusterFacts): string {
+  if (heardAtMs === undefined || reachability === 'Online' || reachability === 'NeverSeen') return ''
+  const at = new Date(heardAtMs).toISOString()
+  return reachability === 'Late' ? `; late, last heard ${at}` : `; not heard since ${at}`
+}
+
 function failure(node: NodeFacts, failed: NonNullable<NodeFacts['failure']>): Standing {
   const state = failed.outcome === 'RolledBack' ? 'RolledBack' : 'Failed'
   return { state, reason: failed.reason, message: `node ${node.node}: ${failed.message}`, statement: failed.statement }
 }
 
-function progressOf(cluster: ClusterFacts, spec: RolloutSpec, terms: Terms, nowMs: number): Standing {
+function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Durations, nowMs: number): Standing {
   if (cluster.nodes.length === 0)
     return { state: 'Delivered', reason: 'NoNodes', message: 'the cluster has no registered node' }
   const busy = cluster.nodes.find((node) => AT_WORK.has(node.phase))
@@ -155,7 +194,7 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, terms: Terms, nowM
       reason: 'Accepted',
       message: `node ${open.node} has the desired state and has not begun`,
     }
-  return soak(cluster.nodes, spec.attestation ?? 'affirming', terms, nowMs)
+  return soak(cluster.nodes, spec.attestation ?? 'affirming', durations, nowMs)
 }
 
 // The site goes on by itself once its window is open. What it does before it is heard is not known and not claimed: it
@@ -180,7 +219,12 @@ function waiting(node: NodeFacts, spec: RolloutSpec, nowMs: number): Standing {
 }
 
 // Every node confirmed the target's bytes. What is missing is proof of that boot, then time.
-function soak(nodes: readonly NodeFacts[], wanted: 'affirming' | 'warning', terms: Terms, nowMs: number): Standing {
+function soak(
+  nodes: readonly NodeFacts[],
+  wanted: 'affirming' | 'warning',
+  { soakMs }: Durations,
+  nowMs: number,
+): Standing {
   let confirmedAtMs = 0
   let statement: StatementRef | undefined
   for (const { node, confirmed, verdict } of nodes) {
@@ -209,7 +253,7 @@ function soak(nodes: readonly NodeFacts[], wanted: 'affirming' | 'warning', term
         ...ref(statement),
       }
   }
-  const endsAtMs = confirmedAtMs + terms.soakMs
+  const endsAtMs = confirmedAtMs + soakMs
   if (nowMs < endsAtMs)
     return {
       state: 'Soaking',

@@ -36,18 +36,32 @@ export type NodeFacts = {
   readonly verdict?: { readonly bootId: string; readonly verdict: Verdict; readonly reason: string }
 }
 
+/**
+ * What the rollout that assigned a cluster something is to the one that is planned. `Released`: it is gone, or selects the
+ * cluster no more, and is not known to be the older of the two.
+ */
+export type Holder = 'This' | 'Newer' | 'Older' | 'Released'
+
 export type ClusterFacts = {
   readonly name: string
   readonly reachability: Reachability
   /** When silence alone makes it another one. */
   readonly changesAtMs?: number
+  /** The hub does not accept it: nothing that is sent reaches it. */
+  readonly denied?: boolean
+  /** When it was last heard. */
+  readonly heardAtMs?: number
   /** What the cluster is assigned now, by whichever rollout. */
   readonly assignment?: {
     readonly rolloutUid: string
     readonly rolloutName: string
     readonly manifestSha256: string
     readonly atMs: number
-    readonly newer: boolean
+    readonly holder: Holder
+    /** A node confirmed a boot of the image that is assigned. */
+    readonly confirmed: boolean
+    /** Of the image that is assigned; undefined when no OSImage tells it. */
+    readonly releaseCounter?: number
   }
   /** The newest desired state that carries this assignment; undefined until it is composed. */
   readonly position?: Position
@@ -66,7 +80,9 @@ export type RolloutFacts = {
   readonly rollout: ObjectOf<'Rollout'>
   /** undefined while there is no such OSImage. */
   readonly image: NonNullable<RolloutStatus['image']> | undefined
-  /** undefined while the placement is missing or undecided. */
-  readonly decided: readonly string[] | undefined
+  /** The clusters that the placement selects, or why there are none to tell. */
+  readonly decided: readonly string[] | 'Missing' | 'Undecided'
   readonly clusters: readonly ClusterFacts[]
+  /** Of the clusters that were in this rollout and are not selected any more: those that the hub accepts no more, or does not have. */
+  readonly gone?: ReadonlyMap<string, 'Denied' | 'Deleted'>
 }

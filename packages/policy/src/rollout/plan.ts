@@ -1,9 +1,19 @@
-import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutStatus } from '@skerry/api'
-import { type Delivery, deliveryOf, isAssigned, STOPS_THE_CLOCK, type Standing, standingOf } from './cluster-state.ts'
+import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutSpec, RolloutStatus } from '@skerry/api'
+import {
+  clusterStateOf,
+  DENIED,
+  type Delivery,
+  deliveryOf,
+  isAssigned,
+  type Scope,
+  STOPS_THE_CLOCK,
+  type Standing,
+  silenceOf,
+} from './cluster-state.ts'
 import type { ClusterFacts, RolloutFacts } from './facts.ts'
-import { sizesOf, termsOf } from './strategy.ts'
+import { durationsOf, isUnlimited, sizesOf } from './strategy.ts'
 
-// Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (A-nn).
+// Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (DESIGN.md).
 
 type Hold = {
   readonly cluster: string
@@ -17,7 +27,7 @@ export type RolloutPlan = {
   readonly phase: RolloutPhase
   readonly advance: readonly string[]
   /**
-   * Clusters that were sent the image and are not finished, and whether what is not activated there is to hold (A-07).
+   * Clusters that were sent the image and are not finished, and whether what is not activated there is to hold.
    * The rollout's present terms are theirs; who is finished keeps the terms it finished under.
    */
   readonly underWay: readonly { readonly cluster: string; readonly paused: boolean }[]
@@ -30,6 +40,7 @@ export type RolloutPlan = {
 }
 
 const HOLDS_A_SLOT: ReadonlySet<ClusterState> = new Set(['Sent', 'Delivered', 'Staging', 'Activating', 'Soaking'])
+const UNDER_WAY: ReadonlySet<ClusterState> = new Set([...HOLDS_A_SLOT, 'WaitingForWindow'])
 const FAILURES: ReadonlySet<ClusterState> = new Set(['Failed', 'TimeOut', 'RolledBack'])
 /** Nothing more is to come of these in this rollout. */
 const FINISHED: ReadonlySet<ClusterState> = new Set(['Succeeded', 'Failed', 'TimeOut', 'RolledBack', 'Removed'])
@@ -37,6 +48,9 @@ const SETTLED: ReadonlySet<ClusterState> = new Set([...FINISHED, 'Offline'])
 
 /** What only news can change is looked at again after this all the same. */
 const RECHECK_MS = 60_000
+
+const AFTER_A_BREACH =
+  'find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over'
 
 type Placed = Standing & {
   readonly cluster: ClusterFacts
@@ -48,31 +62,40 @@ type Placed = Standing & {
 export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const { rollout, image, decided } = facts
   const { spec, metadata } = rollout
-  if (!image) return waiting(facts, undefined, 'ImageUnknown', `there is no OSImage ${spec.image.name}`, nowMs)
-  // Statuses belong to bytes: of another image nothing is carried over (A-12).
+  if (!image) {
+    const message = `there is no OSImage ${spec.image.name}: publish it, or name another one in spec.image.name`
+    return waiting(facts, undefined, 'ImageUnknown', message, nowMs)
+  }
+  // Statuses belong to bytes: of another image nothing is carried over.
   const before = rollout.status?.image?.manifestSha256 === image.manifestSha256 ? rollout.status : undefined
-  if (!decided) {
-    const message = `placement ${spec.placementRef.name} is missing or not decided yet`
+  if (decided === 'Missing') {
+    const message = `there is no Placement ${spec.placementRef.name} in namespace ${metadata.namespace}: apply it, or name another one in spec.placementRef.name`
+    return waiting(facts, before, 'PlacementMissing', message, nowMs)
+  }
+  if (decided === 'Undecided') {
+    const message = `Placement ${spec.placementRef.name} is there and not decided yet, which the hub does by itself`
     return waiting(facts, before, 'PlacementUndecided', message, nowMs)
   }
 
   const known = new Map(facts.clusters.map((cluster) => [cluster.name, cluster]))
   const rows = new Map(before?.clusters?.map((row) => [row.name, row]))
   const names = [...new Set(decided)].toSorted(byCodeUnit)
-  const terms = termsOf(spec)
+  const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs }
   const standings = names.map((name): Placed => {
     const cluster = known.get(name) ?? { name, reachability: 'NeverSeen' as const, nodes: [] }
     const was = rows.get(name)
     const assigned = isAssigned(cluster, metadata.uid, image.manifestSha256)
     const delivered = deliveryOf(cluster, metadata.uid, image.manifestSha256, was)
     const waited = waitedMs(delivered, was, nowMs)
-    const standing = standingOf(cluster, metadata.uid, image.manifestSha256, spec, terms, delivered, waited, nowMs)
-    return { cluster, assigned, delivered, ...sticky(standing, was, cluster, assigned) }
+    const standing = sticky(clusterStateOf(cluster, scope, delivered, waited), was, cluster, assigned)
+    return { cluster, assigned, delivered, ...standing, ...recheckOf(standing, cluster) }
   })
   const selected = new Set(names)
-  const deselected = [...rows.values()].filter(({ name }) => !selected.has(name)).map(removed)
+  const deselected = [...rows.values()]
+    .filter(({ name }) => !selected.has(name))
+    .map((row) => removed(row, facts.gone?.get(row.name), nowMs))
 
-  // A-01: who is out of reach, or another rollout's, is in no denominator. A-12: every failure is counted first.
+  // Who is out of reach, or another rollout's, is in no denominator. Every failure is counted before anybody is sent anything.
   const attempted = standings.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
   const { maxConcurrency, maxFailures } = sizesOf(spec, attempted)
   const failures = [...standings, ...deselected].filter(({ state }) => FAILURES.has(state)).length
@@ -105,12 +128,12 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
       ...deselected,
     ].toSorted((a, b) => byCodeUnit(a.name, b.name)),
     counts: count(states),
-    conditions: conditionsOf(phase, breached, failures, maxFailures, states),
+    conditions: conditionsOf(spec, phase, breached, failures, maxFailures, standings),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
 }
 
-// A-04: a closed window and a pause stop the clock. What was waited before is in the row; what is being waited now began at `since`.
+// A closed window and a pause stop the clock. What was waited before is in the row; what is being waited now began at `since`.
 // A newer delivery starts a new clock.
 function waitedMs(delivered: Delivery | undefined, was: RolloutCluster | undefined, nowMs: number): number {
   if (!was || !delivered || was.deliveredAt !== iso(delivered.atMs)) return 0
@@ -118,29 +141,50 @@ function waitedMs(delivered: Delivery | undefined, was: RolloutCluster | undefin
   return STOPS_THE_CLOCK.has(was.reason) ? before + Math.max(0, nowMs - Date.parse(was.since)) : before
 }
 
-// A-13: whatever it holds, it is this rollout's no more. What failed stays failed: the count never goes down.
-function removed(row: RolloutCluster): RolloutCluster {
-  if (FAILURES.has(row.state)) return row
-  return { ...row, state: 'Removed', reason: 'Deselected', message: 'the placement no longer selects it' }
+// What is said of a silent cluster changes once it counts as out of reach.
+function recheckOf({ state, recheckAtMs }: Standing, { reachability, changesAtMs }: ClusterFacts) {
+  if (reachability !== 'Late' || changesAtMs === undefined || FINISHED.has(state)) return {}
+  return { recheckAtMs: Math.min(recheckAtMs ?? changesAtMs, changesAtMs) }
+}
+
+const LEFT = {
+  Deselected: 'the placement no longer selects it',
+  Denied: DENIED,
+  Deleted: 'the hub has no such cluster any more',
+} as const
+
+// Whatever it holds, it is this rollout's no more. What failed stays failed: the count never goes down.
+function removed(row: RolloutCluster, gone: 'Denied' | 'Deleted' | undefined, nowMs: number): RolloutCluster {
+  if (FAILURES.has(row.state) || (row.state === 'Removed' && row.reason in LEFT)) return row
+  const { recheckAt: _, ...kept } = row
+  const reason = gone ?? 'Deselected'
+  const since = row.state === 'Removed' ? row.since : iso(nowMs)
+  return { ...kept, state: 'Removed', reason, message: LEFT[reason], since }
 }
 
 // Once failed is failed in this rollout: no later report, and no newer rollout, gives a budget back.
 // What succeeded did so for good as well: that another rollout has the cluster since says nothing about how this one ended.
+// It begins again only where the order of a rollout that is gone is to be withdrawn, and can be.
 function sticky(
   standing: Standing,
   was: RolloutCluster | undefined,
   { assignment }: ClusterFacts,
   assigned: boolean,
 ): Standing {
-  if (was?.state === 'Succeeded' && assignment && !assigned)
+  const free = assignment?.holder === 'Older' || (assignment?.holder === 'Released' && !assignment.confirmed)
+  if (was?.state === 'Succeeded' && assignment && !assigned && !(free && standing.state === 'NotStarted'))
     return {
       state: 'Succeeded',
       reason: 'AssignedElsewhere',
-      message: `succeeded; the rollout ${assignment.rolloutName} has had this cluster since`,
+      message:
+        assignment.holder === 'Released'
+          ? `succeeded; the rollout ${assignment.rolloutName} sent it another image since, and has it no more`
+          : `succeeded; the rollout ${assignment.rolloutName} has had this cluster since`,
       ...(was.statement ? { statement: was.statement } : {}),
     }
-  // Terms that are edited later, or a longer soak, do not undo a success: only a failure of this image does.
-  const succeeded = was?.state === 'Succeeded' && standing.state === 'Soaking'
+  // Terms that are edited later, a longer soak, or a cluster that is denied, do not undo a success: only a failure of
+  // this image does.
+  const succeeded = was?.state === 'Succeeded' && (standing.state === 'Soaking' || standing.state === 'Removed')
   if (!was || !(FAILURES.has(was.state) || succeeded) || FAILURES.has(standing.state)) return standing
   const { state, reason, message, statement } = was
   return { state, reason, message, ...(statement ? { statement } : {}) }
@@ -155,7 +199,11 @@ function holdOf(standing: Placed, breached: boolean, maxConcurrency: number, now
   }
   if (state !== 'NotStarted') return { ...held, reason, message }
   if (breached)
-    return { ...held, reason: 'Breached', message: 'the rollout stopped: more clusters failed than it tolerates' }
+    return {
+      ...held,
+      reason: 'Breached',
+      message: `the rollout stopped: more clusters failed than it tolerates; ${AFTER_A_BREACH}`,
+    }
   return {
     ...held,
     reason: 'ConcurrencyLimit',
@@ -181,7 +229,7 @@ function rowOf(
     name: cluster.name,
     state,
     reason: why?.reason ?? reason,
-    message: why?.message ?? message,
+    message: `${why?.message ?? message}${FINISHED.has(state) ? '' : silenceOf(cluster)}`,
     since: stays ? was.since : iso(nowMs),
     // Of an assignment that is not this rollout's, nothing is shown; who is finished keeps what it was sent.
     ...(assignment && assigned
@@ -212,7 +260,7 @@ function sentBefore(was: RolloutCluster | undefined): Partial<RolloutCluster> {
 function phaseOf(states: readonly ClusterState[], breached: boolean, before: RolloutStatus | undefined): RolloutPhase {
   if (breached) return 'Paused'
   if (before?.phase === 'Completed') return 'Completed'
-  // A fleet that is all dark proves nothing: completion needs one success (A-01).
+  // A fleet that is all dark proves nothing: completion needs one success.
   const done = states.every((state) => SETTLED.has(state)) && states.some((state) => state === 'Succeeded')
   return done ? 'Completed' : 'Running'
 }
@@ -231,39 +279,53 @@ function count(states: readonly ClusterState[]): RolloutPlan['counts'] {
 }
 
 function conditionsOf(
+  spec: RolloutSpec,
   phase: RolloutPhase,
   breached: boolean,
   failures: number,
   maxFailures: number,
-  states: readonly ClusterState[],
+  standings: readonly Placed[],
 ): RolloutPlan['conditions'] {
-  const pending = states.filter((state) => state === 'Offline').length
-  const taken = states.length > 0 && states.every((state) => state === 'Removed')
+  const taken =
+    standings.length > 0 &&
+    standings.every(({ state, reason }) => state === 'Removed' && reason === 'AssignedElsewhere')
+  const counted = `${failures} failed, ${maxFailures} tolerated`
+  const unlimited = isUnlimited(spec)
+    ? '; maxConcurrency is 0 or not given, which is no limit on how many clusters are under way at once'
+    : ''
   return [
     {
       type: 'Breached',
       status: breached ? 'True' : 'False',
       reason: breached ? 'MaxFailuresExceeded' : 'WithinBudget',
-      message: `${failures} failed, ${maxFailures} tolerated`,
+      message: breached ? `${counted}; ${AFTER_A_BREACH}` : counted,
     },
     phase === 'Completed'
-      ? {
-          type: 'Completed',
-          status: 'True',
-          reason: pending > 0 ? 'CompletedPendingCatchUp' : 'Completed',
-          message:
-            pending > 0
-              ? `${pending} clusters are out of reach and catch up when they return`
-              : 'every cluster is settled',
-        }
+      ? { type: 'Completed', status: 'True', ...sinceCompletion(standings.map(({ state }) => state)) }
       : {
           type: 'Completed',
           status: 'False',
           reason: taken ? 'Superseded' : phase,
           message: taken ? 'newer rollouts have every cluster' : `the rollout is ${phase}`,
         },
-    { type: 'Ready', status: 'True', reason: 'Planned', message: 'image and placement are known' },
+    { type: 'Ready', status: 'True', reason: 'Planned', message: `image and placement are known${unlimited}` },
   ]
+}
+
+// A completed rollout stays one: who returns or is added later catches up, and that is told.
+function sinceCompletion(states: readonly ClusterState[]): { reason: string; message: string } {
+  const are = (is: (state: ClusterState) => boolean, what: string) => {
+    const count = states.filter(is).length
+    return count === 0 ? [] : [`${count} ${count === 1 ? 'cluster is' : 'clusters are'} ${what}`]
+  }
+  const catchingUp = [
+    ...are((state) => UNDER_WAY.has(state), 'under way since it completed'),
+    ...are((state) => state === 'NotStarted', 'not sent the image yet'),
+  ]
+  const pending = are((state) => state === 'Offline', 'out of reach, to catch up on return')
+  if (catchingUp.length > 0) return { reason: 'CompletedCatchingUp', message: [...catchingUp, ...pending].join('; ') }
+  if (pending.length > 0) return { reason: 'CompletedPendingCatchUp', message: pending.join('') }
+  return { reason: 'Completed', message: 'every cluster is settled' }
 }
 
 // Nothing can be planned now. What was known stays known, and what had begun has not ended.

@@ -1,0 +1,257 @@
+import { comparePositions, type ObjectOf, PLACEMENT_LABEL, type RolloutStatus } from '@skerry/api'
+import { type ClusterFacts, type Holder, type NodeFacts, type RolloutFacts, reachability } from '@skerry/policy'
+import { type Assignment, listAssignments } from '../store/assignments.ts'
+import { newestDesired, type StoredDesired } from '../store/desired-states.ts'
+import { type FleetNode, loadFleet } from '../store/fleet.ts'
+import { listAcceptance } from '../store/placements.ts'
+import { listObjects } from '../store/resources.ts'
+import type { Reader } from '../store/store.ts'
+
+// What rollouts are planned from: read once for all of them, then shaped for each.
+
+export type ReachabilityLimits = { readonly lateMs: number; readonly offlineMs: number; readonly staleMs: number }
+
+type Rollout = ObjectOf<'Rollout'>
+type Image = NonNullable<RolloutStatus['image']>
+
+/** A rollout and whom it selects. `place`: among all of them; the newest is 0. */
+type Entry = {
+  readonly rollout: Rollout
+  readonly place: number
+  readonly decided: RolloutFacts['decided']
+  readonly selected: ReadonlySet<string> | undefined
+}
+
+export type RolloutFleet = {
+  /** By uid, newest first. */
+  readonly entries: ReadonlyMap<string, Entry>
+  /** What was assigned when it was read, and what this look assigned since. */
+  readonly assignments: Map<string, Assignment>
+  readonly images: ReadonlyMap<string, ObjectOf<'OSImage'>>
+  /** Release counters by the digest of the manifest. */
+  readonly counters: ReadonlyMap<string, number>
+  readonly desired: ReadonlyMap<string, StoredDesired>
+  readonly nodes: ReadonlyMap<string, readonly FleetNode[]>
+  /** Of every cluster, whether the hub accepts it. */
+  readonly accepted: ReadonlyMap<string, boolean>
+}
+
+/** Everything that rollouts are planned from; undefined when there is none. */
+export async function loadRolloutFleet(sql: Reader): Promise<RolloutFleet | undefined> {
+  const rollouts = (await listObjects(sql, 'Rollout')).toSorted(newestFirst)
+  if (rollouts.length === 0) return undefined
+  const [images, placements, slices, assignments, desired, nodes, accepted] = await Promise.all([
+    listObjects(sql, 'OSImage'),
+    listObjects(sql, 'Placement'),
+    listObjects(sql, 'PlacementDecision'),
+    listAssignments(sql),
+    newestDesired(sql),
+    loadFleet(sql),
+    listAcceptance(sql),
+  ])
+  const placementOf = new Map(
+    placements.map((placement) => [`${placement.metadata.namespace}/${placement.metadata.name}`, placement]),
+  )
+  const slicesOf = Map.groupBy(slices, ({ metadata }) => `${metadata.namespace}/${metadata.labels?.[PLACEMENT_LABEL]}`)
+  const entries = new Map(
+    rollouts.map((rollout, place): [string, Entry] => {
+      const key = `${rollout.metadata.namespace}/${rollout.spec.placementRef.name}`
+      const decided = decidedBy(placementOf.get(key), slicesOf.get(key) ?? [])
+      const selected = typeof decided === 'string' ? undefined : new Set(decided)
+      return [rollout.metadata.uid, { rollout, place, decided, selected }]
+    }),
+  )
+  return {
+    entries,
+    assignments: new Map(assignments.map((assignment) => [assignment.cluster, assignment])),
+    images: new Map(images.map((image) => [image.metadata.name, image])),
+    counters: new Map(images.map(({ spec }) => [spec.manifestSha256, spec.releaseCounter])),
+    desired: new Map(desired.map((state) => [state.cluster, state])),
+    nodes: Map.groupBy(nodes, ({ cluster }) => cluster),
+    accepted,
+  }
+}
+
+/** The facts of one rollout. */
+export function factsOf(fleet: RolloutFleet, entry: Entry, limits: ReachabilityLimits, nowMs: number): RolloutFacts {
+  const { rollout, decided } = entry
+  const image = imageOf(fleet, rollout)
+  const names = typeof decided === 'string' ? [] : decided
+  return {
+    rollout,
+    image,
+    decided,
+    clusters: names.map((name) => clusterFacts(fleet, rollout, name, image, limits, nowMs)),
+    gone: goneFrom(fleet, entry),
+  }
+}
+
+// Any order of two rollouts of one second will do, as long as it is the same whoever asks: or each would take a cluster
+// back from the other for ever.
+function newestFirst(a: Rollout, b: Rollout): number {
+  const [first, second] = [a.metadata, b.metadata]
+  if (first.creationTimestamp !== second.creationTimestamp)
+    return first.creationTimestamp > second.creationTimestamp ? -1 : 1
+  const [one, two] = [first, second].map(({ name, namespace, uid }) => `${name}/${namespace}/${uid}`)
+  return String(one) < String(two) ? -1 : 1
+}
+
+function decidedBy(
+  placement: ObjectOf<'Placement'> | undefined,
+  slices: readonly ObjectOf<'PlacementDecision'>[],
+): RolloutFacts['decided'] {
+  if (!placement) return 'Missing'
+  if (placement.status?.observedGeneration !== placement.metadata.generation) return 'Undecided'
+  return slices.flatMap(({ status }) => (status?.decisions ?? []).map(({ clusterName }) => clusterName))
+}
+
+// What else there is to say of clusters that were in a rollout when it was last planned and are not selected now.
+function goneFrom({ accepted }: RolloutFleet, { rollout, selected }: Entry): RolloutFacts['gone'] {
+  const gone = new Map<string, 'Denied' | 'Deleted'>()
+  for (const { name } of rollout.status?.clusters ?? []) {
+    if (selected?.has(name) || accepted.get(name)) continue
+    gone.set(name, accepted.has(name) ? 'Denied' : 'Deleted')
+  }
+  return gone
+}
+
+function imageOf({ images }: RolloutFleet, { spec }: Rollout): Image | undefined {
+  const image = images.get(spec.image.name)?.spec
+  return (
+    image && {
+      target: image.target,
+      manifestSha256: image.manifestSha256,
+      imageSha256: image.image.sha256,
+      releaseCounter: image.releaseCounter,
+      version: image.version,
+    }
+  )
+}
+
+function clusterFacts(
+  fleet: RolloutFleet,
+  rollout: Rollout,
+  name: string,
+  image: Image | undefined,
+  limits: ReachabilityLimits,
+  nowMs: number,
+): ClusterFacts {
+  const nodes = fleet.nodes.get(name) ?? []
+  const heard = nodes.flatMap(({ lastHeardAt }) => (lastHeardAt ? [lastHeardAt.getTime()] : []))
+  const heardAtMs = heard.length > 0 ? Math.max(...heard) : undefined
+  const { state, changesAtMs } = reachability(heardAtMs, limits, nowMs)
+  const assignment = fleet.assignments.get(name)
+  const desired = fleet.desired.get(name)
+  // The document carries the assignment once the desired controller composed it; before that nothing was sent.
+  const position =
+    assignment &&
+    desired?.document.image?.sha256 === assignment.manifestSha256 &&
+    desired.document.image.rollout === `${assignment.rolloutNamespace}/${assignment.rolloutName}`
+      ? desired.position
+      : undefined
+  const accepted = leastAccepted(nodes)
+  const refused = nodes
+    .map((node) => node.refused)
+    .find((said) => said?.body.position && position && comparePositions(said.body.position, position) === 0)
+  return {
+    name,
+    reachability: state,
+    denied: fleet.accepted.get(name) === false,
+    ...(changesAtMs === undefined ? {} : { changesAtMs }),
+    ...(heardAtMs === undefined ? {} : { heardAtMs }),
+    ...(assignment ? { assignment: assignmentFacts(fleet, assignment, rollout, nodes) } : {}),
+    ...(position ? { position } : {}),
+    ...(accepted ? { accepted } : {}),
+    ...(refused
+      ? {
+          refused: {
+            code: refused.body.code,
+            message: refused.body.message,
+            atMs: refused.receivedAt.getTime(),
+            statement: refused.ref,
+          },
+        }
+      : {}),
+    nodes: nodes.map((node) => nodeFacts(node, image)),
+  }
+}
+
+function assignmentFacts(
+  fleet: RolloutFleet,
+  assignment: Assignment,
+  rollout: Rollout,
+  nodes: readonly FleetNode[],
+): NonNullable<ClusterFacts['assignment']> {
+  const releaseCounter = fleet.counters.get(assignment.manifestSha256)
+  return {
+    rolloutUid: assignment.rolloutUid,
+    rolloutName: assignment.rolloutName,
+    manifestSha256: assignment.manifestSha256,
+    atMs: assignment.assignedAt.getTime(),
+    holder: holderOf(fleet, assignment, rollout),
+    confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === assignment.imageSha256),
+    ...(releaseCounter === undefined ? {} : { releaseCounter }),
+  }
+}
+
+// The newest rollout that exists and selects a cluster has it. Of one that was deleted it is only known that it was there
+// when it assigned the cluster: a rollout that was made after that is newer.
+function holderOf({ entries }: RolloutFleet, { cluster, rolloutUid, assignedAt }: Assignment, asking: Rollout): Holder {
+  const { uid, creationTimestamp } = asking.metadata
+  if (rolloutUid === uid) return 'This'
+  const holder = entries.get(rolloutUid)
+  if (!holder) return Date.parse(creationTimestamp) > assignedAt.getTime() ? 'Older' : 'Released'
+  if (holder.place > (entries.get(uid)?.place ?? 0)) return 'Older'
+  // While it is not known whom a rollout selects, it keeps whom it has.
+  return !holder.selected || holder.selected.has(cluster) ? 'Newer' : 'Released'
+}
+
+// A cluster has accepted what the last of its nodes has accepted.
+function leastAccepted(nodes: readonly FleetNode[]): ClusterFacts['accepted'] {
+  const said = nodes.map((node) => node.accepted)
+  const [first] = said.toSorted((a, b) => (a && b ? comparePositions(a.body, b.body) : a ? 1 : -1))
+  return (
+    first && {
+      position: { timeline: first.body.timeline, generation: first.body.generation },
+      atMs: first.receivedAt.getTime(),
+      statement: first.ref,
+    }
+  )
+}
+
+function nodeFacts(node: FleetNode, image: Image | undefined): NodeFacts {
+  const { transition, confirmed, failed } = node
+  const isTarget = (sha256: string | undefined) => image !== undefined && sha256 === image.imageSha256
+  const boot =
+    confirmed && isTarget(confirmed.body.imageSha256) && confirmed.body.bootId
+      ? {
+          imageSha256: confirmed.body.imageSha256 ?? '',
+          bootId: confirmed.body.bootId,
+          atMs: confirmed.receivedAt.getTime(),
+          statement: confirmed.ref,
+        }
+      : undefined
+  const result = boot && node.results.find(({ bootId }) => bootId === boot.bootId)
+  // A failure counts until the node confirms the same bytes later. It tries them again by itself in no case.
+  const stands = failed && isTarget(failed.body.imageSha256) && (!boot || failed.ref.seq > boot.statement.seq)
+  return {
+    node: node.node,
+    phase: transition?.body.to ?? 'Idle',
+    reason: transition?.body.reason ?? 'NotStarted',
+    message: transition?.body.message ?? 'has said nothing yet',
+    ...(transition ? { statement: transition.ref } : {}),
+    ...(boot ? { confirmed: boot } : {}),
+    ...(stands
+      ? {
+          failure: {
+            outcome: failed.body.outcome ?? 'ActivationFailed',
+            reason: failed.body.reason,
+            message: failed.body.message,
+            atMs: failed.receivedAt.getTime(),
+            statement: failed.ref,
+          },
+        }
+      : {}),
+    ...(result ? { verdict: { bootId: result.bootId, verdict: result.verdict, reason: result.reason } } : {}),
+  }
+}
