@@ -84,6 +84,20 @@ test('a storm of hints is answered by few looks: at least 20 ms lie between two'
   expect(performance.now() - startedAt).toBeGreaterThanOrEqual(4 * 19)
 })
 
+test('a look that took long is followed by a rest of three times as long, however many hints come', async () => {
+  const began: number[] = []
+  const ended: number[] = []
+  const run = running(async () => {
+    began.push(performance.now())
+    await new Promise((done) => setTimeout(done, 40))
+    ended.push(performance.now())
+    return {}
+  })
+  await storm(run.hint, () => run.looks() >= 2)
+  // A slow machine makes it longer, nothing makes it shorter (timers may fire 1 ms early).
+  expect((began[1] ?? 0) - (ended[0] ?? 0)).toBeGreaterThanOrEqual(3 * 39 - 1)
+})
+
 test('who fails looks again after a second, however many hints come', async () => {
   const at: number[] = []
   const run = running(async () => {

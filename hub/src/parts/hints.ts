@@ -1,15 +1,19 @@
+import type { KindName } from '@skerry/api'
 import type { Hints } from '../controllers/run.ts'
 import { type Changes, watchChanges } from '../store/changes.ts'
 import type { Store } from '../store/store.ts'
 import { onWake, type Topic } from '../store/wake.ts'
 import type { Ends } from './ends.ts'
 
+/** What a loop hears of: what it reads. */
+export type Heard = { readonly kinds: readonly KindName[]; readonly topics: readonly Topic[] }
+
 /** Everything that says "look again" in this process: committed versions of resources, and rows of other topics. */
 export type Wakes = {
   readonly changes: Changes
   on(topics: readonly Topic[], listener: () => void): () => void
-  /** A change of any resource, or of one of these topics. */
-  hints(topics: readonly Topic[]): Hints
+  /** A change of a resource of one of these kinds, or of one of these topics. */
+  hints(on: Heard): Hints
 }
 
 export async function openWakes(store: Store, ends: Ends): Promise<Wakes> {
@@ -29,9 +33,9 @@ export async function openWakes(store: Store, ends: Ends): Promise<Wakes> {
   return {
     changes,
     on,
-    hints: (topics) => ({
+    hints: ({ kinds, topics }) => ({
       subscribe(listener) {
-        const ends = [changes.subscribe(listener), on(topics, listener)]
+        const ends = [changes.subscribe(kinds, listener), on(topics, listener)]
         return () => {
           for (const end of ends) end()
         }

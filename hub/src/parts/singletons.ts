@@ -14,9 +14,8 @@ import { acquireLease, type Lease, writeFenced } from '../store/leases.ts'
 import { compactChanges } from '../store/resources.ts'
 import { renewSeal, type Sealer } from '../store/seal.ts'
 import type { Store } from '../store/store.ts'
-import type { Topic } from '../store/wake.ts'
 import { type HubConnection, looksWhole, mintUser, newRoutingToken, publishNew, refill } from '../transport/index.ts'
-import type { Wakes } from './hints.ts'
+import type { Heard, Wakes } from './hints.ts'
 
 export type Singletons = {
   readonly store: Store
@@ -54,8 +53,8 @@ export async function runSingletons(parts: Singletons): Promise<void> {
       log.info({ term: held.token }, 'this hub runs the controllers')
       const term = AbortSignal.any([signal, held.lost])
       await Promise.all(
-        controllersOf(parts, held).map(({ controller, topics }) =>
-          runController(controller, { store, lease: held, now, log, signal: term }, wakes.hints(topics)),
+        controllersOf(parts, held).map(({ controller, ...heard }) =>
+          runController(controller, { store, lease: held, now, log, signal: term }, wakes.hints(heard)),
         ),
       )
     } catch (error) {
@@ -68,8 +67,8 @@ export async function runSingletons(parts: Singletons): Promise<void> {
   }
 }
 
-// Each controller with the topics that wake it besides changes of resources.
-function controllersOf(parts: Singletons, lease: Lease): { controller: Controller; topics: readonly Topic[] }[] {
+// Each controller with what it reads: a change of anything else is no reason to look.
+function controllersOf(parts: Singletons, lease: Lease): (Heard & { controller: Controller })[] {
   const { hub, keys, reachability, onReachability } = parts
   // A term's controllers listen as long as the term.
   const onConnected = (listener: () => void) => {
@@ -86,18 +85,28 @@ function controllersOf(parts: Singletons, lease: Lease): { controller: Controlle
         pushRevocations: (revocations) => hub.pushSites(revocations),
         onConnected,
       }),
+      kinds: ['Registration', 'ManagedCluster', 'JoinToken'],
       topics: ['identity'],
     },
-    { controller: placementController(), topics: [] },
-    { controller: attestationController(), topics: ['statement'] },
-    { controller: rolloutController(reachability), topics: ['statement', 'attestation', 'desired-state'] },
-    { controller: desiredController(), topics: ['assignment'] },
-    { controller: publisherController(parts, lease, onConnected), topics: ['desired-state', 'identity'] },
+    {
+      controller: placementController(),
+      kinds: ['Placement', 'ManagedClusterSet', 'ManagedClusterSetBinding', 'ManagedCluster', 'PlacementDecision'],
+      topics: [],
+    },
+    { controller: attestationController(), kinds: [], topics: ['statement'] },
+    {
+      controller: rolloutController(reachability),
+      kinds: ['Rollout', 'OSImage', 'Placement', 'PlacementDecision'],
+      topics: ['statement', 'attestation', 'desired-state', 'identity'],
+    },
+    { controller: desiredController(), kinds: [], topics: ['assignment'] },
+    { controller: publisherController(parts, lease, onConnected), kinds: [], topics: ['desired-state', 'identity'] },
     {
       controller: clusterStatusController(reachability, onReachability),
+      kinds: ['ManagedCluster', 'EdgeNode', 'OSImage'],
       topics: ['statement', 'attestation', 'identity'],
     },
-    { controller: housekeepingController(parts, lease), topics: [] },
+    { controller: housekeepingController(parts, lease), kinds: [], topics: [] },
   ]
 }
 

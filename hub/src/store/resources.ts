@@ -40,7 +40,7 @@ export class WriteConflict extends Error {
   }
 }
 
-/** The channel on which a committed version is announced, as its number. */
+/** The channel on which a commit announces of which kinds it made versions. */
 export const CHANGE_CHANNEL = 'skerry_change'
 
 export async function getObject<K extends KindName>(
@@ -367,14 +367,14 @@ async function announce<K extends KindName>(
   return toObject<K>(row)
 }
 
-// Every version that was made, in the history, and one word that there are newer ones.
+// Every version that was made, in the history, and one word that their kind has newer ones.
 async function record(
   tx: Tx,
   type: Change['type'],
   made: readonly { row: Row; labelsBefore: Record<string, string> }[],
 ): Promise<void> {
-  if (made.length === 0) return
-  const newest = Math.max(...made.map(({ row }) => Number(row.resource_version)))
+  const [first] = made
+  if (!first) return
   await tx`
     with change as (insert into resource_change (resource_version, type, kind, namespace, name, object, labels_before, at)
     select v, ${type}, k, ns, n, o::jsonb, l::jsonb, now() from unnest(
@@ -382,7 +382,7 @@ async function record(
       ${made.map(({ row }) => row.namespace)}::text[], ${made.map(({ row }) => row.name)}::text[],
       ${made.map(({ row }) => JSON.stringify(toObject(row)))}::text[],
       ${made.map(({ labelsBefore }) => JSON.stringify(labelsBefore))}::text[]) as u(v, k, ns, n, o, l))
-    select pg_notify(${CHANGE_CHANNEL}, ${String(newest)})`
+    select pg_notify(${CHANGE_CHANNEL}, ${first.row.kind})`
 }
 
 function toObject<K extends KindName>(row: Row): ObjectOf<K> {

@@ -64,7 +64,7 @@ export async function streamWatch(
     const stalled = AbortSignal.timeout(pace.stalledMs)
     await once(raw, 'drain', { signal: AbortSignal.any([over.signal, stalled]) }).catch(() => raw.destroy())
   }
-  const bell = makeBell(changes, over.signal)
+  const bell = makeBell(changes, row.kind, over.signal)
   try {
     for (const object of begun.objects) await send({ type: 'ADDED', object })
     let { version } = begun
@@ -115,14 +115,14 @@ async function begin(
 }
 
 // A change that comes between a look and the wait after it must not be slept over.
-function makeBell(changes: Changes, signal: AbortSignal) {
+function makeBell(changes: Changes, kind: KindName, signal: AbortSignal) {
   let rung = false
   let wake: (() => void) | undefined
   const ring = () => {
     rung = true
     wake?.()
   }
-  const unsubscribe = changes.subscribe(ring)
+  const unsubscribe = changes.subscribe([kind], ring)
   signal.addEventListener('abort', ring, { once: true })
   return {
     listen(): void {
