@@ -25,7 +25,15 @@ export type HubConfig = {
 export type HubCommand =
   | { readonly verb: 'serve'; readonly config: HubConfig; readonly endWithStdin: boolean }
   | { readonly verb: 'init'; readonly config: HubConfig }
-  | { readonly verb: 'nats-config'; readonly config: HubConfig; readonly natsDir: string }
+  | { readonly verb: 'nats-config'; readonly config: HubConfig; readonly nats: OwnNats }
+
+/** A nats-server of somebody's own, as its configuration has to say. */
+export type OwnNats = {
+  readonly dir: string
+  readonly listen: string
+  /** By what names it is reached, which its certificate has to show; undefined on loopback, where nothing is encrypted. */
+  readonly tlsNames: readonly string[] | undefined
+}
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
@@ -57,14 +65,27 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
       "print the configuration of a nats-server of your own, with this hub's accounts; NATS_URL then names it",
     )
     .option('--nats-data <folder>', 'where that server keeps its streams and accounts', '/var/lib/nats')
+    .option('--listen <address:port>', 'where that server listens; with TLS unless it is loopback', '127.0.0.1:4222')
+    .option('--name <name...>', 'DNS names and addresses by which sites reach it, for its certificate')
+    .addOption(dataFolder())
+    .action((options: Record<string, unknown>, command: Command) => {
+      const listen = String(options['listen'])
+      const [, host, port] = /^(.+):(\d{1,5})$/.exec(listen) ?? []
+      if (host === undefined || Number(port) > 65_535) command.error(`error: --listen ${listen} is no ADDRESS:PORT`)
+      const names = Array.isArray(options['name']) ? options['name'].map(String) : undefined
+      const open = !LOOPBACK.includes(String(host).replace(/^\[(.*)\]$/, '$1'))
+      if (open && !names)
+        command.error(
+          `error: --listen ${listen} is reached over a network: --name says by which names, which its certificate has to show`,
+        )
+      if (!open && names) command.error('error: --name is for a certificate, which a server on loopback does not need')
+      const dir = String(options['natsData'])
+      parsed = { verb: 'nats-config', config: toConfig(options, env), nats: { dir, listen, tlsNames: names } }
+    })
 
-  for (const command of program.commands) {
+  for (const command of program.commands.filter((each) => each.name() !== 'nats-config')) {
     command
-      .addOption(
-        new Option('--data <folder>', 'where keys, blobs, database and broker live')
-          .env('SKERRY_HUB_DATA')
-          .default('.data/hub'),
-      )
+      .addOption(dataFolder())
       .option('--host <address>', 'address to listen on', '127.0.0.1')
       .option('--port <port>', 'HTTPS port; when it is taken, another is chosen and said', port, 7443)
       .option('--nats-tls', "TLS on the hub's own nats-server; always so when --host is no loopback address")
@@ -75,14 +96,18 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
         if (lateMs >= offlineMs || offlineMs >= staleMs)
           command.error('error: --late-after must be less than --offline-after, and that less than --stale-after')
         if (command.name() === 'init') parsed = { verb: 'init', config }
-        else if (command.name() === 'nats-config')
-          parsed = { verb: 'nats-config', config, natsDir: String(options['natsData']) }
         else parsed = { verb: 'serve', config, endWithStdin: options['endWithStdin'] === true }
       })
   }
   program.parse([...argv], { from: 'user' })
   if (!parsed) throw new Error('commander ran no command')
   return parsed
+}
+
+function dataFolder(): Option {
+  return new Option('--data <folder>', 'where keys, blobs, database and broker live')
+    .env('SKERRY_HUB_DATA')
+    .default('.data/hub')
 }
 
 function toConfig(options: Record<string, unknown>, env: NodeJS.ProcessEnv): HubConfig {

@@ -157,22 +157,35 @@ describe('two hubs on one database', () => {
 })
 
 describe('NATS', () => {
-  test('a server of somebody’s own, set up by nats-config and named by NATS_URL, serves the hub and its offline signers', async () => {
-    const dir = testFolder()
-    const config = await configure()
-    const { code, stdout } = await run(['nats-config', '--data', config.dataDir, '--nats-data', dir])
-    expect(code).toBe(0)
-    const server = await testNatsServer(stdout.replace(/^listen: .*$/m, ''), { dir })
-    onTestFinished(() => server.stop())
-    const hub = await start({ ...config, natsUrl: server.url })
-    expect(hub.natsUrl).toBe(server.url)
-    expect(hub.pids).not.toHaveProperty('nats')
-    const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
-    onTestFinished(() => client.close())
-    await until(async () => (await client.file('/readyz').catch(() => undefined)) !== undefined, 'readiness', 10_000)
-    const said = await run(['init', '--data', config.dataDir, '--port', '0'], { NATS_URL: server.url })
-    expect(JSON.parse(said.stdout)).toMatchObject({ hub: { natsUrls: [server.url] } })
-  })
+  test.each([
+    { on: 'on loopback', args: [], listen: '127.0.0.1:4222', scheme: 'nats' },
+    {
+      on: 'over a network with TLS',
+      args: ['--listen', '0.0.0.0:4222', '--name', 'nats.example.org'],
+      listen: '0.0.0.0:4222',
+      scheme: 'tls',
+    },
+  ])(
+    'a server of somebody’s own $on, set up by nats-config and named by NATS_URL, serves the hub and its offline signers',
+    async ({ args, listen, scheme }) => {
+      const dir = testFolder()
+      const config = await configure()
+      const { code, stdout } = await run(['nats-config', '--data', config.dataDir, '--nats-data', dir, ...args])
+      expect(code).toBe(0)
+      expect(stdout).toContain(`\nlisten: "${listen}"\n`)
+      const server = await testNatsServer(stdout.replace(/^listen: .*$/m, ''), { dir })
+      onTestFinished(() => server.stop())
+      const natsUrl = server.url.replace('nats:', `${scheme}:`)
+      const hub = await start({ ...config, natsUrl })
+      expect(hub.natsUrl).toBe(natsUrl)
+      expect(hub.pids).not.toHaveProperty('nats')
+      const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
+      onTestFinished(() => client.close())
+      await until(async () => (await client.file('/readyz').catch(() => undefined)) !== undefined, 'readiness', 10_000)
+      const said = await run(['init', '--data', config.dataDir, '--port', '0'], { NATS_URL: natsUrl })
+      expect(JSON.parse(said.stdout)).toMatchObject({ hub: { natsUrls: [natsUrl] } })
+    },
+  )
 
   test('a server that does not answer is waited for in a sentence, and a hub that waits ends when it is told to', async () => {
     const { dataDir, databaseUrl } = await configure()
@@ -310,6 +323,12 @@ describe('the command line', () => {
     { args: ['--late-after', '500'], named: '--late-after must be less than --offline-after' },
     { args: ['--log-level', 'loud'], named: 'Allowed choices are fatal, error' },
     { args: ['reign'], named: 'reign' },
+    { args: ['nats-config', '--host', '0.0.0.0'], named: "unknown option '--host'" },
+    { args: ['nats-config', '--port', '4222'], named: "unknown option '--port'" },
+    { args: ['nats-config', '--nats-tls'], named: "unknown option '--nats-tls'" },
+    { args: ['nats-config', '--listen', 'here'], named: '--listen here is no ADDRESS:PORT' },
+    { args: ['nats-config', '--listen', '0.0.0.0:4222'], named: '--name says by which names' },
+    { args: ['nats-config', '--name', 'x'], named: '--name is for a certificate' },
   ])('$args ends with exit code 2 and a sentence that names what is wrong', async ({ args, named }) => {
     const { code, stderr, stdout } = await run(args)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })

@@ -4,6 +4,7 @@ import pino from 'pino'
 import { parseCommand } from './config.ts'
 import { startHub } from './hub.ts'
 import { introduce } from './introduction.ts'
+import { openCertificates } from './keys/certificates.ts'
 import { openKeys } from './keys/keys.ts'
 import { serverConfig } from './transport/index.ts'
 
@@ -20,9 +21,19 @@ if (command.verb === 'init') {
     `${JSON.stringify(await introduce(command.config, (sentence) => log.info(sentence)), null, 2)}\n`,
   )
 } else if (command.verb === 'nats-config') {
-  const { nats } = openKeys(join(resolve(command.config.dataDir), 'keys'))
+  const folder = join(resolve(command.config.dataDir), 'keys')
+  const { dir, listen, tlsNames } = command.nats
+  const { nats } = openKeys(folder)
+  const tls = tlsNames && (await openCertificates(folder, tlsNames, 'nats')).files
+  const port = listen.slice(listen.lastIndexOf(':') + 1)
+  const url = tls ? `tls://${tlsNames[0]}:${port}` : `nats://127.0.0.1:${port}`
+  const remark = tls
+    ? "# tls: a certificate of the hub's own CA, which sites know. On another machine, copy both files and say where.\n"
+    : ''
   // Whom the hub has revoked it tells the server itself, at every connection.
-  process.stdout.write(`listen: "127.0.0.1:4222"\n${serverConfig(nats, new Map(), resolve(command.natsDir))}`)
+  process.stdout.write(
+    `# The hub is started with NATS_URL=${url}\nlisten: "${listen}"\n${remark}${serverConfig(nats, new Map(), resolve(dir), tls)}`,
+  )
 } else {
   // A person may end it while it starts: a first start builds a nats-server.
   const over = new AbortController()

@@ -24,11 +24,18 @@ export type Certificates = {
   readonly files: { readonly cert: string; readonly key: string }
 }
 
-/** Loads or makes the CA and a server certificate that names every one of `wanted` (DNS names and addresses) and this machine. */
-export async function openCertificates(dir: string, wanted: readonly string[]): Promise<Certificates> {
+/**
+ * Loads or makes the CA and a server certificate that names every one of `wanted` (DNS names and addresses) and this
+ * machine. Another `server` than the hub has a certificate of its own beside it.
+ */
+export async function openCertificates(
+  dir: string,
+  wanted: readonly string[],
+  server: 'server' | 'nats' = 'server',
+): Promise<Certificates> {
   const ca = await openCa(dir)
   const names = [...new Set([...wanted, ...HERE])]
-  const [certPath, keyPath] = [join(dir, 'server.crt.pem'), join(dir, 'server.key.pem')]
+  const [certPath, keyPath] = [join(dir, `${server}.crt.pem`), join(dir, `${server}.key.pem`)]
   const files = { cert: certPath, key: keyPath }
   if (existsSync(certPath) && existsSync(keyPath)) {
     const certPem = readFileSync(certPath, 'utf8')
