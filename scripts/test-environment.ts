@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { findNatsServer, startPostgres } from '@skerry/supervise'
+import { findNatsServer, forgetPostgres, startPostgres } from '@skerry/supervise'
 import type { TestProject } from 'vitest/node'
 
 // Starts one PostgreSQL for the whole run and finds (or builds, once) a nats-server. Tests take a database each.
@@ -16,6 +16,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('natsServer', nats.kind === 'binary' ? nats.path : '')
   return async () => {
     await database.stop()
+    forgetPostgres(dir)
     rmSync(dir, { recursive: true, force: true })
   }
 }

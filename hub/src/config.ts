@@ -25,6 +25,7 @@ export type HubConfig = {
 export type HubCommand =
   | { readonly verb: 'serve'; readonly config: HubConfig; readonly endWithStdin: boolean }
   | { readonly verb: 'init'; readonly config: HubConfig }
+  | { readonly verb: 'leftovers'; readonly config: HubConfig; readonly remove: boolean }
   | { readonly verb: 'nats-config'; readonly config: HubConfig; readonly nats: OwnNats }
 
 /** A nats-server of somebody's own, as its configuration has to say. */
@@ -83,7 +84,18 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
       parsed = { verb: 'nats-config', config: toConfig(options, env), nats: { dir, listen, tlsNames: names } }
     })
 
-  for (const command of program.commands.filter((each) => each.name() !== 'nats-config')) {
+  const hubs = program.commands.filter((command) => command.name() === 'serve' || command.name() === 'init')
+  program
+    .command('leftovers')
+    .description(
+      'list the PostgreSQL files, kept elsewhere when a hub runs as root, of data folders that are gone. A disk that is not mounted looks gone: read before you delete',
+    )
+    .option('--delete', 'delete what is listed')
+    .action((options: Record<string, unknown>) => {
+      parsed = { verb: 'leftovers', config: toConfig({ data: '' }, env), remove: options['delete'] === true }
+    })
+
+  for (const command of hubs) {
     command
       .addOption(dataFolder())
       .option('--host <address>', 'address to listen on', '127.0.0.1')

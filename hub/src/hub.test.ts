@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
-import { createDatabase, forgetPostgres, freePort, isFree, startPostgres, until } from '@skerry/supervise'
+import { createDatabase, freePort, isFree, startPostgres, until } from '@skerry/supervise'
 import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import type { Hub, HubConfig } from './index.ts'
@@ -267,9 +267,7 @@ describe('NATS', () => {
 test.each(['it hangs', 'it goes on'])(
   'PostgreSQL that hangs: /readyz says so; a hub ends while %s',
   async (when) => {
-    const dataDir = testFolder()
-    onTestFinished(() => forgetPostgres(dataDir))
-    const postgres = await startPostgres({ dataDir, durable: false, say: () => {} })
+    const postgres = await startPostgres({ dataDir: testFolder(), durable: false, say: () => {} })
     onTestFinished(() => postgres.stop())
     const connection = await createDatabase(postgres.connection, 'hung')
     const hub = await start(await configure({ databaseUrl: urlOf(connection) }))

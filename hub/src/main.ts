@@ -1,5 +1,7 @@
 import { once } from 'node:events'
+import { rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { leftovers } from '@skerry/supervise'
 import pino from 'pino'
 import { parseCommand } from './config.ts'
 import { startHub } from './hub.ts'
@@ -8,7 +10,7 @@ import { openCertificates } from './keys/certificates.ts'
 import { openKeys } from './keys/keys.ts'
 import { serverConfig } from './transport/index.ts'
 
-// skerry-hub: `serve` (default), `init` and `nats-config`. Logs go to standard error, answers to standard output.
+// skerry-hub: `serve` (default), `init`, `nats-config` and `leftovers`. Logs go to standard error, answers to standard output.
 
 const command = parseCommand(process.argv.slice(2), process.env)
 const log = pino(
@@ -20,6 +22,13 @@ if (command.verb === 'init') {
   process.stdout.write(
     `${JSON.stringify(await introduce(command.config, (sentence) => log.info(sentence)), null, 2)}\n`,
   )
+} else if (command.verb === 'leftovers') {
+  const found = leftovers()
+  if (found.length === 0) log.info('there are no leftovers')
+  for (const { path, dataDir } of found) {
+    if (command.remove) rmSync(path, { recursive: true, force: true })
+    process.stdout.write(`${command.remove ? 'deleted ' : ''}${path} of ${dataDir}, which is gone\n`)
+  }
 } else if (command.verb === 'nats-config') {
   const folder = join(resolve(command.config.dataDir), 'keys')
   const { dir, listen, tlsNames } = command.nats

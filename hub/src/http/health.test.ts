@@ -1,4 +1,4 @@
-import { forgetPostgres, startPostgres, until } from '@skerry/supervise'
+import { startPostgres, until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { makeMetrics } from './health.ts'
@@ -44,7 +44,6 @@ describe('/livez and /readyz', () => {
 
 test('PostgreSQL stopped: 503 with a time to wait, /readyz names it; started again: the same server answers', async () => {
   const dataDir = testFolder()
-  onTestFinished(() => forgetPostgres(dataDir))
   const begin = () => startPostgres({ dataDir, durable: false, say: () => {} })
   let server = await begin()
   onTestFinished(() => server.stop())

@@ -1,5 +1,6 @@
 export { type Say, until } from './child.ts'
 export { type HeldFolder, holdFolder } from './folder.ts'
+export { forgetPostgres, leftovers } from './homes.ts'
 export {
   endEarlierNatsServer,
   findNatsServer,
@@ -10,5 +11,5 @@ export {
   startNatsServer,
 } from './nats-server.ts'
 export { freePort, isFree } from './ports.ts'
-export { type Connection, createDatabase, forgetPostgres, type Postgres, startPostgres, toOptions } from './postgres.ts'
+export { type Connection, createDatabase, type Postgres, startPostgres, toOptions } from './postgres.ts'
 export { keepRunning } from './restarting.ts'

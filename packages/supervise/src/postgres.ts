@@ -16,6 +16,7 @@ import { arch, platform, tmpdir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import postgres from 'postgres'
 import { type Exit, endOrphan, exitText, type Say, startChild, until } from './child.ts'
+import { HOMES, openHome } from './homes.ts'
 
 /** Where a database is: what postgres.js takes. A socket folder is a `host` that begins with a slash. */
 export type Connection = {
@@ -35,7 +36,6 @@ export type Postgres = {
 
 // PostgreSQL refuses to run as root. `nobody` owns the data then; nothing is added to the machine's users.
 const NOBODY = 65_534
-const ROOT_HOMES = '/var/lib/skerry'
 
 /**
  * Starts the PostgreSQL that came with the packages, on a unix socket only. Makes the cluster at the first start; `durable:
@@ -53,7 +53,7 @@ export async function startPostgres({
 }): Promise<Postgres> {
   const asRoot = process.getuid?.() === 0
   const identity = asRoot ? { uid: NOBODY, gid: NOBODY } : {}
-  const home = asRoot ? rootlessHome(resolve(dataDir), say) : resolve(dataDir)
+  const home = asRoot ? openHome(resolve(dataDir), NOBODY, say) : resolve(dataDir)
   const programs = asRoot ? reachablePrograms(await packagedPrograms()) : await packagedPrograms()
   const data = join(home, 'cluster')
   mkdirSync(home, { recursive: true, mode: 0o700 })
@@ -125,12 +125,6 @@ async function answers(connection: Connection): Promise<boolean> {
   }
 }
 
-/** Deletes what startPostgres keeps outside its data folder; for whoever deletes that folder too. No server may run on it. */
-export function forgetPostgres(dataDir: string): void {
-  const idFile = join(resolve(dataDir), 'home.id')
-  if (existsSync(idFile)) rmSync(join(ROOT_HOMES, readFileSync(idFile, 'utf8')), { recursive: true, force: true })
-}
-
 /** What `postgres()` of postgres.js takes for a connection. */
 export function toOptions(
   connection: Connection,
@@ -194,30 +188,13 @@ async function endEarlierServer(data: string, say: Say): Promise<void> {
   if (Number.isInteger(pid) && pid > 1) await endOrphan(pid, data, 'SIGINT', say)
 }
 
-// A folder that user `nobody` can enter, one for each data folder of ours. The data folder holds its name, so that one
-// which was deleted and made anew begins with nothing; what it had is left for a person to delete, never for us.
-function rootlessHome(dataDir: string, say: Say): string {
-  const idFile = join(dataDir, 'home.id')
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
-  const isNew = !existsSync(idFile)
-  if (isNew) {
-    writeFileSync(`${idFile}.new`, randomBytes(8).toString('hex'), { mode: 0o600 })
-    renameSync(`${idFile}.new`, idFile)
-  }
-  const home = join(ROOT_HOMES, readFileSync(idFile, 'utf8'))
-  if (isNew) say(`PostgreSQL does not run as root: its data lies in ${home} and belongs to user ${NOBODY}`)
-  mkdirSync(home, { recursive: true, mode: 0o755 })
-  chmodSync(ROOT_HOMES, 0o755)
-  return home
-}
-
 // The checkout may lie where `nobody` cannot go, so the programs are copied once for each version.
 function reachablePrograms(native: string): string {
   const version = createHash('sha256')
     .update(readFileSync(join(native, 'bin', 'postgres')))
     .digest('hex')
     .slice(0, 12)
-  const copy = join(ROOT_HOMES, `postgresql-${version}`)
+  const copy = join(HOMES, `postgresql-${version}`)
   if (existsSync(copy)) return copy
   const beside = `${copy}.${process.pid}`
   mkdirSync(dirname(copy), { recursive: true, mode: 0o755 })

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,10 +10,10 @@ import { findNatsServer, isRecent } from './nats-server.ts'
 import { freePort } from './ports.ts'
 import { startPostgres, toOptions } from './postgres.ts'
 import { keepRunning } from './restarting.ts'
-import { testFolder, testNatsServer } from './testing.ts'
+import { removeFolder, testFolder, testNatsServer } from './testing.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'skerry-supervise-'))
-afterAll(() => rmSync(dir, { recursive: true, force: true }))
+afterAll(() => removeFolder(dir))
 
 describe('PostgreSQL', () => {
   test('comes back with its data after it was killed, though its lock file still lies there', async () => {

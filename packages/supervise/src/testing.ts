@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import { inject, onTestFinished } from 'vitest'
+import { forgetPostgres } from './homes.ts'
 import { type NatsServer, startNatsServer } from './nats-server.ts'
 import { type Connection, toOptions } from './postgres.ts'
 
@@ -51,10 +52,17 @@ export async function testNatsServer(
 export function testFolder(): string {
   const dir = mkdtempSync(join(tmpdir(), 'skerry-test-'))
   try {
-    onTestFinished(() => rmSync(dir, { recursive: true, force: true }))
+    onTestFinished(() => removeFolder(dir))
   } catch {
     // Outside a test (beforeAll): the folder goes with the run's end.
-    process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
+    process.once('exit', () => removeFolder(dir))
   }
   return dir
+}
+
+/** A folder with what PostgreSQL keeps outside for it, or for a folder right inside. */
+export function removeFolder(dir: string): void {
+  if (!existsSync(dir)) return
+  for (const place of [dir, ...readdirSync(dir).map((name) => join(dir, name))]) forgetPostgres(place)
+  rmSync(dir, { recursive: true, force: true })
 }
