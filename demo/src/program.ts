@@ -63,7 +63,8 @@ export function startProgram({ entry, args, env, logFile }: ProgramOptions): Pro
       for (const listener of listeners) listener(line)
     })
   const exited = ended(child)
-  void exited.then(() => log.end())
+  // Not at its exit: what it said last may still be on its way.
+  child.once('close', () => log.end())
   return {
     pid: child.pid,
     exited,

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import type { NodePhase, SiteBundle } from '@skerry/api'
 import { ENTRIES, type Program, startAgent } from '@skerry/demo'
+import { type Boot, bootsOf } from './boots.ts'
 import { type Link, openLink } from './link.ts'
 
 // One site of one node, with a link to the hub that a story can cut, and an agent that it can kill.
@@ -20,7 +21,8 @@ export type Site = {
   view(): SiteView
   /** Digests of the statements this node still has, by number. */
   outbox(): ReadonlyMap<number, string>
-  boots(): number
+  /** Every boot of the site's machine so far, by its driver's log. */
+  boots(): readonly Boot[]
   close(): Promise<void>
 }
 
@@ -114,7 +116,7 @@ export async function openSite({ name, dir, bundle, factoryImage, hubPort, natsP
           row.digest,
         ]),
       ),
-    boots: () => rows<{ n: number }>("select count(*) as n from statement where kind = 'evidence'")[0]?.n ?? 0,
+    boots: () => bootsOf(join(dir, 'agent.log')),
     async close() {
       await agent?.stop()
       await Promise.all(links.map((link) => link.close()))

@@ -162,8 +162,8 @@ export function openWorld({ dir, say }: WorldOptions) {
       }
     },
 
-    /** Boots of the sites' machines so far, as their statements tell. */
-    boots: () => sites.reduce((sum, site) => sum + site.boots(), 0),
+    /** Boots of the sites' machines so far. */
+    boots: () => sites.reduce((sum, site) => sum + site.boots().length, 0),
 
     /** What a person needs to find out why a story failed. */
     async explain(): Promise<void> {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { Part } from '@skerry/demo'
+import { assertActivatedOnce, assertEvidenceBooted } from '../boots.ts'
 import { assertChain, transitionsOf } from '../chain.ts'
 import type { LogEntry, Site } from '../site.ts'
 import type { World } from '../world.ts'
@@ -57,10 +58,19 @@ export const killAnything: Story = {
     }
 
     const client = world.client()
+    const images = await Promise.all(
+      Array.from({ length: rounds.length + 1 }, async (_, index) => {
+        return (await client.get('OSImage', undefined, `edge-os-${index + 1}`)).spec.image.sha256
+      }),
+    )
     for (const site of world.sites) {
       const chain = await assertChain(client, site)
-      for (let version = 2; version <= rounds.length + 1; version += 1) {
-        const { sha256 } = (await client.get('OSImage', undefined, `edge-os-${version}`)).spec.image
+      // What the machine did, beside what the node said of it.
+      assertActivatedOnce(site.name, site.boots(), images)
+      assertEvidenceBooted(site.name, site.boots(), chain)
+      for (const [index, sha256] of images.entries()) {
+        if (index === 0) continue
+        const version = index + 1
         const transitions = transitionsOf(chain, sha256)
         const count = (holds: (body: (typeof transitions)[number]) => boolean) => transitions.filter(holds).length
         const about = `${site.name}, version ${version}`
@@ -81,7 +91,9 @@ export const killAnything: Story = {
         )
       }
     }
-    world.say(`no statement lost or doubled, no image activated twice, in ${rounds.length} upgrades of two sites`)
+    world.say(
+      `no statement lost or doubled, no image activated twice, in ${rounds.length} upgrades of two sites and ${world.boots()} boots of their machines`,
+    )
   },
 }
 

@@ -89,7 +89,7 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
       ...(armed && !trial ? { fellBackFrom: armed.imageSha256 } : {}),
     })
     if (closed) return
-    log.info({ slot, bootId, triesLeft: trial?.triesLeft }, 'slot boots')
+    log.info({ slot, bootId, imageSha256: sha256, triesLeft: trial?.triesLeft }, 'slot boots')
     const mine = powerOn(programOf(slot))
     const sinceMs = performance.now()
     running = mine
