@@ -1,3 +1,4 @@
+import type { ReachabilityLimits } from '@skerry/policy'
 import { Command, InvalidArgumentError, Option } from 'commander'
 
 /** Which parts of the hub one process runs. */
@@ -5,7 +6,6 @@ export const ROLES = ['api', 'controllers', 'ingest'] as const
 type Role = (typeof ROLES)[number]
 
 /** How long the hub hears nothing before it says so. Changes no desired state. */
-export type ReachabilityThresholds = { readonly lateMs: number; readonly offlineMs: number; readonly staleMs: number }
 
 export type HubConfig = {
   readonly dataDir: string
@@ -18,7 +18,7 @@ export type HubConfig = {
   readonly natsUrl: string | undefined
   /** The hub's own nats-server speaks TLS. */
   readonly natsTls: boolean
-  readonly reachability: ReachabilityThresholds
+  readonly reachability: ReachabilityLimits
   readonly logLevel: string
 }
 

@@ -13,10 +13,8 @@ export function urlOf({ host, username, password, database }: Connection): strin
   return `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${database}`
 }
 
-/** A hub's configuration on a new folder and database, which go with the test. */
-export async function configure(more: Partial<HubConfig> = {}): Promise<HubConfig> {
-  const database = await testDatabase()
-  onTestFinished(() => database.drop())
+/** A hub's configuration on a new folder and this database. */
+export function configOn(connection: Connection, more: Partial<HubConfig> = {}): HubConfig {
   return {
     dataDir: testFolder(),
     roles: ROLES,
@@ -24,13 +22,20 @@ export async function configure(more: Partial<HubConfig> = {}): Promise<HubConfi
     port: 0,
     httpPort: undefined,
     names: ['127.0.0.1', 'localhost'],
-    databaseUrl: urlOf(database.connection),
+    databaseUrl: urlOf(connection),
     natsUrl: undefined,
     natsTls: false,
     reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 },
     logLevel: 'info',
     ...more,
   }
+}
+
+/** The same on a database of its own, which goes with the test. */
+export async function configure(more: Partial<HubConfig> = {}): Promise<HubConfig> {
+  const database = await testDatabase()
+  onTestFinished(() => database.drop())
+  return configOn(database.connection, more)
 }
 
 /** Starts a hub; what it logs is in `lines`. */

@@ -1,11 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { EdgeNodeStatus, ObjectOf, OSImageStatus, Reachability } from '@skerry/api'
-import { reachability } from '@skerry/policy'
+import { type ReachabilityLimits, reachability } from '@skerry/policy'
 import { type FleetNode, loadFleet } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
 import { getObject, listObjects, saveStatuses } from '../store/resources.ts'
 import { setCondition } from './conditions.ts'
-import type { ReachabilityLimits } from './rollout-facts.ts'
 import type { Controller } from './run.ts'
 
 /** Objects written in one transaction. */

@@ -3,15 +3,15 @@ import { dirname } from 'node:path'
 import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
 import { type Acceptance, type JoinTokenSpec, subjects } from '@skerry/api'
 import { type Client, openClient } from '@skerry/client'
-import { type Connection, until } from '@skerry/supervise'
-import { testDatabase, testFolder } from '@skerry/supervise/testing'
+import { until } from '@skerry/supervise'
+import { testDatabase } from '@skerry/supervise/testing'
 import { signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
-import { ROLES } from '../config.ts'
 import { codeOf, makeNode, overHttps, readAnswer, register, type Send, type TestNode } from '../http/agent/test-node.ts'
 import { type Hub, startHub } from '../index.ts'
 import { openStore, type Store } from '../store/store.ts'
+import { configOn } from '../testing.ts'
 
 // Decisions, and what becomes of them: on a whole hub over HTTPS, with nodes on the real NATS.
 
@@ -25,22 +25,7 @@ beforeAll(async () => {
   vi.stubEnv('PATH', `${dirname(inject('natsServer'))}:${process.env['PATH']}`)
   const database = await testDatabase()
   drop = database.drop
-  hub = await startHub(
-    {
-      dataDir: testFolder(),
-      roles: ROLES,
-      host: '127.0.0.1',
-      port: 0,
-      httpPort: undefined,
-      names: ['127.0.0.1', 'localhost'],
-      natsUrl: undefined,
-      natsTls: false,
-      databaseUrl: urlOf(database.connection),
-      reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 },
-      logLevel: 'silent',
-    },
-    pino({ level: 'silent' }),
-  )
+  hub = await startHub(configOn(database.connection, { logLevel: 'silent' }), pino({ level: 'silent' }))
   store = openStore(database.connection)
   client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
   send = overHttps(hub.apiUrl, hub.caPem)
@@ -51,10 +36,6 @@ afterAll(async () => {
   await hub.stop()
   await drop()
 })
-
-function urlOf({ host, username, password, database }: Connection): string {
-  return `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${database}`
-}
 
 let made = 0
 const fresh = (what: string) => `${what}-${++made}`

@@ -1,5 +1,12 @@
 import { comparePositions, type ObjectOf, PLACEMENT_LABEL, type RolloutStatus } from '@skerry/api'
-import { type ClusterFacts, type Holder, type NodeFacts, type RolloutFacts, reachability } from '@skerry/policy'
+import {
+  type ClusterFacts,
+  type Holder,
+  type NodeFacts,
+  type ReachabilityLimits,
+  type RolloutFacts,
+  reachability,
+} from '@skerry/policy'
 import { type Assignment, listAssignments } from '../store/assignments.ts'
 import { newestDesired, type StoredDesired } from '../store/desired-states.ts'
 import { type FleetNode, loadFleet } from '../store/fleet.ts'
@@ -8,8 +15,6 @@ import { listObjects } from '../store/resources.ts'
 import type { Reader } from '../store/store.ts'
 
 // What rollouts are planned from: read once for all of them, then shaped for each.
-
-export type ReachabilityLimits = { readonly lateMs: number; readonly offlineMs: number; readonly staleMs: number }
 
 type Rollout = ObjectOf<'Rollout'>
 type Image = NonNullable<RolloutStatus['image']>

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type ClusterState, DEFAULT_GATES, type ObjectOf, type RolloutSpec, type RolloutStatus } from '@skerry/api'
-import { planRollout, type RolloutPlan } from '@skerry/policy'
+import { planRollout, type ReachabilityLimits, type RolloutPlan } from '@skerry/policy'
 import { type Assignment, saveAssignments, saveTerms } from '../store/assignments.ts'
 import { recordEvent } from '../store/events.ts'
 import { type Lease, writeFenced } from '../store/leases.ts'
@@ -8,7 +8,7 @@ import { getObject, saveStatus } from '../store/resources.ts'
 import type { Store, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 import { setCondition } from './conditions.ts'
-import { factsOf, loadRolloutFleet, type ReachabilityLimits, type RolloutFleet } from './rollout-facts.ts'
+import { factsOf, loadRolloutFleet, type RolloutFleet } from './rollout-facts.ts'
 import type { Controller } from './run.ts'
 
 type Rollout = ObjectOf<'Rollout'>

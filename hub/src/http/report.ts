@@ -1,5 +1,5 @@
 import { kindRow } from '@skerry/api'
-import { assess, type ClusterInventory, reachability, schedule } from '@skerry/policy'
+import { assess, type ClusterInventory, type ReachabilityLimits, reachability, schedule } from '@skerry/policy'
 import type { FastifyInstance } from 'fastify'
 import { listAssignments } from '../store/assignments.ts'
 import { loadFleet } from '../store/fleet.ts'
@@ -14,7 +14,7 @@ import { StatusError } from './status-error.ts'
 export type ReportOptions = {
   readonly store: Store
   readonly now: () => number
-  readonly reachability: { lateMs: number; offlineMs: number; staleMs: number }
+  readonly reachability: ReachabilityLimits
 }
 
 export function reportRoutes(app: FastifyInstance, options: ReportOptions): void {

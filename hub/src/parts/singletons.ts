@@ -1,6 +1,6 @@
 import type { Reachability } from '@skerry/api'
+import type { ReachabilityLimits } from '@skerry/policy'
 import type { Logger } from 'pino'
-import type { ReachabilityThresholds } from '../config.ts'
 import { attestationController } from '../controllers/attestation.ts'
 import { clusterStatusController } from '../controllers/cluster-status.ts'
 import { desiredController } from '../controllers/desired.ts'
@@ -21,7 +21,7 @@ export type Singletons = {
   readonly store: Store
   readonly hub: HubConnection
   readonly keys: HubKeys
-  readonly reachability: ReachabilityThresholds
+  readonly reachability: ReachabilityLimits
   readonly sealer: Sealer
   readonly log: Logger
   readonly now: () => number

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { NotFound } from '../errors.ts'
 import { didYouMean } from '../nearby.ts'
 import { nameOf } from '../objects/kinds.ts'
-import { registrationText, waiting, whoWaits } from '../objects/registrations.ts'
+import { registrationText, undecided, whoWaits } from '../objects/registrations.ts'
 import { applyTaints, parseTaint } from '../objects/taints.ts'
 import { line, type Shell, withHub } from '../shell.ts'
 
@@ -32,7 +32,7 @@ function acceptCommand(cluster: Command, shell: Shell): void {
       await withHub(command, shell, async ({ client }) => {
         const found = await findCluster(client, name)
         const all = await client.list('Registration', { namespace: name })
-        const registrations = waiting(all, options)
+        const registrations = undecided(all, options)
         for (const registration of registrations) {
           const { fingerprint } = registration.spec
           // The fingerprint goes along: a registration whose keys were exchanged meanwhile is not the one that was seen.
@@ -62,7 +62,7 @@ function denyCommand(cluster: Command, shell: Shell): void {
       await withHub(command, shell, async ({ client }) => {
         const found = await findCluster(client, name)
         await setAccepted(client, found, false, reason ?? null)
-        for (const registration of waiting(await client.list('Registration', { namespace: name }), {})) {
+        for (const registration of undecided(await client.list('Registration', { namespace: name }), {})) {
           const { fingerprint } = registration.spec
           await client.approve(name, registration.metadata.name, { state: 'Denied', reason, fingerprint })
           line(shell, `${registrationText(registration)}: denied`)

@@ -6,7 +6,7 @@ import { locate } from './locate.ts'
 type Registration = ObjectOf<'Registration'>
 
 /** The registrations of a cluster that wait for a decision: all, or those that these flags insist on. */
-export function waiting(
+export function undecided(
   registrations: readonly Registration[],
   { node, fingerprint }: { readonly node?: string | undefined; readonly fingerprint?: string | undefined },
 ): Registration[] {

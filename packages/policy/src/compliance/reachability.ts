@@ -1,9 +1,12 @@
 import type { Reachability } from '@skerry/api'
 
+/** After how much silence a cluster is Late, Offline and Stale; each is longer than the one before. */
+export type ReachabilityLimits = { readonly lateMs: number; readonly offlineMs: number; readonly staleMs: number }
+
 /** How long a cluster has been silent, by the hub's own receive time. A site's clock never decides this. */
 export function reachability(
   lastHeardAtMs: number | undefined,
-  limits: { lateMs: number; offlineMs: number; staleMs: number },
+  limits: ReachabilityLimits,
   nowMs: number,
 ): { state: Reachability; changesAtMs?: number } {
   if (lastHeardAtMs === undefined) return { state: 'NeverSeen' }

@@ -5,6 +5,7 @@ import {
   type ObjectOf,
   SCHEDULING_DISABLED_ANNOTATION,
 } from '@skerry/api'
+import { byCodeUnit } from '../order.ts'
 import { mismatch, selectorFault } from './selectors.ts'
 import { clusterSetFault, isMember } from './sets.ts'
 import { tolerates, tolerationFault } from './taints.ts'
@@ -357,8 +358,4 @@ function earliestExpiry(
     if (expiresAtMs !== undefined) earliest = Math.min(earliest ?? expiresAtMs, expiresAtMs)
   }
   return earliest
-}
-
-function byCodeUnit(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }

@@ -1,4 +1,5 @@
 import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutSpec, RolloutStatus } from '@skerry/api'
+import { byCodeUnit } from '../order.ts'
 import {
   clusterStateOf,
   DENIED,
@@ -360,8 +361,4 @@ function condition(status: RolloutStatus | undefined, type: string): string | un
 
 function iso(ms: number): string {
   return new Date(ms).toISOString()
-}
-
-function byCodeUnit(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0
 }
