@@ -1,9 +1,13 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Ack, HubDescription } from '@skerry/api'
-import { testFolder } from '@skerry/supervise/testing'
+import { createUser } from '@nats-io/nkeys'
+import { connect } from '@nats-io/transport-node'
+import { type Ack, type HubDescription, type NodeStatus, subjects } from '@skerry/api'
+import { until } from '@skerry/supervise'
+import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { createKey, type Signer, signDocument } from '@skerry/trust'
-import pino from 'pino'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import pino, { type Logger } from 'pino'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { openDatabase } from '../store/database.ts'
 import { enrollment as known } from '../testing.ts'
 import { openCourier } from '../transport/courier.ts'
@@ -24,30 +28,45 @@ const description: HubDescription = {
   natsUrls: ['nats://127.0.0.1:1'],
 }
 const nowMs = Date.parse('2026-06-01T00:00:00Z')
-const log = pino({ level: 'silent' })
+const silent = pino({ level: 'silent' })
+// A server without accounts asks for none: it has the form alone.
+const CREDS = `-----BEGIN NATS USER JWT-----\nnone\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n${Buffer.from(createUser().getSeed()).toString('utf8')}\n------END USER NKEY SEED------\n`
+
+const nodeStatus: Omit<NodeStatus, 'counter'> = {
+  ...{ kind: 'NodeStatus', cluster, node, incarnation, seq: 1, at: '2026-06-01T00:00:00Z' },
+  ...{ phase: 'Idle', reason: 'Idle', message: '', booted: { imageSha256: '0'.repeat(64) }, slot: 'a', bootId: 'b' },
+  ...{ driver: 'slots', tuf: { root: 1, timestamp: 1, snapshot: 1, targets: 1 }, failed: [], agentVersion: '0' },
+}
 
 let wallMs = nowMs
 let site: ReturnType<typeof open>
-const open = () => {
+type Opened = {
+  readonly servers?: readonly string[]
+  readonly status?: () => Omit<NodeStatus, 'counter'>
+  readonly log?: Logger
+}
+const nobody = () => {
+  throw new Error('nobody is connected')
+}
+const open = ({ servers = [], status = nobody, log = silent }: Opened = {}) => {
   const dir = testFolder()
+  writeFileSync(join(dir, 'nats.creds'), CREDS)
   const over = new AbortController()
   const database = openDatabase(dir)
   const outbox = openOutbox(database, enrollment, () => wallMs)
   const nothing = () => {}
-  // Nobody listens there: what counts here arrives through onAck alone.
+  // With no server, what counts arrives through onAck alone.
   const courier = openCourier({
     longestPauseMs: 300_000,
     caPem: () => undefined,
-    ...{ enrollment, credsPath: join(dir, 'nats.creds'), servers: () => [], log, signal: over.signal },
+    ...{ enrollment, credsPath: join(dir, 'nats.creds'), servers: () => servers, log, signal: over.signal },
     ...{ onDesiredHint: nothing, onAck: nothing, onConnected: nothing, onRefused: nothing },
   })
   const pump = startPump({
     ...{ courier, outbox, enrollment, signer: nodeKey, trust: { hub: () => description }, log, signal: over.signal },
     heartbeatMs: 60_000,
     now: () => nowMs,
-    status: () => {
-      throw new Error('nobody is connected')
-    },
+    status,
     nextCounter: () => 1,
   })
   return { over, database, outbox, pump, courier }
@@ -123,6 +142,47 @@ describe('an ack of the hub', () => {
     expect(waiting()).toBe(5)
     expect(site.outbox.pending()[0]).toContain('"seq":6')
   })
+})
+
+test('of acks that come faster than they are judged, 64 wait; what is dropped comes again with the next heartbeat', async () => {
+  const good = await ack(9)
+  const flood = Array.from({ length: 64 }, () => site.pump.onAck('garbage'))
+  await site.pump.onAck(good)
+  await Promise.all(flood)
+  expect(waiting()).toBe(10)
+  await site.pump.onAck(good)
+  expect(waiting()).toBe(1)
+})
+
+test('a status that is not taken keeps no statement and no heartbeat back, and is told once a minute', async () => {
+  const dir = testFolder()
+  const server = await testNatsServer(`jetstream { store_dir: "${dir}/js" }`, { dir })
+  onTestFinished(() => server.stop())
+  const hub = await connect({ servers: server.url })
+  onTestFinished(() => hub.close())
+  // There is a place for statements, and none for a status.
+  await hub.request(
+    '$JS.API.STREAM.CREATE.REPORTS',
+    JSON.stringify({ name: 'REPORTS', subjects: [subjects.report(cluster, node, 'statements')], storage: 'memory' }),
+  )
+  const came = { statements: 0, heartbeats: 0 }
+  hub.subscribe(subjects.report(cluster, node, 'statements'), { callback: () => void came.statements++ })
+  hub.subscribe(subjects.heartbeat(cluster, node), { callback: () => void came.heartbeats++ })
+  await hub.flush()
+  const lines: { level: number; what?: string }[] = []
+  const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
+  const second = open({ servers: [server.url], status: () => nodeStatus, log })
+  onTestFinished(async () => {
+    second.over.abort()
+    await Promise.all([second.pump.done, second.courier.close()])
+    second.database.close()
+  })
+  second.outbox.append({ kind: 'gap', body: { fromSeq: 1, toSeq: 1, reason: 'Compacted' } })
+  await until(() => came.statements > 0 && came.heartbeats > 0, 'statements and a heartbeat', 10_000)
+  const untaken = () => lines.filter(({ what }) => what === 'status')
+  await until(() => untaken().length >= 3, 'three tries with the status', 10_000)
+  expect(untaken().filter(({ level }) => level >= 40)).toHaveLength(1)
+  expect(lines.filter(({ what }) => what === 'statements')).toEqual([])
 })
 
 describe('what is not believed', () => {

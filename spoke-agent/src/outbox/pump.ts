@@ -33,75 +33,91 @@ const WARN_MS = 60_000
 const ACKS_QUEUED = 64
 
 export type Pump = {
-  readonly done: Promise<void> /** Something changed, or the connection is back. */
-  poke(): void /** Takes an ack from the courier; resolves when it was judged, one after another. */
+  readonly done: Promise<void>
+  /** Something changed, or the connection is back. */
+  poke(): void
+  /** Takes an ack from the courier; resolves when it was judged, one after another. */
   onAck(jws: string): Promise<void>
 }
 
 export function startPump(options: PumpOptions): Pump {
   const { courier, outbox, enrollment, signer, trust, log, signal } = options
+  const { cluster, node, incarnation } = enrollment
   const bell = makeBell()
   let sentSeq = -1
   let sentAtMs = 0
   let statusKey = ''
   let statusAtMs = 0
-  let beatAtMs = 0
+  let beatAtMs = Number.NEGATIVE_INFINITY
   let judged = Promise.resolve()
   let queued = 0
-  let warnedAtMs = Number.NEGATIVE_INFINITY
+  const warnedAtMs = new Map<string, number>()
   outbox.onAppend(bell.ring)
 
   const done = (async () => {
     while (!signal.aborted) {
-      try {
-        if (courier.connected) await round()
-      } catch (error) {
-        log.debug({ reason: reasonOf(error) }, 'a report was not taken and is sent again')
-        sentSeq = -1
-        await bell.wait(500 + Math.random() * 500, signal)
-        continue
-      }
-      await bell.wait(Math.min(options.heartbeatMs, 1_000), signal)
+      const taken = !courier.connected || (await round())
+      await bell.wait(taken ? Math.min(options.heartbeatMs, 1_000) : 500 + Math.random() * 500, signal)
     }
   })()
 
-  async function round(): Promise<void> {
-    const nowMs = performance.now()
-    const { seq, digest } = outbox.newest()
+  // Each report by itself: one that is not taken is sent again, and keeps no other one back.
+  async function round(): Promise<boolean> {
+    let allTaken = true
+    for (const [what, send] of [
+      ['status', sendStatus],
+      ['statements', sendStatements],
+      ['heartbeat', sendHeartbeat],
+    ] as const)
+      try {
+        await send(performance.now())
+      } catch (error) {
+        if (signal.aborted) return false
+        allTaken = false
+        say(what, { what, reason: reasonOf(error) }, 'a report was not taken and is sent again')
+      }
+    return allTaken
+  }
+
+  async function sendStatus(nowMs: number): Promise<void> {
     const status = options.status()
     const { at: _, seq: __, digest: ___, ...rest } = status
     const key = JSON.stringify(rest)
-    if (key !== statusKey || nowMs - statusAtMs > STATUS_MS) {
-      await courier.publishStatus(
-        await signDocument('NodeStatus', { ...status, counter: options.nextCounter() }, signer),
-      )
-      statusKey = key
-      statusAtMs = nowMs
-    }
-    const pending = outbox.pending()
-    if (pending.length > 0 && (sentSeq !== seq || nowMs - sentAtMs > ACK_OVERDUE_MS)) {
-      const { cluster, node, incarnation } = enrollment
-      await courier.publishStatements(
-        await signDocument(
-          'StatementBatch',
-          { kind: 'StatementBatch', cluster, node, incarnation, statements: [...pending] },
-          signer,
-        ),
-      )
-      sentSeq = seq
-      sentAtMs = nowMs
-    }
-    if (nowMs - beatAtMs >= options.heartbeatMs) {
-      const { cluster, node, incarnation } = enrollment
-      courier.publishHeartbeat(
-        await signDocument(
-          'Heartbeat',
-          { kind: 'Heartbeat', cluster, node, incarnation, seq, ...(digest ? { digest } : {}) },
-          signer,
-        ),
-      )
-      beatAtMs = nowMs
-    }
+    if (key === statusKey && nowMs - statusAtMs <= STATUS_MS) return
+    await courier.publishStatus(await signDocument('NodeStatus', { ...status, counter: options.nextCounter() }, signer))
+    statusKey = key
+    statusAtMs = nowMs
+  }
+
+  async function sendStatements(nowMs: number): Promise<void> {
+    const { seq } = outbox.newest()
+    const statements = outbox.pending()
+    if (statements.length === 0 || (sentSeq === seq && nowMs - sentAtMs <= ACK_OVERDUE_MS)) return
+    sentSeq = -1
+    await courier.publishStatements(
+      await signDocument(
+        'StatementBatch',
+        { kind: 'StatementBatch', cluster, node, incarnation, statements: [...statements] },
+        signer,
+      ),
+    )
+    sentSeq = seq
+    sentAtMs = nowMs
+  }
+
+  async function sendHeartbeat(nowMs: number): Promise<void> {
+    if (nowMs - beatAtMs < options.heartbeatMs) return
+    const beat = { kind: 'Heartbeat', cluster, node, incarnation, ...outbox.newest() } as const
+    courier.publishHeartbeat(await signDocument('Heartbeat', beat, signer))
+    beatAtMs = nowMs
+  }
+
+  // One line a minute of each kind: what goes on for days, or whoever holds the subject, must not fill the log.
+  function say(kind: string, fields: object, sentence: string): void {
+    const nowMs = performance.now()
+    const level = nowMs - (warnedAtMs.get(kind) ?? Number.NEGATIVE_INFINITY) > WARN_MS ? 'warn' : 'debug'
+    if (level === 'warn') warnedAtMs.set(kind, nowMs)
+    log[level](fields, sentence)
   }
 
   return {
@@ -109,7 +125,7 @@ export function startPump(options: PumpOptions): Pump {
     poke() {
       statusKey = ''
       sentSeq = -1
-      beatAtMs = 0
+      beatAtMs = Number.NEGATIVE_INFINITY
       bell.ring()
     },
     onAck(jws) {
@@ -119,12 +135,9 @@ export function startPump(options: PumpOptions): Pump {
       judged = judged
         .then(() => take(jws))
         .catch((error: unknown) => {
-          if (error instanceof Refusal) {
-            // One line a minute: whoever holds the subject can bring thousands.
-            const level = performance.now() - warnedAtMs > WARN_MS ? 'warn' : 'debug'
-            if (level === 'warn') warnedAtMs = performance.now()
-            log[level]({ code: error.code, reason: error.message }, 'an acknowledgement was not believed')
-          } else log.error({ err: error }, 'an acknowledgement could not be judged')
+          if (error instanceof Refusal)
+            say('ack', { code: error.code, reason: error.message }, 'an acknowledgement was not believed')
+          else log.error({ err: error }, 'an acknowledgement could not be judged')
         })
         .finally(() => {
           queued -= 1
@@ -136,7 +149,6 @@ export function startPump(options: PumpOptions): Pump {
   // Whatever arrives on the subject, only the hub's key says what may be forgotten.
   async function take(jws: string): Promise<void> {
     const keys = keysInForce(trust.hub().keys.ack, options.now())
-    const { cluster, node, incarnation } = enrollment
     const { payload } = await verifyDocument('Ack', jws, keys, { aud: `${cluster}/${node}` })
     if (payload.incarnation !== incarnation) return
     const marker = await verifyDocument('EpochMarker', payload.marker, keys)
