@@ -9,7 +9,7 @@ import { live, type Place } from './life.ts'
 import { enroll } from './registration/enroll.ts'
 import { loadEnrollment } from './registration/enrollment.ts'
 import { makeEntryPauses } from './registration/entries.ts'
-import { tufSource } from './registration/http.ts'
+import { tufSources } from './registration/http.ts'
 import { openNodeKey } from './registration/keys.ts'
 import { AGENT_VERSION } from './status.ts'
 import { openClock } from './store/clock.ts'
@@ -32,7 +32,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
     dir: join(dataDir, 'tuf'),
     root: new TextEncoder().encode(bundle.root),
     pinned: bundle.acceptHub,
-    source: tufSource(hubUrls),
+    sources: tufSources(hubUrls),
   })
   const entry = {
     ...{ dataDir, database, bundle, trust, hubUrls, log, signal },

@@ -46,7 +46,7 @@ export async function ask(
         const retryAfter = Number(answer.headers['retry-after'])
         return {
           status: answer.statusCode,
-          body: await readText(answer.body),
+          body: (await readAtMost(answer.body, MAX_ANSWER_BYTES, 'an answer')).toString('utf8'),
           retryAfterMs: Number.isFinite(retryAfter) ? retryAfter * 1000 : undefined,
         }
       } catch (error) {
@@ -60,48 +60,29 @@ export async function ask(
   throw new Refusal('MetadataUnavailable', `no hub answers at ${urls.join(', ')}`, { cause: last })
 }
 
-async function readText(body: AsyncIterable<Buffer>): Promise<string> {
+/** TUF files from each address of the hub, without asking who answers: every byte is verified by whoever reads it. */
+export function tufSources(urls: () => readonly string[]): () => readonly Source[] {
+  const dispatcher = new Agent({ connect: { rejectUnauthorized: false }, connectTimeout: 5_000 })
+  const from =
+    (url: string): Source =>
+    async (path, maxBytes, signal) => {
+      const limits = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])]
+      const answer = await request(`${url}/tuf/${path}`, { dispatcher, signal: AbortSignal.any(limits) })
+      if (answer.statusCode === 200) return readAtMost(answer.body, maxBytes, path)
+      await answer.body.dump()
+      if (answer.statusCode === 404) return undefined
+      throw new Error(`${url} answered ${answer.statusCode}`)
+    }
+  return () => urls().map(from)
+}
+
+async function readAtMost(body: AsyncIterable<Buffer>, maxBytes: number, what: string): Promise<Buffer> {
   const chunks: Buffer[] = []
   let length = 0
   for await (const chunk of body) {
     length += chunk.length
-    if (length > MAX_ANSWER_BYTES) throw new Refusal('TooLarge', `an answer of more than ${MAX_ANSWER_BYTES} bytes`)
+    if (length > maxBytes) throw new Refusal('TooLarge', `${what} has more than ${maxBytes} bytes`)
     chunks.push(chunk)
   }
-  return Buffer.concat(chunks).toString('utf8')
-}
-
-/** TUF files from the hub, without asking who answers: every byte is verified by whoever reads it. */
-export function tufSource(urls: () => readonly string[]): Source {
-  const dispatcher = new Agent({ connect: { rejectUnauthorized: false }, connectTimeout: 5_000 })
-  return async (path, maxBytes, signal) => {
-    let last: unknown
-    let missing = false
-    for (const url of urls()) {
-      try {
-        const limits = [AbortSignal.timeout(TIMEOUT_MS), ...(signal ? [signal] : [])]
-        const answer = await request(`${url}/tuf/${path}`, { dispatcher, signal: AbortSignal.any(limits) })
-        if (answer.statusCode === 404) {
-          // Another hub may have it: nothing is gone before all say so.
-          await answer.body.dump()
-          missing = true
-          continue
-        }
-        if (answer.statusCode !== 200) throw new Error(`${url} answered ${answer.statusCode}`)
-        const chunks: Buffer[] = []
-        let length = 0
-        for await (const chunk of answer.body as AsyncIterable<Buffer>) {
-          length += chunk.length
-          if (length > maxBytes) throw new Refusal('TooLarge', `${path} has more than ${maxBytes} bytes`)
-          chunks.push(chunk)
-        }
-        return Buffer.concat(chunks)
-      } catch (error) {
-        last = error
-      }
-    }
-    if (missing) return undefined
-    if (last instanceof Refusal) throw last
-    throw new Refusal('MetadataUnavailable', `${path} could not be fetched from ${urls().join(', ')}`, { cause: last })
-  }
+  return Buffer.concat(chunks)
 }

@@ -8,7 +8,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { enrollment as known } from '../testing.ts'
 import { type Enrollment, isSameLife, renewalAtMs } from './enrollment.ts'
 import { makeEntryPauses } from './entries.ts'
-import { ask } from './http.ts'
+import { ask, tufSources } from './http.ts'
 import { forgetEntrySeed, isEntering, openEntrySeed, openNodeKey } from './keys.ts'
 
 const DAY_MS = 86_400_000
@@ -133,6 +133,24 @@ describe('where a token may go', () => {
   })
 })
 
+test('each address is a source of its own: what one has not, refuses or overdoes is known of it alone', async () => {
+  const serve = async (status: number, body: string) => {
+    const server = createServer((_, response) => response.writeHead(status).end(body))
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    onTestFinished(() => new Promise((done) => server.close(() => done())))
+    const address = server.address()
+    return `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`
+  }
+  const urls = [await serve(404, ''), await serve(503, ''), await serve(200, 'far too much'), await serve(200, 'right')]
+  const answers = await Promise.allSettled(tufSources(() => urls)().map((source) => source('timestamp.json', 5)))
+  expect(answers).toMatchObject([
+    { status: 'fulfilled', value: undefined },
+    { status: 'rejected', reason: { message: `${urls[1]} answered 503` } },
+    { status: 'rejected', reason: { code: 'TooLarge' } },
+    { status: 'fulfilled', value: Buffer.from('right') },
+  ])
+})
+
 test('a root that is not the one the site accepts is refused before anything is asked of anybody', () => {
   const dir = join(testFolder(), 'tuf')
   const open = () =>
@@ -140,7 +158,7 @@ test('a root that is not the one the site accepts is refused before anything is 
       dir,
       root: new TextEncoder().encode('{}'),
       pinned: '0'.repeat(64),
-      source: async () => {
+      sources: () => {
         throw new Error('nobody may be asked')
       },
     })

@@ -166,7 +166,7 @@ function open(incarnation = 1, prepare?: (database: Database) => void) {
   const leader = startLeader({
     enrollment: { ...enrollment, incarnation },
     ...{ database, bus, outbox, log, signal: over.signal },
-    trust: openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), source }),
+    trust: openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), sources: () => [source] }),
     fetchDesired: async () => {
       looks += 1
       return brought

@@ -72,7 +72,7 @@ export function startLeader(options: LeaderOptions): Leader {
       try {
         if (nowMs >= refreshAtMs) {
           refreshAtMs = nowMs + REFRESH_MS * (0.75 + Math.random() / 2)
-          await trust.refresh(clock.now(), signal).catch(metadataRefused)
+          await refreshTrust()
         }
         tellInThisLife()
         plan()
@@ -124,7 +124,7 @@ export function startLeader(options: LeaderOptions): Leader {
     } catch (error) {
       if (!(error instanceof Refusal) || error.code !== 'UnknownKey') throw error
       // A key nobody told us of: hub.json may have it by now. Judged once more, and then it is so.
-      await trust.refresh(clock.now(), signal).catch(metadataRefused)
+      await refreshTrust()
       return verifyDocument('DesiredState', jws, keys(), { aud })
     }
   }
@@ -179,7 +179,7 @@ export function startLeader(options: LeaderOptions): Leader {
         (error.code !== 'TargetUnknown' && error.code !== 'ManifestMismatch' && error.code !== 'MetadataExpired')
       )
         throw error
-      await trust.refresh(clock.now(), signal).catch(metadataRefused)
+      await refreshTrust()
       return trust.manifest(path, sha256, clock.now(), signal)
     }
   }
@@ -207,6 +207,14 @@ export function startLeader(options: LeaderOptions): Leader {
       bus.saveSite({ ...held, toldIn })
       outbox.append({ kind: 'accepted', body: held.holds })
     })
+  }
+
+  async function refreshTrust(): Promise<void> {
+    try {
+      for (const lie of await trust.refresh(clock.now(), signal)) metadataRefused(lie)
+    } catch (error) {
+      metadataRefused(error)
+    }
   }
 
   // A link that is down is waited for; what is wrong, or too old, is told. The set in force stays.

@@ -162,7 +162,7 @@ function verifyCommand(image: Command, shell: Shell): void {
         const dir = mkdtempSync(join(tmpdir(), 'skerry-verify-'))
         try {
           const source = (path: string) => client.file(`/tuf/${path}`)
-          const site = openTrust({ dir, root, pinned: rootThumbprint(root), source })
+          const site = openTrust({ dir, root, pinned: rootThumbprint(root), sources: () => [source] })
           await site.refresh(shell.now())
           const { spec } = await client.get('OSImage', undefined, name)
           const { image: named } = await site.manifest(spec.target, spec.manifestSha256, shell.now())

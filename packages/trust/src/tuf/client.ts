@@ -28,7 +28,7 @@ import { readManifest } from './repository.ts'
 // that is given, and a switch that is atomic: it works on a copy of the trusted set, and the copy becomes the set only
 // when every check has passed. A crash anywhere leaves the old set or the new one.
 
-/** Where files come from: all sources are equally untrusted. undefined when the source has no such file. */
+/** Where files come from: all sources are equally untrusted. undefined when this one has no such file. */
 export type Source = (path: string, maxBytes: number, signal?: AbortSignal) => Promise<Uint8Array | undefined>
 
 /** Versions of the trusted files; 0 where there is none yet. */
@@ -40,8 +40,11 @@ export type Versions = {
 }
 
 export type Trust = {
-  /** Fetches what is newer. Refusals: MetadataUnavailable (the set stays), and those of what was fetched (the set stays too). */
-  refresh(nowMs: number, signal?: AbortSignal): Promise<void>
+  /**
+   * Fetches what is newer from the first source that brings what can be believed. Returns what others had brought before
+   * it that could not. Refusals, when none did: MetadataUnavailable, or that of what was fetched. The set stays then.
+   */
+  refresh(nowMs: number, signal?: AbortSignal): Promise<readonly Refusal[]>
   /** The trusted hub.json. What is in force stays so when metadata expires. */
   hub(): HubDescription
   /** The manifest at a target path, if its digest is the one given and metadata allows a new install now. */
@@ -59,12 +62,13 @@ export function openTrust({
   dir,
   root,
   pinned,
-  source,
+  sources,
 }: {
   dir: string
   root: Uint8Array
   pinned: string
-  source: Source
+  /** Asked for at each use, in the order in which they are tried. */
+  sources: () => readonly Source[]
 }): Trust {
   const current = join(dir, 'current')
   if (sha256Hex(root) !== pinned)
@@ -86,12 +90,15 @@ export function openTrust({
 
   return {
     async refresh(nowMs, signal) {
-      const staged = stage(dir)
-      await update(staged.path, source, nowMs, signal)
-      // hub.json is part of the set: a set whose hub.json nobody can show is not switched to.
-      const targets = readTargets(readFileSync(join(staged.path, 'targets.json')))
-      await loadTarget(dir, targets, HUB_TARGET, source, signal)
-      adopt(dir, staged.name)
+      const { lies } = await fromFirst(sources(), signal, async (source) => {
+        const staged = stage(dir)
+        await update(staged.path, source, nowMs, signal)
+        // hub.json is part of the set: a set whose hub.json nobody can show is not switched to.
+        const targets = readTargets(readFileSync(join(staged.path, 'targets.json')))
+        await loadTarget(dir, targets, HUB_TARGET, source, signal)
+        adopt(dir, staged.name)
+      })
+      return lies
     },
     hub() {
       const targets = trustedTargets(current)
@@ -115,7 +122,8 @@ export function openTrust({
       if (!named) throw new Refusal('TargetUnknown', `the signed targets do not list ${target}`)
       if (named.hashes['sha256'] !== sha256)
         throw new Refusal('ManifestMismatch', `the signed targets name another manifest at ${target}`)
-      return readManifest(await loadTarget(dir, targets, target, source, signal), target)
+      const { found } = await fromFirst(sources(), signal, (source) => loadTarget(dir, targets, target, source, signal))
+      return readManifest(found, target)
     },
     versions() {
       const found = new Map(files(current).map(({ file, version }) => [file, version]))
@@ -128,6 +136,30 @@ export function openTrust({
       }
     },
   }
+}
+
+// Nobody is believed more than another, so that one who fails or lies must not stand before one who does not.
+async function fromFirst<T>(
+  sources: readonly Source[],
+  signal: AbortSignal | undefined,
+  take: (source: Source) => Promise<T>,
+): Promise<{ found: T; lies: readonly Refusal[] }> {
+  const lies: Refusal[] = []
+  let expired: Refusal | undefined
+  let last = new Refusal('MetadataUnavailable', 'no source is known')
+  for (const source of sources) {
+    try {
+      return { found: await take(source), lies }
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      last = error
+      if (signal?.aborted) break
+      if (error.retry === 'never') lies.push(error)
+      if (error.code === 'MetadataExpired') expired = error
+    }
+  }
+  // A set that is good but for its age says most; what is wrong in itself says more than who was not reached.
+  throw expired ?? lies[0] ?? last
 }
 
 async function update(dir: string, source: Source, nowMs: number, signal: AbortSignal | undefined): Promise<void> {
@@ -249,10 +281,16 @@ async function loadTarget(
     if (sha256Hex(bytes) === sha256) return bytes
   }
   const cut = path.lastIndexOf('/') + 1
-  const bytes = await source(`targets/${path.slice(0, cut)}${sha256}.${path.slice(cut)}`, named.length, signal)
+  const bytes = await source(`targets/${path.slice(0, cut)}${sha256}.${path.slice(cut)}`, named.length, signal).catch(
+    (cause: unknown) => {
+      throw cause instanceof Refusal
+        ? cause
+        : new Refusal('MetadataUnavailable', `${path} could not be fetched`, { cause })
+    },
+  )
   if (!bytes) throw new Refusal('MetadataUnavailable', `no source has ${path}`)
   if (bytes.byteLength !== named.length || sha256Hex(bytes) !== sha256)
-    throw new Refusal('ManifestMismatch', `the bytes of ${path} are not those the signed targets name`)
+    throw new Refusal('MetadataUnavailable', `a source sent other bytes of ${path} than the signed targets name`)
   writeSecret(kept, Buffer.from(bytes).toString('utf8'))
   return bytes
 }

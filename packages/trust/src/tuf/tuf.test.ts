@@ -16,7 +16,7 @@ import fc from 'fast-check'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { sha256Hex } from '../digest.ts'
 import { createKey, type Signer } from '../keys.ts'
-import { openTrust, type Trust } from './client.ts'
+import { openTrust, type Source, type Trust } from './client.ts'
 import { readRoot, readTargets, signMetadata } from './metadata.ts'
 import { judgeRoot, judgeTargets, makeOnline, makeRoot, makeTargets, makeTimestamp } from './repository.ts'
 
@@ -122,7 +122,7 @@ const open = (from = repository) =>
     dir,
     root: repository.files.get('1.root.json') ?? new Uint8Array(),
     pinned: sha256Hex(repository.files.get('1.root.json') ?? ''),
-    source: from.source,
+    sources: () => [from.source],
   })
 
 beforeEach(async () => {
@@ -152,10 +152,10 @@ describe('the site follows the repository', () => {
   test('another root than the pinned one is refused for ever', () => {
     const other = new Repository()
     other.addRoot(1, { keys: [1, 2, 3].map(() => createKey('EdDSA')) })
-    expect(() => openTrust({ dir, root: other.root, pinned: sha256Hex(other.root), source: other.source })).toThrow(
-      code('MetadataUntrusted'),
-    )
-    expect(() => openTrust({ dir, root: other.root, pinned: 'a'.repeat(64), source: other.source })).toThrow(
+    expect(() =>
+      openTrust({ dir, root: other.root, pinned: sha256Hex(other.root), sources: () => [other.source] }),
+    ).toThrow(code('MetadataUntrusted'))
+    expect(() => openTrust({ dir, root: other.root, pinned: 'a'.repeat(64), sources: () => [other.source] })).toThrow(
       code('MetadataUntrusted'),
     )
   })
@@ -348,15 +348,17 @@ describe('attacks on metadata', () => {
       dir,
       root: repository.root,
       pinned: sha256Hex(repository.root),
-      source: () => Promise.reject(new Error('reset')),
+      sources: () => [() => Promise.reject(new Error('reset'))],
     })
     await expect(failing.refresh(NOW)).rejects.toThrow(code('MetadataUnavailable'))
     const hanging = openTrust({
       dir,
       root: repository.root,
       pinned: sha256Hex(repository.root),
-      source: (_, __, signal) =>
-        new Promise((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
+      sources: () => [
+        (_, __, signal) =>
+          new Promise((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
+      ],
     })
     const giveUp = new AbortController()
     const waiting = hanging.refresh(NOW, giveUp.signal)
@@ -364,6 +366,67 @@ describe('attacks on metadata', () => {
     await expect(waiting).rejects.toThrow(code('MetadataUnavailable'))
     expect(open().versions()).toEqual(before)
     expect(open().hub()).toEqual(hub)
+  })
+
+  describe('a source that stands before an honest one and', () => {
+    const garbage = Buffer.from('garbage')
+    const sources: [what: string, from: (honest: Source) => Source, told: string | undefined][] = [
+      ['has nothing', () => async () => undefined, undefined],
+      ['fails', () => () => Promise.reject(new Error('reset')), undefined],
+      ['sends garbage', () => async () => garbage, 'MalformedJson'],
+      ['sends more than may be', () => async (_, most) => new Uint8Array(most + 1), 'TooLarge'],
+      [
+        'lies about the timestamp',
+        (honest) => async (path, most) => {
+          const bytes = await honest(path, most)
+          return path === 'timestamp.json' && bytes
+            ? Buffer.from(text(bytes).replace(/"version": *\d+/, '"version":999'))
+            : bytes
+        },
+        'MetadataUntrusted',
+      ],
+      [
+        'lies about hub.json',
+        (honest) => async (path, most) => (path.endsWith('hub.json') ? garbage : honest(path, most)),
+        undefined,
+      ],
+    ]
+    test.each(sources)('%s keeps nothing away; what it brought is told', async (_, from, told) => {
+      const other = { ...hub, apiUrls: ['https://127.0.0.1:2'] }
+      repository.publish([file('hub.json', other), image('1', 1), image('2', 2)])
+      const site = openTrust({
+        dir,
+        root: repository.root,
+        pinned: sha256Hex(repository.root),
+        sources: () => [from(repository.source), repository.source],
+      })
+      expect((await site.refresh(NOW)).map((lie) => lie.code)).toEqual(told === undefined ? [] : [told])
+      expect(site.hub()).toEqual(other)
+    })
+
+    test('lies about a manifest does not stand for it', async () => {
+      const { bytes } = image('2', 2)
+      repository.publish([file('hub.json', hub), image('1', 1), image('2', 2)])
+      const lying: Source = async (path) => (path.includes('images/') ? garbage : repository.source(path))
+      const open = (...sources: Source[]) =>
+        openTrust({ dir, root: repository.root, pinned: sha256Hex(repository.root), sources: () => sources })
+      const alone = open(lying)
+      await alone.refresh(NOW)
+      const ask = (site: Trust) => site.manifest('images/edge-os/2.json', sha256Hex(bytes), NOW)
+      // A courier's lie is no fault of the order: it waits for a better one.
+      await expect(ask(alone)).rejects.toThrow(code('MetadataUnavailable'))
+      expect(await ask(open(lying, repository.source))).toEqual(manifest('2', 2))
+    })
+
+    test('says that it is expired says more than a lie before it', async () => {
+      const site = openTrust({
+        dir,
+        root: repository.root,
+        pinned: sha256Hex(repository.root),
+        sources: () => [async () => garbage, repository.source],
+      })
+      await expect(site.refresh(NOW + 400 * DAY)).rejects.toThrow(code('MetadataExpired'))
+    })
   })
 
   test('parser-differential: a doubled member in any file', async () => {
