@@ -1,10 +1,11 @@
-import { expect, test } from 'vitest'
+import { comparePositions, type Position } from '@skerry/api'
+import { describe, expect, test } from 'vitest'
 import { type Assignment, saveAssignments, saveTerms, type Terms } from '../store/assignments.ts'
 import { newestDesired } from '../store/desired-states.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
 import { write } from '../store/store.ts'
 import { desiredController } from './desired.ts'
-import { openWorld, sha, type World } from './fixture.ts'
+import { addCluster, openWorld, sha, type World } from './fixture.ts'
 
 const terms: Terms = {
   windows: [],
@@ -103,4 +104,160 @@ test('who holds an old lease composes nothing', async () => {
   await world.look(desiredController(), fresh)
   expect(await count(world)).toBe(1)
   await fresh.release()
+})
+
+describe('a database that was put back to an earlier state', () => {
+  const MAX = Number.MAX_SAFE_INTEGER
+  type Site = Awaited<ReturnType<typeof addCluster>>
+  const warnings = async (world: World) =>
+    (await world.list('Event')).map(({ metadata, spec }) => `${metadata.namespace} ${spec.reason}`)
+  const look = (world: World) => world.look(desiredController())
+  const claims = (site: Site, { timeline, generation }: Position, digest = sha('claimed')) =>
+    site.says({ kind: 'accepted', body: { timeline, generation, digest } })
+  const place = async (world: World, cluster = 'a') => {
+    const state = (await stored(world)).find((found) => found.cluster === cluster)
+    if (!state) throw new Error(`${cluster} has no desired state`)
+    return { ...state.position, digest: state.digest }
+  }
+  /** Three orders, each taken by the site; the database then knows of the first alone. */
+  async function restored() {
+    const world = await openWorld()
+    const site = await addCluster(world, 'a')
+    const other = await addCluster(world, 'b')
+    await assign(world, ['a', 'b'], 'os-1')
+    await look(world)
+    await claims(other, await place(world, 'b'), (await place(world, 'b')).digest)
+    for (const image of ['os-2', 'os-3']) {
+      await assign(world, ['a'], image)
+      await look(world)
+    }
+    const held = await place(world)
+    await world.store.sql`delete from desired_state where cluster = 'a' and generation > 1`
+    await assign(world, ['a'], 'os-1')
+    return { world, site, other, held }
+  }
+
+  test('a site that is ahead has its order again in a new timeline, which it takes; nobody else has', async () => {
+    const { world, site, held } = await restored()
+    await look(world)
+    expect(await place(world)).toMatchObject({ timeline: 0, generation: 1 })
+    const beforeMs = world.now()
+    await claims(site, held, held.digest)
+    await look(world)
+    const issued = await place(world)
+    expect(issued.timeline).toBeGreaterThanOrEqual(Math.floor(beforeMs / 1000))
+    expect(issued.generation).toBe(2)
+    // What the agent asks before it takes a document.
+    expect(comparePositions(issued, held)).toBeGreaterThan(0)
+    const [state] = await stored(world)
+    expect(state?.document).toMatchObject({ ...state?.position, image: { sha256: sha('manifest os-1') } })
+    expect(await place(world, 'b')).toMatchObject({ timeline: 0, generation: 1 })
+    const [event] = await world.list('Event')
+    expect(event?.spec).toMatchObject({ type: 'Warning', reason: 'TimelineBegun', regarding: { name: 'a' } })
+    expect(event?.spec.message).toContain(
+      'node a says that it holds desired state 0.3, and the newest that this hub has is 0.1',
+    )
+    expect(event?.spec.message).toContain(`is issued as ${issued.timeline}.2, above it`)
+
+    // Taken or not yet: the same claim has its answer, and the timeline goes on.
+    await look(world)
+    await claims(site, issued, issued.digest)
+    await look(world)
+    expect(await count(world)).toBe(3)
+    await assign(world, ['a'], 'os-2')
+    await look(world)
+    expect(await place(world)).toMatchObject({ timeline: issued.timeline, generation: 3 })
+    expect(await warnings(world)).toEqual(['a TimelineBegun'])
+  })
+
+  test('the status alone tells it too, and a place that was given twice is none', async () => {
+    const { world, held } = await restored()
+    const holds = (of: Position & { digest: string }) =>
+      world.store.sql`update cluster_head set status = ${world.store.sql.json({ holds: of })} where cluster = 'b'`
+    await holds({ ...(await place(world, 'b')) })
+    await look(world)
+    expect(await place(world, 'b')).toMatchObject({ timeline: 0, generation: 1 })
+    await holds({ ...(await place(world, 'b')), digest: held.digest })
+    await look(world)
+    expect((await place(world, 'b')).timeline).toBeGreaterThan(0)
+  })
+
+  test('nothing is left of a cluster’s desired states', async () => {
+    const { world, site, held } = await restored()
+    await claims(site, held, held.digest)
+    await world.store.sql`delete from desired_state where cluster = 'a'`
+    await look(world)
+    expect(comparePositions(await place(world), held)).toBeGreaterThan(0)
+  })
+
+  test.each<[string, Position, string]>([
+    ['the last place of all', { timeline: MAX, generation: MAX }, 'ImpossiblePosition'],
+    [
+      'a timeline of the day after tomorrow',
+      { timeline: Math.floor(Date.now() / 1000) + 2 * 86_400, generation: 1 },
+      'ImpossiblePosition',
+    ],
+  ])('a node that claims %s is told of and not believed, and changes reach its site', async (_, claim, reason) => {
+    const { world, site } = await restored()
+    await claims(site, claim)
+    const controller = desiredController()
+    for (let n = 0; n < 3; n += 1) {
+      await world.look(controller)
+      world.pass(10_000)
+    }
+    expect(await place(world)).toMatchObject({ timeline: 0, generation: 1 })
+    expect(await warnings(world)).toEqual([`a ${reason}`])
+    await assign(world, ['a', 'b'], 'os-2')
+    await world.look(controller)
+    expect(await place(world)).toMatchObject({ timeline: 0, generation: 2 })
+    expect(await place(world, 'b')).toMatchObject({ timeline: 0, generation: 2 })
+    world.pass(3_600_000)
+    await world.look(controller)
+    expect(await warnings(world)).toEqual([`a ${reason}`, `a ${reason}`])
+  })
+
+  test('a node that claims more again and again has one timeline, and the next one an hour later', async () => {
+    const { world, site } = await restored()
+    const controller = desiredController()
+    const timelines = new Set<number>()
+    for (let n = 0; n < 5; n += 1) {
+      const { timeline } = await place(world)
+      await claims(site, { timeline, generation: MAX - n })
+      await world.look(controller)
+      timelines.add((await place(world)).timeline)
+      world.pass(10_000)
+    }
+    expect(timelines.size).toBe(1)
+    expect(await warnings(world)).toEqual(['a TimelineBegun', 'a TimelineHeldBack'])
+    await assign(world, ['a'], 'os-2')
+    const { recheckAtMs } = await world.look(controller)
+    expect((await place(world)).generation).toBe(3)
+    world.pass((recheckAtMs ?? 0) - world.now() - 10_000)
+    await world.look(controller)
+    expect(timelines).toContain((await place(world)).timeline)
+    world.pass(10_000)
+    await world.look(controller)
+    expect(timelines).not.toContain((await place(world)).timeline)
+    expect(await place(world, 'b')).toMatchObject({ timeline: 0, generation: 1 })
+  })
+
+  test('a node that is not accepted claims nothing', async () => {
+    const { world, site, held } = await restored()
+    await claims(site, held, held.digest)
+    await world.store.sql`update node_identity set state = 'Suspended' where cluster = 'a'`
+    await look(world)
+    expect(await place(world)).toMatchObject({ timeline: 0, generation: 1 })
+  })
+
+  test('who holds an old lease begins no timeline and tells of none', async () => {
+    const { world, site, held } = await restored()
+    await claims(site, held, held.digest)
+    await world.lease.release()
+    const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(10_000))
+    await expect(look(world)).rejects.toThrow(LeaseLost)
+    expect(await warnings(world)).toEqual([])
+    await world.look(desiredController(), fresh)
+    expect(await warnings(world)).toEqual(['a TimelineBegun'])
+    await fresh.release()
+  })
 })

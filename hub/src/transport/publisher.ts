@@ -1,5 +1,5 @@
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
-import { comparePositions, STREAM_DESIRED, subjects, wildcards } from '@skerry/api'
+import { comparePositions, STREAM_DESIRED, subjects, TIMELINE_AHEAD_MS, wildcards } from '@skerry/api'
 import { type Signer, sha256Hex, signBytes } from '@skerry/trust'
 import type { Logger } from 'pino'
 import {
@@ -31,8 +31,6 @@ const AT_ONCE = 500
 /** Messages asked for at a time when the stream is compared. */
 const PAGE = 1_000
 const TIMEOUT_MS = 5_000
-/** How far a timeline may lie ahead of this hub's clock: timelines are numbered by seconds, so that a hub that begins one is above all before it; clocks differ. No code begins one yet. */
-const MAX_AHEAD_MS = 86_400_000
 
 /** Signs and sends what no stream is known to hold. Publishing twice is harmless; publishing without the row cannot be. */
 export async function publishNew(options: PublisherOptions): Promise<void> {
@@ -97,7 +95,7 @@ export async function looksWhole({ store, hub }: Pick<PublisherOptions, 'store' 
 function faultOf({ cluster, position, document }: ToPublish, nowMs: number): string | undefined {
   if (document.cluster !== cluster || comparePositions(document, position) !== 0)
     return 'the payload names another cluster or position than its row'
-  if (position.timeline * 1000 > nowMs + MAX_AHEAD_MS)
+  if (position.timeline * 1000 > nowMs + TIMELINE_AHEAD_MS)
     return "the timeline lies more than a day ahead of this hub's clock"
   return undefined
 }

@@ -104,4 +104,11 @@ export {
   type NodeStatus,
   RememberedFailure,
 } from './wire/status.ts'
-export { comparePositions, LABEL_PATTERN, type Position, PublicJwk, SUBDOMAIN_PATTERN } from './words.ts'
+export {
+  comparePositions,
+  LABEL_PATTERN,
+  type Position,
+  PublicJwk,
+  SUBDOMAIN_PATTERN,
+  TIMELINE_AHEAD_MS,
+} from './words.ts'

@@ -80,6 +80,9 @@ export const Position = closed({
 })
 export type Position = Static<typeof Position>
 
+/** How far the second that names a timeline may lie ahead of a clock: clocks differ by so much, and honest histories by no more. */
+export const TIMELINE_AHEAD_MS = 86_400_000
+
 /** < 0 when `a` is older than `b`, 0 when equal, > 0 when newer. */
 export function comparePositions(a: Position, b: Position): number {
   return a.timeline - b.timeline || a.generation - b.generation

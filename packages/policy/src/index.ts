@@ -25,6 +25,7 @@ export {
 } from './placement/schedule.ts'
 export { clusterSetFault } from './placement/sets.ts'
 export { stampTaints } from './placement/taints.ts'
+export { type NextPosition, nextPosition } from './position/next.ts'
 export {
   type ClusterStanding,
   destinationOf,

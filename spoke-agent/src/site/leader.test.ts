@@ -458,6 +458,15 @@ test('a place in the far future is refused, and what comes in its time is taken'
   await accepted(1)
 })
 
+test('a new timeline is taken, whatever generation it begins with; the old one is not taken back', async () => {
+  await bring(await signed(order(9, images.two)))
+  await accepted(9)
+  await bring(await signed(order(2, images.two, { timeline: Math.floor(startMs / 1_000) })))
+  await accepted(2)
+  await bring(await signed(order(10, images.two)))
+  await refusedAs('OlderPosition')
+})
+
 test('in another life it is told again what is held, once', async () => {
   await bring(await signed(order(7, images.two)))
   await accepted(7)

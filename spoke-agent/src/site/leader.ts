@@ -1,4 +1,4 @@
-import { comparePositions, type DesiredState, type OSImageManifest, Refusal } from '@skerry/api'
+import { comparePositions, type DesiredState, type OSImageManifest, Refusal, TIMELINE_AHEAD_MS } from '@skerry/api'
 import { admit, type Memory, planSite, type Target } from '@skerry/policy'
 import { keysInForce, sha256Hex, type Trust, verifyDocument } from '@skerry/trust'
 import type { Logger } from 'pino'
@@ -37,8 +37,6 @@ const PLAN_MS = 1_000
 const REFRESH_MS = 15 * 60_000
 /** What waits is looked at again after this, and after twice as long each time up to the poll. */
 const FIRST_RETRY_MS = 1_000
-/** Timelines are numbered by the second they begin in (the first is 0); a hub's clock may be wrong by this much. */
-const AHEAD_MS = 86_400_000
 
 export type Leader = { readonly done: Promise<void> /** Something may be new. */; hint(): void }
 
@@ -96,7 +94,7 @@ export function startLeader(options: LeaderOptions): Leader {
       document = verified.payload
       clock.heard(Date.parse(document.issuedAt))
       // A place in the far future would be the last one this site ever takes.
-      if (document.timeline * 1_000 > Date.parse(document.issuedAt) + AHEAD_MS)
+      if (document.timeline * 1_000 > Date.parse(document.issuedAt) + TIMELINE_AHEAD_MS)
         throw new Refusal(
           'InvalidField',
           `timeline ${document.timeline} begins after ${document.issuedAt}, when it was signed`,
