@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { EdgeNodeStatus, ObjectOf, OSImageStatus, Reachability } from '@skerry/api'
+import type { Condition, EdgeNodeStatus, ObjectOf, Reachability } from '@skerry/api'
 import { type ReachabilityLimits, reachability } from '@skerry/policy'
-import { type FleetNode, loadFleet } from '../store/fleet.ts'
+import type { FleetNode } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
-import { getObject, listObjects, saveStatuses } from '../store/resources.ts'
-import { setCondition } from './conditions.ts'
+import { getObjects, listObjects, saveStatuses } from '../store/resources.ts'
+import { type NewCondition, setCondition } from './conditions.ts'
 import type { Controller } from './run.ts'
 
 /** Objects written in one transaction. */
@@ -18,68 +18,88 @@ export function clusterStatusController(
   limits: ReachabilityLimits,
   onReachability: (counts: ReadonlyMap<Reachability, number>) => void,
 ): Controller {
+  /** From what each node's status was worked out when it was last written or found right, and the version that it had then. */
+  const shown = new Map<string, { readonly from: string; readonly version: string | undefined }>()
   return {
     name: 'cluster-status',
-    async reconcile({ store, lease, now }) {
+    async reconcile({ store, lease, mirrors, now }) {
       const nowMs = now()
-      const [fleet, clusters, nodes, images] = await Promise.all([
-        loadFleet(store.sql),
-        listObjects(store.sql, 'ManagedCluster'),
-        listObjects(store.sql, 'EdgeNode'),
+      const [fleet, clusters, versions, images] = await Promise.all([
+        mirrors.fleet(),
+        mirrors.clusters(),
+        mirrors.nodeVersions(),
         listObjects(store.sql, 'OSImage'),
       ])
-      const bySha256 = new Map(images.map((image) => [image.spec.image.sha256, image]))
-      const byCluster = Map.groupBy(fleet, ({ cluster }) => cluster)
+      const heard = new Map<string, number>()
+      for (const { cluster, lastHeardAt } of fleet)
+        if (lastHeardAt) heard.set(cluster, Math.max(heard.get(cluster) ?? 0, lastHeardAt.getTime()))
       const counts = new Map<Reachability, number>()
       const rechecks: number[] = []
-      const reached = new Map<string, Reachability>()
-      for (const { metadata } of clusters) {
-        const heard = Math.max(
-          ...(byCluster.get(metadata.name) ?? []).map(
-            ({ lastHeardAt }) => lastHeardAt?.getTime() ?? Number.NEGATIVE_INFINITY,
-          ),
-        )
-        const { state, changesAtMs } = reachability(Number.isFinite(heard) ? heard : undefined, limits, nowMs)
-        reached.set(metadata.name, state)
+      const moved = new Map<string, Reachability>()
+      for (const [name, cluster] of clusters) {
+        const { state, changesAtMs } = reachability(heard.get(name), limits, nowMs)
         counts.set(state, (counts.get(state) ?? 0) + 1)
         if (changesAtMs !== undefined) rechecks.push(changesAtMs)
+        if (!shows(cluster, state)) moved.set(name, state)
       }
-
-      const moved = clusters.filter((cluster) => {
-        const state = reached.get(cluster.metadata.name)
-        return state !== undefined && differs(cluster.status, shownReachability(cluster, state, nowMs))
-      })
-      for (const some of chunks(moved))
+      for (const some of chunks([...moved]))
         await writeFenced(store, lease, async (tx) => {
-          const statuses = []
-          for (const { metadata } of some) {
-            // The registration controller writes the same status: what is changed is what is there now.
-            const current = await getObject(tx, 'ManagedCluster', '', metadata.name)
-            const state = reached.get(metadata.name)
-            if (current && state)
-              statuses.push({ namespace: '', name: metadata.name, status: shownReachability(current, state, nowMs) })
-          }
+          // The registration controller writes the same status: what is changed is what is there now.
+          const current = await getObjects(
+            tx,
+            'ManagedCluster',
+            some.map(([name]) => ({ namespace: '', name })),
+          )
+          const statuses = some.flatMap(([name, state]) => {
+            const cluster = current.get(`/${name}`)
+            return cluster ? [{ namespace: '', name, status: shownReachability(cluster, state, nowMs) }] : []
+          })
           await saveStatuses(tx, 'ManagedCluster', statuses)
         })
 
-      const shown = new Map(nodes.map(({ metadata, status }) => [`${metadata.namespace}/${metadata.name}`, status]))
-      const said = fleet
-        .map((node) => ({
+      const bySha256 = new Map(images.map((image) => [image.spec.image.sha256, image]))
+      const named = images.map(({ metadata, spec }) => `${metadata.name} ${spec.version} ${spec.image.sha256}`).join()
+      const due = fleet.flatMap((node) => {
+        const { state } = reachability(node.lastHeardAt?.getTime(), limits, nowMs)
+        const place = `${node.cluster}/${node.node}`
+        const from = `${state} ${node.mark} ${named}`
+        const held = shown.get(place)
+        return held?.from === from && held.version === versions.get(place) ? [] : [{ node, state, place, from }]
+      })
+      for (const some of chunks(due)) {
+        const statuses = some.map(({ node, state }) => ({
           namespace: node.cluster,
           name: node.node,
-          status: shownNode(node, reachability(node.lastHeardAt?.getTime(), limits, nowMs).state, bySha256),
+          status: shownNode(node, state, bySha256),
         }))
-        .filter(({ namespace, name, status }) => differs(shown.get(`${namespace}/${name}`), status))
-      for (const some of chunks(said)) await writeFenced(store, lease, (tx) => saveStatuses(tx, 'EdgeNode', some))
+        const written = await writeFenced(store, lease, (tx) => saveStatuses(tx, 'EdgeNode', statuses))
+        for (const { place, from } of some)
+          shown.set(place, { from, version: written.get(place) ?? versions.get(place) })
+      }
+      if (shown.size > fleet.length) {
+        const there = new Set(fleet.map(({ cluster, node }) => `${cluster}/${node}`))
+        for (const place of shown.keys()) if (!there.has(place)) shown.delete(place)
+      }
 
-      const used = images
-        .map((image) => ({ namespace: '', name: image.metadata.name, now: image.status, status: usage(image, fleet) }))
-        .filter((image) => differs(image.now, image.status))
+      const [running, failed] = [new Map<string, number>(), new Map<string, number>()]
+      for (const node of fleet) {
+        count(running, node.booted?.body.imageSha256)
+        count(failed, node.failed?.body.imageSha256)
+      }
+      const used = images.flatMap(({ metadata: { name }, spec, status }) => {
+        const { sha256 } = spec.image
+        const usage = { nodesRunning: running.get(sha256) ?? 0, nodesFailed: failed.get(sha256) ?? 0 }
+        return isDeepStrictEqual(status, usage) ? [] : [{ namespace: '', name, status: usage }]
+      })
       for (const some of chunks(used)) await writeFenced(store, lease, (tx) => saveStatuses(tx, 'OSImage', some))
       onReachability(counts)
-      return rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}
+      return rechecks.length > 0 ? { recheckAtMs: rechecks.reduce((a, b) => Math.min(a, b)) } : {}
     },
   }
+}
+
+function count(counts: Map<string, number>, key: string | undefined): void {
+  if (key !== undefined) counts.set(key, (counts.get(key) ?? 0) + 1)
 }
 
 function chunks<T>(items: readonly T[]): T[][] {
@@ -88,29 +108,15 @@ function chunks<T>(items: readonly T[]): T[][] {
   return parts
 }
 
-// Both sides as JSON has them: members that are undefined are not there.
-function differs(stored: unknown, wanted: unknown): boolean {
-  return !isDeepStrictEqual(stored, JSON.parse(JSON.stringify(wanted)))
-}
-
-function shownReachability(
-  current: ObjectOf<'ManagedCluster'>,
-  state: Reachability,
-  nowMs: number,
-): NonNullable<ObjectOf<'ManagedCluster'>['status']> {
+function reachabilityConditions(state: Reachability): [NewCondition, NewCondition] {
   const reached = state === 'Online' || state === 'Late'
-  let conditions = setCondition(
-    current.status?.conditions ?? [],
+  return [
     {
       type: 'Reachable',
       status: reached ? 'True' : 'False',
       reason: state,
       message: `the site is ${state} by the hub's own receive time`,
     },
-    nowMs,
-  )
-  conditions = setCondition(
-    conditions,
     reached
       ? {
           type: 'ManagedClusterConditionAvailable',
@@ -124,7 +130,26 @@ function shownReachability(
           reason: 'NotHeardFrom',
           message: 'the site was not heard from; it stays selected and goes on by itself',
         },
-    nowMs,
+  ]
+}
+
+function shows({ status }: ObjectOf<'ManagedCluster'>, state: Reachability): boolean {
+  return reachabilityConditions(state).every((wanted) =>
+    status?.conditions?.some(
+      ({ type, status, reason, message }) =>
+        type === wanted.type && status === wanted.status && reason === wanted.reason && message === wanted.message,
+    ),
+  )
+}
+
+function shownReachability(
+  current: ObjectOf<'ManagedCluster'>,
+  state: Reachability,
+  nowMs: number,
+): NonNullable<ObjectOf<'ManagedCluster'>['status']> {
+  const conditions = reachabilityConditions(state).reduce<Condition[]>(
+    (all, condition) => setCondition(all, condition, nowMs),
+    [...(current.status?.conditions ?? [])],
   )
   return { ...current.status, conditions }
 }
@@ -182,13 +207,5 @@ function shownNode(
           },
         }
       : {}),
-  }
-}
-
-function usage({ spec }: ObjectOf<'OSImage'>, fleet: readonly FleetNode[]): OSImageStatus {
-  const { sha256 } = spec.image
-  return {
-    nodesRunning: fleet.filter(({ booted }) => booted?.body.imageSha256 === sha256).length,
-    nodesFailed: fleet.filter(({ failed }) => failed?.body.imageSha256 === sha256).length,
   }
 }

@@ -6,6 +6,7 @@ import pino from 'pino'
 import { onTestFinished } from 'vitest'
 import { lockHeads, saveHeads } from '../store/heads.ts'
 import { acquireLease, type Lease } from '../store/leases.ts'
+import { openMirrors } from '../store/mirrors.ts'
 import { saveIdentities } from '../store/registrations.ts'
 import { createObject, getObject, listObjects, updateObject } from '../store/resources.ts'
 import { appendStatements } from '../store/statements.ts'
@@ -32,6 +33,7 @@ export async function openWorld() {
     await store.close()
     await database.drop()
   })
+  const mirrors = openMirrors(store)
   let offsetMs = 0
   const now = () => Date.now() + offsetMs
   return {
@@ -45,6 +47,7 @@ export async function openWorld() {
       controller.reconcile({
         store,
         lease: by,
+        mirrors,
         now,
         log: pino({ level: 'silent' }),
         signal: AbortSignal.timeout(30_000),

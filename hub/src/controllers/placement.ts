@@ -18,8 +18,8 @@ import type { Controller } from './run.ts'
 export function placementController(): Controller {
   return {
     name: 'placement',
-    async reconcile({ store, lease, now }) {
-      const facts = await loadPlacementFacts(store.sql)
+    async reconcile({ store, lease, mirrors, now }) {
+      const facts = await loadPlacementFacts(store.sql, [...(await mirrors.clusters()).values()])
       let recheckAtMs: number | undefined
       for (const placement of facts.placements) {
         const outcome = schedule({ ...facts, placement, nowMs: now() })

@@ -9,8 +9,8 @@ import {
 } from '@skerry/policy'
 import { type Assignment, listAssignments } from '../store/assignments.ts'
 import { newestDesired, type StoredDesired } from '../store/desired-states.ts'
-import { type FleetNode, loadFleet } from '../store/fleet.ts'
-import { listAcceptance } from '../store/placements.ts'
+import type { FleetNode } from '../store/fleet.ts'
+import type { Mirrors } from '../store/mirrors.ts'
 import { listObjects } from '../store/resources.ts'
 import type { Reader } from '../store/store.ts'
 
@@ -42,17 +42,17 @@ export type RolloutFleet = {
 }
 
 /** Everything that rollouts are planned from; undefined when there is none. */
-export async function loadRolloutFleet(sql: Reader): Promise<RolloutFleet | undefined> {
+export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<RolloutFleet | undefined> {
   const rollouts = (await listObjects(sql, 'Rollout')).toSorted(newestFirst)
   if (rollouts.length === 0) return undefined
-  const [images, placements, slices, assignments, desired, nodes, accepted] = await Promise.all([
+  const [images, placements, slices, assignments, desired, nodes, clusters] = await Promise.all([
     listObjects(sql, 'OSImage'),
     listObjects(sql, 'Placement'),
     listObjects(sql, 'PlacementDecision'),
     listAssignments(sql),
     newestDesired(sql),
-    loadFleet(sql),
-    listAcceptance(sql),
+    mirrors.fleet(),
+    mirrors.clusters(),
   ])
   const placementOf = new Map(
     placements.map((placement) => [`${placement.metadata.namespace}/${placement.metadata.name}`, placement]),
@@ -73,7 +73,7 @@ export async function loadRolloutFleet(sql: Reader): Promise<RolloutFleet | unde
     counters: new Map(images.map(({ spec }) => [spec.manifestSha256, spec.releaseCounter])),
     desired: new Map(desired.map((state) => [state.cluster, state])),
     nodes: Map.groupBy(nodes, ({ cluster }) => cluster),
-    accepted,
+    accepted: new Map([...clusters].map(([name, { spec }]) => [name, spec.hubAcceptsClient === true])),
   }
 }
 

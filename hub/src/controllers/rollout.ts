@@ -20,8 +20,8 @@ const TOLD: ReadonlySet<ClusterState> = new Set(['Succeeded', 'Failed', 'TimeOut
 export function rolloutController(limits: ReachabilityLimits): Controller {
   return {
     name: 'rollout',
-    async reconcile({ store, lease, now }) {
-      const fleet = await loadRolloutFleet(store.sql)
+    async reconcile({ store, lease, mirrors, now }) {
+      const fleet = await loadRolloutFleet(store.sql, mirrors)
       if (!fleet) return {}
       const rechecks: number[] = []
       for (const entry of fleet.entries.values()) {

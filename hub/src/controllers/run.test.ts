@@ -1,6 +1,7 @@
 import { until } from '@skerry/supervise'
 import pino from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
+import { openMirrors } from '../store/mirrors.ts'
 import { openStore } from '../store/store.ts'
 import { type Controller, runController } from './run.ts'
 
@@ -23,7 +24,7 @@ function running(reconcile: (look: number) => Promise<{ recheckAtMs?: number }>)
   const lease = { name: 'none', token: 1, lost: stop.signal, release: async () => {} }
   const ended = runController(
     controller,
-    { store, lease, now: () => Date.now(), log, signal: stop.signal },
+    { store, lease, mirrors: openMirrors(store), now: () => Date.now(), log, signal: stop.signal },
     {
       subscribe(listener) {
         listeners.add(listener)

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import type { Lease } from '../store/leases.ts'
+import type { Mirrors } from '../store/mirrors.ts'
 import type { Store } from '../store/store.ts'
 
 // A controller is one function that looks at rows and makes them what they should be. It may be called at any time, any
@@ -9,6 +10,8 @@ export type Reconciling = {
   readonly store: Store
   /** Every write goes through `writeFenced(store, lease, …)`: a controller that lost its lease writes nothing. */
   readonly lease: Lease
+  /** What looks share of what they read. */
+  readonly mirrors: Mirrors
   readonly now: () => number
   readonly log: Logger
   readonly signal: AbortSignal

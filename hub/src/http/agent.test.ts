@@ -7,6 +7,7 @@ import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { registrationController } from '../controllers/registration.ts'
 import { acquireLease } from '../store/leases.ts'
+import { openMirrors } from '../store/mirrors.ts'
 import { saveIdentities } from '../store/registrations.ts'
 import { createObject, deleteObject, getObject, listObjects } from '../store/resources.ts'
 import { migrateStore, openStore, type Store, write } from '../store/store.ts'
@@ -511,7 +512,9 @@ describe('a node that comes with a new NATS key again and again', () => {
       onConnected: () => undefined,
     })
     const log = pino({ level: 'silent' })
-    return () => controller.reconcile({ store, lease, now: () => nowMs, log, signal: AbortSignal.timeout(10_000) })
+    const mirrors = openMirrors(store)
+    return () =>
+      controller.reconcile({ store, lease, mirrors, now: () => nowMs, log, signal: AbortSignal.timeout(10_000) })
   }
 
   /** A node that has entered and come back so often, one minute after the other. */

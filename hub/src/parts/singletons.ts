@@ -11,6 +11,7 @@ import { type Controller, runController } from '../controllers/run.ts'
 import type { HubKeys } from '../keys/keys.ts'
 import { pruneEvents } from '../store/events.ts'
 import { acquireLease, type Lease, writeFenced } from '../store/leases.ts'
+import { openMirrors } from '../store/mirrors.ts'
 import { compactChanges } from '../store/resources.ts'
 import { renewSeal, type Sealer } from '../store/seal.ts'
 import type { Store } from '../store/store.ts'
@@ -48,13 +49,14 @@ export async function runSingletons(parts: Singletons): Promise<void> {
   while (!signal.aborted) {
     let lease: Lease | undefined
     try {
+      const mirrors = openMirrors(store)
       const held = await acquireLease(store, 'controllers', signal)
       lease = held
       log.info({ term: held.token }, 'this hub runs the controllers')
       const term = AbortSignal.any([signal, held.lost])
       await Promise.all(
         controllersOf(parts, held).map(({ controller, ...heard }) =>
-          runController(controller, { store, lease: held, now, log, signal: term }, wakes.hints(heard)),
+          runController(controller, { store, lease: held, mirrors, now, log, signal: term }, wakes.hints(heard)),
         ),
       )
     } catch (error) {

@@ -1,4 +1,5 @@
 import type { EvidenceBody, StatementRef, Verdict } from '@skerry/api'
+import { bumpRevisions, idsOf, type NodeId } from './heads.ts'
 import type { Reader, Tx } from './store.ts'
 
 /** What was judged of one boot. */
@@ -51,17 +52,19 @@ export async function appendResults(tx: Tx, results: readonly NewResult[]): Prom
   await tx`delete from evidence_queue q using unnest(${results.map((r) => r.cluster)}::text[], ${results.map((r) => r.node)}::text[],
       ${results.map((r) => r.incarnation)}::int[], ${results.map((r) => r.seq)}::bigint[]) as u(c, n, i, s)
     where q.cluster = u.c and q.node = u.n and q.incarnation = u.i and q.seq = u.s`
+  await bumpRevisions(tx, results)
 }
 
-/** The newest result of every node, and the newest for each of these boots of a node. However many there are of old boots, they are not read. */
+/** The newest result of each of these nodes, and the newest for each of these boots of a node. However many there are of old boots, they are not read. */
 export async function listResults(
   tx: Reader,
+  nodes: readonly NodeId[],
   boots: readonly { cluster: string; node: string; bootId: string }[],
 ): Promise<AttestationResult[]> {
   const rows = await tx<(Omit<AttestationResult, 'seq'> & { seq: string })[]>`
     select a.cluster, a.node, a.incarnation, a.seq, a.boot_id as "bootId", a.verdict, a.reason, a.message, a.evidence->>'imageSha256' as "imageSha256", a.judged_at as "judgedAt", s.digest
     from (
-      select n.* from node_identity i cross join lateral (select * from attestation_result r where r.cluster = i.cluster and r.node = i.node
+      select n.* from ${idsOf(tx, nodes)} cross join lateral (select * from attestation_result r where r.cluster = u.c and r.node = u.n
         order by r.incarnation desc, r.seq desc limit 1) n
       union
       select n.* from unnest(${boots.map(({ cluster }) => cluster)}::text[], ${boots.map(({ node }) => node)}::text[], ${boots.map(({ bootId }) => bootId)}::text[]) as b(c, n, i)

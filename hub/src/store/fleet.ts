@@ -9,14 +9,14 @@ import type {
   TransitionBody,
 } from '@skerry/api'
 import { type AttestationResult, listResults } from './attestations.ts'
-import { keyOf, listHeads } from './heads.ts'
-import { listIdentities } from './registrations.ts'
+import { keyOf, listNodeStatuses } from './heads.ts'
 import { newestStatements, type StoredStatement } from './statements.ts'
 import type { Reader } from './store.ts'
 
 // What the nodes of the fleet last said, read together: their signed statements first, the unsigned-for-long-term status
 // only for what is shown while it moves.
 
+type Booted = Pick<EvidenceBody, 'imageSha256' | 'bootId'>
 type Said<Body> = { readonly body: Body; readonly ref: StatementRef; readonly receivedAt: Date }
 
 export type FleetNode = {
@@ -29,9 +29,11 @@ export type FleetNode = {
   readonly newestSeq: number
   readonly status: NodeStatus | undefined
   readonly newest: StatementRef | undefined
+  /** Changes with everything below and with `status`: equal marks of a node tell of equal words. */
+  readonly mark: string
   readonly transition: Said<TransitionBody> | undefined
   /** What booted last, as its own evidence says: told once a boot, before anything else in it. */
-  readonly booted: Said<EvidenceBody> | undefined
+  readonly booted: Said<Booted> | undefined
   /** The image that the node last confirmed, and the boot that it proved it in: an earlier one when it runs it again. */
   readonly confirmed: Said<TransitionBody> | undefined
   readonly failed: Said<TransitionBody> | undefined
@@ -41,70 +43,157 @@ export type FleetNode = {
   readonly results: readonly AttestationResult[]
 }
 
-/** Every node that is or was accepted. */
-export async function loadFleet(tx: Reader): Promise<FleetNode[]> {
-  const [identities, heads, statements] = await Promise.all([listIdentities(tx), listHeads(tx), newestStatements(tx)])
-  const confirmed = statements.filter(
-    (statement) => statement.kind === 'transition' && bodyOf<TransitionBody>(statement).to === 'Idle',
-  )
-  const results = await listResults(
-    tx,
-    confirmed.flatMap(({ ref: { cluster, node }, text }) => {
-      const { bootId } = bodyOf<TransitionBody>({ text })
-      return bootId === undefined ? [] : [{ cluster, node, bootId }]
-    }),
-  )
-  const headOf = new Map(heads.map((head) => [keyOf(head), head]))
-  const said = group(statements, ({ ref }) => keyOf(ref))
-  const judged = group(results, (result) => keyOf(result))
-  return identities
-    .filter(({ state }) => state !== 'Left')
-    .map((identity) => {
-      const key = keyOf(identity)
-      const head = headOf.get(key)
-      const mine = (said.get(key) ?? []).toSorted((a, b) => b.ref.seq - a.ref.seq)
-      const newestOf = <Body>(
-        kind: StoredStatement['kind'],
-        holds?: (body: Body) => boolean,
-      ): Said<Body> | undefined => {
-        const found = mine.find((statement) => statement.kind === kind && (!holds || holds(bodyOf<Body>(statement))))
-        return found && { body: bodyOf<Body>(found), ref: found.ref, receivedAt: found.receivedAt }
-      }
-      const wentTo = (phase: NodePhase) => newestOf<TransitionBody>('transition', ({ to }) => to === phase)
-      const current = head?.incarnation === identity.incarnation ? head : undefined
-      return {
-        cluster: identity.cluster,
-        node: identity.node,
-        class: identity.class,
-        incarnation: identity.incarnation,
-        lastHeardAt: head?.lastHeardAt,
-        watermark: current?.watermark ?? 0,
-        newestSeq: current?.newestSeq ?? 0,
-        status: current?.status,
-        newest: mine[0]?.ref,
-        transition: newestOf<TransitionBody>('transition'),
-        booted: newestOf<EvidenceBody>('evidence'),
-        confirmed: wentTo('Idle'),
-        failed: wentTo('Failed'),
-        accepted: newestOf<AcceptedBody>('accepted'),
-        refused: newestOf<RefusedBody>('refused', (body) => body.position !== undefined),
-        results: (judged.get(key) ?? []).toSorted((a, b) => b.incarnation - a.incarnation || b.seq - a.seq),
-      }
-    })
+/** What nodes said as it was read before: a look then reads of those alone that said or were judged something since. */
+export type FleetMemory = Map<string, Remembered>
+type Remembered = {
+  readonly incarnation: number
+  readonly revision: number
+  readonly statusCounter: number
+  readonly status: NodeStatus | undefined
+  readonly said: NodeSaid
 }
+type NodeSaid = Pick<
+  FleetNode,
+  'mark' | 'newest' | 'transition' | 'booted' | 'confirmed' | 'failed' | 'accepted' | 'refused' | 'results'
+>
 
-function bodyOf<Body>({ text }: Pick<StoredStatement, 'text'>): Body {
-  // Judged against the statement's schema by ingest before it was stored.
-  return (JSON.parse(text) as { body: Body }).body
-}
+/** Nodes of which all that they said is in memory at a time, before what is known of them is kept. */
+const AT_ONCE = 1_000
 
-function group<T>(items: readonly T[], of: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>()
-  for (const item of items) {
-    const key = of(item)
-    const held = groups.get(key)
-    if (held) held.push(item)
-    else groups.set(key, [item])
+/** Every node that is or was accepted. With a memory, which it brings up to date, only news are read. */
+export async function loadFleet(tx: Reader, memory: FleetMemory = new Map()): Promise<FleetNode[]> {
+  const standings = await listStandings(tx)
+  const news = standings.filter((node) => {
+    const held = memory.get(keyOf(node))
+    return (
+      !held ||
+      held.incarnation !== node.incarnation ||
+      held.revision !== node.revision ||
+      held.statusCounter !== node.statusCounter
+    )
+  })
+  for (let from = 0; from < news.length; from += AT_ONCE) await remember(tx, memory, news.slice(from, from + AT_ONCE))
+  if (memory.size > standings.length) {
+    const there = new Set(standings.map(keyOf))
+    for (const key of memory.keys()) if (!there.has(key)) memory.delete(key)
   }
-  return groups
+  return standings.map(({ revision: _, statusCounter: __, ...node }) => {
+    const held = memory.get(keyOf(node))
+    return { ...node, status: held?.status, ...(held?.said ?? NOTHING_SAID) }
+  })
+}
+
+/** `loadFleet` with one memory for all who ask: one look at a time, each of which begins after it was asked for. */
+export function openFleet(tx: Reader): () => Promise<FleetNode[]> {
+  const memory: FleetMemory = new Map()
+  let before: Promise<unknown> = Promise.resolve()
+  return () => {
+    const look = before.then(() => loadFleet(tx, memory))
+    before = look.catch(() => undefined)
+    return look
+  }
+}
+
+const NOTHING_SAID: NodeSaid = {
+  mark: '',
+  newest: undefined,
+  transition: undefined,
+  booted: undefined,
+  confirmed: undefined,
+  failed: undefined,
+  accepted: undefined,
+  refused: undefined,
+  results: [],
+}
+
+async function remember(tx: Reader, memory: FleetMemory, nodes: readonly Standing[]): Promise<void> {
+  const [statuses, statements] = await Promise.all([listNodeStatuses(tx, nodes), newestStatements(tx, nodes)])
+  const mine = Map.groupBy(statements.map(toSaid), ({ ref }) => keyOf(ref))
+  const boots = [...mine.values()].flatMap((said) => {
+    const confirmed = wentTo(said, 'Idle')
+    return confirmed?.body.bootId === undefined ? [] : [{ ...confirmed.ref, bootId: confirmed.body.bootId }]
+  })
+  const results = Map.groupBy(await listResults(tx, nodes, boots), keyOf)
+  for (const node of nodes) {
+    const key = keyOf(node)
+    const said = (mine.get(key) ?? []).toSorted((a, b) => b.ref.seq - a.ref.seq)
+    memory.set(key, {
+      // What is remembered may be newer than this standing, never older: then the next look reads it once more.
+      incarnation: node.incarnation,
+      revision: node.revision,
+      statusCounter: node.statusCounter,
+      status: statuses.get(key),
+      said: {
+        mark: `${node.incarnation}/${node.revision}/${node.statusCounter}`,
+        newest: said[0]?.ref,
+        transition: newestOf<TransitionBody>(said, 'transition'),
+        booted: newestOf<Booted>(said, 'evidence'),
+        confirmed: wentTo(said, 'Idle'),
+        failed: wentTo(said, 'Failed'),
+        accepted: newestOf<AcceptedBody>(said, 'accepted'),
+        refused: newestOf<RefusedBody>(said, 'refused', (body) => body.position !== undefined),
+        results: (results.get(key) ?? []).toSorted((a, b) => b.incarnation - a.incarnation || b.seq - a.seq),
+      },
+    })
+  }
+}
+
+type AnySaid = Said<unknown> & { readonly kind: StoredStatement['kind'] }
+
+function toSaid({ kind, text, ref, receivedAt }: StoredStatement): AnySaid {
+  // Judged against the statement's schema by ingest before it was stored.
+  const { body } = JSON.parse(text) as { body: unknown }
+  return { kind, body: kind === 'evidence' ? bootedOf(body as Booted) : body, ref, receivedAt }
+}
+
+// Evidence is long and stays where it is stored; what booted is kept.
+function bootedOf({ imageSha256, bootId }: Booted): Booted {
+  return { imageSha256, bootId }
+}
+
+function newestOf<Body>(
+  said: readonly AnySaid[],
+  kind: StoredStatement['kind'],
+  holds?: (body: Body) => boolean,
+): Said<Body> | undefined {
+  return (said as readonly (AnySaid & Said<Body>)[]).find((one) => one.kind === kind && (!holds || holds(one.body)))
+}
+
+function wentTo(said: readonly AnySaid[], phase: NodePhase): Said<TransitionBody> | undefined {
+  return newestOf<TransitionBody>(said, 'transition', ({ to }) => to === phase)
+}
+
+type Standing = Pick<
+  FleetNode,
+  'cluster' | 'node' | 'class' | 'incarnation' | 'lastHeardAt' | 'watermark' | 'newestSeq'
+> & { readonly revision: number; readonly statusCounter: number }
+
+// One narrow row a node: what changes with every heartbeat, and by which numbers to tell whether anything else did.
+async function listStandings(tx: Reader): Promise<Standing[]> {
+  const rows = await tx<
+    {
+      cluster: string
+      node: string
+      class: NodeClass
+      incarnation: number
+      current: boolean | null
+      heard: number | null
+      watermark: string | null
+      seq: string | null
+      counter: string | null
+      revision: string | null
+    }[]
+  >`select i.cluster, i.node, i.class, i.incarnation, h.incarnation = i.incarnation as current,
+      (extract(epoch from h.last_heard_at) * 1000)::float8 as heard, h.watermark, h.newest_seq as seq,
+      h.status_counter as counter, h.revision
+    from node_identity i left join cluster_head h on h.cluster = i.cluster and h.node = i.node
+    where i.state <> 'Left' order by i.cluster, i.node`
+  return rows.map(({ current, heard, watermark, seq, counter, revision, ...node }) => ({
+    ...node,
+    lastHeardAt: heard === null ? undefined : new Date(heard),
+    watermark: current ? Number(watermark) : 0,
+    newestSeq: current ? Number(seq) : 0,
+    statusCounter: current ? Number(counter) : 0,
+    revision: Number(revision ?? 0),
+  }))
 }

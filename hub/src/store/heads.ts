@@ -9,8 +9,8 @@ export type Head = NodeId & {
   status: NodeStatus | undefined
 }
 
-/** Every node's head, or one cluster's. */
-export async function listHeads(tx: Reader, cluster?: string): Promise<Head[]> {
+/** The heads of a cluster's nodes. */
+export async function listHeads(tx: Reader, cluster: string): Promise<Head[]> {
   const rows = await tx<
     {
       cluster: string
@@ -23,7 +23,7 @@ export async function listHeads(tx: Reader, cluster?: string): Promise<Head[]> {
     }[]
   >`
     select cluster, node, incarnation, watermark, newest_seq, last_heard_at, status from cluster_head
-    ${cluster === undefined ? tx`` : tx`where cluster = ${cluster}`} order by cluster, node`
+    where cluster = ${cluster} order by node`
   return rows.map((row) => ({
     cluster: row.cluster,
     node: row.node,
@@ -65,14 +65,37 @@ export async function lockHeads(tx: Tx, nodes: Iterable<NodeId>): Promise<Map<st
   )
 }
 
-/** Writes how far locked heads have come. */
+/** What these nodes said of themselves last, by `keyOf`, each in the life that is asked for. */
+export async function listNodeStatuses(tx: Reader, nodes: readonly NodeId[]): Promise<Map<string, NodeStatus>> {
+  const rows = await tx<{ cluster: string; node: string; status: NodeStatus }[]>`
+    select h.cluster, h.node, h.status from ${idsOf(tx, nodes)} join cluster_head h on h.cluster = u.c and h.node = u.n and h.incarnation = u.i
+    where h.status is not null`
+  return new Map(rows.map((row) => [keyOf(row), row.status]))
+}
+
+/** Nodes as rows `u(c, n, i)`. */
+export function idsOf(tx: Reader, nodes: readonly NodeId[]) {
+  return tx`unnest(${nodes.map(({ cluster }) => cluster)}::text[], ${nodes.map(({ node }) => node)}::text[],
+    ${nodes.map(({ incarnation }) => incarnation)}::int[]) as u(c, n, i)`
+}
+
+/** Marks nodes as having something new to be read, their heads locked in `lockHeads`'s order. */
+export async function bumpRevisions(tx: Tx, nodes: readonly NodeId[]): Promise<void> {
+  if (nodes.length === 0) return
+  await tx`
+    with locked as materialized (select h.cluster, h.node from cluster_head h
+      where (h.cluster, h.node) in (select c, n from ${idsOf(tx, nodes)}) order by h.cluster, h.node for update)
+    update cluster_head h set revision = h.revision + 1 from locked l where h.cluster = l.cluster and h.node = l.node`
+}
+
+/** Writes how far locked heads have come, and that there is something new of them. */
 export async function saveHeads(
   tx: Tx,
   heads: readonly (NodeId & { watermark: number; newestSeq: number })[],
 ): Promise<void> {
   if (heads.length === 0) return
   await tx`
-    update cluster_head h set watermark = u.w, newest_seq = u.s
+    update cluster_head h set watermark = u.w, newest_seq = u.s, revision = h.revision + 1
     from unnest(${heads.map((h) => h.cluster)}::text[], ${heads.map((h) => h.node)}::text[], ${heads.map((h) => h.incarnation)}::int[],
       ${heads.map((h) => h.watermark)}::bigint[], ${heads.map((h) => h.newestSeq)}::bigint[]) as u(c, n, i, w, s)
     where h.cluster = u.c and h.node = u.n and h.incarnation = u.i`

@@ -13,13 +13,17 @@ export type PlacementFacts = {
   readonly decisions: readonly Decided[]
 }
 
-export async function loadPlacementFacts(tx: Reader): Promise<PlacementFacts> {
+/** `clusters`: all of them, where they were read already. */
+export async function loadPlacementFacts(
+  tx: Reader,
+  clusters?: readonly ObjectOf<'ManagedCluster'>[],
+): Promise<PlacementFacts> {
   const slices = await listObjects(tx, 'PlacementDecision')
   return {
     placements: await listObjects(tx, 'Placement'),
     sets: await listObjects(tx, 'ManagedClusterSet'),
     bindings: await listObjects(tx, 'ManagedClusterSetBinding'),
-    clusters: await listObjects(tx, 'ManagedCluster'),
+    clusters: clusters ?? (await listObjects(tx, 'ManagedCluster')),
     slices,
     decisions: slices.flatMap(({ metadata, status }) =>
       (status?.decisions ?? []).map(({ clusterName }) => ({
@@ -29,13 +33,6 @@ export async function loadPlacementFacts(tx: Reader): Promise<PlacementFacts> {
       })),
     ),
   }
-}
-
-/** Of every cluster, whether the hub accepts it. */
-export async function listAcceptance(tx: Reader): Promise<Map<string, boolean>> {
-  const rows = await tx<{ name: string; accepted: boolean }[]>`
-    select name, coalesce(spec->'hubAcceptsClient' = 'true'::jsonb, false) as accepted from resource where kind = 'ManagedCluster'`
-  return new Map(rows.map(({ name, accepted }) => [name, accepted]))
 }
 
 /** The stored slices of a placement. */

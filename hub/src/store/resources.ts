@@ -244,7 +244,7 @@ export async function saveStatus<K extends KindName>(
   name: string,
   status: NonNullable<ObjectOf<K>['status']>,
 ): Promise<boolean> {
-  return (await saveStatuses(tx, kind, [{ namespace, name, status }])) > 0
+  return (await saveStatuses(tx, kind, [{ namespace, name, status }])).size > 0
 }
 
 export type NewStatus<K extends KindName> = {
@@ -253,13 +253,13 @@ export type NewStatus<K extends KindName> = {
   readonly status: NonNullable<ObjectOf<K>['status']>
 }
 
-/** Writes many statuses of a kind at once. Returns how many changed; objects that are gone are passed over. */
+/** Writes many statuses of a kind at once. Returns the versions of those that changed, by `namespace/name`; objects that are gone are passed over. */
 export async function saveStatuses<K extends KindName>(
   tx: Tx,
   kind: K,
   statuses: readonly NewStatus<K>[],
-): Promise<number> {
-  if (statuses.length === 0) return 0
+): Promise<Map<string, string>> {
+  if (statuses.length === 0) return new Map()
   const rows = await tx<Row[]>`
     update resource r set status = u.status::jsonb, resource_version = nextval('resource_version')
     from unnest(${statuses.map(({ namespace }) => namespace)}::text[], ${statuses.map(({ name }) => name)}::text[],
@@ -271,7 +271,7 @@ export async function saveStatuses<K extends KindName>(
     'MODIFIED',
     rows.map((row) => ({ row, labelsBefore: row.labels })),
   )
-  return rows.length
+  return new Map(rows.map((row) => [`${row.namespace}/${row.name}`, row.resource_version]))
 }
 
 /** Removes an object and returns what it was; undefined when there was none. */

@@ -252,6 +252,8 @@ export const clusterHead = pgTable(
     newestSeq: big('newest_seq').notNull().default(0),
     lastHeardAt: at('last_heard_at').notNull(),
     statusCounter: big('status_counter').notNull().default(0),
+    /** Rises with everything that is stored or judged of what the node said: whoever remembers it by this need not read it again. */
+    revision: big('revision').notNull().default(0),
     status: jsonb().$type<NodeStatus>(),
     statusAt: at('status_at'),
   },

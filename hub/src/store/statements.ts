@@ -1,4 +1,5 @@
 import type { StatementKind, StatementRef } from '@skerry/api'
+import { idsOf, type NodeId } from './heads.ts'
 import type { Reader, Tx } from './store.ts'
 
 /** A statement as ingest appends it: the exact text the node signed, and what was read out of it. */
@@ -112,8 +113,8 @@ export async function listStatements(
 
 export type StoredStatement = { ref: StatementRef; kind: StatementKind; text: string; receivedAt: Date }
 
-/** The newest statement of each kind of every node (and, of transitions, of each phase gone to): what is known of a fleet, in one read. */
-export async function newestStatements(tx: Reader, cluster?: string): Promise<StoredStatement[]> {
+/** The newest statement of each kind of each of these nodes in this life (and, of transitions, of each phase gone to). */
+export async function newestStatements(tx: Reader, nodes: readonly NodeId[]): Promise<StoredStatement[]> {
   const rows = await tx<
     {
       cluster: string
@@ -126,11 +127,8 @@ export async function newestStatements(tx: Reader, cluster?: string): Promise<St
       received_at: Date
     }[]
   >`
-    select s.* from statement_newest w
-    join node_identity i on i.cluster = w.cluster and i.node = w.node and i.incarnation = w.incarnation
-    join statement s on s.cluster = w.cluster and s.node = w.node and s.incarnation = w.incarnation and s.seq = w.seq
-    ${cluster === undefined ? tx`` : tx`where w.cluster = ${cluster}`}
-    order by s.cluster, s.node, s.kind, s.seq`
+    select s.* from ${idsOf(tx, nodes)} join statement_newest w on w.cluster = u.c and w.node = u.n and w.incarnation = u.i
+    join statement s on s.cluster = w.cluster and s.node = w.node and s.incarnation = w.incarnation and s.seq = w.seq`
   return rows.map(({ received_at, seq, kind, text, digest, ...id }) => ({
     ref: { cluster: id.cluster, node: id.node, incarnation: id.incarnation, seq: Number(seq), digest },
     kind,

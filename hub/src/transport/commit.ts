@@ -26,6 +26,7 @@ export async function commitReports(store: Store, reports: readonly Report[]): P
     const { fresh, fitting, unfit } = await fitAll(tx, reports)
     await appendStatements(tx, fresh)
     await saveNodeStatuses(tx, newestStatuses(reports))
+    const appended = new Set(fresh.map(keyOf))
     const marks: { sender: KnownNode; watermark: number; moved: boolean }[] = []
     const moved: (KnownNode & LockedHead)[] = []
     for (const [key, sender] of senders) {
@@ -33,7 +34,7 @@ export async function commitReports(store: Store, reports: readonly Report[]): P
       // The node has begun another life: what it said in this one is kept and not waited for.
       if (!head || head.incarnation !== sender.incarnation) continue
       const next = await advance(tx, sender, head, fitting.get(key) ?? [])
-      if (next.newestSeq !== head.newestSeq || next.watermark !== head.watermark) moved.push({ ...sender, ...next })
+      if (next.watermark !== head.watermark || appended.has(key)) moved.push({ ...sender, ...next })
       marks.push({ sender, watermark: next.watermark, moved: next.watermark !== head.watermark })
     }
     await saveHeads(tx, moved)

@@ -1,0 +1,1 @@
+ALTER TABLE "cluster_head" ADD COLUMN "revision" bigint DEFAULT 0 NOT NULL;

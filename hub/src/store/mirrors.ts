@@ -1,0 +1,88 @@
+import type { KindName, ObjectOf, StoredMeta } from '@skerry/api'
+import { type FleetNode, openFleet } from './fleet.ts'
+import { changesSince, listObjects, newestVersion } from './resources.ts'
+import { read, type Store } from './store.ts'
+
+// What loops read again and again, kept between two looks and brought up to date by what changed. Any of it may be
+// forgotten at any time: the next look then reads it whole.
+
+export type Mirrors = {
+  readonly fleet: () => Promise<FleetNode[]>
+  readonly clusters: () => Promise<ReadonlyMap<string, ObjectOf<'ManagedCluster'>>>
+  /** The version of each EdgeNode, by `cluster/node`. */
+  readonly nodeVersions: () => Promise<ReadonlyMap<string, string>>
+}
+
+export function openMirrors(store: Store): Mirrors {
+  return {
+    fleet: openFleet(store.sql),
+    clusters: openMirror(store, 'ManagedCluster', (cluster) => cluster),
+    nodeVersions: openMirror(store, 'EdgeNode', ({ metadata }) => metadata.resourceVersion),
+  }
+}
+
+/** Changes read at a time. */
+const PAGE = 1_000
+
+/**
+ * Every object of a kind as `keep` leaves it, by name or `namespace/name`. Each call sees at least what was committed
+ * when it was made; what was not committed is never seen.
+ */
+export function openMirror<K extends KindName, V>(
+  store: Store,
+  kind: K,
+  keep: (object: ObjectOf<K>) => V,
+): () => Promise<ReadonlyMap<string, V>> {
+  const held = new Map<string, V>()
+  let version: number | undefined
+  let shown: ReadonlyMap<string, V> | undefined
+  let before: Promise<unknown> = Promise.resolve()
+
+  async function follow(from: number): Promise<number | undefined> {
+    for (let at = from; ; ) {
+      const found = await changesSince(store.sql, kind, at, PAGE)
+      if (!found) return undefined
+      if (found.changes.length > 0) shown = undefined
+      for (const { type, object } of found.changes) {
+        if (type === 'DELETED') held.delete(placeOf(object))
+        // The history of a kind holds objects of this kind.
+        else held.set(placeOf(object), keep(object as ObjectOf<K>))
+      }
+      at = found.upTo
+      if (found.changes.length < PAGE) return at
+    }
+  }
+
+  async function begin(): Promise<number> {
+    return read(store, async (tx) => {
+      const newest = await newestVersion(tx)
+      held.clear()
+      shown = undefined
+      for (let after: { namespace: string; name: string } | undefined; ; ) {
+        const page = await listObjects(tx, kind, { after, limit: PAGE })
+        for (const object of page) held.set(placeOf(object), keep(object))
+        const last = page.at(-1)?.metadata
+        if (page.length < PAGE || !last) return newest
+        after = { namespace: last.namespace ?? '', name: last.name }
+      }
+    })
+  }
+
+  return () => {
+    const look = before.then(async () => {
+      const from = version
+      // What is thrown half way leaves no version: the next look begins anew.
+      version = undefined
+      version = (from === undefined ? undefined : await follow(from)) ?? (await begin())
+      // Nobody's look changes under another's hands.
+      shown ??= new Map(held)
+      return shown
+    })
+    before = look.catch(() => undefined)
+    return look
+  }
+}
+
+function placeOf({ metadata: { namespace, name } }: { readonly metadata: StoredMeta }): string {
+  return namespace === undefined ? name : `${namespace}/${name}`
+}
