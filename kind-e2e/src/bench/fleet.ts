@@ -114,6 +114,7 @@ export async function benchFleet({ agents, say }: FleetBench) {
       changeToVerifiedAllS: second.changeToVerifiedAllS,
       firstChangeToVerifiedAllS: first.changeToVerifiedAllS,
       changeToAcceptedAllS: second.changeToAcceptedAllS,
+      changeHubCpuS: second.hubCpuS,
       registerAllS,
       registrationsToldToWait: calls.toldToWait(),
       connectAllS,
@@ -159,10 +160,11 @@ type Watch = { notifiedAt: number; verified: number; verifiedAt: number }
 
 // From the rollout's creation at the API, over decision, assignment, document, signature and stream, to the last site that
 // verified it; and on to the hub having every site's signed word.
-async function change({ client }: HubProcess, watch: Watch, agents: number, version: number) {
+async function change({ client, program }: HubProcess, watch: Watch, agents: number, version: number) {
   const name = `${FAMILY}-${version}`
   Object.assign(watch, { notifiedAt: 0, verified: 0, verifiedAt: 0 })
   const startedAt = performance.now()
+  const cpuBefore = cpuS(program.pid)
   await client.create('Rollout', {
     metadata: { name, namespace: NAMESPACE },
     spec: { placementRef: { name: PLACEMENT }, image: { name }, strategy: { type: 'All' }, attestation: 'warning' },
@@ -180,6 +182,7 @@ async function change({ client }: HubProcess, watch: Watch, agents: number, vers
     changeToVerifiedAllS: seconds(watch.verifiedAt - startedAt),
     publishToVerifiedAllS: seconds(watch.verifiedAt - watch.notifiedAt),
     changeToAcceptedAllS: seconds(delivered - startedAt),
+    hubCpuS: Math.round((cpuS(program.pid) - cpuBefore) * 100) / 100,
   }
 }
 
@@ -210,6 +213,12 @@ function perAgent(after: number, before: number, agents: number): number {
 
 function rssKB(pid: number): number {
   return Number(/VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1])
+}
+
+/** Seconds of processor time, of both kinds: it says what a change costs the hub also where others work beside it. */
+function cpuS(pid: number): number {
+  const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ').slice(11, 13) ?? []
+  return (Number(user) + Number(system)) / 100
 }
 
 /** Resident memory once it has stopped falling and rising: three looks, a second apart, within 2 %; half a minute at most. */
