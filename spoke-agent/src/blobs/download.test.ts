@@ -97,6 +97,54 @@ describe('goes on', () => {
   })
 })
 
+describe('leaves a source that', () => {
+  const cases: Record<string, Answer> = {
+    trickles: (_, response) => {
+      response.writeHead(200, { 'content-length': image.length })
+      let at = 0
+      const timer = setInterval(() => response.write(image.subarray(at, ++at)), 5)
+      response.once('close', () => clearInterval(timer))
+    },
+    'falls silent': (_, response) => {
+      response.writeHead(200, { 'content-length': image.length })
+      response.write(image.subarray(0, 1_000))
+    },
+    'never answers': () => {},
+  }
+  test.each(Object.keys(cases))('%s for the next one, which goes on from there', async (what) => {
+    const [slow, whole] = [await source(cases[what] as Answer), await source(giving(image))]
+    const file = await download(testFolder(), wanted, [slow.url, whole.url], never, { bytes: 2_000, ms: 300 })
+    expect(readFileSync(file).equals(image)).toBe(true)
+    expect(whole.asked[0]?.range).toEqual(
+      what === 'never answers' ? undefined : expect.stringMatching(/^bytes=[1-9]\d*-$/),
+    )
+  })
+
+  test('is the only one, and says how slow it was', async () => {
+    const slow = await source(cases['trickles'] as Answer)
+    await expect(download(testFolder(), wanted, [slow.url], never, { bytes: 2_000, ms: 300 })).rejects.toMatchObject({
+      reason: 'ImageUnavailable',
+      message: expect.stringContaining('fewer than 2000 bytes in 0.3 s'),
+    })
+  })
+})
+
+test('a source that keeps the pace is not left, however long it takes', async () => {
+  const from = await source((_, response) => {
+    let at = 0
+    const timer = setInterval(() => {
+      response.write(image.subarray(at, at + 30_000))
+      at += 30_000
+      if (at < image.length) return
+      clearInterval(timer)
+      response.end()
+    }, 300)
+  })
+  const file = await download(testFolder(), wanted, [from.url], never, { bytes: 20_000, ms: 2_000 })
+  expect(readFileSync(file).equals(image)).toBe(true)
+  expect(from.asked).toHaveLength(1)
+})
+
 describe('is not deceived by a source that', () => {
   const cases: Record<string, Answer> = {
     'sends other bytes': giving(randomBytes(image.length)),

@@ -21,8 +21,8 @@ import { reasonOf } from '../reason.ts'
 // before anybody uses them. Sources are untrusted, so any will do.
 
 /** A source that brings fewer bytes than these in so long is given up, and the next one goes on. */
-const STALL_BYTES = 16_384
-const STALL_MS = 60_000
+export type Pace = { readonly bytes: number; readonly ms: number }
+const PACE: Pace = { bytes: 16_384, ms: 60_000 }
 
 export type Wanted = { readonly sha256: string; readonly length: number }
 
@@ -32,6 +32,7 @@ export async function download(
   wanted: Wanted,
   urls: readonly string[],
   signal: AbortSignal,
+  pace = PACE,
 ): Promise<string> {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   const whole = join(dir, wanted.sha256)
@@ -40,7 +41,7 @@ export async function download(
   let last: unknown
   for (const url of urls) {
     try {
-      await fetchInto(part, wanted, `${url}/blobs/sha256/${wanted.sha256}`, signal)
+      await fetchInto(part, wanted, `${url}/blobs/sha256/${wanted.sha256}`, signal, pace)
       if ((await hashOf(part)) !== wanted.sha256) {
         // Wrong from the first byte or the last: nothing of it can be trusted to go on from.
         rmSync(part, { force: true })
@@ -77,7 +78,13 @@ function forgetOthers(dir: string, sha256: string): void {
   for (const { path } of others.slice(KEPT_BESIDE)) rmSync(path, { force: true })
 }
 
-async function fetchInto(part: string, { length }: Wanted, url: string, signal: AbortSignal): Promise<void> {
+async function fetchInto(
+  part: string,
+  { length }: Wanted,
+  url: string,
+  signal: AbortSignal,
+  pace: Pace,
+): Promise<void> {
   let done = existsSync(part) ? statSync(part).size : 0
   if (done > length) {
     rmSync(part)
@@ -85,7 +92,8 @@ async function fetchInto(part: string, { length }: Wanted, url: string, signal: 
   }
   if (done === length) return
   const stalled = new AbortController()
-  let timer = setTimeout(() => stalled.abort(new Error('the download stalled')), STALL_MS)
+  const slow = () => stalled.abort(new Error(`${url} brought fewer than ${pace.bytes} bytes in ${pace.ms / 1000} s`))
+  let timer = setTimeout(slow, pace.ms)
   const dispatcher = new Agent({ connect: { rejectUnauthorized: false }, connectTimeout: 5_000 })
   const file = await open(part, done > 0 ? 'a' : 'w', 0o600)
   try {
@@ -111,10 +119,10 @@ async function fetchInto(part: string, { length }: Wanted, url: string, signal: 
     let credit = 0
     for await (const chunk of answer.body as AsyncIterable<Buffer>) {
       credit += chunk.length
-      if (credit >= STALL_BYTES) {
+      if (credit >= pace.bytes) {
         credit = 0
         clearTimeout(timer)
-        timer = setTimeout(() => stalled.abort(new Error('the download stalled')), STALL_MS)
+        timer = setTimeout(slow, pace.ms)
       }
       done += chunk.length
       if (done > length) {

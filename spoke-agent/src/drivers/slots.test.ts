@@ -6,7 +6,7 @@ import { until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import pino from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
-import { openSlots } from './slots.ts'
+import { againAfterMs, openSlots } from './slots.ts'
 import { driverContract, type Machine } from './test-contract.ts'
 import { testImage } from './testing.ts'
 
@@ -61,6 +61,31 @@ test('an armed slot that never booted is disarmed without a boot', async () => {
   )
   await driver.rollback(next.target)
   expect(await driver.status()).toMatchObject({ bootId: boot.bootId, fellBackFrom: next.target.imageSha256 })
+})
+
+test('a confirmed image that ends at once is booted again after longer and longer pauses', async () => {
+  const root = testFolder()
+  const pauses: number[] = []
+  const lines = {
+    write(line: string) {
+      const { againMs } = JSON.parse(line) as { againMs?: number }
+      if (againMs !== undefined) pauses.push(againMs)
+    },
+  }
+  const driver = await openSlots({
+    dir: join(root, 'slots'),
+    factoryImage: testImage(join(root, 'images'), '1', 'dies').file,
+    log: pino({}, lines),
+  })
+  onTestFinished(() => driver.close())
+  await until(() => pauses.length >= 4, 'four ends of the program', 20_000)
+  expect(pauses.slice(0, 4)).toEqual([500, 1_000, 2_000, 4_000])
+}, 30_000)
+
+test('so long it waits before it boots again: twice as long each time, and a minute at the most', () => {
+  expect([1, 2, 3, 7, 8, 9, 1_000].map(againAfterMs)).toEqual([500, 1_000, 2_000, 32_000, 60_000, 60_000, 60_000])
+  // One on trial pays with its tries, and is not waited for.
+  expect(againAfterMs(0)).toBe(500)
 })
 
 test.skipIf(!existsSync('/proc/self/cmdline'))(

@@ -43,6 +43,11 @@ const LONGEST_AGAIN_MS = 60_000
 /** Free bytes to leave on the disk beyond the image. */
 const RESERVE_BYTES = 16 * 1024 ** 2
 
+/** The pause before the next boot, after so many in a row that ended early. */
+export function againAfterMs(quickEnds: number): number {
+  return Math.min(AGAIN_MS * 2 ** Math.max(0, quickEnds - 1), LONGEST_AGAIN_MS)
+}
+
 export type SlotsOptions = {
   readonly dir: string /** Installed into slot a when there is no slot yet. */
   readonly factoryImage: string | undefined
@@ -97,7 +102,7 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
       // The program went away by itself: the watchdog boots again, a little later.
       if (closed || running !== mine) return
       quickEnds = trial || performance.now() - sinceMs > STEADY_MS ? 0 : quickEnds + 1
-      const againMs = Math.min(AGAIN_MS * 2 ** Math.max(0, quickEnds - 1), LONGEST_AGAIN_MS)
+      const againMs = againAfterMs(quickEnds)
       log.warn({ slot, bootId, how, againMs }, 'the program of the slot ended and is started again')
       setTimeout(() => {
         if (closed || running !== mine) return
