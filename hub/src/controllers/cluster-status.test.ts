@@ -41,6 +41,26 @@ test('a cluster is as reachable as the hub’s own receive time says, whatever t
   }
 })
 
+test('a cluster that is denied is neither reachable nor available, however lately it was heard, until it is accepted again', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await world.create('ManagedCluster', 'waiting', { hubAcceptsClient: false })
+  await site.says(site.boot('b1', 'os-1'))
+  await world.look(quiet())
+  expect(await reached(world, 'shop')).toEqual(['Online', 'True'])
+  expect(await reached(world, 'waiting')).toEqual(['NeverSeen', 'Unknown'])
+  await world.edit('ManagedCluster', 'shop', '', { hubAcceptsClient: false })
+  for (const ms of [0, LIMITS.lateMs, LIMITS.offlineMs]) {
+    world.pass(ms)
+    await world.look(quiet())
+    expect(await reached(world, 'shop')).toEqual(['Denied', 'False'])
+  }
+  await world.edit('ManagedCluster', 'shop', '', { hubAcceptsClient: true })
+  await site.heartbeat()
+  await world.look(quiet())
+  expect((await reached(world, 'shop'))[0]).not.toBe('Denied')
+})
+
 test('nothing is written when nothing changed: heartbeats, looks, and a hub that starts again', async () => {
   const world = await openWorld()
   const site = await addCluster(world, 'shop')

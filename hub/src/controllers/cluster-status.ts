@@ -108,7 +108,19 @@ function chunks<T>(items: readonly T[]): T[][] {
   return parts
 }
 
-function reachabilityConditions(state: Reachability): [NewCondition, NewCondition] {
+function reachabilityConditions(
+  { spec }: ObjectOf<'ManagedCluster'>,
+  state: Reachability,
+): [NewCondition, NewCondition] {
+  // However lately it was heard: its credentials are ended, and nothing that it says is taken in. Who was never heard has
+  // nothing to be cut off from, and waits to be accepted.
+  if (spec.hubAcceptsClient !== true && state !== 'NeverSeen') {
+    const denied = { status: 'False', message: 'the hub does not accept this cluster; its nodes are cut off' } as const
+    return [
+      { ...denied, type: 'Reachable', reason: 'Denied' },
+      { ...denied, type: 'ManagedClusterConditionAvailable', reason: 'HubClusterAdminDenied' },
+    ]
+  }
   const reached = state === 'Online' || state === 'Late'
   return [
     {
@@ -133,9 +145,9 @@ function reachabilityConditions(state: Reachability): [NewCondition, NewConditio
   ]
 }
 
-function shows({ status }: ObjectOf<'ManagedCluster'>, state: Reachability): boolean {
-  return reachabilityConditions(state).every((wanted) =>
-    status?.conditions?.some(
+function shows(cluster: ObjectOf<'ManagedCluster'>, state: Reachability): boolean {
+  return reachabilityConditions(cluster, state).every((wanted) =>
+    cluster.status?.conditions?.some(
       ({ type, status, reason, message }) =>
         type === wanted.type && status === wanted.status && reason === wanted.reason && message === wanted.message,
     ),
@@ -147,7 +159,7 @@ function shownReachability(
   state: Reachability,
   nowMs: number,
 ): NonNullable<ObjectOf<'ManagedCluster'>['status']> {
-  const conditions = reachabilityConditions(state).reduce<Condition[]>(
+  const conditions = reachabilityConditions(current, state).reduce<Condition[]>(
     (all, condition) => setCondition(all, condition, nowMs),
     [...(current.status?.conditions ?? [])],
   )

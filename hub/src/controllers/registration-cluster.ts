@@ -1,5 +1,27 @@
 import type { ObjectOf, StatusFor } from '@skerry/api'
+import type { NewEvent } from '../store/events.ts'
 import { setCondition } from './conditions.ts'
+
+/** Where a person says why a cluster was denied. */
+const DENIED_BECAUSE = 'skerry.dev/denied-because'
+
+/** What is told when a cluster that had been accepted is not any more, or is again: its status says what it was before. */
+export function acceptanceEvent({ metadata, spec, status }: ObjectOf<'ManagedCluster'>): NewEvent[] {
+  const was = status?.conditions?.find(({ type }) => type === 'HubAcceptedManagedCluster')
+  const accepted = spec.hubAcceptsClient === true
+  if (!was || (was.status === 'True') === accepted) return []
+  const why = metadata.annotations?.[DENIED_BECAUSE]
+  const regarding = { kind: 'ManagedCluster', name: metadata.name }
+  if (accepted)
+    return [
+      {
+        ...{ type: 'Normal', reason: 'ClusterAccepted', message: 'the hub accepts this cluster' },
+        ...{ component: 'registration', regarding },
+      },
+    ]
+  const message = `the hub does not accept this cluster any more, and its nodes are cut off${why ? `: ${why}` : ''}`
+  return [{ type: 'Warning', reason: 'ClusterDenied', message, component: 'registration', regarding }]
+}
 
 /** The part of a cluster's status that tells of joining: OCM's two conditions, and the claims of its accepted nodes. */
 export function joiningStatus(

@@ -201,6 +201,41 @@ const ENDS: Record<
 }
 
 describe('an end of trust', () => {
+  test('of a cluster is told in events with its reason, and as what decided about its nodes', async () => {
+    const { node } = await connected()
+    const told = async () =>
+      (await client.list('Event', { namespace: node.name }))
+        .map(({ spec }) => spec)
+        .filter(({ regarding }) => regarding.kind === 'ManagedCluster')
+        .map(({ type, reason, message }) => [type, reason, message])
+    const decider = async () => {
+      const { columnDefinitions, rows } = await client.table('Registration', { namespace: node.name })
+      return rows[0]?.cells[columnDefinitions.findIndex(({ name }) => name === 'Decided-By')]
+    }
+    expect(await told()).toEqual([])
+    const rule = await decider()
+    expect(rule).toMatch(/^JoinToken\//)
+    const set = (accepted: boolean, because: string | null) =>
+      client.mergePatch('ManagedCluster', undefined, node.name, {
+        metadata: { annotations: { 'skerry.dev/denied-because': because } },
+        spec: { hubAcceptsClient: accepted },
+      })
+    await set(false, 'stolen on Monday')
+    await until(async () => (await told()).length === 1, 'the event', 10_000)
+    await until(async () => (await reason(node)) === 'HubClusterAdminDenied', 'the denial', 10_000)
+    expect(await decider()).toBe(`ManagedCluster/${node.name}`)
+    await set(true, null)
+    await until(async () => (await told()).length === 2, 'the second event', 10_000)
+    expect(await told()).toEqual([
+      [
+        'Warning',
+        'ClusterDenied',
+        'the hub does not accept this cluster any more, and its nodes are cut off: stolen on Monday',
+      ],
+      ['Normal', 'ClusterAccepted', 'the hub accepts this cluster'],
+    ])
+  })
+
   test.each(Object.entries(ENDS))(
     '%s: cut off at NATS, its reports and its return refused',
     async (_, { end, again, code }) => {

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ObjectOf } from '@skerry/api'
-import { recordEvent } from '../store/events.ts'
+import { recordEvent, recordEvents } from '../store/events.ts'
 import { LeaseLost, writeFenced } from '../store/leases.ts'
 import {
   deleteExchanges,
@@ -15,7 +15,7 @@ import {
 import { deleteObject, getObject, getObjects, listObjects, saveStatuses } from '../store/resources.ts'
 import type { Reader, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
-import { joiningStatus } from './registration-cluster.ts'
+import { acceptanceEvent, joiningStatus } from './registration-cluster.ts'
 import { isSettled, type RegistrationOptions, type RegistrationRows, settle } from './registration-settle.ts'
 import type { Controller, Reconciling } from './run.ts'
 
@@ -174,6 +174,7 @@ async function saveClusters({ store, lease, now }: Reconciling, rows: Registrati
     await writeFenced(store, lease, async (tx) => {
       const places = due.slice(from, from + AT_ONCE).map(({ metadata: { name } }) => ({ namespace: '', name }))
       const current = await getObjects(tx, 'ManagedCluster', places)
+      await recordEvents(tx, [...current.values()].flatMap(acceptanceEvent))
       await saveStatuses(
         tx,
         'ManagedCluster',

@@ -46,6 +46,7 @@ export type TestApi = {
   readonly keys: HubKeys
   readonly admin: string
   readonly viewer: string
+  readonly blobDir: string
   ask(method: string, path: string, options?: AskOptions): Promise<Answer>
 }
 type AskOptions = {
@@ -126,6 +127,7 @@ export async function testApi(
     keys,
     admin: ADMIN,
     viewer: VIEWER,
+    blobDir: join(dir, 'blobs'),
     async ask(method, path, { body, type = 'application/json', token = ADMIN, headers = {} } = {}) {
       const payload =
         body === undefined || typeof body === 'string' || Buffer.isBuffer(body) ? body : JSON.stringify(body)

@@ -1,3 +1,5 @@
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { HUB_TARGET, type HubIntroduction, manifestTarget, type OSImageManifest } from '@skerry/api'
 import { testFolder } from '@skerry/supervise/testing'
 import { initSigningFolder, openKeyFile, type SigningFolder, sha256Hex, signerKeyFile } from '@skerry/trust'
@@ -85,10 +87,15 @@ describe('publishing', () => {
     const hub = newest(world).files.find(({ path }) => path === HUB_TARGET)
     const read = await world.ask('GET', `/tuf/targets/${hub?.sha256}.${HUB_TARGET}`, { token: '' })
     expect(sha256Hex(Buffer.from(read.text))).toBe(hub?.sha256)
-    expect(await world.store.sql`select name from audit_record order by id`).toMatchObject([
-      { name: '1.root.json' },
-      { name: '1.targets.json' },
-    ])
+    const records = await world.store.sql`select verb, kind, name, actor from audit_record order by id`
+    expect(records.map(({ verb, kind, name, actor }) => [actor, verb, kind, name])).toEqual(
+      [
+        ['TufMetadata', '1.root.json'],
+        ...newest(world).files.map(({ path }) => ['TufTarget', path]),
+        ['Blob', sha256Hex(IMAGE)],
+        ['TufMetadata', '1.targets.json'],
+      ].map(([kind, name]) => ['admin', 'publish', kind, name]),
+    )
   })
 
   test.each<{ what: string; act: (world: Signing) => Promise<{ code: number }>; code: number }>([
@@ -160,6 +167,39 @@ describe('publishing', () => {
 })
 
 describe('blobs', () => {
+  const PATH = `/blobs/sha256/${sha256Hex(IMAGE)}`
+
+  test('that were damaged on the disk are seen by their digest and healed by the next upload, which is audited; nothing lies beside', async () => {
+    const api = await testApi()
+    const digest = async () => JSON.parse((await api.ask('GET', `${PATH}/digest`)).text) as unknown
+    expect((await api.ask('GET', `${PATH}/digest`)).code).toBe(404)
+    expect(JSON.parse((await putImage(api)).text)).toMatchObject({ taken: 'new', length: IMAGE.length })
+    expect(JSON.parse((await putImage(api)).text)).toMatchObject({ taken: 'kept' })
+    expect(await digest()).toEqual({ sha256: sha256Hex(IMAGE) })
+
+    const damaged = Buffer.from(IMAGE).fill('?', 3, 4)
+    writeFileSync(join(api.blobDir, sha256Hex(IMAGE)), damaged)
+    expect(await digest()).toEqual({ sha256: sha256Hex(damaged) })
+    expect((await api.ask('PUT', PATH, bytes(damaged))).code).toBeGreaterThanOrEqual(400)
+    expect(JSON.parse((await putImage(api)).text)).toMatchObject({ taken: 'healed' })
+    expect(await digest()).toEqual({ sha256: sha256Hex(IMAGE) })
+    expect((await api.ask('GET', PATH, { token: '' })).text).toBe(IMAGE.toString())
+    expect(readdirSync(api.blobDir)).toEqual([sha256Hex(IMAGE)])
+    const records = await api.store.sql`select verb, name from audit_record order by id`
+    expect(records.map(({ verb, name }) => [verb, name])).toEqual([
+      ['publish', sha256Hex(IMAGE)],
+      ['heal', sha256Hex(IMAGE)],
+    ])
+  })
+
+  test('whose audit record cannot be written are not kept', async () => {
+    const api = await testApi()
+    await api.store.sql`alter table audit_record add constraint full_disk check (kind <> 'Blob')`
+    expect((await putImage(api)).code).toBe(500)
+    expect((await api.ask('GET', PATH, { token: '' })).code).toBe(404)
+    expect(readdirSync(api.blobDir)).toEqual([])
+  })
+
   test('other bytes than the name says are refused and not kept; a name that is no digest too', async () => {
     const { ask } = await testApi()
     const path = `/blobs/sha256/${sha256Hex('something else')}`

@@ -1,7 +1,7 @@
 import { createReadStream, statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
 import { HUB_TARGET, type OSImageSpec, osImageName, Refusal } from '@skerry/api'
-import { judgeRoot, judgeTargets, MAX_BYTES, type Role } from '@skerry/trust'
+import { judgeRoot, judgeTargets, MAX_BYTES, type Role, sha256Hex } from '@skerry/trust'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { recordAudit } from '../store/audit.ts'
 import { createObject, getObject } from '../store/resources.ts'
@@ -54,9 +54,31 @@ export function tufRoutes(app: FastifyInstance, door: TufDoor): void {
         const { sha256 } = request.params
         if (!/^[0-9a-f]{64}$/.test(sha256))
           throw new StatusError(400, 'a blob is named by its SHA-256 in lower-case hex')
-        return { sha256, length: await door.blobs.save(sha256, request.body as Readable) }
+        // The bytes come to their place inside the transaction of their record: neither is there without the other, but
+        // for a database that fails while it commits, which leaves bytes that nobody asked about yet.
+        const { length, taken } = await door.blobs.save(sha256, request.body as Readable, (what, put) =>
+          write(door.store, async (tx) => {
+            const verb = what === 'new' ? 'publish' : 'heal'
+            await recordAudit(tx, {
+              ...madeBy(request),
+              verb,
+              kind: 'Blob',
+              name: sha256,
+              before: undefined,
+              after: sha256,
+            })
+            put()
+          }),
+        )
+        return { sha256, length, taken }
       },
     )
+    tuf.get<{ Params: { sha256: string } }>('/blobs/sha256/:sha256/digest', publish, async (request) => {
+      const { sha256 } = request.params
+      const found = /^[0-9a-f]{64}$/.test(sha256) ? await door.blobs.digest(sha256) : undefined
+      if (found === undefined) throw new StatusError(404, 'no such blob')
+      return { sha256: found }
+    })
   })
 }
 
@@ -77,7 +99,18 @@ async function writeFile(door: TufDoor, path: string, bytes: Uint8Array, request
     if (bytes.byteLength > MAX_TARGET_BYTES)
       throw new Refusal('TooLarge', `a target file may have ${MAX_TARGET_BYTES} bytes`)
     // Stored by digest, and worth nothing until signed targets name it.
-    await store.sql.begin((tx) => saveTarget(tx, target, bytes))
+    await write(store, async (tx) => {
+      if (!(await saveTarget(tx, target, bytes))) return
+      const after = sha256Hex(bytes)
+      await recordAudit(tx, {
+        ...madeBy(request),
+        verb: 'publish',
+        kind: 'TufTarget',
+        name: target,
+        before: undefined,
+        after,
+      })
+    })
     return { stored: target }
   }
   const role = /^\d{1,12}\.(root|targets)\.json$/.exec(path)?.[1]
@@ -94,19 +127,14 @@ async function writeFile(door: TufDoor, path: string, bytes: Uint8Array, request
     if (version !== named) throw new StatusError(400, `the file is named ${path} and holds version ${version}`)
     await appendMetadata(tx, role, version, bytes)
     await seal(tx, door.sealer)
-    await recordAudit(tx, {
-      actor: request.identity?.name ?? 'nobody',
-      sourceIp: request.ip,
-      verb: 'publish',
-      kind: 'TufMetadata',
-      namespace: '',
-      name: path,
-      before: current?.version,
-      after: version,
-      requestId: request.id,
-    })
+    const [before, after] = [current?.version, version]
+    await recordAudit(tx, { ...madeBy(request), verb: 'publish', kind: 'TufMetadata', name: path, before, after })
     return { version, role }
   })
+}
+
+function madeBy({ identity, ip, id }: FastifyRequest) {
+  return { actor: identity?.name ?? 'nobody', sourceIp: ip, namespace: '', requestId: id }
 }
 
 async function takeTargets(

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { createWriteStream, existsSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
@@ -41,14 +41,29 @@ export async function loadTargets(tx: Reader): Promise<Map<string, Uint8Array>> 
   return new Map(rows.map(({ path, sha256, bytes }) => [`${path} ${sha256}`, bytes]))
 }
 
-export async function saveTarget(tx: Tx, path: string, bytes: Uint8Array): Promise<void> {
-  await tx`insert into tuf_target (path, sha256, bytes, created_at) values (${path}, ${sha256Hex(bytes)}, ${Buffer.from(bytes)}, now()) on conflict do nothing`
+/** Whether it was not there yet. */
+export async function saveTarget(tx: Tx, path: string, bytes: Uint8Array): Promise<boolean> {
+  const rows = await tx`insert into tuf_target (path, sha256, bytes, created_at)
+    values (${path}, ${sha256Hex(bytes)}, ${Buffer.from(bytes)}, now()) on conflict do nothing returning 1`
+  return rows.length > 0
 }
+
+/** What became of uploaded bytes: they were not here, what was here was not them any more, or it was. */
+export type Taken = 'new' | 'healed' | 'kept'
 
 export type Blobs = {
   path(sha256: string): string | undefined
-  /** Takes bytes in; Refusal ImageMismatch when they are not the ones named, TooLarge beyond the limit. */
-  save(sha256: string, source: Readable): Promise<number>
+  /** The SHA-256 of what is stored under this name, read from the disk; undefined when nothing is. */
+  digest(sha256: string): Promise<string | undefined>
+  /**
+   * Takes bytes in; Refusal ImageMismatch when they are not the ones named, TooLarge beyond the limit. `place` is called
+   * when they are on the disk and are to be put in their place, and may refuse by throwing.
+   */
+  save(
+    sha256: string,
+    source: Readable,
+    place: (taken: 'new' | 'healed', put: () => void) => Promise<void>,
+  ): Promise<{ readonly length: number; readonly taken: Taken }>
 }
 
 const MAX_BLOB_BYTES = 16 * 1024 ** 3
@@ -57,13 +72,12 @@ const MAX_BLOB_BYTES = 16 * 1024 ** 3
 export function openBlobs(dir: string): Blobs {
   mkdirSync(dir, { recursive: true, mode: 0o755 })
   const fileOf = (sha256: string) => join(dir, sha256)
+  const digest = (sha256: string) =>
+    existsSync(fileOf(sha256)) ? digestOfFile(fileOf(sha256)) : Promise.resolve(undefined)
   return {
     path: (sha256) => (existsSync(fileOf(sha256)) ? fileOf(sha256) : undefined),
-    async save(sha256, source) {
-      if (existsSync(fileOf(sha256))) {
-        source.resume()
-        return statSync(fileOf(sha256)).size
-      }
+    digest,
+    async save(sha256, source, place) {
       const beside = `${fileOf(sha256)}.${process.pid}.${performance.now()}.new`
       const hash = createHash('sha256')
       let length = 0
@@ -82,14 +96,32 @@ export function openBlobs(dir: string): Blobs {
         )
         const found = hash.digest('hex')
         if (found !== sha256) throw new Refusal('ImageMismatch', `the bytes hash to ${found}, not to ${sha256}`)
-        const file = await open(beside, 'r')
-        await file.sync()
-        await file.close()
-        renameSync(beside, fileOf(sha256))
-        return length
+        await sync(beside)
+        // A disk forgets: what lies here under this name is believed after it was read, not before.
+        const here = await digest(sha256)
+        if (here === sha256) return { length, taken: 'kept' }
+        const taken = here === undefined ? 'new' : 'healed'
+        await place(taken, () => renameSync(beside, fileOf(sha256)))
+        await sync(dir)
+        return { length, taken }
       } finally {
         rmSync(beside, { force: true })
       }
     },
+  }
+}
+
+async function digestOfFile(path: string): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(path), hash)
+  return hash.digest('hex')
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, cpSync, existsSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { parse, SiteBundle } from '@skerry/api'
 import { buildImage, eventually, HARDWARE_ID, type Image, type Program, startAgent } from '@skerry/demo'
@@ -115,6 +115,12 @@ describe('the signers', () => {
   test('publish, and the image is there; once more is harmless', async () => {
     const publish = ['image', 'publish', '--trust', 'at-berts', '--image', 'images/edge-os-1.mjs']
     expect(await ok(...publish)).toContain('published release 1')
+    expect(await ok(...publish)).toBe('the hub has all of it already\n')
+    const [blob = ''] = readdirSync(world.path('hub/blobs'))
+    writeFileSync(world.path(`hub/blobs/${blob}`), 'what a bad disk made of it')
+    expect(await ok(...publish)).toBe(
+      `the hub's copy of images/edge-os-1.mjs (sha256 ${blob}) was damaged, and is whole again\n`,
+    )
     expect(await ok(...publish)).toBe('the hub has all of it already\n')
     expect(await ok('get', 'images', '-o', 'name')).toBe('osimage.skerry.dev/edge-os-1\n')
     const stranger = await world.run([...publish, '--image', 'images/edge-os-2.mjs'])

@@ -15,7 +15,16 @@ export type ListQuery = {
   labelSelector?: string | undefined
   fieldSelector?: string | undefined
 }
-export type RequestOptions = { method?: string; body?: unknown; stream?: Readable; headers?: Record<string, string> }
+export type RequestOptions = {
+  method?: string
+  body?: unknown
+  stream?: Readable
+  headers?: Record<string, string>
+  /** For an answer that the hub reads a whole image for. */
+  answerWithinMs?: number
+}
+
+const READS_AN_IMAGE_MS = 900_000
 
 const JSON_TYPE = 'application/json'
 const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io'
@@ -33,7 +42,7 @@ export function openClient({ server, caPem, token }: Server) {
 
   async function send(
     path: string,
-    { method = 'GET', body, stream, headers = {} }: RequestOptions,
+    { method = 'GET', body, stream, headers = {}, answerWithinMs }: RequestOptions,
     signal?: AbortSignal,
   ) {
     const payload =
@@ -55,6 +64,7 @@ export function openClient({ server, caPem, token }: Server) {
         },
         ...(payload === undefined ? {} : { body: payload }),
         ...(signal ? { signal } : {}),
+        ...(answerWithinMs === undefined ? {} : { headersTimeout: answerWithinMs }),
       })
     } catch (error) {
       signal?.throwIfAborted()
@@ -153,16 +163,19 @@ export function openClient({ server, caPem, token }: Server) {
     upload: (path: string, content: Uint8Array | Readable, length: number) =>
       call<object>(path, {
         method: 'PUT',
+        answerWithinMs: READS_AN_IMAGE_MS,
         headers: { 'content-type': 'application/octet-stream', 'content-length': String(length) },
         ...(content instanceof Uint8Array ? { body: content } : { stream: content }),
       }),
-    /** Whether the hub has a file or a blob. */
-    async has(path: string): Promise<boolean> {
-      const answer = await send(path, { method: 'HEAD' })
-      await answer.body.dump()
-      if (answer.statusCode >= 400 && answer.statusCode !== 404) throw toApiError(answer.statusCode, undefined, '')
-      return answer.statusCode !== 404
-    },
+    /** The SHA-256 of what the hub has under a blob's name, which it reads for this; undefined when it has nothing. */
+    blobDigest: (sha256: string): Promise<string | undefined> =>
+      call<{ sha256: string }>(`/blobs/sha256/${sha256}/digest`, { answerWithinMs: READS_AN_IMAGE_MS }).then(
+        (answer) => answer.sha256,
+        (error: unknown) => {
+          if (error instanceof ApiError && error.code === 404) return undefined
+          throw error
+        },
+      ),
     /** An open file of the hub (`/tuf/…`): exact bytes. */
     async file(path: string): Promise<Uint8Array | undefined> {
       const answer = await send(path, {})

@@ -14,18 +14,24 @@ export type Publication = {
   readonly blobs: readonly { readonly sha256: string; readonly length: number; readonly open: () => Readable }[]
 }
 
+export type Published = { readonly versions: readonly number[]; readonly healed: readonly string[] }
+
 /**
  * Uploads what the hub does not have yet, in the order in which it can judge it: root, image bytes, and for each release
- * its target files and then its metadata. May be ended and repeated anywhere. Returns the versions that were new.
+ * its target files and then its metadata. May be ended and repeated anywhere. What the hub has of an image is compared by
+ * its digest: bytes that are damaged there are replaced. Returns the versions that were new, and the images that were healed.
  * ApiError 409 when the hub follows another root or holds other metadata under a version.
  */
-export async function publishReleases(client: Client, { root, releases, blobs }: Publication): Promise<number[]> {
+export async function publishReleases(client: Client, { root, releases, blobs }: Publication): Promise<Published> {
   await put(client, '/tuf/1.root.json', root, 'another root 1: these signers are not those of this hub')
+  const healed: string[] = []
   for (const { sha256, length, open } of blobs) {
-    const path = `/blobs/sha256/${sha256}`
-    if (!(await client.has(path))) await client.upload(path, open(), length)
+    const there = await client.blobDigest(sha256)
+    if (there === sha256) continue
+    await client.upload(`/blobs/sha256/${sha256}`, open(), length)
+    if (there !== undefined) healed.push(sha256)
   }
-  const published: number[] = []
+  const versions: number[] = []
   for (const { version, bytes, added } of releases) {
     const path = `/tuf/${version}.targets.json`
     // Asked before its files are sent, so that what others published meanwhile is told as such.
@@ -33,9 +39,9 @@ export async function publishReleases(client: Client, { root, releases, blobs }:
     if (!there)
       for (const file of added) await client.upload(`/tuf/targets/${file.path}`, file.bytes, file.bytes.length)
     const other = `another release ${version}: somebody else published meanwhile. Put your manifests into their folder and sign there ("skerry image sign MANIFEST --trust THEIRS --key NAME"): it becomes the next release`
-    if (await put(client, path, bytes, other, there)) published.push(version)
+    if (await put(client, path, bytes, other, there)) versions.push(version)
   }
-  return published
+  return { versions, healed }
 }
 
 async function put(

@@ -124,4 +124,9 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
   { method: 'PUT', path: '/tuf/{path}', summary: 'signed metadata, or a target file', body: file },
   { method: 'GET', path: '/blobs/sha256/{sha256}', summary: "an image's bytes", open: true, type: BYTES },
   { method: 'PUT', path: '/blobs/sha256/{sha256}', summary: "store an image's bytes", body: file },
+  {
+    method: 'GET',
+    path: '/blobs/sha256/{sha256}/digest',
+    summary: 'the SHA-256 of what is stored, read from the disk',
+  },
 ]

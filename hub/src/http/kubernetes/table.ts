@@ -91,7 +91,12 @@ const COLUMNS: Columns = {
     { name: 'State', of: (o) => o.status?.state ?? 'Pending' },
     { name: 'Class', of: (o) => o.spec.class },
     { name: 'Fingerprint', of: (o) => o.spec.fingerprint },
-    { name: 'Decided-By', of: (o) => o.spec.decision?.by },
+    {
+      name: 'Decided-By',
+      // Its own decision stands; what it has been denied by is its cluster's.
+      of: (o) =>
+        o.status?.reason === 'HubClusterAdminDenied' ? `ManagedCluster/${o.metadata.namespace}` : o.spec.decision?.by,
+    },
     { name: 'Incarnation', priority: 1, type: 'integer', of: (o) => o.status?.incarnation ?? 0 },
   ],
   Event: [

@@ -101,7 +101,9 @@ function signCommand(image: Command, shell: Shell): void {
 function publishCommand(image: Command, shell: Shell): void {
   image
     .command('publish')
-    .description('Uploads root, image bytes, manifests and signed releases to the hub. Repeating it is harmless.')
+    .description(
+      'Uploads root, image bytes, manifests and signed releases to the hub. Repeating it is harmless, and heals bytes that were damaged there.',
+    )
     .requiredOption('--trust <folder>', 'the signers’ folder')
     .option('--image <file>', 'an image whose manifest is in a release; once for each', collect)
     .addHelpText('after', '\nExample:\n  skerry image publish --trust trust/ --image edge-os-43.img')
@@ -118,7 +120,7 @@ function publishCommand(image: Command, shell: Shell): void {
       await withHub(command, shell, async ({ client }) => {
         const other = otherRoot(await client.file('/tuf/1.root.json'), folder.thumbprint)
         if (other !== undefined) throw new ApiError(409, 'Conflict', `nothing was published: ${other}`)
-        const published = await publishReleases(client, {
+        const { versions, healed } = await publishReleases(client, {
           root: folder.root,
           releases: releases.map(({ version, bytes, added }) => ({
             version,
@@ -131,8 +133,11 @@ function publishCommand(image: Command, shell: Shell): void {
             open: () => createReadStream(file),
           })),
         })
-        if (published.length === 0) return line(shell, 'the hub has all of it already')
-        for (const release of releases.filter(({ version }) => published.includes(version)))
+        for (const { file, sha256 } of images.filter((one) => healed.includes(one.sha256)))
+          line(shell, `the hub's copy of ${file} (sha256 ${sha256}) was damaged, and is whole again`)
+        if (versions.length === 0 && healed.length > 0) return
+        if (versions.length === 0) return line(shell, 'the hub has all of it already')
+        for (const release of releases.filter(({ version }) => versions.includes(version)))
           shell.out(`published release ${release.version}\n${addedText(release)}`)
       })
     })

@@ -56,7 +56,8 @@ export function describeCluster(
         found?.state ?? 'Pending',
         asked.class,
         asked.fingerprint,
-        asked.decision?.by ?? '',
+        // What its cluster was denied, no decision about itself undoes.
+        found?.reason === 'HubClusterAdminDenied' ? 'its cluster' : (asked.decision?.by ?? ''),
         found?.message ?? '',
       ]),
     ),
