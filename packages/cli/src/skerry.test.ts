@@ -330,7 +330,7 @@ spec:
     })
     const window = bad.replace('nam:', 'name:').replace('Sometimes', 'All')
     expect((await world.run(['apply', '-f', '-'], { stdin: window })).err).toMatch(
-      /^skerry: <stdin>:10:18: .*windows.activation\[0\]/,
+      /^skerry: <stdin>:10:24: .*windows.activation\[0\].at minute "61" in "61 2 \* \* \*" is wrong: \*, 0-59, a list/,
     )
   })
 

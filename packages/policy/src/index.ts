@@ -46,4 +46,4 @@ export {
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export { planSite, type SitePlan } from './site-plan/plan-site.ts'
-export { openingAt, windowFault } from './window/window.ts'
+export { openingAt, windowFaults } from './window/window.ts'

@@ -1,5 +1,5 @@
 import { type Cause, CLUSTER_SET_LABEL, type KindName, LABEL_PATTERN, type ObjectOf, type SpecFor } from '@skerry/api'
-import { admitPlacement, clusterSetFault, stampTaints, windowFault } from '@skerry/policy'
+import { admitPlacement, clusterSetFault, stampTaints, windowFaults } from '@skerry/policy'
 
 // What a write must meet beyond its schema, and what the hub adds to it. The judgements are policy's.
 
@@ -35,8 +35,8 @@ export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Caus
     }
     case 'Rollout':
       ;(object.spec as SpecFor<'Rollout'>).windows?.activation.forEach((window, index) => {
-        const fault = windowFault(window, nowMs)
-        if (fault) faults.push({ field: `spec.windows.activation[${index}]`, message: fault })
+        for (const { field, message } of windowFaults(window, nowMs))
+          faults.push({ field: `spec.windows.activation[${index}].${field}`, message })
       })
       break
     case 'PlacementDecision':

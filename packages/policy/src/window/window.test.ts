@@ -2,7 +2,7 @@ import type { ActivationWindow } from '@skerry/api'
 import { Cron } from 'croner'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { openingAt, windowFault } from './window.ts'
+import { openingAt, windowFaults } from './window.ts'
 
 const MINUTE = 60_000
 const at = (text: string) => Date.parse(text)
@@ -179,19 +179,45 @@ function startsOf({ at: cron, timeZone }: ActivationWindow, from: number, to: nu
 }
 
 describe('what is wrong with a window', () => {
+  const NOW = at('2026-06-01T00:00:00Z')
+  const faults = (cron: string, timeZone = 'UTC') =>
+    windowFaults(window(cron, timeZone, 60), NOW).map(({ field, message }) => `${field}: ${message}`)
+  const five = 'a cron expression of five fields is wanted (minute, hour, day of month, month, day of week)'
+  const example = ', such as "0 2 * * 1-5" for 02:00 from Monday to Friday'
+  const wanted = (values: string) => `is wrong: *, ${values}, a list, a range or a step of them is wanted`
+
   test.each([
-    ['0 2 * *', 'no cron expression of five fields'],
-    ['0 0 2 * * *', 'no cron expression of five fields'],
-    ['@daily', 'no cron expression of five fields'],
-    ['61 2 * * *', '61'],
-    ['a b c d e', 'a'],
-    ['0 0 31 2 *', 'never comes'],
+    ['0 2 * *', `"0 2 * *" has 4 fields, and ${five}`],
+    ['0 0 2 * * *', `"0 0 2 * * *" has 6 fields, and ${five}`],
+    ['@daily', `"@daily" has 1 field, and ${five}`],
+    [' ', `" " has 0 fields, and ${five}`],
+    ['61 2 * * *', `minute "61" in "61 2 * * *" ${wanted('0-59')}`],
+    ['0 24 * * *', `hour "24" in "0 24 * * *" ${wanted('0-23')}`],
+    ['0 2 0 * *', `day of month "0" in "0 2 0 * *" ${wanted('1-31')}`],
+    ['0 2 * 13 *', `month "13" in "0 2 * 13 *" ${wanted('1-12 or JAN-DEC')}`],
+    ['0 2 * * 5-1', `day of week "5-1" in "0 2 * * 5-1" ${wanted('0-7 or SUN-SAT')}`],
+    ['0 2 * * moon', `day of week "moon" in "0 2 * * moon" ${wanted('0-7 or SUN-SAT')}`],
+    ['a b c d e', `minute "a" in "a b c d e" ${wanted('0-59')}`],
+    ['0 0 31 2 *', '"0 0 31 2 *" never comes, since no month it names has such a day: a time that does is wanted'],
   ])('%s', (cron, message) => {
-    expect(windowFault(window(cron, 'UTC', 60), at('2026-06-01T00:00:00Z'))).toContain(message)
+    expect(faults(cron)).toEqual([`at: ${message}${example}`])
   })
 
-  test('a zone that does not exist', () => {
-    expect(windowFault(window('0 2 * * *', 'Europe/Oz', 60), at('2026-06-01T00:00:00Z'))).toBeDefined()
-    expect(windowFault(window('0 2 * * *', 'Europe/Oslo', 60), at('2026-06-01T00:00:00Z'))).toBeUndefined()
+  test.each(['Europe/Oz', '', 'UTC+1', 'CEST/'])('a zone that does not exist: "%s"', (zone) => {
+    expect(faults('0 2 * * *', zone)).toEqual([
+      `timeZone: "${zone}" is no time zone that is known here: an IANA zone is wanted, such as "Europe/Oslo" or "UTC"`,
+    ])
   })
+
+  test('both are told', () => {
+    expect(faults('61 2 * * *', 'Europe/Oz').map((fault) => fault.split(':')[0])).toEqual(['at', 'timeZone'])
+  })
+
+  test.each(['0 2 * * *', ' 0  2 * * 1-5 ', '*/20 1,13 1-7 jan,JUL sun', '0 0 29 2 *', '0 2 L * *', '0 2 * * 7'])(
+    'nothing: "%s"',
+    (cron) => {
+      expect(faults(cron, 'Europe/Oslo')).toEqual([])
+      expect(openingAt([window(cron, 'Europe/Oslo', 60)], NOW)).toBeDefined()
+    },
+  )
 })

@@ -27,16 +27,69 @@ function openUntil(window: ActivationWindow, nowMs: number): number | undefined 
   return endsAtMs !== undefined && endsAtMs > nowMs ? endsAtMs : undefined
 }
 
-/** What is wrong with a window, as a sentence; undefined when it can be used. Asked when a rollout is written. */
-export function windowFault(window: ActivationWindow, nowMs: number): string | undefined {
-  if (window.at.trim().split(/\s+/).length !== 5) return `"${window.at}" is no cron expression of five fields`
+const CRON_FIELDS = [
+  { name: 'minute', values: '0-59' },
+  { name: 'hour', values: '0-23' },
+  { name: 'day of month', values: '1-31' },
+  { name: 'month', values: '1-12 or JAN-DEC' },
+  { name: 'day of week', values: '0-7 or SUN-SAT' },
+]
+const CRON_EXAMPLE = 'such as "0 2 * * 1-5" for 02:00 from Monday to Friday'
+
+export type WindowFault = { readonly field: 'at' | 'timeZone'; readonly message: string }
+
+/** What is wrong with a window, each with its field and a sentence; empty when it can be used. Asked when a rollout is written. */
+export function windowFaults(window: ActivationWindow, nowMs: number): WindowFault[] {
+  const zone: WindowFault[] = isZone(window.timeZone)
+    ? []
+    : [
+        {
+          field: 'timeZone',
+          message: `"${window.timeZone}" is no time zone that is known here: an IANA zone is wanted, such as "Europe/Oslo" or "UTC"`,
+        },
+      ]
+  const fault = cronFault(window.at, nowMs)
+  return fault === undefined ? zone : [{ field: 'at', message: `${fault}, ${CRON_EXAMPLE}` }, ...zone]
+}
+
+function cronFault(at: string, nowMs: number): string | undefined {
+  const fields = at.trim().split(/\s+/)
+  const wanted = `a cron expression of five fields is wanted (${CRON_FIELDS.map(({ name }) => name).join(', ')})`
+  if (fields.length !== CRON_FIELDS.length) {
+    const count = at.trim() === '' ? 0 : fields.length
+    return `"${at}" has ${count} field${count === 1 ? '' : 's'}, and ${wanted}`
+  }
+  for (const [place, { name, values }] of CRON_FIELDS.entries()) {
+    const alone = CRON_FIELDS.map((_, index) => (index === place ? fields[index] : '*')).join(' ')
+    if (!isCron(alone))
+      return `${name} "${fields[place]}" in "${at}" is wrong: *, ${values}, a list, a range or a step of them is wanted`
+  }
+  if (!isCron(at)) return `"${at}" is none, and ${wanted}`
+  // Each field for itself is right; whether their days ever meet does not depend on the zone.
+  if (!cron({ at, timeZone: 'UTC' }).nextRun(new Date(nowMs)))
+    return `"${at}" never comes, since no month it names has such a day: a time that does is wanted`
+  return undefined
+}
+
+function isCron(at: string): boolean {
   try {
-    return cron(window).nextRun(new Date(nowMs)) ? undefined : `"${window.at}" never comes`
-  } catch (error) {
-    return error instanceof Error ? error.message : String(error)
+    cron({ at, timeZone: 'UTC' })
+    return true
+  } catch {
+    return false
   }
 }
 
-function cron({ at, timeZone }: ActivationWindow): Cron {
+// croner takes an empty zone for that of the machine it runs on.
+function isZone(timeZone: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone })
+    return timeZone !== ''
+  } catch {
+    return false
+  }
+}
+
+function cron({ at, timeZone }: Pick<ActivationWindow, 'at' | 'timeZone'>): Cron {
   return new Cron(at, { timezone: timeZone, paused: true })
 }
