@@ -7,7 +7,7 @@ import { openCeremony } from './ceremony.ts'
 import { type HubProcess, introduction, startHub } from './hub-process.ts'
 import { buildImage, FAMILY } from './images.ts'
 import { createJoinToken } from './objects.ts'
-import type { Program } from './program.ts'
+import { type Program, ROOT } from './program.ts'
 import { openScreen } from './screen.ts'
 import { placeShops, SHOPS, tellJoining, tellRollout } from './story.ts'
 
@@ -29,6 +29,8 @@ let hub: HubProcess | undefined
 let hubProgram: Program | undefined
 let stopping: Promise<void> | undefined
 
+// Who read what we print is gone, as after `npm start | head`: that is an end as Ctrl-C is.
+process.stdout.on('error', () => void stop(1))
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void stop(0))
 // npm that was killed without a turn leaves us behind: another parent is all there is to see of it.
 if (process.env['npm_lifecycle_event'] === 'start') {
@@ -150,7 +152,7 @@ function ending({ apiUrl, adminToken }: HubProcess): void {
         'npx skerry image sign --trust trust --key signer-1 --key signer-2 && npx skerry image publish --trust trust',
       ]
   console.log(
-    `\nThe hub serves at ${apiUrl}\nAdmin token: ${adminToken}\nContext "local" is in ${contextsFile()}\n\nIn a second terminal, in this folder:\n${commands.map((command) => `  ${command}`).join('\n')}\n\nCtrl-C stops everything. The next start goes on from ${options.data}; delete that folder to begin anew.`,
+    `\nThe hub serves at ${apiUrl}\nAdmin token: ${adminToken}\nContext "local" is in ${contextsFile()}\n\nIn a second terminal, in this folder (elsewhere npx would ask the registry for another skerry):\n  cd ${ROOT}\n${commands.map((command) => `  ${command}`).join('\n')}\n\nCtrl-C stops everything. The next start goes on from ${options.data}; delete that folder to begin anew.`,
   )
 }
 

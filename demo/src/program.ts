@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 
 // One of Skerry's own programs as a child of this one: its log in a file, its end known, its lines readable.
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
+export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 export const ENTRIES = {
   hub: join(ROOT, 'hub', 'src', 'main.ts'),
   agent: join(ROOT, 'spoke-agent', 'src', 'main.ts'),

@@ -1,8 +1,9 @@
 import { CommanderError } from 'commander'
-import { EXIT, exitCodeOf, tellError, UsageError } from './errors.ts'
+import { EXIT, exitCodeOf, tellError } from './errors.ts'
 import { visible } from './output/columns.ts'
 import { buildProgram } from './program.ts'
 import type { Shell } from './shell.ts'
+import { usageError } from './usage.ts'
 
 // skerry, also installed as kubectl-skerry. Answers go to standard output, everything else to standard error.
 
@@ -26,15 +27,13 @@ const shell: Shell = {
 }
 
 const argv = process.argv.slice(2)
+const program = buildProgram(shell)
 try {
-  await buildProgram(shell).parseAsync(argv, { from: 'user' })
+  await program.parseAsync(argv, { from: 'user' })
 } catch (error) {
   const asked = error instanceof CommanderError && error.exitCode === 0
   if (!asked) {
-    const told =
-      error instanceof CommanderError
-        ? new UsageError(error.message.replace(/^error: /, '').replaceAll('\n', ' '))
-        : error
+    const told = error instanceof CommanderError ? usageError(error, program, argv) : error
     shell.err(tellError(told, wantsJson(argv)))
     process.exitCode = exitCodeOf(told)
   }

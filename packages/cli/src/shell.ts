@@ -35,6 +35,12 @@ export function line(shell: Shell, text: string): void {
   shell.out(`${text}\n`)
 }
 
+/** Says that a watch was lost and goes on: a screen on which nothing changes must not look like a fleet at rest. */
+export function lost(shell: Shell): (error: unknown) => void {
+  return (error) =>
+    say(shell, `skerry: ${error instanceof Error ? error.message : String(error)}. The watch goes on when it answers`)
+}
+
 /** A sentence for the person at the terminal that is no part of the answer. */
 export function say(shell: Shell, text: string): void {
   shell.err(`${text}\n`)

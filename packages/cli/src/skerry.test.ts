@@ -1,19 +1,18 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { delimiter, join } from 'node:path'
+import { join } from 'node:path'
 import { parse, SiteBundle } from '@skerry/api'
 import { buildImage, eventually, HARDWARE_ID, type Image, type Program, startAgent } from '@skerry/demo'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { parse as parseYaml } from 'yaml'
-import { openRelay, openWorld, type World } from './test-world.ts'
+import { KUBECTL, openRelay, openWorld, type World } from './test-world.ts'
 
 // The command as people use it, on a real hub with a real site: one life of a small fleet, told in order.
 
+// A test starts up to a dozen processes, and a busy machine takes seconds for each.
+vi.setConfig({ testTimeout: 180_000 })
+
 const SITE = 'shop-17'
-const KUBECTL = (process.env['PATH'] ?? '')
-  .split(delimiter)
-  .map((dir) => join(dir, 'kubectl'))
-  .find((file) => existsSync(file))
 let world: World
 let agent: Program | undefined
 let images: Image[]
@@ -511,11 +510,14 @@ describe('a watch', () => {
       relay.cut()
       await label('two')
       await Promise.all([
-        table.until(/(\nfleet +edge-os-2.*){3}/),
+        table.until(/(\nfleet +edge-os-2[\s\S]*){3}/),
         json.until(/"round": "two"/),
         yaml.until(/round: two/),
       ])
       expect(table.seen().match(/NAME/g)).toHaveLength(2)
+      // A screen on which nothing changes must not look like a fleet at rest.
+      for (const watched of [table, json, yaml, events])
+        await watched.until(/skerry: the hub at .* cannot be reached: .*The watch goes on when it answers\n/)
     } finally {
       for (const watched of [table, json, yaml, events]) watched.stop()
       await relay.close()
@@ -622,7 +624,10 @@ describe.concurrent('what is wrong', () => {
     [['get', 'clsters'], 2, 'did you mean "clusters"'],
     [['get', 'clusters', '--selecto', 'x'], 2, "unknown option '--selecto' (Did you mean --selector?)"],
     [['gett'], 2, "unknown command 'gett' (Did you mean get?)"],
-    [['get'], 2, "missing required argument 'kind'"],
+    [['get'], 2, `missing required argument 'kind'; "skerry get --help" shows what there is`],
+    [['nodes'], 2, `unknown command 'nodes': "skerry get nodes" lists them`],
+    [['cluster', 'acept', 'x'], 2, `(Did you mean accept?); "skerry cluster --help" shows what there is`],
+    [['events', '--four', 'x'], 2, `unknown option '--four' (Did you mean --for?); "skerry events --help"`],
     [['get', 'clusters', '-o', 'xml'], 2, 'Allowed choices are table, wide, json, yaml, name'],
     [['get', 'cluster', 'nobody'], 3, 'not found'],
     [['get', 'rollout', 'nobody'], 3, 'rollouts.skerry.dev "nobody" not found'],
@@ -633,6 +638,14 @@ describe.concurrent('what is wrong', () => {
     const ran = await world.run(args)
     expect(ran.err).toContain(says)
     expect(ran).toMatchObject({ code, out: '', err: expect.stringMatching(/^skerry: .*\n$/) })
+  })
+
+  test('is also a command without its second word: what there is, and that one is missing', async () => {
+    const { code, out, err } = await world.run(['cluster'])
+    expect({ code, out }).toEqual({ code: 2, out: '' })
+    expect(err).toMatch(
+      /Usage: skerry cluster [\s\S]*accept[\s\S]*\nskerry: which command\? "skerry cluster --help" shows what there is\n$/,
+    )
   })
 
   test('is JSON with -o json', async () => {

@@ -1,5 +1,5 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { delimiter, dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -12,6 +12,12 @@ import { inject } from 'vitest'
 const BIN = fileURLToPath(new URL('../bin/skerry.mjs', import.meta.url))
 /** A module that lets no socket be opened: for commands that must not. */
 const NO_SOCKETS = `data:text/javascript,${encodeURIComponent("import net from 'node:net'; net.Socket.prototype.connect = () => { throw new Error('a socket was opened') }")}`
+
+/** kubectl, where one is on the PATH: tests without it are skipped and counted. */
+export const KUBECTL = (process.env['PATH'] ?? '')
+  .split(delimiter)
+  .map((dir) => join(dir, 'kubectl'))
+  .find((file) => existsSync(file))
 
 export type Ran = { readonly code: number; readonly out: string; readonly err: string }
 export type RunOptions = { readonly stdin?: string; readonly offline?: boolean; readonly env?: NodeJS.ProcessEnv }

@@ -1,7 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { type Client, openClient } from './client.ts'
+import { type Client, openClient, type Patience } from './client.ts'
 import { ApiError, Unreachable } from './errors.ts'
 import { watchFrames } from './watch.ts'
 
@@ -19,6 +19,11 @@ afterEach(async () => {
 
 /** A client of a server that answers its first request with the first answer, and so on; the last one stays. */
 async function against(...answers: Answer[]): Promise<{ client: Client; asked: string[] }> {
+  return impatient({}, ...answers)
+}
+
+/** The same with a patience of its own. */
+async function impatient(patience: Patience, ...answers: Answer[]): Promise<{ client: Client; asked: string[] }> {
   const asked: string[] = []
   const server = createServer((request, response) => {
     asked.push(request.url ?? '')
@@ -26,7 +31,10 @@ async function against(...answers: Answer[]): Promise<{ client: Client; asked: s
     answer?.(request, response)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const client = openClient({ server: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, token: 'secret' })
+  const client = openClient(
+    { server: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, token: 'secret' },
+    patience,
+  )
   open.push({ server, client })
   return { client, asked }
 }
@@ -54,6 +62,8 @@ const broken =
     }
     next()
   }
+const hung: Answer = () => undefined
+const half: Answer = (_, response) => void response.writeHead(200).write('{"items":[')
 const silent: Answer = (_, response) => void response.writeHead(200).flushHeaders()
 
 async function take(client: Client, count: number, from?: string): Promise<string[]> {
@@ -113,6 +123,26 @@ describe('a watch', () => {
     expect((await frames.next()).value?.object.metadata.name).toBe('tromsø')
   })
 
+  test('is told when it is lost, once, and goes on when the hub answers again', async () => {
+    const { client } = await impatient(
+      { watchSilentMs: 300 },
+      broken(frame('ADDED', 'a', 3), frame('BOOKMARK', '', 9, END)),
+      status(503, 'ServiceUnavailable'),
+      silent,
+      broken(frame('MODIFIED', 'a', 12)),
+      silent,
+    )
+    const over = new AbortController()
+    const [seen, lost]: [string[], string[]] = [[], []]
+    const onLost = (error: unknown) => void lost.push(error instanceof Error ? error.name : '')
+    for await (const { type } of client.watch('Rollout', { signal: over.signal, onLost })) {
+      seen.push(type)
+      if (type === 'MODIFIED') over.abort()
+    }
+    expect(seen).toEqual(['ADDED', 'MODIFIED'])
+    expect(lost).toEqual(['Unreachable'])
+  })
+
   test('ends with an error that trying again cannot mend', async () => {
     const { client } = await against(status(403, 'Forbidden'))
     await expect(take(client, 1)).rejects.toMatchObject({ code: 403, reason: 'Forbidden' })
@@ -131,6 +161,16 @@ describe('an error', () => {
   test('of something that is no hub is told as it came', async () => {
     const { client } = await against((_, response) => void response.writeHead(502).end('bad gateway'))
     await expect(client.list('Rollout')).rejects.toMatchObject({ code: 502, message: 'bad gateway' })
+  })
+
+  test.each([
+    ['that takes the request and is silent', hung],
+    ['that begins its answer and is silent', half],
+  ])('of a hub %s comes after a while, with what to look at', async (_, answer) => {
+    const { client } = await impatient({ silentMs: 300 }, answer)
+    const error = await client.list('Rollout').catch((thrown: unknown) => thrown)
+    expect(error).toBeInstanceOf(Unreachable)
+    expect(String(error)).toContain('takes connections and does not answer')
   })
 
   test('is Unreachable, with the address, where nobody answers', async () => {

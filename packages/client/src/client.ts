@@ -2,7 +2,7 @@ import type { Readable } from 'node:stream'
 import { apiVersionOf, type KindName, kindRow, type ObjectOf } from '@skerry/api'
 import { Agent, request } from 'undici'
 import { ApiError, type ErrorCause, Unreachable } from './errors.ts'
-import { type Frame, watchFrames } from './watch.ts'
+import { type Frame, type OnLost, watchFrames } from './watch.ts'
 
 /** Where a hub is and who asks. `caPem` pins the hub's own CA. */
 export type Server = { readonly server: string; readonly caPem?: string; readonly token: string }
@@ -20,29 +20,31 @@ export type RequestOptions = {
   body?: unknown
   stream?: Readable
   headers?: Record<string, string>
-  /** For an answer that the hub reads a whole image for. */
-  answerWithinMs?: number
+  /** How long the hub may be silent, before its answer and within it. */
+  silentMs?: number
 }
+/** How long a hub may be silent before it counts as one that does not answer; a watch has bookmarks every half minute. */
+export type Patience = { readonly silentMs?: number; readonly watchSilentMs?: number }
 
-const READS_AN_IMAGE_MS = 900_000
-
+const SILENT_MS = 30_000
+const WATCH_SILENT_MS = 100_000
+/** A report is made of the whole fleet; an image is hashed and written to the disk before it is acknowledged. */
+const LONG_WORK_MS = 900_000
 const JSON_TYPE = 'application/json'
 const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io'
 
 export type Client = ReturnType<typeof openClient>
 
 /** The hub's API over the table of kinds. Errors: ApiError for what the hub says no to, Unreachable when nobody answers. */
-export function openClient({ server, caPem, token }: Server) {
-  const dispatcher = new Agent({
-    connect: caPem ? { ca: caPem } : {},
-    connectTimeout: 5_000,
-    bodyTimeout: 0,
-    headersTimeout: 120_000,
-  })
+export function openClient(
+  { server, caPem, token }: Server,
+  { silentMs: patientMs = SILENT_MS, watchSilentMs = WATCH_SILENT_MS }: Patience = {},
+) {
+  const dispatcher = new Agent({ connect: caPem ? { ca: caPem } : {}, connectTimeout: 5_000 })
 
   async function send(
     path: string,
-    { method = 'GET', body, stream, headers = {}, answerWithinMs }: RequestOptions,
+    { method = 'GET', body, stream, headers = {}, silentMs = patientMs }: RequestOptions,
     signal?: AbortSignal,
   ) {
     const payload =
@@ -56,6 +58,8 @@ export function openClient({ server, caPem, token }: Server) {
       return await request(`${server}${path}`, {
         method: method as 'GET',
         dispatcher,
+        headersTimeout: silentMs,
+        bodyTimeout: silentMs,
         headers: {
           authorization: `Bearer ${token}`,
           accept: JSON_TYPE,
@@ -72,10 +76,20 @@ export function openClient({ server, caPem, token }: Server) {
     }
   }
 
+  async function* piecesOf(body: AsyncIterable<Uint8Array>) {
+    try {
+      yield* body
+    } catch (error) {
+      throw new Unreachable(server, error)
+    }
+  }
+
   /** Any request; the parsed JSON of a success. */
   async function call<T>(path: string, options: RequestOptions = {}): Promise<T> {
     const answer = await send(path, options)
-    const text = await answer.body.text()
+    const text = await answer.body.text().catch((error: unknown) => {
+      throw new Unreachable(server, error)
+    })
     const value = text === '' ? undefined : parseJson(text)
     if (answer.statusCode >= 400) throw toApiError(answer.statusCode, value, text)
     return value as T
@@ -158,12 +172,12 @@ export function openClient({ server, caPem, token }: Server) {
     /** When each node of a cluster was last heard from, by the hub's clock; heartbeats change no object. */
     heard: async (cluster: string): Promise<readonly Heard[]> =>
       (await call<{ nodes: Heard[] }>(`${one('ManagedCluster', undefined, cluster)}/heard`)).nodes,
-    report: () => call<object>('/apis/skerry.dev/v1alpha1/report'),
+    report: () => call<object>('/apis/skerry.dev/v1alpha1/report', { silentMs: LONG_WORK_MS }),
     /** Puts a TUF file or a blob; repeating it is harmless. */
     upload: (path: string, content: Uint8Array | Readable, length: number) =>
       call<object>(path, {
         method: 'PUT',
-        answerWithinMs: READS_AN_IMAGE_MS,
+        silentMs: LONG_WORK_MS,
         headers: { 'content-type': 'application/octet-stream', 'content-length': String(length) },
         ...(content instanceof Uint8Array ? { body: content } : { stream: content }),
       }),
@@ -186,24 +200,26 @@ export function openClient({ server, caPem, token }: Server) {
     },
     /**
      * Every object now, and then every change, until the signal; with `from`, only the changes after that version. Goes on
-     * over lost connections; where history was compacted meanwhile, it begins with every object again.
+     * over lost connections, of which `onLost` is told the first after each that worked; where history was compacted
+     * meanwhile, it begins with every object again.
      */
     watch<K extends KindName>(
       kind: K,
-      options: ListQuery & { asTable?: boolean; from?: string | undefined; signal: AbortSignal },
+      options: ListQuery & { asTable?: boolean; from?: string | undefined; signal: AbortSignal; onLost?: OnLost },
     ): AsyncGenerator<Frame<ObjectOf<K>>> {
-      const { signal, asTable, from, namespace } = options
+      const { signal, asTable, from, namespace, onLost } = options
       const open = async (version: string | undefined) => {
         const asked = { ...selectors(options), watch: 'true', allowWatchBookmarks: 'true' }
         const start = version
           ? { resourceVersion: version }
           : { sendInitialEvents: 'true', resourceVersionMatch: 'NotOlderThan' }
         const path = `${collection(kind, namespace)}${query({ ...asked, ...start })}`
-        const answer = await send(path, { headers: { accept: asTable ? TABLE : JSON_TYPE } }, signal)
+        const headers = { accept: asTable ? TABLE : JSON_TYPE }
+        const answer = await send(path, { headers, silentMs: watchSilentMs }, signal)
         if (answer.statusCode >= 400) throw toApiError(answer.statusCode, undefined, await answer.body.text())
-        return answer.body as AsyncIterable<Uint8Array>
+        return piecesOf(answer.body)
       }
-      return watchFrames(open, { from, signal })
+      return watchFrames(open, { from, signal, onLost })
     },
     close: () => dispatcher.close(),
   }

@@ -30,5 +30,7 @@ function nextStep(code: string): string {
   // Codes of OpenSSL and of Node's own check of names.
   if (/CERT|SIGNATURE/.test(code))
     return 'its certificate is not one of the CA that is known for it: compare the CA, and the names that the hub was started with (--name)'
+  if (code === 'UND_ERR_HEADERS_TIMEOUT' || code === 'UND_ERR_BODY_TIMEOUT')
+    return 'it takes connections and does not answer: its log and its /readyz?verbose say which part hangs'
   return 'does the hub run there, and is the way to it open? Its address is in the line that it prints when it is ready'
 }

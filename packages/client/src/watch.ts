@@ -8,6 +8,9 @@ export type Frame<T> = { readonly type: 'ADDED' | 'MODIFIED' | 'DELETED'; readon
 /** Opens the stream after a version; without one, with every object first and a bookmark when all were sent. */
 export type OpenStream = (version: string | undefined) => Promise<AsyncIterable<Uint8Array>>
 
+/** Told why a watch was lost; it is tried again. */
+export type OnLost = (error: unknown) => void
+
 const FIRST_WAIT_MS = 200
 const MAX_WAIT_MS = 10_000
 const INITIAL_END = 'k8s.io/initial-events-end'
@@ -18,9 +21,10 @@ type Received<T> = { type: Frame<T>['type'] | 'BOOKMARK' | 'ERROR'; object: T }
 /** Frames until the signal. Throws ApiError for what trying again cannot mend (400 to 499, but 410). */
 export async function* watchFrames<T>(
   open: OpenStream,
-  { from, signal }: { from: string | undefined; signal: AbortSignal },
+  { from, signal, onLost }: { from: string | undefined; signal: AbortSignal; onLost?: OnLost | undefined },
 ): AsyncGenerator<Frame<T>> {
   let version = from
+  let lost = false
   for (let waitMs = FIRST_WAIT_MS; !signal.aborted; waitMs = Math.min(waitMs * 2, MAX_WAIT_MS)) {
     // The first objects come in no order of their versions: until all are here, there is no place to go on from.
     let complete = version !== undefined
@@ -32,6 +36,7 @@ export async function* watchFrames<T>(
           break
         }
         waitMs = FIRST_WAIT_MS
+        lost = false
         complete ||= type === 'BOOKMARK' && annotationsOf(object)[INITIAL_END] === 'true'
         if (complete) version = newer(version, versionOf(object))
         if (type !== 'BOOKMARK') yield { type, object }
@@ -40,6 +45,10 @@ export async function* watchFrames<T>(
       if (signal.aborted) return
       if (error instanceof ApiError && error.code < 500 && error.code !== 410) throw error
       if (error instanceof ApiError && error.code === 410) version = undefined
+      else if (!lost) {
+        lost = true
+        onLost?.(error)
+      }
     }
     await sleep(waitMs, undefined, { signal }).catch(() => undefined)
   }

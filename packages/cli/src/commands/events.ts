@@ -5,7 +5,7 @@ import { namespaceFor, parseTargets } from '../objects/kinds.ts'
 import { formatRow, widthsOf } from '../output/columns.ts'
 import { formOption, listOf, toText } from '../output/forms.ts'
 import { ago } from '../output/times.ts'
-import { type Shell, say, withHub } from '../shell.ts'
+import { lost, type Shell, say, withHub } from '../shell.ts'
 
 type Options = {
   namespace?: string
@@ -43,7 +43,12 @@ export function eventsCommand(program: Command, shell: Shell): void {
         if (!options.watch) return
         // A watch that had to begin anew shows everything again.
         const told = new Set(objects.map(({ metadata }) => metadata.uid))
-        for await (const { type, object } of client.watch('Event', { namespace, from, signal: shell.signal })) {
+        for await (const { type, object } of client.watch('Event', {
+          namespace,
+          from,
+          signal: shell.signal,
+          onLost: lost(shell),
+        })) {
           if (type !== 'ADDED' || !about(object) || told.has(object.metadata.uid)) continue
           told.add(object.metadata.uid)
           write([object])

@@ -6,7 +6,7 @@ import { nameOf, namespaceFor, parseTargets } from '../objects/kinds.ts'
 import { listObjects, locate } from '../objects/locate.ts'
 import { type Form, formOption, listOf, toText } from '../output/forms.ts'
 import { tableWriter } from '../output/table.ts'
-import { type Hub, line, type Shell, say, withHub } from '../shell.ts'
+import { type Hub, line, lost, type Shell, say, withHub } from '../shell.ts'
 
 type Options = {
   namespace?: string
@@ -110,13 +110,21 @@ async function watch(hub: Hub, targets: readonly Target[], options: Options, she
     const table = await client.table(row.kind, query)
     shell.out(write(table))
     const from = table.metadata.resourceVersion
-    for await (const { object } of client.watch(row.kind, { ...query, asTable: true, from, signal: shell.signal }))
+    for await (const { object } of client.watch(row.kind, {
+      ...query,
+      asTable: true,
+      from,
+      signal: shell.signal,
+      onLost: lost(shell),
+    }))
       shell.out(write(object as unknown as Table))
     return
   }
-  for await (const frame of client.watch(row.kind, { ...query, signal: shell.signal }) as AsyncIterable<
-    Frame<SkerryObject>
-  >) {
+  for await (const frame of client.watch(row.kind, {
+    ...query,
+    signal: shell.signal,
+    onLost: lost(shell),
+  }) as AsyncIterable<Frame<SkerryObject>>) {
     if (output === 'name') line(shell, nameOf(row, frame.object.metadata.name))
     else shell.out(`${output === 'yaml' ? '---\n' : ''}${toText(frame.object, output)}`)
   }

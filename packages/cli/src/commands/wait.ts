@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { KindRow, SkerryObject } from '@skerry/api'
-import { ApiError, type Client } from '@skerry/client'
+import { ApiError, type Client, Unreachable } from '@skerry/client'
 import { type Command, InvalidArgumentError } from 'commander'
 import { NotFound, UsageError } from '../errors.ts'
 import { nameOf, parseTargets } from '../objects/kinds.ts'
@@ -60,17 +60,23 @@ async function untilSo(
   shell: Shell,
 ): Promise<void> {
   const { namespace, name, uid } = first.metadata
+  let away: Unreachable | undefined
   for (let object: SkerryObject | undefined = first; ; ) {
     if (isSo(object, wanted, uid)) return
     if (!object) throw new NotFound(`${nameOf(row, name)} was deleted while it was waited for`)
     if (shell.now() >= endMs)
       throw new Error(
-        `timed out waiting for ${describeWanted(wanted)} on ${nameOf(row, name)}; ${lastSeen(object, wanted)}`,
+        `timed out waiting for ${describeWanted(wanted)} on ${nameOf(row, name)}; ${away ? away.message : lastSeen(object, wanted)}`,
       )
     await sleep(LOOK_MS, undefined, { signal: shell.signal })
+    away = undefined
+    const before: SkerryObject = object
     object = await getObject(client, row, namespace, name).catch((error: unknown) => {
       if (isMissing(error)) return undefined
-      throw error
+      if (!(error instanceof Unreachable)) throw error
+      // A hub that is started again meanwhile ends no waiting.
+      away = error
+      return before
     })
   }
 }
