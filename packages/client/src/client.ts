@@ -68,7 +68,6 @@ export function openClient(
         },
         ...(payload === undefined ? {} : { body: payload }),
         ...(signal ? { signal } : {}),
-        ...(answerWithinMs === undefined ? {} : { headersTimeout: answerWithinMs }),
       })
     } catch (error) {
       signal?.throwIfAborted()
@@ -183,7 +182,7 @@ export function openClient(
       }),
     /** The SHA-256 of what the hub has under a blob's name, which it reads for this; undefined when it has nothing. */
     blobDigest: (sha256: string): Promise<string | undefined> =>
-      call<{ sha256: string }>(`/blobs/sha256/${sha256}/digest`, { answerWithinMs: READS_AN_IMAGE_MS }).then(
+      call<{ sha256: string }>(`/blobs/sha256/${sha256}/digest`, { silentMs: LONG_WORK_MS }).then(
         (answer) => answer.sha256,
         (error: unknown) => {
           if (error instanceof ApiError && error.code === 404) return undefined
