@@ -2,6 +2,7 @@ import { parse, Statement, type StatementRef } from '@skerry/api'
 import { appraise } from '@skerry/policy'
 import { evidenceNonce } from '@skerry/trust'
 import { appendResults, type NewResult, unjudgedEvidence } from '../store/attestations.ts'
+import { type NewEvent, recordEvents } from '../store/events.ts'
 import { writeFenced } from '../store/leases.ts'
 import { wake } from '../store/wake.ts'
 import type { Controller } from './run.ts'
@@ -9,36 +10,59 @@ import type { Controller } from './run.ts'
 const BATCH = 500
 
 /**
- * Judges every boot's evidence once. An exception leaves no verdict: nothing good is kept from before, the evidence stays
- * in the queue, and what stands behind it is judged all the same.
+ * Judges every boot's evidence once. An exception leaves no verdict: nothing good is kept from before, what stands behind
+ * is judged all the same, and the evidence is set aside: told once, in the log and as an event of its node, and left in the
+ * queue for a hub that starts later and may know how.
  */
 export function attestationController(): Controller {
+  const aside = new Set<string>()
   return {
     name: 'attestation',
-    async reconcile({ store, lease }) {
-      const faults: Error[] = []
+    async reconcile({ store, lease, log }) {
       let after: StatementRef | undefined
       for (;;) {
         const found = await unjudgedEvidence(store.sql, BATCH, after)
         const results: NewResult[] = []
-        for (const { ref, text } of found)
+        const unjudged = new Map<string, { readonly ref: StatementRef; readonly error: unknown }>()
+        for (const { ref, text } of found) {
+          const place = `${ref.cluster}/${ref.node} ${ref.incarnation}.${ref.seq}`
+          if (aside.has(place)) continue
           try {
             results.push(judge(ref, text))
-          } catch (cause) {
-            const place = `${ref.cluster}/${ref.node} ${ref.incarnation}.${ref.seq}`
-            faults.push(new Error(`evidence ${place} could not be judged`, { cause }))
+          } catch (error) {
+            unjudged.set(place, { ref, error })
           }
-        if (results.length > 0)
+        }
+        if (results.length + unjudged.size > 0)
           await writeFenced(store, lease, async (tx) => {
+            await recordEvents(
+              tx,
+              [...unjudged.values()].map(({ ref, error }) => unjudgedEvent(ref, error)),
+            )
+            if (results.length === 0) return
             await appendResults(tx, results)
             await wake(tx, 'attestation')
           })
+        for (const [place, { ref, error }] of unjudged) {
+          aside.add(place)
+          log.error({ err: error, ...ref }, 'evidence could not be judged and is set aside until a hub starts again')
+        }
         after = found.at(-1)?.ref
         if (found.length < BATCH) break
       }
-      if (faults.length > 0) throw new AggregateError(faults, `${faults.length} statements could not be judged`)
       return {}
     },
+  }
+}
+
+function unjudgedEvent({ cluster, node, incarnation, seq }: StatementRef, error: unknown): NewEvent {
+  const why = (error instanceof Error ? error.message : String(error)).slice(0, 1_000)
+  return {
+    type: 'Warning',
+    reason: 'EvidenceUnjudged',
+    message: `evidence ${incarnation}.${seq} could not be judged and has no verdict: ${why}`,
+    component: 'attestation',
+    regarding: { kind: 'EdgeNode', namespace: cluster, name: node },
   }
 }
 

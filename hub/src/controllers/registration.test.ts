@@ -12,6 +12,7 @@ import { codeOf, makeNode, overHttps, readAnswer, register, type Send, type Test
 import { type Hub, startHub } from '../index.ts'
 import { openStore, type Store } from '../store/store.ts'
 import { configOn } from '../testing.ts'
+import { createNkey } from '../transport/index.ts'
 
 // Decisions, and what becomes of them: on a whole hub over HTTPS, with nodes on the real NATS.
 
@@ -161,6 +162,19 @@ describe('acceptance', () => {
     expect((await registration(node)).spec.decision).toMatchObject({ state: 'Denied', reason: 'not ours' })
     const rows = await store.sql`select 1 from node_identity where cluster = ${node.name}`
     expect(rows).toHaveLength(0)
+  })
+
+  test('is read by whoever polls with what every viewer sees, and the credential connects nobody without the node’s own seed', async () => {
+    const node = makeNode({ nodeName: fresh('site'), token: await token() })
+    await join(node)
+    const { acceptance, natsJwt } = readAnswer(await send('GET', `/${(await registration(node)).spec.keysDigest}`))
+    if (!acceptance || !natsJwt) throw new Error('the poll brought no acceptance')
+    const payload = JSON.parse(Buffer.from(acceptance.split('.')[1] ?? '', 'base64url').toString('utf8')) as Acceptance
+    const credential = { acceptance: payload, natsJwt, id: '' }
+    for (const { seed } of [createNkey('user'), makeNode({ nodeName: 'thief' }).nats()])
+      await expect(dial(node, credential, seed)).rejects.toThrow(/authorization/i)
+    const own = await dial(node, credential)
+    await own.close()
   })
 
   test('comes once: asked ten times, it is one credential', async () => {

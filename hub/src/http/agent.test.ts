@@ -462,6 +462,22 @@ describe('a flood', () => {
     expect(codeOf(await from('10.3.0.1')('POST', '', 'nonsense'))).toBe('400 MalformedJson')
   })
 
+  test('that the hub could not judge is not charged: after an outage the same address is heard', async () => {
+    const { from } = door()
+    const send = from('10.6.0.1')
+    const node = makeNode({ nodeName: fresh('site'), token: await token() })
+    const asked = await node.request()
+    await store.sql`alter table registration_request rename to away`
+    onTestFinished(async () => {
+      await store.sql`alter table if exists away rename to registration_request`
+    })
+    const codes = new Set<string>()
+    for (let n = 0; n < 130; n += 1) codes.add(codeOf(await send('POST', '', asked)))
+    await store.sql`alter table away rename to registration_request`
+    expect([...codes]).toEqual(['500'])
+    expect((await register(send, node)).state).toBe('Pending')
+  })
+
   test('of nonsense behind the address of a site does not stop what the hub knows: not its proofs, its polls, or its return', async () => {
     const { from } = door()
     const send = from('10.4.0.1')

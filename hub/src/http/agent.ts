@@ -2,10 +2,11 @@ import type { FastifyInstance } from 'fastify'
 import { answerOf } from './agent/answer.ts'
 import { ask } from './agent/ask.ts'
 import { makeBudget } from './agent/budget.ts'
-import { makeGate } from './agent/gate.ts'
+import { LineFull, makeGate } from './agent/gate.ts'
 import { exchangePurse, keyPurse } from './agent/known.ts'
 import { proofs } from './agent/prove.ts'
 import { type RefusedRegistrations, tellRefusals } from './agent/refused.ts'
+import { toStatusError } from './status-error.ts'
 
 // The three calls by which a node asks to belong, comes back and renews. Each may be repeated: one row, keyed by the
 // digest of the node's public keys. Before the proof nothing is written but that bounded, expiring row.
@@ -38,7 +39,8 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
     try {
       return await gate(act)
     } catch (error) {
-      budget.charge(purse)
+      // What the hub could not do is not the caller's failure: an outage must not lock out the sites that live through it.
+      if (!(error instanceof LineFull) && toStatusError(error).code < 500) budget.charge(purse)
       await tell(document, error)
       throw error
     }

@@ -1,5 +1,7 @@
 import { connect } from 'node:net'
-import { expect, test } from 'vitest'
+import { freePort } from '@skerry/supervise'
+import { expect, onTestFinished, test } from 'vitest'
+import { plainListener } from './server.ts'
 import { testApi } from './testing.ts'
 
 /** Sends the beginning of a request and waits for the end of the connection; what came back is the answer. */
@@ -35,3 +37,13 @@ test('a body that never ends is cut off in time, but an image may take as long a
   await api.app.close()
   await slow
 })
+
+test('whoever never ends the first lines of a request is cut off, over either door', async () => {
+  const { app } = await testApi({ headersMs: 300 })
+  const url = await app.listen({ host: '127.0.0.1', port: 0 })
+  const plainPort = await freePort()
+  const plain = await plainListener(app, plainPort, 300)
+  onTestFinished(() => plain.close())
+  for (const each of [url, `http://127.0.0.1:${plainPort}`])
+    expect(await sendHalf(each, 'GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: ')).toMatch(/^HTTP\/1.1 408/)
+}, 20_000)

@@ -17,6 +17,7 @@ export type Routes = (app: FastifyInstance) => void
 
 const BODY_LIMIT = 1_048_576
 const BODY_MS = 120_000
+const HEADERS_MS = 15_000
 const BODY_TYPES = ['application/json', 'application/merge-patch+json']
 
 /**
@@ -30,6 +31,7 @@ export function buildServer({
   tls,
   log,
   bodyMs = BODY_MS,
+  headersMs = HEADERS_MS,
 }: {
   store: Store
   routes: readonly Routes[]
@@ -38,6 +40,8 @@ export function buildServer({
   log: FastifyBaseLogger
   /** How long a request's body may take to arrive. */
   bodyMs?: number
+  /** How long the first lines of a request may take, and the handshake before them. */
+  headersMs?: number
 }): FastifyInstance {
   const app = Fastify({
     loggerInstance: log,
@@ -52,7 +56,7 @@ export function buildServer({
       const status = toStatusError(error)
       return reply.code(status.code).type('application/json').send(statusBody(status))
     },
-    ...(tls ? { https: tls } : {}),
+    ...(tls ? { https: { ...tls, ...within(headersMs), handshakeTimeout: headersMs } } : { http: within(headersMs) }),
   } as object) as unknown as FastifyInstance
 
   app.removeAllContentTypeParsers()
@@ -102,8 +106,12 @@ export function buildServer({
 }
 
 /** The same routes over plain HTTP, on loopback alone. `close` ends every connection, also one that is in the middle of a watch. */
-export async function plainListener(app: FastifyInstance, port: number): Promise<{ close(): Promise<void> }> {
-  const server = createServer((request, response) => app.routing(request, response))
+export async function plainListener(
+  app: FastifyInstance,
+  port: number,
+  headersMs = HEADERS_MS,
+): Promise<{ close(): Promise<void> }> {
+  const server = createServer(within(headersMs), (request, response) => app.routing(request, response))
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, '127.0.0.1', resolve)
@@ -115,6 +123,11 @@ export async function plainListener(app: FastifyInstance, port: number): Promise
         server.closeAllConnections()
       }),
   }
+}
+
+// Node looks every 30 s unless it is told to look more often.
+function within(headersMs: number) {
+  return { headersTimeout: headersMs, connectionsCheckingInterval: Math.min(headersMs, 1_000) }
 }
 
 // A member called __proto__ is data for JSON and something else for every object it is copied into.

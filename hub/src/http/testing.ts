@@ -71,6 +71,7 @@ export async function testApi(
     watchRoutes?: Routes
     more?: readonly Routes[]
     bodyMs?: number
+    headersMs?: number
   } = {},
 ): Promise<TestApi> {
   const connection = options.connection ? await createDatabase(options.connection, 'api') : await databaseOfTest()
@@ -89,6 +90,7 @@ export async function testApi(
     log: pino({ level: 'silent' }),
     tls: undefined,
     ...(options.bodyMs ? { bodyMs: options.bodyMs } : {}),
+    ...(options.headersMs ? { headersMs: options.headersMs } : {}),
     routes: [
       options.watchRoutes ?? (() => undefined),
       ...apiRoutes({

@@ -2,17 +2,23 @@ import { StatusError } from '../status-error.ts'
 
 export type Gate = <T>(act: () => Promise<T>) => Promise<T>
 
+/** The line is full: nothing that the caller did. */
+export class LineFull extends StatusError {
+  constructor() {
+    super(429, 'too many registrations at once', { retryAfterSeconds: 5, code: 'TooManyRequests' })
+  }
+}
+
 /**
- * Lets so many through at a time; the others wait in line, and past its end they are told when to come back (StatusError
- * 429): many sites that return at once must not take the database from those that are there.
+ * Lets so many through at a time; the others wait in line, and past its end they are told when to come back
+ * (LineFull): many sites that return at once must not take the database from those that are there.
  */
 export function makeGate(atOnce: number, maxWaiting: number): Gate {
   const waiting: (() => void)[] = []
   let inside = 0
   return async (act) => {
     if (inside >= atOnce) {
-      if (waiting.length >= maxWaiting)
-        throw new StatusError(429, 'too many registrations at once', { retryAfterSeconds: 5, code: 'TooManyRequests' })
+      if (waiting.length >= maxWaiting) throw new LineFull()
       await new Promise<void>((enter) => waiting.push(enter))
     } else inside += 1
     try {
