@@ -363,7 +363,7 @@ describe.concurrent('what is told', { timeout: 180_000 }, () => {
       /^NAME +ACCEPTED +JOINED +AVAILABLE +REACHABILITY +AGE\nshop-17 +true +True +True +Online/,
     )
     expect(await ok('get', 'nodes', '-o', 'wide')).toMatch(
-      /NAMESPACE +NAME .* CLASS .*\nshop-17 +shop-17 +Idle +Confirmed +edge-os-2 +software-key +warning/,
+      /NAMESPACE +NAME .* CLASS .* AGE +SLOT +DRIVER +MESSAGE\nshop-17 +shop-17 +Idle +Confirmed +edge-os-2 +software-key +warning/,
     )
     expect(await ok('get', 'rollouts', '--no-headers')).toMatch(/^fleet +edge-os-2 +Completed +edge-os-2 +1\/1 /)
     expect(await items('get', 'rollouts')).toMatchObject([{ kind: 'Rollout', status: { phase: 'Completed' } }])

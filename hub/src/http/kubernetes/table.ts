@@ -108,32 +108,37 @@ const COLUMNS: Columns = {
   ],
 }
 
-/** Kubernetes' Table of some objects. `version` is the list's resourceVersion. */
+/**
+ * Kubernetes' Table of some objects. Wide columns stand behind the age, as
+ * Kubernetes has them: the longest text is the last and pushes nothing else off the screen.
+ */
 export function toTable(row: KindRow, objects: readonly ObjectOf<KindName>[], metadata: object): object {
   const columns = COLUMNS[row.kind] as readonly Column<KindName>[]
+  const shown = ({ name, priority, type, description }: Column<KindName>) => ({
+    name,
+    type: type ?? 'string',
+    format: '',
+    description: description ?? name,
+    priority: priority ?? 0,
+  })
+  const [narrow, wide] = [columns.filter(({ priority }) => !priority), columns.filter(({ priority }) => priority)]
   return {
     kind: 'Table',
     apiVersion: 'meta.k8s.io/v1',
     metadata,
     columnDefinitions: [
       { name: 'Name', type: 'string', format: 'name', description: 'name', priority: 0 },
-      ...columns.map(({ name, priority = 0, type = 'string', description }) => ({
-        name,
-        type,
-        format: '',
-        description: description ?? name,
-        priority,
-      })),
+      ...narrow.map(shown),
       { name: 'Age', type: 'string', format: '', description: 'time since creation', priority: 0 },
+      ...wide.map(shown),
     ],
-    rows: objects.map((object) => ({
-      cells: [
-        object.metadata.name,
-        ...columns.map(({ of, type }) => of(object) ?? (type === 'integer' ? 0 : '')),
-        age(object.metadata.creationTimestamp),
-      ],
-      object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: object.metadata },
-    })),
+    rows: objects.map((object) => {
+      const cells = (some: typeof columns) => some.map(({ of, type }) => of(object) ?? (type === 'integer' ? 0 : ''))
+      return {
+        cells: [object.metadata.name, ...cells(narrow), age(object.metadata.creationTimestamp), ...cells(wide)],
+        object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: object.metadata },
+      }
+    }),
   }
 }
 
