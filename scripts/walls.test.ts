@@ -11,7 +11,7 @@ const MAY: Record<string, { uses: string[]; inTests?: string[] }> = {
   trust: { uses: ['api'] },
   client: { uses: ['api'] },
   supervise: { uses: [] },
-  cli: { uses: ['api', 'client', 'trust'], inTests: ['demo', 'supervise'] },
+  cli: { uses: ['api', 'policy', 'client', 'trust'], inTests: ['demo', 'supervise'] },
   hub: { uses: ['api', 'policy', 'trust', 'supervise'], inTests: ['client'] },
   'spoke-agent': { uses: ['api', 'policy', 'trust'], inTests: ['supervise'] },
   demo: { uses: ['api', 'client', 'trust'], inTests: ['supervise'] },

@@ -36,7 +36,7 @@ describe('status', () => {
     const before = database.sql.prepare('pragma data_version').get()
     const { code, stdout } = await run('status', '--data', dir)
     expect(code).toBe(0)
-    expect(JSON.parse(stdout)).toMatchObject({ phase: 'Idle', desired: null, statementsWaiting: 0 })
+    expect(JSON.parse(stdout)).toMatchObject({ phase: 'Idle', desired: null, statementsWaiting: 0, nodeKey: null })
     expect(database.sql.prepare('pragma data_version').get()).toEqual(before)
     database.close()
   })

@@ -59,6 +59,7 @@ export function siteView(dataDir: string): object {
     const waiting = database.sql.prepare('select count(*) as n from statement where acknowledged_at is null').get() as {
       n: number
     }
+    const newest = database.sql.prepare('select seq, digest from statement order by seq desc limit 1').get()
     const slots = join(resolve(dataDir), 'slots', 'boot.json')
     const registration = database.load<object>('registration')
     return {
@@ -66,6 +67,9 @@ export function siteView(dataDir: string): object {
       cluster: enrollment?.cluster ?? null,
       node: enrollment?.node ?? null,
       class: enrollment?.class ?? null,
+      // What an auditor compares with a report: the key its statements stand under, and how far they go.
+      nodeKey: enrollment?.nodeKeyThumbprint ?? null,
+      newestStatement: newest ?? null,
       phase: state.stage.phase,
       reason: state.reason,
       message: state.message,

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { KindName, ObjectOf, RolloutSpec, Statement } from '@skerry/api'
 import { testDatabase } from '@skerry/supervise/testing'
-import { createKey, evidenceNonce } from '@skerry/trust'
+import { createKey, evidenceNonce, keyRing, openBatch, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { onTestFinished } from 'vitest'
 import { lockHeads, saveHeads } from '../store/heads.ts'
@@ -9,7 +9,7 @@ import { acquireLease, type Lease } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
 import { saveIdentities } from '../store/registrations.ts'
 import { createObject, getObject, listObjects, updateObject } from '../store/resources.ts'
-import { appendStatements } from '../store/statements.ts'
+import { appendBatches, appendStatements, type NewStatement } from '../store/statements.ts'
 import { migrateStore, openStore, write } from '../store/store.ts'
 import type { Controller } from './run.ts'
 
@@ -99,14 +99,19 @@ export function rolloutSpec(image: string, more: Partial<RolloutSpec> = {}): Rol
   return { placementRef: { name: 'all' }, image: { name: image }, attestation: 'warning', ...more }
 }
 
-type Body = { [K in Statement['kind']]: { kind: K; body: Extract<Statement, { kind: K }>['body'] } }[Statement['kind']]
+type Body = {
+  [K in Statement['kind']]: { kind: K; body: Extract<Statement, { kind: K }>['body'] }
+}[Statement['kind']]
 
 /** A cluster with one accepted node that says what a test has it say. */
 export async function addCluster(world: World, name: string) {
   const { store } = world
   await world.create('ManagedCluster', name, { hubAcceptsClient: true })
   await world.create('EdgeNode', name, undefined, { namespace: name })
-  const { jwk, thumbprint } = createKey('ES256')
+  const signer = createKey('ES256')
+  const { jwk, thumbprint } = signer
+  const exchange = { id: sha(name), nonce: sha(`challenge of ${name}`), transcript: START }
+  const proof = await signDocument('RegistrationProof', { kind: 'RegistrationProof', ...exchange }, signer)
   await write(store, (tx) =>
     saveIdentities(tx, [
       {
@@ -120,6 +125,7 @@ export async function addCluster(world: World, name: string) {
         incarnation: 1,
         requestId: name,
         transcript: START,
+        proof,
         acceptance: '',
         natsJwt: '',
         credentialIssuedAt: new Date(),
@@ -130,24 +136,37 @@ export async function addCluster(world: World, name: string) {
     ]),
   )
   let [seq, prev] = [0, START]
+  const id = { cluster: name, node: name, incarnation: 1 }
+  type Manner = { text?: string; wall?: string; unsigned?: boolean }
+  /** Stored as ingest does: the statements of one batch, its signature, their place, the head. */
+  async function saysAll(given: readonly Body[], as: Manner = {}): Promise<number> {
+    const rows: NewStatement[] = []
+    const first = seq + 1
+    for (const one of given) {
+      seq += 1
+      const time = { wall: as.wall ?? new Date().toISOString() }
+      const text = as.text ?? JSON.stringify({ ...id, seq, prev, marker: START, time, ...one })
+      const phase = one.kind === 'transition' ? one.body.to : ''
+      const digest = sha(text)
+      rows.push({ ...id, seq, prev, kind: one.kind, phase, digest, text })
+      prev = digest
+    }
+    const statements = rows.map(({ text }) => text)
+    const batch = await signDocument('StatementBatch', { kind: 'StatementBatch', ...id, statements }, signer)
+    const { seal } = await openBatch(batch, keyRing([jwk]))
+    await write(store, async (tx) => {
+      await lockHeads(tx, [id])
+      await appendStatements(tx, rows)
+      if (!as.unsigned) await appendBatches(tx, [{ ...id, first, last: seq, ...seal }])
+      await saveHeads(tx, [{ ...id, watermark: seq, newestSeq: seq }])
+    })
+    return seq
+  }
   return {
     name,
-    /** Stored as ingest does: the statement, its place, the head. */
-    async says(given: Body, as: { text?: string; wall?: string } = {}): Promise<number> {
-      seq += 1
-      const id = { cluster: name, node: name, incarnation: 1 }
-      const time = { wall: as.wall ?? new Date().toISOString() }
-      const text = as.text ?? JSON.stringify({ ...id, seq, prev, marker: START, time, ...given })
-      const phase = given.kind === 'transition' ? given.body.to : ''
-      const digest = sha(text)
-      await write(store, async (tx) => {
-        await lockHeads(tx, [id])
-        await appendStatements(tx, [{ ...id, seq, prev, kind: given.kind, phase, digest, text }])
-        await saveHeads(tx, [{ ...id, watermark: seq, newestSeq: seq }])
-      })
-      prev = digest
-      return seq
-    },
+    signer,
+    saysAll,
+    says: (given: Body, as?: Manner) => saysAll([given], as),
     /** What a boot's evidence says. */
     boot(bootId: string, image: string): Body {
       const nonce = evidenceNonce(START, seq + 1, prev)

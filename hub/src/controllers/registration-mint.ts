@@ -5,6 +5,7 @@ import {
   deleteExchanges,
   type Exchange,
   loadExchanges,
+  type NewIdentity,
   type NodeIdentity,
   natsKeyFaults,
   requestOf,
@@ -129,7 +130,7 @@ async function identityOf(
   routingTokens: ReadonlyMap<string, string>,
   options: MintOptions,
   nowMs: number,
-): Promise<NodeIdentity> {
+): Promise<NewIdentity> {
   const { natsKey, nodeKeyThumbprint } = spec
   const routingToken = routingTokens.get(cluster)
   if (routingToken === undefined) throw new Error(`the routing token of ${cluster} was not stored`)
@@ -170,6 +171,7 @@ async function identityOf(
     incarnation: life.incarnation,
     requestId: exchange.id,
     transcript,
+    ...(life.continues ? {} : { proof: exchange.proof ?? undefined }),
     acceptance,
     natsJwt: options.mint({ cluster, node, routingToken, natsKey, expiresAt }),
     credentialIssuedAt: new Date(nowMs),

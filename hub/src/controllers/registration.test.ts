@@ -1,11 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { dirname } from 'node:path'
 import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
-import { type Acceptance, type JoinTokenSpec, subjects } from '@skerry/api'
+import { type Acceptance, type JoinTokenSpec, type PublicJwk, subjects } from '@skerry/api'
 import { type Client, openClient } from '@skerry/client'
 import { until } from '@skerry/supervise'
 import { testDatabase } from '@skerry/supervise/testing'
-import { signDocument } from '@skerry/trust'
+import { keyRing, signDocument, verifyDocument } from '@skerry/trust'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
 import { codeOf, makeNode, overHttps, readAnswer, register, type Send, type TestNode } from '../http/agent/test-node.ts'
@@ -356,6 +356,20 @@ describe('a rotation', () => {
   })
 })
 
+/** The lives that the hub keeps of a node, each with the exchange that its key has signed. */
+async function livesOf(node: TestNode): Promise<{ incarnation: number; transcript: string }[]> {
+  const rows = await store.sql<{ incarnation: number; transcript: string; proof: string; node_key: PublicJwk }[]>`
+    select incarnation, transcript, proof, node_key from node_life where cluster = ${node.name} order by incarnation`
+  return Promise.all(
+    rows.map(async ({ incarnation, transcript, proof, node_key }) => {
+      expect(node_key).toEqual(node.key.jwk)
+      const { payload } = await verifyDocument('RegistrationProof', proof, keyRing([node_key]))
+      expect(payload.transcript).toBe(transcript)
+      return { incarnation, transcript: payload.transcript }
+    }),
+  )
+}
+
 describe('a return', () => {
   test('is a new credential in the same life, with no token, and ends the key before it', async () => {
     const { node, credential, nc } = await connected()
@@ -364,6 +378,8 @@ describe('a return', () => {
     const back = await join(node, { incarnation: 1, token: undefined })
     expect(back.natsJwt).not.toBe(credential.natsJwt)
     expect(back.acceptance).toMatchObject({ incarnation: 1, transcript: credential.acceptance.transcript })
+    // What the life began with stays what its key is proven by.
+    expect(await livesOf(node)).toEqual([{ incarnation: 1, transcript: credential.acceptance.transcript }])
     await cutOff(nc, node, credential, before)
   })
 
@@ -373,6 +389,10 @@ describe('a return', () => {
     const back = await join(node, { token: undefined })
     expect(back.acceptance.incarnation).toBe(2)
     expect(back.acceptance.transcript).not.toBe(credential.acceptance.transcript)
+    expect(await livesOf(node)).toEqual([
+      { incarnation: 1, transcript: credential.acceptance.transcript },
+      { incarnation: 2, transcript: back.acceptance.transcript },
+    ])
   })
 
   test.each(['node', 'cluster'])('under the name of another %s that begins alike is refused', async (what) => {

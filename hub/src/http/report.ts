@@ -1,11 +1,14 @@
-import { kindRow } from '@skerry/api'
+import { Readable } from 'node:stream'
+import { type ComplianceReport, kindRow } from '@skerry/api'
 import { assess, type ClusterInventory, type ReachabilityLimits, reachability, schedule } from '@skerry/policy'
 import type { FastifyInstance } from 'fastify'
 import { listAssignments } from '../store/assignments.ts'
 import { loadFleet } from '../store/fleet.ts'
 import { loadPlacementFacts } from '../store/placements.ts'
 import { listObjects } from '../store/resources.ts'
-import type { Store } from '../store/store.ts'
+import { read, type Store } from '../store/store.ts'
+import { flag, type Query } from './query.ts'
+import { evidenceJson } from './report-evidence.ts'
 import { StatusError } from './status-error.ts'
 
 // Reads that no single object answers: the report, and why a placement chose as it did. Both are policy's judgement over
@@ -19,10 +22,14 @@ export type ReportOptions = {
 
 export function reportRoutes(app: FastifyInstance, options: ReportOptions): void {
   const ours = kindRow('Rollout')
-  app.get(
+  app.get<{ Querystring: Query }>(
     `/apis/${ours.group}/${ours.version}/report`,
     { config: { access: { verb: 'get', resource: `report.${ours.group}` } } },
-    () => report(options),
+    async ({ query }, reply) => {
+      const found = await report(options, clustersOf(query))
+      if (!flag(query, 'evidence')) return found
+      return reply.type('application/json').send(Readable.from(withEvidence(options.store, found)))
+    },
   )
   const placement = kindRow('Placement')
   app.get<{ Params: { namespace: string; name: string } }>(
@@ -52,14 +59,40 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
   )
 }
 
-async function report({ store, now, reachability: limits }: ReportOptions): Promise<object> {
+function clustersOf(query: Query): ReadonlySet<string> | undefined {
+  const asked = query['cluster']
+  return asked === undefined ? undefined : new Set([asked].flat())
+}
+
+// The report, and then node by node what its claims rest on: a fleet's chains are more than memory is for.
+async function* withEvidence({ sql }: Store, report: ComplianceReport): AsyncGenerator<string> {
+  yield `${JSON.stringify(report).slice(0, -1)},"evidence":[`
+  let separator = ''
+  for (const { cluster, nodes } of report.clusters)
+    for (const { node, hubSays } of nodes) {
+      const pieces = evidenceJson(sql, { cluster, node, ...hubSays })
+      const { value, done } = await pieces.next()
+      if (done) continue
+      yield separator + value
+      yield* pieces
+      separator = ','
+    }
+  yield ']}'
+}
+
+async function report(
+  { store, now, reachability: limits }: ReportOptions,
+  only: ReadonlySet<string> | undefined,
+): Promise<ComplianceReport> {
   const nowMs = now()
-  const [clusters, fleet, assignments, images] = await Promise.all([
-    listObjects(store.sql, 'ManagedCluster'),
-    loadFleet(store.sql),
-    listAssignments(store.sql),
-    listObjects(store.sql, 'OSImage'),
-  ])
+  // One moment of the database: a claim and the statement it rests on are of the same.
+  const [all, fleet, assignments, images] = await read(store, (tx) =>
+    Promise.all([listObjects(tx, 'ManagedCluster'), loadFleet(tx), listAssignments(tx), listObjects(tx, 'OSImage')]),
+  )
+  for (const name of only ?? [])
+    if (!all.some(({ metadata }) => metadata.name === name))
+      throw new StatusError(404, `managedclusters.cluster.open-cluster-management.io "${name}" not found`)
+  const clusters = only ? all.filter(({ metadata }) => only.has(metadata.name)) : all
   const assigned = new Map(assignments.map((assignment) => [assignment.cluster, assignment]))
   const imageNames = new Map(images.map((image) => [image.spec.manifestSha256, image.metadata.name]))
   const inventory: ClusterInventory[] = clusters.map(({ metadata: { name } }) => {
@@ -80,10 +113,16 @@ async function report({ store, now, reachability: limits }: ReportOptions): Prom
         : {}),
       nodes: nodes.map((node) => {
         const { booted, confirmed, failed } = node
-        const result = booted && node.results.find(({ bootId }) => bootId === booted.body.bootId)
+        const result =
+          booted &&
+          node.results.find(
+            // What was judged in an earlier life of the node was another chain's evidence.
+            ({ bootId, incarnation }) => bootId === booted.body.bootId && incarnation === node.incarnation,
+          )
         return {
           node: node.node,
           class: node.class,
+          incarnation: node.incarnation,
           ...(node.lastHeardAt ? { lastHeardAt: node.lastHeardAt.toISOString() } : {}),
           ...(booted
             ? {
@@ -136,5 +175,10 @@ async function report({ store, now, reachability: limits }: ReportOptions): Prom
       }),
     }
   })
-  return { kind: 'ComplianceReport', apiVersion: 'skerry.dev/v1alpha1', ...assess(inventory, nowMs) }
+  return {
+    kind: 'ComplianceReport',
+    apiVersion: 'skerry.dev/v1alpha1',
+    ...(only ? { only: [...only].toSorted() } : {}),
+    ...assess(inventory, nowMs),
+  }
 }

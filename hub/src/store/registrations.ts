@@ -26,6 +26,8 @@ export type Exchange = {
   /** The token that admits it; null for a node whose key a record holds. */
   readonly tokenName: string | null
   readonly provenAt: Date | null
+  /** The proof that was taken, as it was signed; null before, and of one that was proven before proofs were kept. */
+  readonly proof: string | null
 }
 
 /** How many exchanges may be open at a time: of all tokens together, of this token, of one known node. */
@@ -34,7 +36,8 @@ export type OpenBounds = { readonly all: number; readonly token: number; readonl
 /** The expiry of an exchange that does not expire; open ones are found by the index below it. */
 const NEVER = new Date('9999-12-31T00:00:00Z')
 
-const EXCHANGE = 'id, request, challenge, transcript, cluster, node, token_name as "tokenName", proven_at as "provenAt"'
+const EXCHANGE =
+  'id, request, challenge, transcript, cluster, node, token_name as "tokenName", proven_at as "provenAt", proof'
 
 export async function loadExchange(tx: Reader, id: string): Promise<Exchange | undefined> {
   const [row] = await tx<Exchange[]>`select ${tx.unsafe(EXCHANGE)} from registration_request where id = ${id}`
@@ -60,7 +63,7 @@ export async function loadExchanges(tx: Reader, ids: readonly string[]): Promise
  */
 export async function saveOpenExchange(
   tx: Reader,
-  exchange: Omit<Exchange, 'provenAt'>,
+  exchange: Omit<Exchange, 'provenAt' | 'proof'>,
   { expiresAt, nowMs, bounds }: { expiresAt: Date; nowMs: number; bounds: OpenBounds },
 ): Promise<boolean> {
   const { id, request, challenge, transcript, cluster, node, tokenName } = exchange
@@ -75,7 +78,7 @@ export async function saveOpenExchange(
     insert into registration_request (id, request, challenge, transcript, cluster, node, token_name, created_at, expires_at)
     select ${id}, ${request}, ${challenge}, ${transcript}, ${cluster}, ${node}, ${tokenName}, ${now}::timestamptz, ${expiresAt}::timestamptz where ${free}
     on conflict (id) do update set request = excluded.request, challenge = excluded.challenge, transcript = excluded.transcript,
-      cluster = excluded.cluster, node = excluded.node, token_name = excluded.token_name, proven_at = null, expires_at = excluded.expires_at
+      cluster = excluded.cluster, node = excluded.node, token_name = excluded.token_name, proven_at = null, proof = null, expires_at = excluded.expires_at
     returning 1`
   return rows.length > 0
 }
@@ -106,14 +109,15 @@ export async function loadProgress(
   return row
 }
 
-/** Marks exchanges as proven where they still have these transcripts: an open one may be replaced at any time. */
+/** Marks exchanges as proven, with their proofs, where they still have these transcripts: an open one may be replaced at any time. */
 export async function markProven(
   tx: Tx,
-  exchanges: readonly Pick<Exchange, 'id' | 'transcript'>[],
+  exchanges: readonly (Pick<Exchange, 'id' | 'transcript'> & { readonly proof: string })[],
   nowMs: number,
 ): Promise<void> {
-  await tx`update registration_request r set proven_at = ${new Date(nowMs)}, expires_at = ${NEVER}
-    from unnest(${exchanges.map(({ id }) => id)}::text[], ${exchanges.map(({ transcript }) => transcript)}::text[]) as u(id, transcript)
+  await tx`update registration_request r set proven_at = ${new Date(nowMs)}, expires_at = ${NEVER}, proof = u.proof
+    from unnest(${exchanges.map(({ id }) => id)}::text[], ${exchanges.map(({ transcript }) => transcript)}::text[],
+      ${exchanges.map(({ proof }) => proof)}::text[]) as u(id, transcript, proof)
     where r.id = u.id and r.transcript = u.transcript`
 }
 
@@ -185,8 +189,11 @@ export async function identitiesByKey(tx: Reader, thumbprints: readonly string[]
   return new Map(rows.map((row) => [row.nodeKeyThumbprint, row]))
 }
 
-/** Writes nodes' records, each node and each key once. A record elsewhere that a key has left gives the key up. */
-export async function saveIdentities(tx: Tx, all: readonly NodeIdentity[]): Promise<void> {
+/** A record as it is written: with the proof that the life it is in began with, where this is its beginning. */
+export type NewIdentity = NodeIdentity & { readonly proof?: string | undefined }
+
+/** Writes nodes' records, each node and each key once, and the lives they begin. A record elsewhere that a key has left gives the key up. */
+export async function saveIdentities(tx: Tx, all: readonly NewIdentity[]): Promise<void> {
   if (all.length === 0) return
   const column = (of: (i: NodeIdentity) => string) => all.map(of)
   const [clusters, nodes, thumbprints] = [
@@ -208,6 +215,33 @@ export async function saveIdentities(tx: Tx, all: readonly NodeIdentity[]): Prom
       nats_key = excluded.nats_key, incarnation = excluded.incarnation, request_id = excluded.request_id, transcript = excluded.transcript, acceptance = excluded.acceptance,
       nats_jwt = excluded.nats_jwt, credential_issued_at = excluded.credential_issued_at, credential_expires_at = excluded.credential_expires_at,
       decided_by = excluded.decided_by, decided_at = excluded.decided_at`
+  // Renewed, a life keeps the exchange that it began with. A name that is given anew after its record left counts from 1 again.
+  await tx`insert into node_life as held (cluster, node, incarnation, node_key, transcript, proof, decided_by, decided_at)
+    select c, n, i, k::jsonb, t, p, db, da from unnest(${clusters}::text[], ${nodes}::text[], ${all.map((i) => i.incarnation)}::int[],
+      ${column((i) => JSON.stringify(i.nodeKey))}::text[], ${column((i) => i.transcript)}::text[], ${all.map((i) => i.proof ?? null)}::text[],
+      ${column((i) => i.decidedBy)}::text[], ${column((i) => i.decidedAt.toISOString())}::timestamptz[]) as u(c, n, i, k, t, p, db, da)
+    on conflict (cluster, node, incarnation) do update set node_key = excluded.node_key, transcript = excluded.transcript, proof = excluded.proof,
+      decided_by = excluded.decided_by, decided_at = excluded.decided_at
+    where held.transcript <> excluded.transcript`
+}
+
+/** The key of one life of a node, and how it came to be the node's. */
+export type NodeLife = {
+  readonly nodeKey: PublicJwk
+  readonly transcript: string
+  readonly proof: string | null
+  readonly decidedBy: string
+  readonly decidedAt: Date
+}
+
+export async function loadLife(
+  tx: Reader,
+  { cluster, node, incarnation }: Pick<NodeIdentity, 'cluster' | 'node' | 'incarnation'>,
+): Promise<NodeLife | undefined> {
+  const [row] = await tx<NodeLife[]>`
+    select node_key as "nodeKey", transcript, proof, decided_by as "decidedBy", decided_at as "decidedAt"
+    from node_life where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation}`
+  return row
 }
 
 /** What policy asks of a record. */

@@ -113,6 +113,8 @@ export const registrationRequest = pgTable(
     /** The challenge's exact bytes; its nonce is no secret, it proves freshness. */
     challenge: text().notNull(),
     transcript: text().notNull(),
+    /** The proof that was taken, a JWS by the node key; it holds no secret. */
+    proof: text(),
     cluster: text().notNull(),
     node: text().notNull(),
     tokenName: text('token_name'),
@@ -150,6 +152,24 @@ export const nodeIdentity = pgTable(
     uniqueIndex('node_identity_by_key').on(t.nodeKeyThumbprint),
     index('node_identity_by_nats_key').on(t.natsKey),
   ],
+)
+
+/** One life of a node: the key that signs in it, and how that key came to be this node's. What it signed is verified with this row. */
+export const nodeLife = pgTable(
+  'node_life',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    incarnation: integer().notNull(),
+    nodeKey: jsonb('node_key').$type<PublicJwk>().notNull(),
+    /** Digest of the exchange that began it: `prev` of its first statement. */
+    transcript: text().notNull(),
+    /** The node key's signature over that exchange, a JWS; null of a life that began before it was kept. */
+    proof: text(),
+    decidedBy: text('decided_by').notNull(),
+    decidedAt: at('decided_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation] })],
 )
 
 /** The secret last token of everything that goes down to a cluster. */
@@ -275,6 +295,27 @@ export const statement = pgTable(
   },
   // No other index: it would be paid by every statement.
   (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq] })],
+)
+
+/**
+ * Append-only: the signatures under which statements came, each over all from `firstSeq` to `lastSeq`. The texts stand in
+ * `statement` alone; with them a row here is the JWS that the node sent.
+ */
+export const statementBatch = pgTable(
+  'statement_batch',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    incarnation: integer().notNull(),
+    lastSeq: big('last_seq').notNull(),
+    firstSeq: big('first_seq').notNull(),
+    /** As they stand in the JWS, base64url. */
+    header: text().notNull(),
+    signature: text().notNull(),
+    /** The payload's JSON, where it is spelt otherwise than our agents do. */
+    payload: text(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.lastSeq, t.firstSeq] })],
 )
 
 /** Evidence that was stored and not judged yet: ingest puts it here, judging takes it away. */

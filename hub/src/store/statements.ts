@@ -1,4 +1,5 @@
 import type { StatementKind, StatementRef } from '@skerry/api'
+import type { BatchSeal } from '@skerry/trust'
 import { idsOf, type NodeId } from './heads.ts'
 import type { Reader, Tx } from './store.ts'
 
@@ -42,6 +43,18 @@ export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): P
       ${newest.map((r) => r.phase)}::text[], ${newest.map((r) => r.incarnation)}::int[], ${newest.map((r) => r.seq)}::bigint[])
     on conflict (cluster, node, kind, phase) do update set incarnation = excluded.incarnation, seq = excluded.seq
     where (excluded.incarnation, excluded.seq) > (held.incarnation, held.seq)`
+}
+
+/** The signature of a batch that brought at least one new statement, and which numbers it is over. */
+export type NewBatch = Stretch & BatchSeal
+
+/** Keeps the seals of batches, in the transaction of what they brought. All their statements are stored, by this batch or before. */
+export async function appendBatches(tx: Tx, batches: readonly NewBatch[]): Promise<void> {
+  if (batches.length === 0) return
+  await tx`insert into statement_batch (cluster, node, incarnation, first_seq, last_seq, header, signature, payload)
+    select * from unnest(${batches.map((b) => b.cluster)}::text[], ${batches.map((b) => b.node)}::text[], ${batches.map((b) => b.incarnation)}::int[],
+      ${batches.map((b) => b.first)}::bigint[], ${batches.map((b) => b.last)}::bigint[], ${batches.map((b) => b.header)}::text[],
+      ${batches.map((b) => b.signature)}::text[], ${batches.map((b) => b.payload ?? null)}::text[])`
 }
 
 function newestOfEach(rows: readonly NewStatement[]): NewStatement[] {
@@ -109,6 +122,37 @@ export async function listStatements(
     select seq, digest, text, received_at from statement
     where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation} and seq >= ${fromSeq} order by seq limit ${limit}`
   return rows.map(({ seq, received_at, ...row }) => ({ ...row, seq: Number(seq), receivedAt: received_at }))
+}
+
+/** The batches of one life whose statements end at or below `newestSeq`, in order, those behind `after` alone. */
+export async function listBatches(
+  tx: Reader,
+  {
+    cluster,
+    node,
+    incarnation,
+    newestSeq,
+    after,
+    limit,
+  }: Omit<StatementRef, 'seq' | 'digest'> & {
+    newestSeq: number
+    after: { first: number; last: number } | undefined
+    limit: number
+  },
+): Promise<({ first: number; last: number } & BatchSeal)[]> {
+  const rows = await tx<
+    { first_seq: string; last_seq: string; header: string; signature: string; payload: string | null }[]
+  >`
+    select first_seq, last_seq, header, signature, payload from statement_batch
+    where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation} and last_seq <= ${newestSeq}
+      ${after ? tx`and (last_seq, first_seq) > (${after.last}, ${after.first})` : tx``}
+    order by last_seq, first_seq limit ${limit}`
+  return rows.map(({ first_seq, last_seq, payload, ...seal }) => ({
+    first: Number(first_seq),
+    last: Number(last_seq),
+    ...seal,
+    ...(payload === null ? {} : { payload }),
+  }))
 }
 
 export type StoredStatement = { ref: StatementRef; kind: StatementKind; text: string; receivedAt: Date }

@@ -1,6 +1,13 @@
 import { type NodeStatus, parse, Refusal, Statement } from '@skerry/api'
 import { keyOf, type LockedHead, lockHeads, saveHeads, saveNodeStatuses } from '../store/heads.ts'
-import { appendStatements, endOfRun, type NewStatement, storedAround } from '../store/statements.ts'
+import {
+  appendBatches,
+  appendStatements,
+  endOfRun,
+  type NewBatch,
+  type NewStatement,
+  storedAround,
+} from '../store/statements.ts'
 import type { Store, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 import { type Batch, fitBatches, reach, stretchOf } from './chain.ts'
@@ -16,15 +23,16 @@ export type Committed = {
   readonly unfit: ReadonlyMap<Report, Refusal>
 }
 
-type Sent = { readonly report: Report; readonly batch: Batch }
+type Sent = { readonly report: Extract<Report, { kind: 'statements' }>; readonly batch: Batch }
 
 /** Appends what is new of these reports and moves the watermarks, in one transaction. A repeated report changes nothing. */
 export async function commitReports(store: Store, reports: readonly Report[]): Promise<Committed> {
   const senders = new Map(reports.map(({ sender }) => [keyOf(sender), sender]))
   return (await store.sql.begin(async (tx) => {
     const heads = await lockHeads(tx, senders.values())
-    const { fresh, fitting, unfit } = await fitAll(tx, reports)
+    const { fresh, sealed, fitting, unfit } = await fitAll(tx, reports)
     await appendStatements(tx, fresh)
+    await appendBatches(tx, sealed)
     await saveNodeStatuses(tx, newestStatuses(reports))
     const appended = new Set(fresh.map(keyOf))
     const marks: { sender: KnownNode; watermark: number; moved: boolean }[] = []
@@ -64,6 +72,7 @@ async function fitAll(tx: Tx, reports: readonly Report[]) {
     else ofNode.set(key, [fact])
   }
   const fresh: NewStatement[] = []
+  const sealed: NewBatch[] = []
   const fitting = new Map<string, Batch[]>()
   const unfit = new Map<Report, Refusal>()
   for (const [key, facts] of ofNode) {
@@ -77,10 +86,12 @@ async function fitAll(tx: Tx, reports: readonly Report[]) {
       }
       fits.push(fact.batch)
       for (const statement of fit) fresh.push(statement)
+      // What brought nothing proves nothing that is not proven already.
+      if (fit.length > 0) sealed.push({ ...stretchOf(fact.batch), ...fact.report.seal })
     }
     fitting.set(key, fits)
   }
-  return { fresh, fitting, unfit }
+  return { fresh, sealed, fitting, unfit }
 }
 
 // Stored statements are walked only where a gap below them was closed; otherwise what came now says it all.

@@ -1,11 +1,12 @@
 import { jetstreamManager } from '@nats-io/jetstream'
-import { STREAM_REPORTS, subjects } from '@skerry/api'
+import { type NodeEvidence, STREAM_REPORTS, subjects } from '@skerry/api'
 import { until } from '@skerry/supervise'
-import { createKey, keyRing, sha256Hex, signBytes, signDocument, verifyDocument } from '@skerry/trust'
+import { createKey, keyRing, readEvidence, sha256Hex, signBytes, signDocument, verifyDocument } from '@skerry/trust'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lockHeads, saveHeads } from '../store/heads.ts'
 import { setIdentityState } from '../store/registrations.ts'
+import { listBatches, listStatements } from '../store/statements.ts'
 import { commitReports } from './commit.ts'
 import { batchOf, chainOf, openWorld, type TestNode } from './fixture.ts'
 import { type Report, readReport } from './reports.ts'
@@ -34,6 +35,17 @@ const untilQuiet = () =>
     'an empty stream',
     20_000,
   )
+/** All that the hub has of a node's present life, as a report carries it. */
+async function evidenceOf({ cluster, node, incarnation, signer, transcript }: TestNode): Promise<NodeEvidence> {
+  const { sql } = world.store
+  const life = { cluster, node, incarnation, limit: 1_000 }
+  return {
+    ...{ cluster, node, incarnation, nodeKey: signer.jwk },
+    registration: { transcript, acceptedBy: 'test', acceptedAt: '2026-01-01T00:00:00Z' },
+    batches: await listBatches(sql, { ...life, newestSeq: 1_000, after: undefined }),
+    statements: await listStatements(sql, { ...life, fromSeq: 1 }),
+  }
+}
 let clusters = 0
 const newNode = () => world.addNode(`in-${++clusters}`)
 
@@ -93,9 +105,63 @@ describe('a statement is stored once, whatever the way it came', () => {
           expect(await stored(node)).toEqual(texts.filter((text) => sent.has(text)))
           const gap = texts.findIndex((text) => !sent.has(text))
           expect((await world.head(node))?.watermark ?? 0).toBe(gap === -1 ? count : gap)
+          // Each of them is in a batch of which all is there, and no signature was kept that brought nothing.
+          const { faults, statements } = await readEvidence(await evidenceOf(node))
+          expect(faults).toEqual([])
+          expect([...statements.values()].filter(({ reached }) => reached !== 'signed')).toEqual([])
+          expect((await evidenceOf(node)).batches.length).toBeLessThanOrEqual(sent.size)
         },
       ),
       { numRuns: 60 },
+    )
+  })
+})
+
+describe('the signature under which a statement came', () => {
+  test('is kept with it in one transaction: whoever dies in between has stored neither', async () => {
+    const node = await newNode()
+    const texts = chainOf(node, 3)
+    const report = await readReport(subjectOf(node), Buffer.from(await batchOf(node, texts)), ingest.directory)
+    const { sql } = world.store
+    let work: Promise<unknown> = Promise.resolve()
+    await sql.begin(async (tx) => {
+      await tx`lock table statement_batch in access exclusive mode`
+      work = commitReports(world.store, [report]).catch(() => 'died')
+      const waiting = () => sql<{ pid: number }[]>`
+        select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%insert into statement_batch%'`
+      await until(async () => (await waiting()).length === 1, 'the writer between statements and signature', 10_000)
+      await sql`select pg_terminate_backend(${(await waiting())[0]?.pid ?? 0})`
+    })
+    expect(await work).toBe('died')
+    expect(await stored(node)).toEqual([])
+    await commitReports(world.store, [report])
+    const { statements } = await readEvidence(await evidenceOf(node))
+    expect([...statements.values()].map(({ reached }) => reached)).toEqual(['signed', 'signed', 'signed'])
+  })
+
+  test('is kept once: a batch that brings nothing new leaves no trace, whoever signed it when', async () => {
+    const node = await newNode()
+    const texts = chainOf(node, 4)
+    const batch = await batchOf(node, texts)
+    for (const text of [batch, batch, await batchOf(node, texts), await batchOf(node, texts.slice(1, 3))])
+      await send(node, text)
+    expect((await evidenceOf(node)).batches).toEqual([
+      { first: 1, last: 4, header: batch.split('.')[0], signature: batch.split('.')[2] },
+    ])
+  })
+
+  test('is that of the very bytes: a payload in another spelling is kept as it was signed', async () => {
+    const node = await newNode()
+    const { cluster, incarnation } = node
+    const payload = { statements: chainOf(node, 2), incarnation, node: node.node, cluster, kind: 'StatementBatch' }
+    const spelt = ` ${JSON.stringify(payload, null, 1)}`
+    await send(node, await signBytes('StatementBatch', Buffer.from(spelt), node.signer))
+    const evidence = await evidenceOf(node)
+    expect(evidence.batches).toMatchObject([{ first: 1, last: 2, payload: spelt }])
+    expect((await readEvidence(evidence)).faults).toEqual([])
+    const other = chainOf(node, 2, 'otherwise').map((text, place) => ({ seq: place + 1, text }))
+    expect((await readEvidence({ ...evidence, statements: other })).faults).toContain(
+      'what the node signed as statements 1 to 2 is not what stands here',
     )
   })
 })

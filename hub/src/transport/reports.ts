@@ -7,7 +7,15 @@ import {
   Refusal,
   Statement,
 } from '@skerry/api'
-import { keyRing, parseStrictText, sha256Hex, type VerifyKey, verifyDocument } from '@skerry/trust'
+import {
+  type BatchSeal,
+  keyRing,
+  openBatch,
+  parseStrictText,
+  sha256Hex,
+  type VerifyKey,
+  verifyDocument,
+} from '@skerry/trust'
 import type { NewStatement } from '../store/statements.ts'
 import type { Store } from '../store/store.ts'
 
@@ -80,7 +88,12 @@ async function senderOf(
 
 /** What one message brought: a batch of statements or a status, judged by itself alone. */
 export type Report = { readonly sender: KnownNode } & (
-  | { readonly kind: 'statements'; readonly statements: readonly [NewStatement, ...NewStatement[]] }
+  | {
+      readonly kind: 'statements'
+      readonly statements: readonly [NewStatement, ...NewStatement[]]
+      /** What the node signed beside their texts. */
+      readonly seal: BatchSeal
+    }
   | { readonly kind: 'status'; readonly status: NodeStatus }
 )
 
@@ -89,12 +102,15 @@ export async function readReport(subject: string, bytes: Uint8Array, directory: 
   const { sender, kind } = await senderOf(subject, directory)
   const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
   if (kind === 'status') return { kind, sender, status: await readStatus(text, sender) }
-  return { kind, sender, statements: await readBatch(text, sender) }
+  return { kind, sender, ...(await readBatch(text, sender)) }
 }
 
 // Signed by the sender's key, each statement read strictly, each following from the one before it.
-async function readBatch(text: string, sender: KnownNode): Promise<[NewStatement, ...NewStatement[]]> {
-  const { payload } = await verifyDocument('StatementBatch', text, sender.keys)
+async function readBatch(
+  text: string,
+  sender: KnownNode,
+): Promise<{ statements: [NewStatement, ...NewStatement[]]; seal: BatchSeal }> {
+  const { payload, seal } = await openBatch(text, sender.keys)
   belongsTo(payload, sender)
   const [first, ...more] = payload.statements
   if (first === undefined) throw new Refusal('InvalidField', 'a batch without a statement')
@@ -111,7 +127,7 @@ async function readBatch(text: string, sender: KnownNode): Promise<[NewStatement
     read.push(statement)
     before = statement
   }
-  return read
+  return { statements: read, seal }
 }
 
 function readStatement(line: string, sender: KnownNode): NewStatement {

@@ -353,6 +353,45 @@ const SAMPLES: Record<string, object> = {
     caPem: 'pem',
     token: 'id.secret',
   },
+  ComplianceReport: {
+    kind: 'ComplianceReport',
+    apiVersion: 'skerry.dev/v1alpha1',
+    only: ['shop'],
+    asOf: TIME,
+    totals: { pass: 1, fail: 0, 'not-assessed': 0 },
+    clusters: [
+      {
+        cluster: 'shop',
+        reachability: 'Online',
+        result: 'pass',
+        assigned: { image: 'os-1', imageSha256: A, rollout: 'fleet/r' },
+        nodes: [
+          {
+            node: 'n1',
+            class: 'software-key',
+            limitation: 'l',
+            hubSays: {
+              incarnation: 1,
+              lastHeardAt: TIME,
+              watermark: 1,
+              newestSeq: 1,
+              verdict: { seq: 1, bootId: 'b', verdict: 'warning', reason: 'r' },
+            },
+            claims: [{ claim: 'HeardFrom', result: 'pass', message: 'm', statements: [ref] }],
+          },
+        ],
+      },
+    ],
+    evidence: [
+      {
+        ...node,
+        nodeKey: jwk,
+        registration: { transcript: A, proof: jws, acceptedBy: 'me', acceptedAt: TIME },
+        batches: [{ first: 1, last: 1, header: 'aa', signature: 'bb', payload: '{}' }],
+        statements: [{ seq: 1, text: '{}' }],
+      },
+    ],
+  },
 }
 const BODIES: Record<string, object> = {
   evidence: { class: 'software-key', bootId: 'b', slot: 'a', imageSha256: A, nonce: B },

@@ -1,6 +1,7 @@
 import type { TSchema } from 'typebox'
 import { DOCUMENTS } from './documents.ts'
 import { KINDS, objectSchema } from './kinds.ts'
+import { ComplianceReport } from './report.ts'
 import { HubDescription, HubIntroduction } from './wire/hub-description.ts'
 import { OSImageManifest } from './wire/manifest.ts'
 import { RegistrationAnswer, RegistrationChallenge, SiteBundle } from './wire/registration.ts'
@@ -15,6 +16,7 @@ const PLAIN = {
   RegistrationChallenge,
   RegistrationAnswer,
   SiteBundle,
+  ComplianceReport,
 }
 
 /** Every schema of this package as JSON Schema (draft 2020-12), by name: for other languages and charts. `npm run schemas`. */

@@ -100,7 +100,16 @@ describe('the README', () => {
       const accept = /`(skerry cluster accept [^`]+)`/.exec(README)?.[1] ?? ''
       await sh(here(accept.replace(/--fingerprint \S+/, `--fingerprint ${spec.fingerprint}`)))
       await sh('skerry wait cluster shop-17 --for=condition=ManagedClusterJoined --timeout 30s')
-      for (const command of status) expect(JSON.parse(await sh(here(command)))).toMatchObject({ cluster: 'shop-17' })
+      // The hub says that it is a member a moment before the node has heard so, and said a first word.
+      for (const command of status)
+        await eventually(
+          async () => {
+            const view = JSON.parse(await sh(here(command))) as Record<string, unknown>
+            return view['cluster'] === 'shop-17' && view['newestStatement'] !== null && view['statementsWaiting'] === 0
+          },
+          'the node knowing its cluster, and the hub its first word',
+          60_000,
+        )
     } finally {
       agent.kill('SIGTERM')
       await ended
@@ -108,7 +117,12 @@ describe('the README', () => {
   }, 120_000)
 
   test('an auditor types what it says', async () => {
-    for (const line of linesOf('For auditors')) await sh(here(line))
+    const lines = linesOf('For auditors')
+    const shown = lines.find((line) => line.startsWith('skerry-agent status')) ?? ''
+    const { nodeKey } = JSON.parse(await sh(here(shown))) as { nodeKey: string }
+    const said: string[] = []
+    for (const line of lines) said.push(await sh(here(line).replace('=KEY', `=${nodeKey}`)))
+    expect(said.join('')).toMatch(/HeardFrom +pass +hub’s word +verified[\s\S]*HeardFrom +pass +pinned +verified/)
     expect(JSON.parse(readFileSync(join(world.dir, 'report.json'), 'utf8'))).toMatchObject({ clusters: [{}] })
   })
 

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { parse, SiteBundle } from '@skerry/api'
 import { buildImage, eventually, HARDWARE_ID, type Image, type Program, startAgent } from '@skerry/demo'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -12,6 +13,7 @@ import { KUBECTL, openRelay, openWorld, type World } from './test-world.ts'
 vi.setConfig({ testTimeout: 180_000 })
 
 const SITE = 'shop-17'
+const AGENT = fileURLToPath(new URL('../../../spoke-agent/src/main.ts', import.meta.url))
 let world: World
 let agent: Program | undefined
 let images: Image[]
@@ -462,6 +464,50 @@ describe.concurrent('what is told', { timeout: 180_000 }, () => {
     expect(await ok('report', 'export', '-o', 'table')).toMatch(
       /shop-17 +shop-17 +software-key +Online +RunsAssignedImage +pass/,
     )
+    expect((await world.run(['report', 'export', '--cluster', 'shop-1'])).code).toBe(3)
+  })
+
+  test('report verify: without a hub, under the key that the machine shows; whatever was changed is told', async () => {
+    await ok('report', 'export', '-o', 'json', '--out', 'audit.json')
+    const verify = (...args: string[]) => world.run(['report', 'verify', ...args], { offline: true })
+    const shown = execFileSync(process.execPath, [AGENT, 'status', '--data', world.path('site')], {
+      encoding: 'utf8',
+    })
+    const { nodeKey, newestStatement } = JSON.parse(shown) as { nodeKey: string; newestStatement: { seq: number } }
+    expect(newestStatement.seq).toBeGreaterThan(1)
+
+    const { code, out, err } = await verify('audit.json')
+    expect({ code, err }).toEqual({ code: 0, err: '' })
+    expect(out).toMatch(/shop-17 +shop-17 +RunsAssignedImage +pass +hub’s word +verified +signed by the node/)
+    expect(out).toContain('4 verified, 0 not-verified, 0 not-assessed')
+    expect(out).toContain('the keys of 1 nodes are theirs is the hub’s word')
+    const pinned = await verify('audit.json', '--key', `${SITE}=${nodeKey}`)
+    expect(pinned.out).toMatch(/RunsAssignedImage +pass +pinned +verified/)
+    expect(pinned.out).not.toContain('word: compare')
+
+    const stranger = `${nodeKey.startsWith('A') ? 'B' : 'A'}${nodeKey.slice(1)}`
+    expect(await verify('audit.json', '--key', `${SITE}/${SITE}=${stranger}`)).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/RunsAssignedImage +pass +hub’s word +not-verified/),
+      err: expect.stringContaining(`skerry: ${SITE}/${SITE}: its statements stand under the key ${nodeKey}`),
+    })
+    expect(await verify('audit.json', '--key', `shop-1=${nodeKey}`)).toMatchObject({
+      code: 1,
+      err: 'skerry: shop-1: the report has no such node\n',
+    })
+    world.write('changed.json', read('audit.json').replaceAll('software-key', 'tpm'))
+    expect(await verify('changed.json')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^skerry: .*the signature over statement.* does not verify: a text among them/m),
+    })
+    const json = await verify('changed.json', '-o', 'json')
+    expect(JSON.parse(json.out)).toMatchObject({ claims: [{ outcome: 'not-verified' }, {}, {}, {}] })
+
+    expect(await verify('audit.json', '--key', 'shop-17')).toMatchObject({ code: 2 })
+    world.write('bare.json', await ok('get', 'clusters', '-o', 'json'))
+    expect(await verify('bare.json')).toMatchObject({ code: 1, err: expect.stringContaining('bare.json: ') })
+    world.write('torn.json', read('audit.json').slice(0, 100))
+    expect(await verify('torn.json')).toMatchObject({ code: 1, err: expect.stringContaining('torn.json: ') })
   })
 
   test('kubeconfig: the hub and the token of the context, for its owner alone', async () => {

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import { apiVersionOf, type KindName, kindRow, type ObjectOf } from '@skerry/api'
+import { apiVersionOf, type ComplianceReport, type KindName, kindRow, type ObjectOf } from '@skerry/api'
 import { Agent, request } from 'undici'
 import { ApiError, type ErrorCause, Unreachable } from './errors.ts'
 import { type Frame, type OnLost, watchFrames } from './watch.ts'
@@ -171,7 +171,12 @@ export function openClient(
     /** When each node of a cluster was last heard from, by the hub's clock; heartbeats change no object. */
     heard: async (cluster: string): Promise<readonly Heard[]> =>
       (await call<{ nodes: Heard[] }>(`${one('ManagedCluster', undefined, cluster)}/heard`)).nodes,
-    report: () => call<object>('/apis/skerry.dev/v1alpha1/report', { silentMs: LONG_WORK_MS }),
+    /** What can be claimed of the fleet, or of these clusters; with `evidence`, all that the claims rest on. */
+    report: ({ evidence, clusters = [] }: { evidence?: boolean; clusters?: readonly string[] | undefined } = {}) => {
+      const asked = new URLSearchParams(evidence ? { evidence: 'true' } : {})
+      for (const name of clusters) asked.append('cluster', name)
+      return call<ComplianceReport>(`/apis/skerry.dev/v1alpha1/report?${asked}`, { silentMs: LONG_WORK_MS })
+    },
     /** Puts a TUF file or a blob; repeating it is harmless. */
     upload: (path: string, content: Uint8Array | Readable, length: number) =>
       call<object>(path, {

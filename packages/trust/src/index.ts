@@ -1,5 +1,7 @@
+export { type BatchOf, type BatchSeal, openBatch, sealedBatch } from './batches.ts'
 export { evidenceNonce, sha256Hex, transcriptDigest } from './digest.ts'
 export { signBytes, signDocument, type Verified, verifyDocument, verifySelfSigned } from './documents.ts'
+export { type ReadEvidence, type ReadStatement, readEvidence } from './evidence.ts'
 export {
   createKey,
   keyPem,

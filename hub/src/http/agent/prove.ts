@@ -31,6 +31,8 @@ type Proven = {
   readonly exchange: Exchange
   readonly request: RegistrationRequest
   readonly key: VerifyKey
+  /** The proof as it was signed. */
+  readonly proof: string
   readonly caller: Caller
   readonly nowMs: number
 }
@@ -59,7 +61,7 @@ export function proofs(store: Store, line: Gate) {
       throw new Refusal('ProofMismatch', 'the proof does not cover this request and challenge')
     // The same proof again: its answer was lost.
     if (exchange.provenAt) return
-    await enterAll({ exchange, request, key, caller, nowMs })
+    await enterAll({ exchange, request, key, proof: text, caller, nowMs })
   }
 }
 
@@ -150,7 +152,7 @@ async function saveEntered(tx: Tx, entered: readonly Entered[]): Promise<void> {
   if (!first) return
   await markProven(
     tx,
-    entered.map(({ exchange }) => exchange),
+    entered.map(({ exchange: { id, transcript }, proof }) => ({ id, transcript, proof })),
     first.nowMs,
   )
   // One exchange a node: what these keys replace is not asked for again.

@@ -1,26 +1,16 @@
+import { readFileSync } from 'node:fs'
+import { ComplianceReport, parse } from '@skerry/api'
+import { type CheckedReport, checkReport } from '@skerry/policy'
+import { parseStrictText, type ReadEvidence, readEvidence } from '@skerry/trust'
 import type { Command } from 'commander'
+import { Faults, UsageError } from '../errors.ts'
 import { formatColumns } from '../output/columns.ts'
 import { writeOut } from '../output/files.ts'
-import { formOption, toText } from '../output/forms.ts'
+import { formOption, toJson, toText } from '../output/forms.ts'
 import { type Shell, say, withHub } from '../shell.ts'
+import { collect } from '../values.ts'
 
-type Ref = { cluster: string; node: string; incarnation: number; seq: number; digest: string }
-type Report = {
-  asOf: string
-  totals: Record<string, number>
-  clusters: {
-    cluster: string
-    reachability: string
-    result: string
-    nodes: {
-      node: string
-      class: string
-      limitation?: string
-      claims: { claim: string; result: string; message: string; statements: Ref[] }[]
-    }[]
-  }[]
-}
-type Options = { output: 'json' | 'yaml' | 'table'; out?: string }
+type Options = { output: 'json' | 'yaml' | 'table'; out?: string; cluster?: string[] }
 
 export function reportCommand(program: Command, shell: Shell): void {
   const report = program
@@ -29,24 +19,124 @@ export function reportCommand(program: Command, shell: Shell): void {
   report
     .command('export')
     .description(
-      'Exports the report: each claim with the signed statement it rests on. A site never heard from is not-assessed.',
+      'Exports the report: each claim with the statement it rests on; as json or yaml with every signed statement.',
     )
     .addOption(formOption('json', 'table', 'yaml'))
+    .option('--cluster <name>', 'of this cluster alone; once for each', collect)
     .option('--out <file>', 'write it there')
     .addHelpText('after', '\nExample:\n  skerry report export -o json --out report.json')
-    .action(async ({ output, out }: Options, command: Command) => {
+    .action(async ({ output, out, cluster }: Options, command: Command) => {
       await withHub(command, shell, async ({ client }) => {
-        const found = (await client.report()) as Report
+        const found = await client.report({ evidence: output !== 'table', clusters: cluster })
         const text = output === 'table' ? reportText(found) : toText(found, output)
         if (out === undefined) return shell.out(text)
         writeOut(out, text)
         say(shell, `${out}: ${found.clusters.length} clusters as of ${found.asOf}`)
       })
     })
+  report
+    .command('verify')
+    .description('Verifies an exported report without a hub: each signature, each chain, each claim made again.')
+    .argument('<file>', 'the report as json; - is standard input')
+    .option('--key <node=fingerprint>', 'a node’s key, as its own screen shows it; once for each', collect)
+    .addOption(formOption('table', 'json'))
+    .addHelpText('after', HELP)
+    .action(async (file: string, { key = [], output }: VerifyOptions) => {
+      const report = parse(ComplianceReport, jsonOf(await readText(file, shell), file), file)
+      const { checked, unproven } = await verify(report, pinsOf(key, report))
+      shell.out(output === 'json' ? toJson(checked) : checkedText(report, checked, unproven))
+      if (checked.faults.length > 0) throw new Faults(checked.faults)
+    })
+}
+
+const HELP = `
+Example:
+  skerry report verify report.json --key shop-17=q1Xz…
+
+"skerry-agent status" shows the fingerprint (nodeKey) on the machine itself. Without --key, that a key is a node's is the
+word of the hub. Exit code 1 when anything in the report does not hold.`
+
+type VerifyOptions = { key?: string[]; output: 'table' | 'json' }
+
+async function readText(file: string, shell: Shell): Promise<string> {
+  return file === '-' ? shell.stdin() : readFileSync(file, 'utf8')
+}
+
+// A member that stands twice would be one thing here and another to whoever reads the file next.
+function jsonOf(text: string, file: string): unknown {
+  try {
+    return parseStrictText(text, { maxBytes: Number.MAX_SAFE_INTEGER })
+  } catch (cause) {
+    throw new Error(`${file}: ${cause instanceof Error ? cause.message : 'not JSON'}`, { cause })
+  }
+}
+
+/** Reads the evidence of every node, then has policy judge the report against it. */
+async function verify(report: ComplianceReport, pins: ReadonlyMap<string, string>) {
+  if (report.evidence === undefined)
+    throw new Error('the report holds no evidence: "skerry report export -o json" writes one that does')
+  const read = new Map<string, ReadEvidence>()
+  for (const one of report.evidence) {
+    const place = `${one.cluster}/${one.node}/${one.incarnation}`
+    if (read.has(place)) throw new Error(`the file holds the evidence of ${place} twice`)
+    read.set(place, await readEvidence(one))
+  }
+  const unproven = [...read].filter(([, { registered }]) => !registered).map(([place]) => place)
+  return { checked: checkReport(report, read, pins), unproven }
+}
+
+// NODE is cluster/node, or the one of them that says it, where that is one node's alone.
+function pinsOf(given: readonly string[], { clusters }: ComplianceReport): Map<string, string> {
+  const places = clusters.flatMap(({ cluster, nodes }) => nodes.map(({ node }) => ({ cluster, node })))
+  const pins = new Map<string, string>()
+  for (const text of given) {
+    const [, name, fingerprint] = /^([^=]+)=([A-Za-z0-9_-]{43})$/.exec(text) ?? []
+    if (name === undefined || fingerprint === undefined)
+      throw new UsageError(`--key ${text}: write NODE=FINGERPRINT, with the 43 characters that the node shows`)
+    const found = places.filter(
+      ({ cluster, node }) => name === `${cluster}/${node}` || name === cluster || name === node,
+    )
+    if (found.length > 1 && !name.includes('/'))
+      throw new UsageError(
+        `--key ${text}: several nodes are called so: ${found.map(({ cluster, node }) => `${cluster}/${node}`).join(', ')}`,
+      )
+    const [one] = found
+    const place = one ? `${one.cluster}/${one.node}` : name
+    if (pins.has(place) && pins.get(place) !== fingerprint) throw new UsageError(`--key: two keys for ${place}`)
+    pins.set(place, fingerprint)
+  }
+  return pins
+}
+
+const KEYS = { pinned: 'pinned', hub: 'hub’s word', '': '' } as const
+
+/** The claims as they were found, and how far the keys under them are known. */
+function checkedText({ asOf, only }: ComplianceReport, { claims }: CheckedReport, unproven: readonly string[]): string {
+  const rows = claims.map(({ cluster, node, claim, result, key, outcome, reason }) => [
+    cluster,
+    node,
+    claim,
+    result,
+    KEYS[key],
+    outcome,
+    reason,
+  ])
+  const count = (outcome: CheckedReport['claims'][number]['outcome']) =>
+    `${claims.filter((one) => one.outcome === outcome).length} ${outcome}`
+  const onWord = new Set(claims.filter(({ key }) => key === 'hub').map(({ cluster, node }) => `${cluster}/${node}`))
+  const lines = [
+    `As of ${asOf}, by the hub's clock${only ? `, of ${only.join(', ')} alone` : ''}:`,
+    `${count('verified')}, ${count('not-verified')}, ${count('not-assessed')}`,
+    ...(onWord.size > 0
+      ? [`That the keys of ${onWord.size} nodes are theirs is the hub’s word: compare them with --key.`]
+      : []),
+    ...(unproven.length > 0 ? [`Joined before the proof of registration was kept: ${unproven.join(', ')}`] : []),
+  ]
+  return `${formatColumns([['CLUSTER', 'NODE', 'CLAIM', 'RESULT', 'KEY', 'VERIFIED', 'REASON'], ...rows])}\n${lines.join('\n')}\n`
 }
 
 /** The report as a table: one line a claim, and what a class cannot prove below it. */
-function reportText({ asOf, totals, clusters }: Report): string {
+function reportText({ asOf, totals, clusters }: ComplianceReport): string {
   const rows = clusters.flatMap(({ cluster, reachability, result, nodes }) => {
     if (nodes.length === 0) return [[cluster, '', '', reachability, '', result, 'no node is registered', '']]
     return nodes.flatMap(({ node, class: kind, claims }) =>

@@ -1,7 +1,7 @@
-import type { Reachability, StatementRef } from '@skerry/api'
+import type { Claim, Reachability, StatementRef } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { assess, type Claim, type ClusterInventory, type NodeInventory } from './assess.ts'
+import { assess, type ClusterInventory, type NodeInventory } from './assess.ts'
 import { reachability } from './reachability.ts'
 
 const NOW = Date.parse('2026-06-01T12:00:00Z')
@@ -16,6 +16,7 @@ const [GOOD, OTHER] = ['a'.repeat(64), 'b'.repeat(64)]
 const node: NodeInventory = {
   node: 'n1',
   class: 'tpm',
+  incarnation: 1,
   lastHeardAt: '2026-06-01T11:59:00Z',
   watermark: 9,
   newestSeq: 9,

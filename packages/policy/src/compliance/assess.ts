@@ -1,18 +1,14 @@
-import type { NodeClass, Reachability, StatementRef, Verdict } from '@skerry/api'
+import type { Claim, ComplianceReport, NodeClass, Reachability, StatementRef, Verdict } from '@skerry/api'
 
 // What can be claimed of a fleet, and on what each claim rests. Missing is never a pass.
 
-type Result = 'pass' | 'fail' | 'not-assessed'
-export type Claim = {
-  readonly claim: 'HeardFrom' | 'RunsAssignedImage' | 'BootAttested' | 'ChainComplete'
-  readonly result: Result
-  readonly message: string
-  readonly statements: readonly StatementRef[]
-}
+type Result = Claim['result']
 
 export type NodeInventory = {
   readonly node: string
   readonly class: NodeClass
+  /** The life that all of this is of. */
+  readonly incarnation: number
   readonly lastHeardAt?: string
   /** The boot that runs now: what the node's newest evidence names. */
   readonly running?: { readonly imageSha256: string; readonly bootId: string; readonly statement: StatementRef }
@@ -43,21 +39,7 @@ export type ClusterInventory = {
   readonly nodes: readonly NodeInventory[]
 }
 
-export type Assessment = {
-  readonly asOf: string
-  readonly totals: Readonly<Record<Result, number>>
-  readonly clusters: readonly {
-    readonly cluster: string
-    readonly reachability: Reachability
-    readonly result: Result
-    readonly nodes: readonly {
-      readonly node: string
-      readonly class: NodeClass
-      readonly limitation?: string
-      readonly claims: readonly Claim[]
-    }[]
-  }[]
-}
+export type Assessment = Pick<ComplianceReport, 'asOf' | 'totals' | 'clusters'>
 
 /** Assesses every cluster of the inventory, in name order. The same inventory and time give the same bytes. */
 export function assess(inventory: readonly ClusterInventory[], nowMs: number): Assessment {
@@ -66,11 +48,18 @@ export function assess(inventory: readonly ClusterInventory[], nowMs: number): A
     .map((cluster) => {
       const nodes = cluster.nodes
         .toSorted((a, b) => (a.node < b.node ? -1 : 1))
-        .map((node) => ({ node: node.node, class: node.class, ...limitation(node), claims: claimsOf(cluster, node) }))
+        .map((node) => ({
+          node: node.node,
+          class: node.class,
+          ...limitation(node),
+          hubSays: hubSays(node),
+          claims: claimsOf(cluster, node),
+        }))
       return {
         cluster: cluster.cluster,
         reachability: cluster.reachability,
         result: worst(nodes.flatMap(({ claims }) => claims.map(({ result }) => result))),
+        ...(cluster.assigned ? { assigned: cluster.assigned } : {}),
         nodes,
       }
     })
@@ -83,6 +72,26 @@ function limitation({ class: kind }: NodeInventory): { limitation?: string } {
   return kind === 'software-key'
     ? { limitation: "the node's key is a file: its statements prove who holds the file, not what the machine booted" }
     : {}
+}
+
+// What the claims rest on beside statements, so that whoever checks them can make them again.
+function hubSays({ incarnation, lastHeardAt, watermark, newestSeq, verdict }: NodeInventory) {
+  return {
+    incarnation,
+    ...(lastHeardAt === undefined ? {} : { lastHeardAt }),
+    watermark,
+    newestSeq,
+    ...(verdict
+      ? {
+          verdict: {
+            seq: verdict.statement.seq,
+            bootId: verdict.bootId,
+            verdict: verdict.verdict,
+            reason: verdict.reason,
+          },
+        }
+      : {}),
+  }
 }
 
 function claimsOf(cluster: ClusterInventory, node: NodeInventory): Claim[] {

@@ -1,0 +1,409 @@
+import { ComplianceReport, parse } from '@skerry/api'
+import { checkReport, type Proven } from '@skerry/policy'
+import { createKey, readEvidence, type Signer, signDocument } from '@skerry/trust'
+import fastify from 'fastify'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { attestationController } from '../controllers/attestation.ts'
+import {
+  addCluster,
+  addImage,
+  addPlacement,
+  LIMITS,
+  openWorld,
+  rolloutSpec,
+  sha,
+  type World,
+} from '../controllers/fixture.ts'
+import { placementController } from '../controllers/placement.ts'
+import { rolloutController } from '../controllers/rollout.ts'
+import { reportRoutes } from './report.ts'
+
+// A report as it leaves the hub, checked as an auditor does who has nothing but the file; and what somebody who writes the
+// hub's database can do to it.
+
+const PATH = '/apis/skerry.dev/v1alpha1/report'
+const to = (phase: 'Idle' | 'Preflight' | 'Staging' | 'Failed', bootId?: string) =>
+  ({
+    kind: 'transition',
+    body: {
+      from: 'Idle',
+      to: phase,
+      reason: 'Said',
+      message: 'said',
+      imageSha256: sha('os-1'),
+      ...(bootId ? { bootId } : {}),
+    },
+  }) as const
+
+async function export_(world: World, query = 'evidence=true'): Promise<ComplianceReport> {
+  const app = fastify()
+  onTestFinished(() => app.close())
+  reportRoutes(app, { store: world.store, now: world.now, reachability: LIMITS })
+  const answer = await app.inject(`${PATH}?${query}`)
+  expect(answer.statusCode, answer.body).toBe(200)
+  return parse(ComplianceReport, answer.json(), 'report')
+}
+
+async function check(report: ComplianceReport, pins: Record<string, string> = {}) {
+  const proven = new Map<string, Proven>()
+  for (const one of report.evidence ?? [])
+    proven.set(`${one.cluster}/${one.node}/${one.incarnation}`, await readEvidence(one))
+  const { claims, faults } = checkReport(report, proven, new Map(Object.entries(pins)))
+  const outcomes = (cluster: string) =>
+    Object.fromEntries(claims.filter((one) => one.cluster === cluster).map(({ claim, outcome }) => [claim, outcome]))
+  return { claims, faults, outcomes }
+}
+
+/** A shop and a kiosk that run what they were assigned, and a site that is registered and silent. */
+async function openFleet({ unsigned = false } = {}) {
+  const world = await openWorld()
+  await addImage(world, 'os-1')
+  await addPlacement(world)
+  const [shop, kiosk] = [await addCluster(world, 'shop'), await addCluster(world, 'kiosk')]
+  const silent = await addCluster(world, 'silent')
+  for (const site of [shop, kiosk]) await site.heartbeat()
+  await world.create('Rollout', 'r', rolloutSpec('os-1'), { namespace: 'fleet' })
+  await world.look(placementController())
+  await world.look(rolloutController(LIMITS))
+  const as = { unsigned }
+  await shop.says(shop.boot('b1', 'os-1'), as)
+  await shop.says(to('Idle', 'b1'), as)
+  await shop.saysAll([to('Preflight'), to('Staging'), to('Preflight')], as)
+  await shop.says(to('Preflight'), as)
+  await kiosk.says(kiosk.boot('b1', 'os-1'), as)
+  await kiosk.says(to('Idle', 'b1'), as)
+  await world.look(attestationController())
+  return { world, sql: world.store.sql, shop, kiosk, silent }
+}
+
+const ALL = {
+  HeardFrom: 'verified',
+  RunsAssignedImage: 'verified',
+  BootAttested: 'verified',
+  ChainComplete: 'verified',
+}
+
+describe('a report that nobody has touched', () => {
+  test('verifies, with pinned keys and without; who signed nothing is not assessed', async () => {
+    const { world, shop, kiosk } = await openFleet()
+    const report = await export_(world)
+    const { faults, outcomes, claims } = await check(report)
+    expect(faults).toEqual([])
+    expect([outcomes('shop'), outcomes('kiosk')]).toEqual([ALL, ALL])
+    expect(new Set(Object.values(outcomes('silent')))).toEqual(new Set(['not-assessed']))
+    expect(claims.filter(({ cluster, claim }) => cluster === 'shop' && claim === 'RunsAssignedImage')).toMatchObject([
+      { result: 'pass', key: 'hub', reason: expect.stringContaining('the hub’s word') },
+    ])
+    const pinned = await check(report, { 'shop/shop': shop.signer.thumbprint, 'kiosk/kiosk': kiosk.signer.thumbprint })
+    expect(pinned.faults).toEqual([])
+    expect(pinned.claims.filter(({ key }) => key === 'pinned')).toHaveLength(8)
+    // Each text stands there once, however often it was sent.
+    const [evidence] = report.evidence?.filter(({ cluster }) => cluster === 'shop') ?? []
+    expect(evidence?.statements.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6])
+    expect(evidence?.batches.map(({ first, last }) => [first, last])).toEqual([
+      [1, 1],
+      [2, 2],
+      [3, 5],
+      [6, 6],
+    ])
+  })
+
+  test('of some clusters says which, and names of nobody are not found', async () => {
+    const { world } = await openFleet()
+    const report = await export_(world, 'evidence=true&cluster=shop')
+    expect(report).toMatchObject({ only: ['shop'], clusters: [{ cluster: 'shop' }], evidence: [{ cluster: 'shop' }] })
+    expect((await check(report)).faults).toEqual([])
+    const app = fastify()
+    onTestFinished(() => app.close())
+    reportRoutes(app, { store: world.store, now: world.now, reachability: LIMITS })
+    expect((await app.inject(`${PATH}?cluster=nobody`)).body).toContain('nobody')
+    expect((await export_(world, '')).evidence).toBeUndefined()
+  })
+
+  test('in which the hub itself says that a statement has not come holds: it is no pass', async () => {
+    const { world, sql } = await openFleet()
+    await sql`delete from statement where cluster = 'shop' and seq in (3, 4, 5)`
+    await sql`delete from statement_batch where cluster = 'shop' and last_seq = 5`
+    await sql`update cluster_head set watermark = 2 where cluster = 'shop'`
+    const { faults, claims, outcomes } = await check(await export_(world))
+    expect(faults).toEqual([])
+    expect(outcomes('shop')).toEqual(ALL)
+    expect(claims.find(({ cluster, claim }) => cluster === 'shop' && claim === 'ChainComplete')?.result).toBe('fail')
+  })
+
+  test('goes past a page of statements and of batches', async () => {
+    const { world, shop } = await openFleet()
+    for (let n = 0; n < 5; n += 1) await shop.saysAll(Array.from({ length: 100 }, () => to('Preflight')))
+    for (let n = 0; n < 500; n += 1) await shop.says(to('Preflight'))
+    const report = await export_(world)
+    const [evidence] = report.evidence?.filter(({ cluster }) => cluster === 'shop') ?? []
+    expect([evidence?.statements.length, evidence?.batches.length]).toEqual([1_006, 509])
+    expect((await check(report)).faults).toEqual([])
+  })
+})
+
+describe('what came before signatures were kept', () => {
+  test('says so and is no proof; a statement that is signed later reaches all before it', async () => {
+    const { world, shop } = await openFleet({ unsigned: true })
+    const before = await check(await export_(world))
+    expect(new Set(Object.values(before.outcomes('shop')))).toEqual(new Set(['not-verified']))
+    expect(before.faults).toContain(
+      'shop/shop: HeardFrom: signature not kept: statement 6 came before signatures were, and none reaches it',
+    )
+    await shop.says(to('Preflight'))
+    const after = await check(await export_(world))
+    expect(after.outcomes('shop')).toEqual(ALL)
+    expect(after.faults.every((fault) => fault.startsWith('kiosk/'))).toBe(true)
+  })
+})
+
+type Fleet = Awaited<ReturnType<typeof openFleet>>
+
+/** Every statement of the shop under a new key, with whatever in it: the most that the database can say. */
+async function signAnew({ sql }: Fleet, by: Signer): Promise<void> {
+  const id = { cluster: 'shop', node: 'shop', incarnation: 1 }
+  const rows = await sql<{ text: string }[]>`select text from statement where cluster = 'shop' order by seq`
+  const statements = rows.map(({ text }) => text)
+  const [header = '', , signature = ''] = (
+    await signDocument('StatementBatch', { kind: 'StatementBatch', ...id, statements }, by)
+  ).split('.')
+  const proof = { kind: 'RegistrationProof', id: sha('x'), nonce: sha('y'), transcript: '0'.repeat(64) } as const
+  await sql`delete from statement_batch where cluster = 'shop'`
+  await sql`insert into statement_batch (cluster, node, incarnation, first_seq, last_seq, header, signature)
+    values ('shop', 'shop', 1, 1, ${statements.length}, ${header}, ${signature})`
+  await sql`update node_life set node_key = ${sql.json(by.jwk)}, proof = ${await signDocument('RegistrationProof', proof, by)} where cluster = 'shop'`
+}
+
+describe('what a writer of the database does is seen', () => {
+  const cases: [string, string, (fleet: Fleet) => Promise<unknown>][] = [
+    [
+      'another word in a statement',
+      'shop/shop: the signature over statement 2 does not verify: a text among them is not what the node signed',
+      ({ sql }) =>
+        sql`update statement set text = replace(text, '"said"', '"lied"') where cluster = 'shop' and seq = 2`,
+    ],
+    [
+      'another word, with its digest put right',
+      'shop/shop: statement 3 does not follow from statement 2 as it stands here: one of them is not what the node made',
+      ({ sql }) =>
+        sql`update statement set text = replace(text, '"said"', '"lied"'),
+          digest = encode(sha256(convert_to(replace(text, '"said"', '"lied"'), 'UTF8')), 'hex') where cluster = 'shop' and seq = 2`,
+    ],
+    [
+      'another time of a statement',
+      'shop/shop: the signature over statements 3 to 5 does not verify: a text among them is not what the node signed',
+      ({ sql }) =>
+        sql`update statement set text = regexp_replace(text, '"wall":"[^"]+"', '"wall":"2001-01-01T00:00:00.000Z"') where cluster = 'shop' and seq = 4`,
+    ],
+    [
+      'a statement less',
+      'shop/shop: statements 3 to 5 were signed together, and 4 is missing',
+      ({ sql }) => sql`delete from statement where cluster = 'shop' and seq = 4`,
+    ],
+    [
+      'a statement less, and its signature with it',
+      'shop/shop: statement 2 is missing: the report counts 1 to 6 without a gap',
+      async ({ sql }) => {
+        await sql`delete from statement where cluster = 'shop' and seq = 2`
+        await sql`delete from statement_batch where cluster = 'shop' and last_seq = 2`
+      },
+    ],
+    [
+      'a failure of the past gone, and the numbers closed up',
+      'shop/shop: the text under number 3 calls itself statement 4',
+      async ({ sql }) => {
+        await sql`delete from statement where cluster = 'shop' and seq = 3`
+        for (const seq of [4, 5, 6])
+          await sql`update statement set seq = ${seq - 1} where cluster = 'shop' and seq = ${seq}`
+      },
+    ],
+    [
+      'a statement moved to another node',
+      'kiosk/kiosk: the text under number 3 speaks for shop/shop (1), and stands under kiosk/kiosk (1)',
+      async ({ sql }) => {
+        await sql`update statement set cluster = 'kiosk', node = 'kiosk' where cluster = 'shop' and seq = 3`
+        await sql`update cluster_head set watermark = 3, newest_seq = 3 where cluster = 'kiosk'`
+      },
+    ],
+    [
+      'the signature of another batch',
+      'shop/shop: the signature over statement 2 does not verify: a text among them is not what the node signed',
+      ({ sql }) =>
+        sql`update statement_batch set signature = (select signature from statement_batch where cluster = 'shop' and last_seq = 1) where cluster = 'shop' and last_seq = 2`,
+    ],
+    [
+      'a statement made up on top',
+      'shop/shop: HeardFrom: signature not kept: statement 7 came before signatures were, and none reaches it',
+      ({ shop }) => shop.says(to('Preflight'), { unsigned: true }),
+    ],
+    [
+      'all signatures gone',
+      'shop/shop: RunsAssignedImage: signature not kept: statement 1 came before signatures were, and none reaches it',
+      ({ sql }) => sql`delete from statement_batch`,
+    ],
+    [
+      'a better verdict',
+      'shop/shop: the evidence of boot b1 is warning (SoftwareKey), the report says affirming (Matches)',
+      ({ sql }) => sql`update attestation_result set verdict = 'affirming', reason = 'Matches' where cluster = 'shop'`,
+    ],
+    [
+      'a better class',
+      'shop/shop: its evidence says class software-key, the report says tpm',
+      ({ sql }) => sql`update node_identity set class = 'tpm' where cluster = 'shop'`,
+    ],
+    [
+      'the proof of another registration',
+      'shop/shop: the proof of registration covers another exchange than the one the chain begins with',
+      async ({ sql, shop }) => {
+        const other = { kind: 'RegistrationProof', id: sha('x'), nonce: sha('y'), transcript: sha('z') } as const
+        await sql`update node_life set proof = ${await signDocument('RegistrationProof', other, shop.signer)} where cluster = 'shop'`
+      },
+    ],
+    [
+      'another registration altogether',
+      'shop/shop: statement 1 does not follow from the registration',
+      ({ sql }) => sql`update node_life set transcript = ${sha('z')}, proof = null where cluster = 'shop'`,
+    ],
+  ]
+  test.each(cases)('%s: "%s"', async (_, sentence, act) => {
+    const fleet = await openFleet()
+    await act(fleet)
+    const { faults, claims } = await check(await export_(fleet.world))
+    expect(faults).toContain(sentence)
+    expect(claims.some(({ outcome }) => outcome === 'not-verified')).toBe(true)
+    // The silent site is as it was.
+    expect(
+      claims.filter(({ cluster }) => cluster === 'silent').every(({ outcome }) => outcome === 'not-assessed'),
+    ).toBe(true)
+  })
+
+  test('another key of a node does not verify what the node signed', async () => {
+    const fleet = await openFleet()
+    const other = createKey('ES256')
+    await fleet.sql`update node_life set node_key = ${fleet.sql.json(other.jwk)} where cluster = 'shop'`
+    const { faults, outcomes } = await check(await export_(fleet.world))
+    const by = `signed by key ${fleet.shop.signer.thumbprint}, which is not listed`
+    expect(faults).toContain(`shop/shop: statement 1: ${by} for StatementBatch; the node's key is ${other.thumbprint}`)
+    expect(faults).toContain(
+      `shop/shop: the proof of registration does not hold: ${by} for RegistrationProof; the node's key is ${other.thumbprint}`,
+    )
+    expect(new Set(Object.values(outcomes('shop')))).toEqual(new Set(['not-verified']))
+    expect(outcomes('kiosk')).toEqual(ALL)
+  })
+
+  test('a whole new history under another key is seen by whoever knows the key, and by nobody else', async () => {
+    const fleet = await openFleet()
+    const other = createKey('ES256')
+    await signAnew(fleet, other)
+    const report = await export_(fleet.world)
+    expect((await check(report)).faults).toEqual([])
+    const { faults, outcomes } = await check(report, { 'shop/shop': fleet.shop.signer.thumbprint })
+    expect(faults[0]).toBe(
+      `shop/shop: its statements stand under the key ${other.thumbprint}; the node's key, as --key says, is ${fleet.shop.signer.thumbprint}`,
+    )
+    expect(new Set(Object.values(outcomes('shop')))).toEqual(new Set(['not-verified']))
+  })
+
+  test('a node that is gone is seen by whoever knows its key; the newest that is held back shows in its number alone', async () => {
+    const fleet = await openFleet()
+    await fleet.sql`delete from statement where cluster = 'shop' and seq = 6`
+    await fleet.sql`delete from statement_batch where cluster = 'shop' and last_seq = 6`
+    await fleet.sql`update cluster_head set watermark = 5, newest_seq = 5 where cluster = 'shop'`
+    await fleet.sql`update statement_newest set seq = 5 where cluster = 'shop' and phase = 'Preflight'`
+    const cut = await export_(fleet.world)
+    expect((await check(cut)).faults).toEqual([])
+    expect(cut.clusters.find(({ cluster }) => cluster === 'shop')?.nodes[0]?.hubSays.newestSeq).toBe(5)
+    await fleet.sql`update node_identity set state = 'Left' where cluster = 'shop'`
+    expect((await check(await export_(fleet.world), { 'shop/shop': fleet.shop.signer.thumbprint })).faults).toContain(
+      'shop/shop: the report has no such node',
+    )
+  })
+})
+
+describe('what is done to the file is seen', () => {
+  type Report = ComplianceReport
+  const shopOf = (report: Report) => report.clusters.find(({ cluster }) => cluster === 'shop')
+  const cases: [string, string, (report: Report) => Report][] = [
+    [
+      'another result of a claim',
+      'shop/shop: BootAttested: from the statements follows "not-assessed: warning (SoftwareKey) for boot b1", the report says "pass: warning (SoftwareKey) for boot b1"',
+      (report) => edit(report, (claim) => (claim.claim === 'BootAttested' ? { ...claim, result: 'pass' } : claim)),
+    ],
+    [
+      'another digest in a claim',
+      `shop/shop: HeardFrom: statement 6 has the digest`,
+      (report) =>
+        edit(report, (claim) => ({
+          ...claim,
+          statements: claim.statements.map((ref) => ({ ...ref, digest: sha('x') })),
+        })),
+    ],
+    [
+      'a claim left out',
+      'shop/shop: the report does not make the claim ChainComplete',
+      (report) => ({
+        ...report,
+        clusters: report.clusters.map((cluster) => ({
+          ...cluster,
+          nodes: cluster.nodes.map((node) => ({
+            ...node,
+            claims: node.claims.filter(({ claim }) => claim !== 'ChainComplete'),
+          })),
+        })),
+      }),
+    ],
+    [
+      'other totals',
+      '0 clusters are pass, the report counts 3',
+      (report) => ({ ...report, totals: { pass: 3, fail: 0, 'not-assessed': 0 } }),
+    ],
+    [
+      'another result of a cluster',
+      'shop: its claims make it not-assessed, the report says pass',
+      (report) => ({ ...report, clusters: report.clusters.map((one) => ({ ...one, result: 'pass' as const })) }),
+    ],
+    [
+      'an assignment that was another',
+      'shop/shop: RunsAssignedImage: from the statements follows "fail: boot b1 runs other bytes',
+      (report) => ({
+        ...report,
+        clusters: report.clusters.map((one) =>
+          one.assigned ? { ...one, assigned: { ...one.assigned, imageSha256: sha('os-9') } } : one,
+        ),
+      }),
+    ],
+    [
+      'no evidence of a node',
+      'shop/shop: statements 1 to 6 are missing: the report counts 1 to 6 without a gap',
+      (report) => ({ ...report, evidence: report.evidence?.filter(({ cluster }) => cluster !== 'shop') }),
+    ],
+    [
+      'a number that is out of this world',
+      'shop/shop: statements 7 to 9007199254740990 are missing: the report counts 1 to 9007199254740990 without a gap',
+      (report) => {
+        const node = shopOf(report)?.nodes[0]
+        if (node) node.hubSays = { ...node.hubSays, watermark: Number.MAX_SAFE_INTEGER - 1 }
+        return report
+      },
+    ],
+  ]
+  test.each(cases)('%s: "%s"', async (_, sentence, act) => {
+    const { world } = await openFleet()
+    const { faults } = await check(act(await export_(world)))
+    expect(
+      faults.find((fault) => fault.startsWith(sentence)),
+      faults.join('\n'),
+    ).toBeDefined()
+  })
+
+  function edit(report: Report, claim: (claim: Claim) => Claim): Report {
+    return {
+      ...report,
+      clusters: report.clusters.map((cluster) => ({
+        ...cluster,
+        nodes: cluster.nodes.map((node) => ({ ...node, claims: node.claims.map(claim) })),
+      })),
+    }
+  }
+  type Claim = Report['clusters'][number]['nodes'][number]['claims'][number]
+})

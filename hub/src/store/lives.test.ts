@@ -1,0 +1,57 @@
+import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { toOptions } from '@skerry/supervise'
+import { testDatabase, testFolder } from '@skerry/supervise/testing'
+import { createKey, sha256Hex } from '@skerry/trust'
+import { drizzle } from 'drizzle-orm/postgres-js'
+import { migrate } from 'drizzle-orm/postgres-js/migrator'
+import postgres from 'postgres'
+import { expect, onTestFinished, test } from 'vitest'
+import { loadLife } from './registrations.ts'
+import { listBatches, listStatements } from './statements.ts'
+import { migrateStore, openStore } from './store.ts'
+
+/** The migrations as they were before the one of this name. */
+function migrationsBefore(tag: string): string {
+  const folder = join(testFolder(), 'migrations')
+  cpSync(fileURLToPath(new URL('../migrations', import.meta.url)), folder, { recursive: true })
+  const file = join(folder, 'meta', '_journal.json')
+  const journal = JSON.parse(readFileSync(file, 'utf8')) as { entries: { tag: string }[] }
+  writeFileSync(
+    file,
+    JSON.stringify({
+      ...journal,
+      entries: journal.entries.slice(
+        0,
+        journal.entries.findIndex((entry) => entry.tag === tag),
+      ),
+    }),
+  )
+  return folder
+}
+
+test('what a hub held before it kept signatures stays, with the key of each node and without what was never kept', async () => {
+  const database = await testDatabase()
+  const { sql, close } = openStore(database.connection)
+  onTestFinished(async () => {
+    await close()
+    await database.drop()
+  })
+  // A connection that drizzle has had reads and writes JSON its own way.
+  const own = postgres(toOptions(database.connection, { max: 1, onnotice: () => {} }))
+  await migrate(drizzle(own), { migrationsFolder: migrationsBefore('0009_proofs') })
+  await own.end()
+  const { jwk, thumbprint } = createKey('ES256')
+  const life = { cluster: 'shop', node: 'a', incarnation: 3 }
+  const transcript = sha256Hex('exchange')
+  await sql`insert into node_identity (cluster, node, state, class, node_key, node_key_thumbprint, nats_key, incarnation, request_id, transcript, acceptance,
+      nats_jwt, credential_issued_at, credential_expires_at, decided_by, decided_at)
+    values ('shop', 'a', 'Accepted', 'software-key', ${sql.json(jwk)}, ${thumbprint}, 'U', 3, 'r', ${transcript}, '', '', now(), now(), 'anna', now())`
+  await sql`insert into statement (cluster, node, incarnation, seq, kind, digest, text, received_at)
+    values ('shop', 'a', 3, 1, 'refused', ${sha256Hex('{}')}, '{}', now())`
+  await migrateStore(database.connection)
+  expect(await loadLife(sql, life)).toMatchObject({ nodeKey: jwk, transcript, proof: null, decidedBy: 'anna' })
+  expect(await listStatements(sql, { ...life, fromSeq: 1, limit: 9 })).toMatchObject([{ seq: 1, text: '{}' }])
+  expect(await listBatches(sql, { ...life, newestSeq: 9, after: undefined, limit: 9 })).toEqual([])
+})

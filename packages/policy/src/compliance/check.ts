@@ -1,0 +1,238 @@
+import type { Claim, ComplianceReport, StatementRef, Verdict } from '@skerry/api'
+import { appraise } from '../attestation/appraise.ts'
+import { assess, type NodeInventory } from './assess.ts'
+import { factsOf, type KnownStatement } from './facts.ts'
+
+// Whether a report follows from what the nodes signed. Every claim is made again from the statements alone; what no
+// statement can show is taken from the report and said to be the hub's word.
+
+/** One life's statements as they were read and verified: by number, with what is not as the node made it. */
+export type Proven = {
+  /** RFC 7638 thumbprint of the key that signed them. */
+  readonly key: string
+  readonly statements: ReadonlyMap<number, ProvenStatement>
+  readonly faults: readonly string[]
+}
+
+type ProvenStatement = KnownStatement & {
+  readonly nonce: string
+  readonly reached: 'signed' | 'chained' | 'not-kept'
+}
+
+/** `verified`: it follows from statements of the node's key. `not-assessed`: nothing was claimed, and nothing is there. */
+type CheckedClaim = {
+  readonly cluster: string
+  readonly node: string
+  readonly claim: Claim['claim'] | ''
+  readonly result: Claim['result']
+  /** How the key is known to be the node's: `pinned` by whoever checks, or on the hub's word. */
+  readonly key: 'pinned' | 'hub' | ''
+  readonly outcome: 'verified' | 'not-verified' | 'not-assessed'
+  readonly reason: string
+}
+
+export type CheckedReport = {
+  readonly claims: readonly CheckedClaim[]
+  /** Every fault, a sentence each, with its place. Empty when the report holds. */
+  readonly faults: readonly string[]
+}
+
+type Cluster = ComplianceReport['clusters'][number]
+type Node = Cluster['nodes'][number]
+
+/** Checks a report against evidence, by `cluster/node/incarnation`, and keys that are known to be these nodes', by `cluster/node`. */
+export function checkReport(
+  report: ComplianceReport,
+  evidence: ReadonlyMap<string, Proven>,
+  pins: ReadonlyMap<string, string>,
+): CheckedReport {
+  const faults = new Set<string>()
+  const checked = report.clusters.map((cluster) => ({
+    cluster,
+    nodes: cluster.nodes.map((node) => checkNode(cluster, node, evidence, pins)),
+  }))
+  const again = assess(
+    checked.map(({ cluster, nodes }) => ({
+      cluster: cluster.cluster,
+      reachability: cluster.reachability,
+      ...(cluster.assigned ? { assigned: cluster.assigned } : {}),
+      nodes: nodes.map(({ inventory }) => inventory),
+    })),
+    Date.parse(report.asOf),
+  )
+  const claims = checked.flatMap(({ cluster, nodes }): CheckedClaim[] => {
+    const made = again.clusters.find((one) => one.cluster === cluster.cluster)
+    if (made && made.result !== cluster.result)
+      faults.add(`${cluster.cluster}: its claims make it ${made.result}, the report says ${cluster.result}`)
+    if (nodes.length === 0) {
+      const nobody = { cluster: cluster.cluster, node: '', claim: '', key: '' } as const
+      return [{ ...nobody, result: cluster.result, outcome: 'not-assessed', reason: 'no node is registered' }]
+    }
+    return nodes.flatMap((found) => {
+      const { node } = found
+      const where = `${cluster.cluster}/${node.node}`
+      for (const fault of found.faults) faults.add(`${where}: ${fault}`)
+      const due = made?.nodes.find((one) => one.node === node.node)?.claims ?? []
+      const names = new Set([...due, ...node.claims].map(({ claim }) => claim))
+      return [...names].map((name): CheckedClaim => {
+        const said = node.claims.find(({ claim }) => claim === name)
+        const id = {
+          cluster: cluster.cluster,
+          node: node.node,
+          claim: name,
+          key: found.pinned ? 'pinned' : 'hub',
+        } as const
+        if (!said) {
+          const reason = `the report does not make the claim ${name}`
+          faults.add(`${where}: ${reason}`)
+          return { ...id, result: 'not-assessed', outcome: 'not-verified', reason }
+        }
+        const judged = judge(
+          said,
+          due.find(({ claim }) => claim === name),
+          found,
+        )
+        if (judged.outcome === 'not-verified') faults.add(`${where}: ${name}: ${judged.reason}`)
+        return { ...id, result: said.result, ...judged }
+      })
+    })
+  })
+  for (const result of ['pass', 'fail', 'not-assessed'] as const)
+    if (report.totals[result] !== again.totals[result])
+      faults.add(`${again.totals[result]} clusters are ${result}, the report counts ${report.totals[result]}`)
+  for (const pinned of pins.keys())
+    if (!claims.some(({ cluster, node }) => `${cluster}/${node}` === pinned))
+      faults.add(`${pinned}: the report has no such node`)
+  return { claims, faults: [...faults] }
+}
+
+type Found = {
+  readonly node: Node
+  readonly pinned: boolean
+  readonly inventory: NodeInventory
+  readonly proven: Proven | undefined
+  readonly faults: readonly string[]
+}
+
+function checkNode(
+  { cluster }: Cluster,
+  node: Node,
+  evidence: ReadonlyMap<string, Proven>,
+  pins: ReadonlyMap<string, string>,
+): Found {
+  const { incarnation, lastHeardAt, watermark, newestSeq, verdict } = node.hubSays
+  const proven = evidence.get(`${cluster}/${node.node}/${incarnation}`)
+  const faults = [...(proven?.faults ?? [])]
+  const pin = pins.get(`${cluster}/${node.node}`)
+  if (pin !== undefined && proven && proven.key !== pin)
+    faults.push(`its statements stand under the key ${proven.key}; the node's key, as --key says, is ${pin}`)
+  if (pin !== undefined && !proven) faults.push('the file holds no key of it to compare with --key')
+  const statements = proven?.statements ?? new Map<number, ProvenStatement>()
+  faults.push(...gaps(statements, watermark, newestSeq))
+  const facts = factsOf(statements.values())
+  const boot = facts.running && statements.get(facts.running.statement.seq)?.statement
+  if (boot?.kind === 'evidence' && boot.body.class !== node.class)
+    faults.push(`its evidence says class ${boot.body.class}, the report says ${node.class}`)
+  const judged = verdict && statements.get(verdict.seq)
+  const due = judged && verdictOf(judged)
+  if (verdict && (!judged || !due))
+    faults.push(`the verdict on boot ${verdict.bootId} names statement ${verdict.seq}, which is no evidence here`)
+  if (verdict && due && (due.verdict !== verdict.verdict || due.reason !== verdict.reason))
+    faults.push(
+      `the evidence of boot ${verdict.bootId} is ${due.verdict} (${due.reason}), the report says ${verdict.verdict} (${verdict.reason})`,
+    )
+  return {
+    node,
+    pinned: pin !== undefined && proven?.key === pin,
+    proven,
+    faults,
+    inventory: {
+      node: node.node,
+      class: node.class,
+      incarnation,
+      ...(lastHeardAt === undefined ? {} : { lastHeardAt }),
+      watermark,
+      newestSeq,
+      ...facts,
+      ...(judged && due
+        ? { verdict: { bootId: due.bootId, verdict: due.verdict, reason: due.reason, statement: refOf(judged) } }
+        : {}),
+    },
+  }
+}
+
+// What the report counts has to be there, without a gap up to the watermark: above that it says itself that something is missing.
+function gaps(statements: ReadonlyMap<number, ProvenStatement>, watermark: number, newestSeq: number): string[] {
+  const found: string[] = []
+  let before = 0
+  const look = (seq: number) => {
+    const what = before + 1 === seq - 1 ? `statement ${seq - 1} is` : `statements ${before + 1} to ${seq - 1} are`
+    if (before + 1 < seq) found.push(`${what} missing: the report counts 1 to ${watermark} without a gap`)
+    before = seq
+  }
+  const numbers = [...statements.keys()].toSorted((a, b) => a - b)
+  for (const seq of numbers) if (seq <= watermark) look(seq)
+  look(watermark + 1)
+  const newest = numbers.at(-1) ?? 0
+  if (newest > newestSeq || (newest < newestSeq && watermark < newestSeq))
+    found.push(`the newest statement here is ${newest}, the report counts ${newestSeq}`)
+  return found
+}
+
+function verdictOf({
+  statement,
+  nonce,
+}: ProvenStatement): { bootId: string; verdict: Verdict; reason: string } | undefined {
+  if (statement.kind !== 'evidence') return undefined
+  return { bootId: statement.body.bootId, ...appraise(statement.body, { nonce }) }
+}
+
+function judge(
+  said: Claim,
+  due: Claim | undefined,
+  { proven, faults }: Found,
+): Pick<CheckedClaim, 'outcome' | 'reason'> {
+  const no = (reason: string) => ({ outcome: 'not-verified', reason }) as const
+  const [fault, ...more] = faults
+  if (fault !== undefined) return no(more.length > 0 ? `${fault} (and ${more.length} more)` : fault)
+  if (!due) return no('nothing makes this claim')
+  for (const ref of said.statements) {
+    const held = proven?.statements.get(ref.seq)
+    if (!held) return no(`statement ${ref.seq}, which it rests on, is not in the file`)
+    if (held.digest !== ref.digest)
+      return no(`statement ${ref.seq} has the digest ${held.digest}, the claim names ${ref.digest}`)
+  }
+  if (textOf(said) !== textOf(due))
+    return no(
+      `from the statements follows "${due.result}: ${due.message}", the report says "${said.result}: ${said.message}"`,
+    )
+  const [first] = said.statements
+  if (!first) return { outcome: 'not-assessed', reason: said.message }
+  const unsigned = said.statements.find(({ seq }) => proven?.statements.get(seq)?.reached === 'not-kept')
+  if (unsigned)
+    return no(`signature not kept: statement ${unsigned.seq} came before signatures were, and none reaches it`)
+  return { outcome: 'verified', reason: wordOf(said) }
+}
+
+// What of a claim no statement can show is said beside it.
+function wordOf({ claim, result }: Claim): string {
+  if (claim === 'HeardFrom') return 'signed by the node; when it was heard is the hub’s word'
+  if (claim === 'RunsAssignedImage') return 'signed by the node; which image was assigned is the hub’s word'
+  if (claim === 'BootAttested') return 'signed by the node, and judged again from its evidence'
+  return result === 'fail'
+    ? 'signed by the node; that more is missing is the hub’s word'
+    : 'signed by the node; every statement up to the newest is here'
+}
+
+function textOf({ claim, result, message, statements }: Claim): string {
+  return JSON.stringify([
+    claim,
+    result,
+    message,
+    statements.map(({ cluster, node, incarnation, seq, digest }) => [cluster, node, incarnation, seq, digest]),
+  ])
+}
+
+function refOf({ statement: { cluster, node, incarnation, seq }, digest }: KnownStatement): StatementRef {
+  return { cluster, node, incarnation, seq, digest }
+}

@@ -1,0 +1,52 @@
+import type { EvidenceBody, Statement, StatementRef, TransitionBody } from '@skerry/api'
+import type { NodeInventory } from './assess.ts'
+
+/** A statement and the digest of its text. */
+export type KnownStatement = { readonly statement: Statement; readonly digest: string }
+
+/** What a node's own statements say of it, of whatever order and number: the newest of each kind counts. */
+export function factsOf(
+  known: Iterable<KnownStatement>,
+): Pick<NodeInventory, 'running' | 'confirmed' | 'failure' | 'newest'> {
+  let newest: StatementRef | undefined
+  let booted: Said<EvidenceBody> | undefined
+  let confirmed: Said<TransitionBody> | undefined
+  let failed: Said<TransitionBody> | undefined
+  for (const { statement, digest } of known) {
+    const { cluster, node, incarnation, seq } = statement
+    const ref = { cluster, node, incarnation, seq, digest }
+    const isNewer = (held: { readonly seq: number } | undefined) => held === undefined || seq > held.seq
+    if (isNewer(newest)) newest = ref
+    if (statement.kind === 'evidence' && isNewer(booted?.ref)) booted = { body: statement.body, ref }
+    if (statement.kind !== 'transition') continue
+    if (statement.body.to === 'Idle' && isNewer(confirmed?.ref)) confirmed = { body: statement.body, ref }
+    if (statement.body.to === 'Failed' && isNewer(failed?.ref)) failed = { body: statement.body, ref }
+  }
+  return {
+    ...(newest ? { newest } : {}),
+    ...(booted
+      ? { running: { imageSha256: booted.body.imageSha256, bootId: booted.body.bootId, statement: booted.ref } }
+      : {}),
+    ...(confirmed?.body.imageSha256 !== undefined && confirmed.body.bootId !== undefined
+      ? {
+          confirmed: {
+            imageSha256: confirmed.body.imageSha256,
+            bootId: confirmed.body.bootId,
+            statement: confirmed.ref,
+          },
+        }
+      : {}),
+    ...(failed?.body.imageSha256 !== undefined
+      ? {
+          failure: {
+            imageSha256: failed.body.imageSha256,
+            outcome: failed.body.outcome ?? 'Failed',
+            reason: failed.body.reason,
+            statement: failed.ref,
+          },
+        }
+      : {}),
+  }
+}
+
+type Said<Body> = { readonly body: Body; readonly ref: StatementRef }
