@@ -1,6 +1,6 @@
 import type { StatementKind, StatementRef } from '@skerry/api'
 import type { BatchSeal } from '@skerry/trust'
-import { idsOf, type NodeId } from './heads.ts'
+import { idsOf, keyOf, type NodeId } from './heads.ts'
 import type { Reader, Tx } from './store.ts'
 
 /** A statement as ingest appends it: the exact text the node signed, and what was read out of it. */
@@ -93,6 +93,21 @@ export async function storedAround(
     else held.above = above
   }
   return found
+}
+
+/** How many statements are stored from `first` on, and their bytes, of each of these nodes; by `cluster/node`. */
+export async function storedAbove(
+  tx: Reader,
+  places: readonly Omit<Stretch, 'last'>[],
+): Promise<Map<string, { count: number; bytes: number }>> {
+  if (places.length === 0) return new Map()
+  const rows = await tx<{ cluster: string; node: string; count: number; bytes: string }[]>`
+    select u.c as cluster, u.n as node, a.count, a.bytes
+    from unnest(${places.map((p) => p.cluster)}::text[], ${places.map((p) => p.node)}::text[], ${places.map((p) => p.incarnation)}::int[],
+      ${places.map((p) => p.first)}::bigint[]) as u(c, n, i, f)
+    cross join lateral (select count(*)::int as count, coalesce(sum(octet_length(s.text)), 0) as bytes from statement s
+      where s.cluster = u.c and s.node = u.n and s.incarnation = u.i and s.seq >= u.f) a`
+  return new Map(rows.map(({ count, bytes, ...id }) => [keyOf(id), { count, bytes: Number(bytes) }]))
 }
 
 /** The last number of the run without a gap that begins above `seq`, or `seq` when the next one is not stored. */

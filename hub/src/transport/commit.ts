@@ -6,6 +6,8 @@ import {
   endOfRun,
   type NewBatch,
   type NewStatement,
+  type Stretch,
+  storedAbove,
   storedAround,
 } from '../store/statements.ts'
 import type { Store, Tx } from '../store/store.ts'
@@ -30,7 +32,7 @@ export async function commitReports(store: Store, reports: readonly Report[]): P
   const senders = new Map(reports.map(({ sender }) => [keyOf(sender), sender]))
   return (await store.sql.begin(async (tx) => {
     const heads = await lockHeads(tx, senders.values())
-    const { fresh, sealed, fitting, unfit } = await fitAll(tx, reports)
+    const { fresh, sealed, fitting, unfit } = await fitAll(tx, reports, heads)
     await appendStatements(tx, fresh)
     await appendBatches(tx, sealed)
     await saveNodeStatuses(tx, newestStatuses(reports))
@@ -51,7 +53,7 @@ export async function commitReports(store: Store, reports: readonly Report[]): P
   })) as Committed
 }
 
-async function fitAll(tx: Tx, reports: readonly Report[]) {
+async function fitAll(tx: Tx, reports: readonly Report[], heads: ReadonlyMap<string, LockedHead>) {
   const sent = reports.flatMap((report): Sent[] =>
     report.kind === 'statements' ? [{ report, batch: report.statements }] : [],
   )
@@ -75,10 +77,12 @@ async function fitAll(tx: Tx, reports: readonly Report[]) {
   const sealed: NewBatch[] = []
   const fitting = new Map<string, Batch[]>()
   const unfit = new Map<Report, Refusal>()
+  const above = await storedAbove(tx, gapped(ofNode, heads))
   for (const [key, facts] of ofNode) {
+    const place = { watermark: heads.get(key)?.watermark ?? 0, above: above.get(key) ?? { count: 0, bytes: 0 } }
     const fits: Batch[] = []
-    for (const [place, fit] of fitBatches(facts).entries()) {
-      const fact = facts[place]
+    for (const [at, fit] of fitBatches(facts, place).entries()) {
+      const fact = facts[at]
       if (!fact) continue
       if (fit instanceof Refusal) {
         unfit.set(fact.report, fit)
@@ -92,6 +96,21 @@ async function fitAll(tx: Tx, reports: readonly Report[]) {
     fitting.set(key, fits)
   }
   return { fresh, sealed, fitting, unfit }
+}
+
+// The nodes of which something came that does not itself reach down to the watermark; of the others nobody needs to count.
+// What else came is no bridge yet: it may be refused.
+function gapped(
+  ofNode: ReadonlyMap<string, readonly Sent[]>,
+  heads: ReadonlyMap<string, LockedHead>,
+): Omit<Stretch, 'last'>[] {
+  return [...ofNode].flatMap(([key, sent]) => {
+    const [one] = sent
+    const watermark = heads.get(key)?.watermark ?? 0
+    if (!one || sent.every(({ batch: [first] }) => first.seq <= watermark + 1)) return []
+    const { cluster, node, incarnation } = one.batch[0]
+    return [{ cluster, node, incarnation, first: watermark + 1 }]
+  })
 }
 
 // Stored statements are walked only where a gap below them was closed; otherwise what came now says it all.

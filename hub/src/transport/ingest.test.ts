@@ -7,6 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lockHeads, saveHeads } from '../store/heads.ts'
 import { setIdentityState } from '../store/registrations.ts'
 import { listBatches, listStatements } from '../store/statements.ts'
+import { MAX_ABOVE } from './chain.ts'
 import { commitReports } from './commit.ts'
 import { batchOf, chainOf, openWorld, type TestNode } from './fixture.ts'
 import { type Report, readReport } from './reports.ts'
@@ -249,6 +250,30 @@ describe('what is refused has a code, is counted and shown, and changes nothing'
     expect(await stored(node)).toEqual(texts.slice(0, 3))
     expect((await world.head(node))?.watermark).toBe(3)
   })
+
+  test('more above a gap than may be stored there; what closes the gap is taken, and all goes on', async () => {
+    const node = await newNode()
+    const texts = chainOf(node, MAX_ABOVE.count + 300)
+    const part = async (from: number) => send(node, await batchOf(node, texts.slice(from, from + 100)))
+    for (let from = 200; from < MAX_ABOVE.count + 200; from += 100) await part(from)
+    // A bridge that comes along and is refused makes no room.
+    const pair = [await batchOf(node, texts.slice(100, 200)), await batchOf(node, chainOf(node, 100, 'otherwise'))]
+    const { unfit } = await commitReports(
+      world.store,
+      await Promise.all(pair.map((text) => readReport(subjectOf(node), Buffer.from(text), ingest.directory))),
+    )
+    expect([...unfit.values()].map(({ code }) => code).toSorted()).toEqual(['BrokenChain', 'ChainGap'])
+    const before = ingest.refused.length
+    await part(MAX_ABOVE.count + 200)
+    await part(MAX_ABOVE.count + 200)
+    expect(ingest.refused.slice(before)).toEqual(Array(2).fill({ document: 'report', code: 'ChainGap' }))
+    expect((await world.events(node.cluster)).filter(({ reason }) => reason === 'ChainGap')).toHaveLength(1)
+    expect(await stored(node)).toHaveLength(MAX_ABOVE.count)
+    expect((await world.head(node))?.watermark).toBe(0)
+    for (const from of [0, 100, MAX_ABOVE.count + 200]) await part(from)
+    expect((await world.head(node))?.watermark).toBe(MAX_ABOVE.count + 300)
+    expect(await stored(node)).toEqual(texts)
+  }, 60_000)
 
   test('a batch below that does not lead to what is stored above', async () => {
     const node = await newNode()

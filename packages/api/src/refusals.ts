@@ -49,6 +49,10 @@ export const REFUSALS = {
   NotAllowed: { retry: 'later', means: 'denied, suspended or revoked; a person decides' },
   ForkedChain: { retry: 'never', means: 'two different statements with one number: a copied node' },
   BrokenChain: { retry: 'never', means: 'a statement does not follow from the one before it' },
+  ChainGap: {
+    retry: 'later',
+    means: 'as much is stored above a gap in this chain as may be: what is missing below it has to come first',
+  },
   TooManyRequests: { retry: 'later', means: 'too many open requests; the answer says when to come back' },
 } as const satisfies Record<string, { retry: 'never' | 'later'; means: string }>
 
