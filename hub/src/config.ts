@@ -29,7 +29,7 @@ export type HubCommand =
   | { readonly verb: 'nats-config'; readonly config: HubConfig; readonly nats: OwnNats }
 
 /** A nats-server of somebody's own, as its configuration has to say. */
-export type OwnNats = {
+type OwnNats = {
   readonly dir: string
   readonly listen: string
   /** By what names it is reached, which its certificate has to show; undefined on loopback, where nothing is encrypted. */

@@ -1,5 +1,5 @@
 /** How to end what was started: what it is called, and how long it may take. */
-export type End = {
+type End = {
   readonly what: string
   readonly end: () => Promise<unknown>
   /** Milliseconds after which the others end without waiting for this one. */

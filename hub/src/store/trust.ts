@@ -49,7 +49,7 @@ export async function saveTarget(tx: Tx, path: string, bytes: Uint8Array): Promi
 }
 
 /** What became of uploaded bytes: they were not here, what was here was not them any more, or it was. */
-export type Taken = 'new' | 'healed' | 'kept'
+type Taken = 'new' | 'healed' | 'kept'
 
 export type Blobs = {
   path(sha256: string): string | undefined

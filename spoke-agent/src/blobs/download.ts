@@ -21,7 +21,7 @@ import { reasonOf } from '../reason.ts'
 // before anybody uses them. Sources are untrusted, so any will do.
 
 /** A source that brings fewer bytes than these in so long is given up, and the next one goes on. */
-export type Pace = { readonly bytes: number; readonly ms: number }
+type Pace = { readonly bytes: number; readonly ms: number }
 const PACE: Pace = { bytes: 16_384, ms: 60_000 }
 
 export type Wanted = { readonly sha256: string; readonly length: number }
