@@ -208,7 +208,7 @@ function holdOf(standing: Placed, breached: boolean, maxConcurrency: number, now
   return {
     ...held,
     reason: 'ConcurrencyLimit',
-    message: `${maxConcurrency} clusters are under way, which is as many as may be`,
+    message: `${maxConcurrency === 1 ? '1 cluster is' : `${maxConcurrency} clusters are`} under way, which is as many as may be`,
   }
 }
 
