@@ -1,5 +1,6 @@
 import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
 import type { Logger } from 'pino'
+import { endCrowds } from './crowds.ts'
 import { type NatsKeys, ownCreds, type Revocations, sitesAccount } from './layout.ts'
 
 export type HubConnection = {
@@ -47,6 +48,7 @@ export async function connectHub({
   })
   const nc = await connect(options(ownCreds(keys.hub, 'hub')))
   const system = await connect(options(ownCreds(keys.system, 'hub-keeper')))
+  endCrowds({ system, account: keys.sites.pub, log, now: () => performance.now() })
   const push = async (revocations: Revocations): Promise<void> => {
     const answer = await system.request('$SYS.REQ.CLAIMS.UPDATE', sitesAccount(keys, revocations), { timeout: 5_000 })
     const { error } = answer.json<{ error?: { description?: string } }>()
