@@ -143,8 +143,32 @@ test('while NATS is away nothing is called sent, and what was kept leaves afterw
   expect(await sentOf(3)).toBe(CLUSTERS)
 })
 
-test('a hub whose lease went to another publishes nothing', async () => {
+test('while NATS hangs, what did not arrive is not followed by more; all of it leaves when it goes on', async () => {
   await order(4)
+  const held = async () =>
+    [...(await texts()).values()].filter((text) => Reflect.get(Object(payloadOf(text)), 'generation') === 4).length
+  const hung = world.hangNats()
+  await expect(publishNew(publisher))
+    .rejects.toThrow(/were not taken by NATS/)
+    .finally(hung.goOn)
+  // What was sent into the open connection arrives after all, and nobody knows it yet.
+  await world.hub.answers()
+  await until(async () => (await held()) > 0, 'what was on its way', 10_000)
+  expect(await held()).toBeLessThan(CLUSTERS)
+  await until(
+    () =>
+      publishNew(publisher).then(
+        () => true,
+        () => false,
+      ),
+    'NATS taking the rest',
+    20_000,
+  )
+  expect([await held(), await sentOf(4)]).toEqual([CLUSTERS, CLUSTERS])
+}, 60_000)
+
+test('a hub whose lease went to another publishes nothing', async () => {
+  await order(5)
   await world.store.sql`update controller_lease set token = token + 1`
   const sent = published
   await expect(publishNew(publisher)).rejects.toThrow(/another holder/)
