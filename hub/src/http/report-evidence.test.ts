@@ -1,4 +1,4 @@
-import { ComplianceReport, parse } from '@skerry/api'
+import { ComplianceReport, NodeEvidence, parse } from '@skerry/api'
 import { checkReport, type Proven } from '@skerry/policy'
 import { createKey, readEvidence, type Signer, signDocument } from '@skerry/trust'
 import fastify from 'fastify'
@@ -17,6 +17,7 @@ import {
 import { placementController } from '../controllers/placement.ts'
 import { rolloutController } from '../controllers/rollout.ts'
 import { reportRoutes } from './report.ts'
+import { evidenceJson } from './report-evidence.ts'
 
 // A report as it leaves the hub, checked as an auditor does who has nothing but the file; and what somebody who writes the
 // hub's database can do to it.
@@ -129,6 +130,16 @@ describe('a report that nobody has touched', () => {
     expect(faults).toEqual([])
     expect(outcomes('shop')).toEqual(ALL)
     expect(claims.find(({ cluster, claim }) => cluster === 'shop' && claim === 'ChainComplete')?.result).toBe('fail')
+  })
+
+  test('ends where it says, whatever came while it was read', async () => {
+    const { world } = await openFleet()
+    let text = ''
+    const life = { cluster: 'shop', node: 'shop', incarnation: 1, newestSeq: 4 }
+    for await (const piece of evidenceJson(world.store.sql, life)) text += piece
+    const { batches, statements } = parse(NodeEvidence, JSON.parse(text), 'evidence')
+    expect(statements.map(({ seq }) => seq)).toEqual([1, 2, 3, 4])
+    expect(batches.map(({ last }) => last)).toEqual([1, 2])
   })
 
   test('goes past a page of statements and of batches', async () => {

@@ -140,6 +140,21 @@ describe('the signature under which a statement came', () => {
     expect([...statements.values()].map(({ reached }) => reached)).toEqual(['signed', 'signed', 'signed'])
   })
 
+  test('is not kept alone: what fails after it takes it back', async () => {
+    const node = await newNode()
+    const report = await readReport(
+      subjectOf(node),
+      Buffer.from(await batchOf(node, chainOf(node, 2))),
+      ingest.directory,
+    )
+    const { sql } = world.store
+    await sql`alter table cluster_head add constraint never check (cluster <> ${sql.unsafe(`'${node.cluster}'`)} or watermark < 1) not valid`
+    await expect(commitReports(world.store, [report])).rejects.toThrow(/never/)
+    await sql`alter table cluster_head drop constraint never`
+    const { batches, statements } = await evidenceOf(node)
+    expect([batches, statements]).toEqual([[], []])
+  })
+
   test('is kept once: a batch that brings nothing new leaves no trace, whoever signed it when', async () => {
     const node = await newNode()
     const texts = chainOf(node, 4)

@@ -109,6 +109,14 @@ describe('evidence', () => {
     expect((await reached({ ...given, statements })).join(' ')).toBe('not-kept chained signed')
   })
 
+  test('another text below a signed one is not reached by it', async () => {
+    const given = await evidence(chain(3), [[3, 3]])
+    const [one, two, three] = given.statements
+    if (!one || !two || !three) throw new Error('three statements')
+    const changed = { ...two, text: two.text.replace('Compacted', 'Forgotten') }
+    expect((await reached({ ...given, statements: [one, changed, three] })).join(' ')).toBe('not-kept not-kept signed')
+  })
+
   test('whatever character of it is another, it is seen', async () => {
     const given = await evidence(chain(5), [
       [1, 3],
