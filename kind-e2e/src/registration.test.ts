@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { connect, credsAuthenticator } from '@nats-io/transport-node'
@@ -5,6 +6,7 @@ import {
   buildImage,
   type Ceremony,
   createJoinToken,
+  ENTRIES,
   eventually,
   type HubProcess,
   type Image,
@@ -123,6 +125,20 @@ function atAnswer(wanted: Call, matches: (body: string) => boolean, act: () => P
   })
 }
 
+type View = {
+  readonly registration?: Record<'state' | 'reason' | 'message' | 'next', string> & { readonly fingerprint?: string }
+}
+
+/** What `skerry-agent status` prints; undefined while there is nothing to print. */
+function viewOf(data: string): View | undefined {
+  try {
+    const args = [ENTRIES.agent, 'status', '--data', data]
+    return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', stdio: 'pipe' })) as View
+  } catch {
+    return undefined
+  }
+}
+
 type Row = { state: string; incarnation: number; natsJwt: string; statements: number }
 
 async function query<T extends object>(text: string, values: string[]): Promise<T[]> {
@@ -172,6 +188,21 @@ describe('killed between two calls', () => {
     await killed
     await joinedOnce(one)
   })
+
+  test('the site’s own status shows what the hub says of it and what to do next: waiting, and denied', async () => {
+    const one = await site({ acceptance: 'Manual' })
+    one.start()
+    const word = () => viewOf(one.dir)?.registration
+    await eventually(async () => word()?.state === 'Pending', 'the site waiting', 60_000)
+    const [registration] = await hub.client.list('Registration', { namespace: one.name })
+    expect(word()).toMatchObject({
+      fingerprint: registration?.spec.fingerprint,
+      next: expect.stringContaining(`cluster accept <cluster> --fingerprint ${registration?.spec.fingerprint}`),
+    })
+    await hub.client.approve(one.name, one.name, { state: 'Denied' })
+    await eventually(async () => word()?.state === 'Denied', 'the site knowing that it was denied', 60_000)
+    expect(word()?.next).toContain('node accept')
+  }, 150_000)
 
   test('a hub that died between a person’s approval and the credential: it is made by the next', async () => {
     const one = await site({ acceptance: 'Manual' })

@@ -11,6 +11,7 @@ import { type EnrollOptions, type Entry, enroll } from './registration/enroll.ts
 import { type Enrollment, loadEnrollment, renewalAtMs } from './registration/enrollment.ts'
 import type { EntryPauses } from './registration/entries.ts'
 import { credsFile, isEntering, openNodeKey, readCreds } from './registration/keys.ts'
+import { watchStanding } from './registration/standing.ts'
 import { startLeader } from './site/leader.ts'
 import { nodeStatus } from './status.ts'
 import { openBus } from './store/bus.ts'
@@ -143,6 +144,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
       )
     }
   })()
+  const standing = watchStanding({ ...entry, signal }, { connected: () => courier.connected, oldest: outbox.oldest })
   const node = runNode({
     database,
     bus,
@@ -159,7 +161,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     },
   })
   try {
-    await together({ leader: leader.done, pump: pump.done, node, renewal }, life)
+    await together({ leader: leader.done, pump: pump.done, node, renewal, standing }, life)
   } finally {
     await entering
     await courier.close()

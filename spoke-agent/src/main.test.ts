@@ -27,6 +27,21 @@ describe('status', () => {
     expect(readdirSync(dir)).toEqual([])
   })
 
+  test('shows a node that waits: fingerprint, what the hub says, and what to do next', async () => {
+    const dir = testFolder()
+    const database = openDatabase(dir)
+    const word = { state: 'Pending', reason: 'AwaitingDecision', message: 'a rule or a person decides' }
+    database.save('registration', { ...word, fingerprint: '786e-253d-ba32-bcd2' })
+    database.close()
+    const { code, stdout } = await run('status', '--data', dir)
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout)).toMatchObject({
+      registration: { ...word, fingerprint: '786e-253d-ba32-bcd2', next: expect.stringContaining('cluster accept') },
+      cluster: null,
+      phase: 'Idle',
+    })
+  })
+
   test('looks at a database that an agent has open, and changes nothing in it', async () => {
     const dir = testFolder()
     const database = openDatabase(dir)

@@ -5,6 +5,8 @@ import { type BootFacts, initialState } from '@skerry/policy'
 import type { Versions } from '@skerry/trust'
 import { wordOf } from './node/word.ts'
 import { type Enrollment, loadEnrollment } from './registration/enrollment.ts'
+import { formerLives } from './registration/former.ts'
+import { type HubWord, nextStep } from './registration/standing.ts'
 import type { Bus, EdgeNode, EdgeSite } from './store/bus.ts'
 import { readDatabase } from './store/database.ts'
 
@@ -61,9 +63,9 @@ export function siteView(dataDir: string): object {
     }
     const newest = database.sql.prepare('select seq, digest from statement order by seq desc limit 1').get()
     const slots = join(resolve(dataDir), 'slots', 'boot.json')
-    const registration = database.load<object>('registration')
+    const registration = database.load<HubWord>('registration')
     return {
-      ...(registration ? { registration } : {}),
+      ...(registration ? { registration: { ...registration, next: nextStep(registration) } } : {}),
       cluster: enrollment?.cluster ?? null,
       node: enrollment?.node ?? null,
       class: enrollment?.class ?? null,
@@ -79,6 +81,8 @@ export function siteView(dataDir: string): object {
       plan: site?.plan ?? null,
       slots: existsSync(slots) ? (JSON.parse(readFileSync(slots, 'utf8')) as object) : null,
       statementsWaiting: waiting.n,
+      formerLives: formerLives(database),
+      formerStatementsDropped: database.load<number>('former_dropped') ?? 0,
     }
   } finally {
     database.close()

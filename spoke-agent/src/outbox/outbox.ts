@@ -20,6 +20,8 @@ export type Outbox = {
   /** The oldest statements that the hub has not committed, as one batch. */
   pending(): readonly string[]
   newest(): { seq: number; digest?: string }
+  /** The number of the oldest statement that the hub has not committed. */
+  oldest(): number | undefined
   /** Number of statements that wait. */
   length(): number
   /**
@@ -35,6 +37,7 @@ export function openOutbox(database: Database, enrollment: Enrollment, now: () =
   const last = sql.prepare('select seq, digest from statement order by seq desc limit 1')
   const insert = sql.prepare('insert into statement (seq, kind, text, digest, at) values (?, ?, ?, ?, ?)')
   const waiting = sql.prepare('select text from statement where acknowledged_at is null order by seq limit ?')
+  const first = sql.prepare('select seq from statement where acknowledged_at is null order by seq limit 1')
   const count = sql.prepare('select count(*) as n from statement where acknowledged_at is null')
   const acknowledge = sql.prepare('update statement set acknowledged_at = ? where seq <= ? and acknowledged_at is null')
   const bringBack = sql.prepare(
@@ -86,6 +89,7 @@ export function openOutbox(database: Database, enrollment: Enrollment, now: () =
       const row = newest()
       return row ? { seq: row.seq, digest: row.digest } : { seq: 0 }
     },
+    oldest: () => (first.get() as Pick<Row, 'seq'> | undefined)?.seq,
     length: () => (count.get() as { n: number }).n,
     acknowledged(watermark, { digest, atMs }) {
       const isNews = atMs > (database.load<number>('marker_at') ?? 0)

@@ -6,25 +6,18 @@ import {
   type RegistrationRequest,
   type SiteBundle,
 } from '@skerry/api'
-import {
-  keyRing,
-  parseStrictJson,
-  type Signer,
-  signDocument,
-  type Trust,
-  thumbprint,
-  transcriptDigest,
-  verifyDocument,
-  writeSecret,
-} from '@skerry/trust'
+import { nodeIdOf } from '@skerry/policy'
+import { keyRing, parseStrictJson, signDocument, type Trust, transcriptDigest, writeSecret } from '@skerry/trust'
 import type { Logger } from 'pino'
 import { reasonOf } from '../reason.ts'
 import type { Database } from '../store/database.ts'
 import { pause } from '../waits.ts'
-import { type Enrollment, isSameLife, loadEnrollment } from './enrollment.ts'
+import { type Asked, believeAcceptance, type Enrollment, isSameLife, loadEnrollment } from './enrollment.ts'
+import { endLife } from './former.ts'
 import { type Answer, ask } from './http.ts'
 import { credsFile, forgetEntrySeed, openEntrySeed, openNodeKey } from './keys.ts'
 import { publicUserKey } from './nkey.ts'
+import { forgetWord, keepWord } from './standing.ts'
 
 // The three calls by which a node comes to belong, comes back, and renews its credential. Killed between any two, it
 // begins again with the same keys and meets the same row at the hub.
@@ -61,6 +54,8 @@ export type Entry = {
 
 const SLOWEST_MS = 60_000
 const FIRST_MS = 1_000
+/** Exchanges of one entry that are remembered; after more, with no end, the entry is begun anew. */
+const EXCHANGES_KEPT = 32
 const FIRST_POLL_MS = 200
 const LAST_POLL_MS = 15_000
 
@@ -75,6 +70,8 @@ export async function enroll(options: EnrollOptions): Promise<Entry> {
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof NotYet) {
+        if (error.refusedAs !== undefined)
+          keepWord(options.database, { state: 'Refused', reason: error.refusedAs, message: error.message })
         if (error.field === 'natsKey') forgetEntrySeed(dataDir)
         // What a person must decide is not asked about often; a key that is not taken is simply replaced.
         else if (error.decided) waitMs = slowestMs
@@ -93,8 +90,14 @@ class NotYet extends Error {
   readonly retryAfterMs: number | undefined
   /** The member of the request that is at fault. */
   readonly field: string | undefined
-  constructor(message: string, more: { decided?: boolean; retryAfterMs?: number | undefined; field?: string } = {}) {
+  /** The code of a decided refusal that came before there was a registration to tell of. */
+  readonly refusedAs: string | undefined
+  constructor(
+    message: string,
+    more: { decided?: boolean; retryAfterMs?: number | undefined; field?: string; refusedAs?: string } = {},
+  ) {
     super(message)
+    this.refusedAs = more.refusedAs
     this.decided = more.decided ?? false
     this.retryAfterMs = more.retryAfterMs
     this.field = more.field
@@ -106,9 +109,9 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
   const nodeKey = openNodeKey(dataDir)
   const natsSeed = openEntrySeed(dataDir)
   await lookForNews(options)
-  const life = loadEnrollment(database)
+  const before = loadEnrollment(database)
   // A node that kept its memory goes on in the same life; one that lost it, or its key, begins the next.
-  const goesOn = life?.nodeKeyThumbprint === nodeKey.thumbprint ? { incarnation: life.incarnation } : {}
+  const life = before?.nodeKeyThumbprint === nodeKey.thumbprint ? before : undefined
   const request: RegistrationRequest = {
     kind: 'RegistrationRequest',
     ...(bundle.token ? { token: bundle.token } : {}),
@@ -121,7 +124,7 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
     claims: { ...facts.claims },
     acceptHub: bundle.acceptHub,
     agentVersion: facts.agentVersion,
-    ...goesOn,
+    ...(life ? { incarnation: life.incarnation } : {}),
   }
   const caPem = [bundle.caPem, trust.hub().caPem].filter(Boolean).join('\n')
   const call = (method: 'GET' | 'POST', path: string, body?: string) =>
@@ -131,6 +134,9 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
   const asked = await call('POST', '', text)
   const challenge = parse(RegistrationChallenge, json(asked, 201), 'challenge')
   const transcript = transcriptDigest(text, asked.body)
+  // Kept before it is proven: killed here, the next try meets the acceptance of this exchange.
+  const exchanges = [...(database.load<string[]>('exchanges') ?? []), transcript].slice(-EXCHANGES_KEPT)
+  database.save('exchanges', exchanges)
   const proof = await signDocument(
     'RegistrationProof',
     { kind: 'RegistrationProof', id: challenge.id, nonce: challenge.nonce, transcript },
@@ -143,8 +149,7 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
   )
   const told = () => {
     const { state, reason, message, fingerprint } = answer
-    const word = { state, reason, message, fingerprint }
-    if (JSON.stringify(word) !== JSON.stringify(database.load('registration'))) database.save('registration', word)
+    keepWord(database, { state, reason, message, fingerprint })
   }
   told()
   for (let polls = 0; answer.state !== 'Accepted' || !answer.acceptance || !answer.natsJwt; polls += 1) {
@@ -156,7 +161,23 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
     answer = parse(RegistrationAnswer, json(await call('GET', `/${challenge.id}`), 200), 'answer')
     told()
   }
-  return judge(options, answer.acceptance, answer.natsJwt, nodeKey, natsSeed)
+  if (answer.id !== challenge.id) throw new NotYet('the hub answered about another registration')
+  return judge(
+    options,
+    answer.acceptance,
+    answer.natsJwt,
+    natsSeed,
+    {
+      nodeKeyThumbprint: nodeKey.thumbprint,
+      natsKey: request.natsKey,
+      class: request.class,
+      node: nodeIdOf(request.nodeName),
+      cluster: life ? life.cluster : request.cluster,
+      transcripts: life ? [life.transcript, ...exchanges] : exchanges,
+      incarnation: life ? life.incarnation : 1,
+    },
+    challenge.id,
+  )
 }
 
 // The keys that may sign an acceptance are in hub.json, which offline keys signed. It is read whatever the time: a clock
@@ -176,19 +197,21 @@ async function lookForNews({ trust, now, signal, log }: EnrollOptions): Promise<
   }
 }
 
-// What the hub signed is believed only as far as it names this node's own keys.
+// What the hub signed is believed only as far as it answers what this node asked.
 async function judge(
   { dataDir, database, trust, now }: EnrollOptions,
   acceptance: string,
   natsJwt: string,
-  nodeKey: Signer,
   natsSeed: string,
+  asked: Asked,
+  registrationId: string,
 ): Promise<Entry> {
   const keys = keyRing(trust.hub().keys.acceptance.map(({ jwk }) => jwk))
-  const { payload } = await verifyDocument('Acceptance', acceptance, keys)
-  if (payload.nodeKeyThumbprint !== thumbprint(nodeKey.jwk) || payload.natsKey !== publicUserKey(natsSeed)) {
-    throw new Refusal('WrongAudience', "the acceptance names other keys than this node's")
-  }
+  const payload = await believeAcceptance(acceptance, keys, asked).catch((error: unknown) => {
+    // Of an exchange that is forgotten: another NATS key is another exchange, which the hub accepts anew.
+    if (error instanceof Refusal && error.field === 'transcript') throw new NotYet(error.message, { field: 'natsKey' })
+    throw error
+  })
   const fresh: Enrollment = {
     cluster: payload.cluster,
     node: payload.node,
@@ -199,6 +222,7 @@ async function judge(
     transcript: payload.transcript,
     nodeKeyThumbprint: payload.nodeKeyThumbprint,
     natsKey: payload.natsKey,
+    registrationId,
     acceptedAt: new Date(now()).toISOString(),
     credentialLifeMs: lifeMsOf(natsJwt),
   }
@@ -212,47 +236,41 @@ async function judge(
     keep() {
       writeSecret(credsFile(dataDir), credsText(natsJwt, natsSeed))
       database.transact(() => {
-        if (!sameLife) beginLife(database, before?.transcript)
+        if (!sameLife) endLife(database, before?.transcript)
         // What one cluster was told binds no other.
         if (before && before.cluster !== fresh.cluster) database.sql.exec(`delete from kept where name = 'edge_site'`)
         database.save('enrollment', enrollment)
-        database.sql.exec(`delete from kept where name = 'registration'`)
+        forgetWord(database)
+        database.sql.exec(`delete from kept where name = 'exchanges'`)
       })
       forgetEntrySeed(dataDir)
     },
   }
 }
 
-// Another life is another chain, told from its beginning, refusals with it. What the life before said stays here: the hub
-// may begin lives, but it may not make a node forget what it saw.
-function beginLife({ sql }: Database, former: string | undefined): void {
-  sql
-    .prepare(
-      `insert or ignore into former_statement (transcript, seq, text, digest, at, acknowledged_at)
-       select ?, seq, text, digest, at, acknowledged_at from statement`,
-    )
-    .run(former ?? 'unknown')
-  sql.exec(`delete from statement; delete from kept where name in ('marker', 'refused')`)
-}
-
 function json({ status, body, retryAfterMs }: Answer, expected: number): unknown {
   if (status === expected) return parseStrictJson(Buffer.from(body), { maxBytes: 1_048_576 })
-  const { message, field } = statusOf(body)
+  const { message, field, code } = statusOf(body)
   const decided = status === 403 || status === 409
-  throw new NotYet(message ?? `the hub answered ${status}`, { decided, retryAfterMs, ...(field ? { field } : {}) })
+  throw new NotYet(message ?? `the hub answered ${status}`, {
+    ...{ decided, retryAfterMs },
+    ...(field ? { field } : {}),
+    ...(decided && !field ? { refusedAs: code ?? `Http${status}` } : {}),
+  })
 }
 
 /** What a Status says, where the answer is one: a proxy on the way may answer anything. */
-function statusOf(body: string): { message?: string; field?: string } {
+function statusOf(body: string): { message?: string; field?: string; code?: string } {
   try {
     const value = parseStrictJson(Buffer.from(body), { maxBytes: 65_536 }) as {
       message?: unknown
-      details?: { causes?: { field?: unknown }[] }
+      details?: { code?: unknown; causes?: { field?: unknown }[] }
     } | null
     const field = value?.details?.causes?.[0]?.field
     return {
       ...(typeof value?.message === 'string' ? { message: value.message } : {}),
       ...(typeof field === 'string' ? { field } : {}),
+      ...(typeof value?.details?.code === 'string' ? { code: value.details.code } : {}),
     }
   } catch {
     return {}

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
-import type { NodeClass } from '@skerry/api'
+import { type Acceptance, type NodeClass, Refusal } from '@skerry/api'
+import { type VerifyKey, verifyDocument } from '@skerry/trust'
 import type { Database } from '../store/database.ts'
 
 /** Who this node is, from the hub's signed acceptance: kept, so that it starts with no hub. */
@@ -15,6 +16,8 @@ export type Enrollment = {
   readonly transcript: string
   readonly nodeKeyThumbprint: string
   readonly natsKey: string
+  /** Under which the hub is asked about it; agents of before kept none. */
+  readonly registrationId?: string
   /** By this node's clock. */
   readonly acceptedAt: string
   /** How long the credential lives, by the hub's clock alone. */
@@ -32,6 +35,7 @@ export function isSameLife(a: Enrollment, b: Enrollment): boolean {
     a.node === b.node &&
     a.incarnation === b.incarnation &&
     a.routingToken === b.routingToken &&
+    a.transcript === b.transcript &&
     a.nodeKeyThumbprint === b.nodeKeyThumbprint
   )
 }
@@ -43,4 +47,40 @@ export function isSameLife(a: Enrollment, b: Enrollment): boolean {
 export function renewalAtMs({ acceptedAt, credentialLifeMs, natsKey }: Enrollment): number {
   const own = createHash('sha256').update(`${natsKey}${acceptedAt}`).digest().readUInt32BE(0) / 2 ** 32
   return Date.parse(acceptedAt) + credentialLifeMs * (1 / 2 + own / 6)
+}
+
+/** What this node asked for, as far as it knows what the answer must say. */
+export type Asked = {
+  readonly nodeKeyThumbprint: string
+  readonly natsKey: string
+  readonly class: NodeClass
+  readonly node: string
+  /** Undefined where the hub chooses. */
+  readonly cluster: string | undefined
+  /** The exchanges that may have led to it: those of this entry, and the one that began the life it goes on with. */
+  readonly transcripts: readonly string[]
+  /** The life it goes on with, or 1. */
+  readonly incarnation: number
+}
+
+/** What the hub signed, believed as far as it answers what was asked. Refusals: those of a document, and WrongAudience. */
+export async function believeAcceptance(
+  text: string,
+  keys: ReadonlyMap<string, VerifyKey>,
+  asked: Asked,
+): Promise<Acceptance> {
+  const { payload } = await verifyDocument('Acceptance', text, keys)
+  await verifyDocument('Acceptance', text, keys, { aud: `${payload.cluster}/${payload.node}` })
+  for (const member of ['nodeKeyThumbprint', 'natsKey', 'class', 'node', 'cluster'] as const)
+    if (asked[member] !== undefined && payload[member] !== asked[member])
+      throw foreign(member, `${payload[member]}, this node asked as ${asked[member]}`)
+  if (payload.incarnation < asked.incarnation)
+    throw foreign('incarnation', `life ${payload.incarnation}, this node has begun ${asked.incarnation}`)
+  if (!asked.transcripts.includes(payload.transcript))
+    throw foreign('transcript', 'an exchange that was not this node’s')
+  return payload
+}
+
+function foreign(field: keyof Acceptance, what: string): Refusal {
+  return new Refusal('WrongAudience', `the acceptance is for ${what}`, { field })
 }

@@ -1,15 +1,21 @@
 import { existsSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
+import type { Acceptance, HubDescription } from '@skerry/api'
+import { until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
-import { openTrust } from '@skerry/trust'
+import { createKey, keyRing, openTrust, signDocument } from '@skerry/trust'
 import fc from 'fast-check'
+import pino from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { openDatabase } from '../store/database.ts'
 import { enrollment as known } from '../testing.ts'
-import { type Enrollment, isSameLife, renewalAtMs } from './enrollment.ts'
+import { type Asked, believeAcceptance, type Enrollment, isSameLife, renewalAtMs } from './enrollment.ts'
 import { makeEntryPauses } from './entries.ts'
 import { ask, tufSources } from './http.ts'
 import { forgetEntrySeed, isEntering, openEntrySeed, openNodeKey } from './keys.ts'
+import { createUserKey, publicUserKey } from './nkey.ts'
+import { type HubWord, nextStep, watchStanding } from './standing.ts'
 
 const DAY_MS = 86_400_000
 const enrollment: Enrollment = { ...known, cluster: 'plant', node: 'a' }
@@ -80,9 +86,151 @@ describe('one life', () => {
     ['another cluster', { cluster: 'plant-1' }, false],
     ['another node', { node: 'a-b' }, false],
     ['another node key', { nodeKeyThumbprint: 'other' }, false],
+    [
+      'another beginning: a hub that lost this life counts the same number again',
+      { transcript: 'f'.repeat(64) },
+      false,
+    ],
   ])('with %s: %s', (_, more, same) => {
     expect(isSameLife(enrollment, { ...enrollment, ...more })).toBe(same)
   })
+})
+
+describe('an acceptance', () => {
+  const [hub, retired] = [createKey('EdDSA'), createKey('EdDSA')]
+  const own = createKey('ES256')
+  const natsKey = publicUserKey(createUserKey())
+  const asked: Asked = {
+    ...{ nodeKeyThumbprint: own.thumbprint, natsKey, class: 'software-key', node: 'n1', cluster: 'shop-1' },
+    ...{ transcripts: ['1'.repeat(64), '2'.repeat(64)], incarnation: 2 },
+  }
+  const acceptance: Acceptance = {
+    ...{ kind: 'Acceptance', cluster: 'shop-1', node: 'n1', incarnation: 2, class: 'software-key' },
+    ...{ nodeKeyThumbprint: own.thumbprint, natsKey, routingToken: 'a'.repeat(26), transcript: '2'.repeat(64) },
+    ...{ decidedBy: 'token/x', decidedAt: '2026-06-01T00:00:00Z' },
+  }
+  const believe = async (more: Partial<Acceptance> = {}, aud?: string, mine = asked, signer = hub) => {
+    const payload = { ...acceptance, ...more }
+    const text = await signDocument('Acceptance', payload, signer, aud ?? `${payload.cluster}/${payload.node}`)
+    return believeAcceptance(text, keyRing([hub.jwk]), mine)
+  }
+
+  test('that answers what was asked is believed, also in a later life, and in the cluster the hub chose', async () => {
+    expect(await believe()).toEqual(acceptance)
+    expect((await believe({ incarnation: 3 })).incarnation).toBe(3)
+    expect((await believe({ cluster: 'shop-2' }, undefined, { ...asked, cluster: undefined })).cluster).toBe('shop-2')
+  })
+
+  test.each<[string, Partial<Acceptance>, aud?: string]>([
+    ['cluster', { cluster: 'shop-2' }],
+    ['node', { node: 'n2' }],
+    ['class', { class: 'tpm' }],
+    ['nodeKeyThumbprint', { nodeKeyThumbprint: 'another' }],
+    ['natsKey', { natsKey: publicUserKey(createUserKey()) }],
+    ['transcript', { transcript: '3'.repeat(64) }],
+    ['incarnation', { incarnation: 1 }],
+    ['', {}, 'shop-1/n2'],
+    ['', {}, 'shop-2/n1'],
+  ])('of another %s is not believed', async (field, more, aud) => {
+    await expect(believe(more, aud)).rejects.toMatchObject({ code: 'WrongAudience', field })
+  })
+
+  test('by another key is not believed', async () => {
+    await expect(believe({}, undefined, asked, retired)).rejects.toMatchObject({ code: 'UnknownKey' })
+  })
+})
+
+describe('statements that are not taken in', () => {
+  const description: HubDescription = {
+    kind: 'HubDescription',
+    keys: { desiredState: [], ack: [], acceptance: [] },
+    ...{ caPem: '', apiUrls: [], natsUrls: [] },
+  }
+  const id = 'a'.repeat(64)
+  const answer = (state: string) => ({
+    ...{ kind: 'RegistrationAnswer', id, state, reason: 'ForkedChain', message: 'two machines' },
+    fingerprint: '786e-253d-ba32-bcd2',
+  })
+
+  test('make the node ask why; the hub’s word is kept for the person at the site, and goes when it is over', async () => {
+    const says: { status: number; body: string } = { status: 200, body: JSON.stringify(answer('Suspended')) }
+    const asked: string[] = []
+    const server = createServer((request, response) => {
+      asked.push(request.url ?? '')
+      response.writeHead(says.status).end(says.body)
+    })
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    const address = server.address()
+    const database = openDatabase(testFolder())
+    database.save('enrollment', { ...enrollment, registrationId: id })
+    const over = new AbortController()
+    let oldest: number | undefined
+    const watching = watchStanding(
+      {
+        ...{ database, log: pino({ level: 'silent' }), signal: over.signal, trust: { hub: () => description } },
+        bundle: { kind: 'SiteBundle', acceptHub: '', root: '', hubUrls: [] },
+        hubUrls: () => [`http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}`],
+      },
+      { connected: () => true, oldest: () => oldest },
+      { unheardMs: 20, againMs: 20 },
+    )
+    onTestFinished(async () => {
+      over.abort()
+      await watching
+      database.close()
+      await new Promise((done) => server.close(done))
+    })
+    const word = () => database.load<HubWord>('registration')
+    oldest = 7
+    await until(() => word() !== undefined, 'a word of the hub', 10_000)
+    expect(asked[0]).toBe(`/agent/v1/registrations/${id}`)
+    expect(word()).toEqual({
+      ...{ state: 'Suspended', reason: 'ForkedChain', message: 'two machines', fingerprint: '786e-253d-ba32-bcd2' },
+    })
+    says.status = 503
+    const before = asked.length
+    await until(() => asked.length > before + 1, 'another try', 10_000)
+    expect(word()).toBeDefined()
+    says.status = 404
+    await until(() => word()?.state === 'Left', 'the hub having forgotten it', 10_000)
+    Object.assign(says, { status: 200, body: JSON.stringify(answer('Accepted')) })
+    await until(() => word() === undefined, 'the word being over', 10_000)
+  })
+
+  test('and those that are ask nothing', async () => {
+    let looks = 0
+    const over = new AbortController()
+    const database = openDatabase(testFolder())
+    database.save('enrollment', { ...enrollment, registrationId: id })
+    const watching = watchStanding(
+      {
+        ...{ database, log: pino({ level: 'silent' }), signal: over.signal, trust: { hub: () => description } },
+        bundle: { kind: 'SiteBundle', acceptHub: '', root: '', hubUrls: [] },
+        hubUrls: () => {
+          throw new Error('nobody may be asked')
+        },
+      },
+      // One after another is committed: the oldest that waits is always another one.
+      { connected: () => true, oldest: () => ++looks },
+      { unheardMs: 5, againMs: 5 },
+    )
+    await until(() => looks > 20, 'twenty looks', 10_000)
+    over.abort()
+    await watching
+    expect(database.load('registration')).toBeUndefined()
+    database.close()
+  })
+})
+
+test.each<[HubWord['state'], string, RegExp]>([
+  ['Pending', 'AwaitingDecision', /read the fingerprint .*cluster accept .*--fingerprint 786e/],
+  ['Denied', 'Denied', /ask .* why.*node accept/],
+  ['Revoked', 'Revoked', /ask .* why.*node accept/],
+  ['Suspended', 'ForkedChain', /find the copy and switch it off.*node accept/],
+  ['Refused', 'NotAllowed', /ask .* why.*node accept/],
+  ['Refused', 'TokenExpired', /another bundle.*--bundle/],
+])('a node that is %s (%s) says what the technician does next', (state, reason, next) => {
+  expect(nextStep({ state, reason, message: '', fingerprint: '786e-253d-ba32-bcd2' })).toMatch(next)
 })
 
 describe('the keys of an entry', () => {

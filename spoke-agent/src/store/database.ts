@@ -15,6 +15,8 @@ const SCHEMA = [
 type Kept =
   | 'enrollment'
   | 'registration'
+  | 'exchanges'
+  | 'former_dropped'
   | 'edge_site'
   | 'edge_node'
   | 'marker'

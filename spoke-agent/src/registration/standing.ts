@@ -1,0 +1,102 @@
+import { parse, RegistrationAnswer } from '@skerry/api'
+import { parseStrictJson } from '@skerry/trust'
+import type { Logger } from 'pino'
+import { reasonOf } from '../reason.ts'
+import type { Database } from '../store/database.ts'
+import { pause } from '../waits.ts'
+import type { EnrollOptions } from './enroll.ts'
+import { loadEnrollment } from './enrollment.ts'
+import { ask } from './http.ts'
+
+// The hub's last word to a node that it does not let speak, kept for the person at the site.
+
+/** The state of its registration; `Refused` where the hub did not even say so much. */
+export type HubWord = {
+  readonly state: RegistrationAnswer['state'] | 'Refused'
+  readonly reason: string
+  readonly message: string
+  readonly fingerprint?: string
+}
+
+export function keepWord(database: Pick<Database, 'load' | 'save'>, word: HubWord): void {
+  if (JSON.stringify(word) !== JSON.stringify(database.load('registration'))) database.save('registration', word)
+}
+
+export function forgetWord({ sql }: Pick<Database, 'sql'>): void {
+  sql.exec(`delete from kept where name = 'registration'`)
+}
+
+/** Statements that wait for so long, with a connection, ask why: a suspended node keeps its credential. */
+const UNHEARD_MS = 5 * 60_000
+const AGAIN_MS = 15 * 60_000
+
+type Asking = Pick<EnrollOptions, 'bundle' | 'hubUrls' | 'database' | 'signal'> & {
+  readonly trust: Pick<EnrollOptions['trust'], 'hub'>
+  readonly log: Logger
+}
+
+/** Asks the hub, until the signal, what it says of this node whenever its statements are not taken in. */
+export async function watchStanding(
+  asking: Asking,
+  { connected, oldest }: { connected: () => boolean; oldest: () => number | undefined },
+  { unheardMs, againMs } = { unheardMs: UNHEARD_MS, againMs: AGAIN_MS },
+): Promise<void> {
+  const { signal, log } = asking
+  let waits: { seq: number; askAtMs: number } | undefined
+  while (!signal.aborted) {
+    const seq = connected() ? oldest() : undefined
+    const nowMs = performance.now()
+    if (seq === undefined) waits = undefined
+    else if (waits?.seq !== seq) waits = { seq, askAtMs: nowMs + unheardMs }
+    else if (nowMs >= waits.askAtMs) {
+      waits = { seq, askAtMs: nowMs + againMs * (0.75 + Math.random() / 2) }
+      await lookAtStanding(asking).catch((error: unknown) =>
+        log.debug({ reason: reasonOf(error) }, 'nobody says why statements are not taken in'),
+      )
+    }
+    await pause(Math.min(unheardMs / 5, 60_000), signal).catch(() => undefined)
+  }
+}
+
+async function lookAtStanding({ bundle, trust, hubUrls, database, signal, log }: Asking): Promise<void> {
+  const id = loadEnrollment(database)?.registrationId
+  if (id === undefined) return
+  const caPem = [bundle.caPem, trust.hub().caPem].filter(Boolean).join('\n')
+  const { status, body } = await ask(hubUrls(), caPem, 'GET', `/agent/v1/registrations/${id}`, undefined, signal)
+  if (status !== 200 && status !== 404) throw new Error(`the hub answered ${status}`)
+  const word: HubWord =
+    status === 404
+      ? { state: 'Left', reason: 'NotRegistered', message: 'the hub knows no such registration any more' }
+      : parse(RegistrationAnswer, parseStrictJson(Buffer.from(body), { maxBytes: 65_536 }), 'answer')
+  if (word.state === 'Accepted') return forgetWord(database)
+  const { state, reason, message, fingerprint } = word
+  log.warn({ state, reason, message }, 'the hub takes nothing of this node')
+  keepWord(database, { state, reason, message, ...(fingerprint === undefined ? {} : { fingerprint }) })
+}
+
+/** What the person at the site does next. */
+export function nextStep({ state, reason, fingerprint }: HubWord): string {
+  const accept = (what: string) => `whoever runs the hub types: skerry ${what}`
+  switch (state) {
+    case 'Challenged':
+    case 'Pending':
+      return fingerprint === undefined
+        ? 'nothing: the hub decides'
+        : `read the fingerprint to whoever runs the hub; when "skerry get registrations" shows the same one there, ${accept(`cluster accept <cluster> --fingerprint ${fingerprint}`)}`
+    case 'Suspended':
+      return `two machines spoke as this node: find the copy and switch it off; then ${accept('node accept <cluster>/<node>')}`
+    case 'Accepted':
+      return 'nothing'
+    case 'Denied':
+    case 'Left':
+    case 'Revoked':
+    case 'Refused':
+      if (reason.startsWith('Token'))
+        return 'ask whoever runs the hub for another bundle (skerry join-token create), and start the agent with it (--bundle)'
+      return `ask whoever runs the hub why; this node asks again by itself, and to let it in ${accept('node accept <cluster>/<node>')}`
+    default: {
+      const never: never = state
+      return never
+    }
+  }
+}
