@@ -23,7 +23,13 @@ export type Hub = {
 /** Runs `act` with the hub that flags, environment and config file name, and lets go of its connections afterwards. */
 export async function withHub<T>(command: Command, shell: Shell, act: (hub: Hub) => Promise<T>): Promise<T> {
   const chosen = chooseServer(command.optsWithGlobals<ServerFlags>(), readContexts(contextsFile(shell.env)))
-  const client = openClient(chosen)
+  const told = new Set<string>()
+  // As kubectl shows them: once each, beside the answer.
+  const onWarning = (text: string) => {
+    if (!told.has(text)) say(shell, `Warning: ${text}`)
+    told.add(text)
+  }
+  const client = openClient(chosen, { onWarning })
   try {
     return await act({ client, server: chosen, namespace: chosen.namespace })
   } finally {

@@ -18,12 +18,15 @@ afterEach(async () => {
 })
 
 /** A client of a server that answers its first request with the first answer, and so on; the last one stays. */
-async function against(...answers: Answer[]): Promise<{ client: Client; asked: string[] }> {
+async function against(...answers: Answer[]): Promise<{ client: Client; asked: string[]; warnings: string[] }> {
   return impatient({}, ...answers)
 }
 
 /** The same with a patience of its own. */
-async function impatient(patience: Patience, ...answers: Answer[]): Promise<{ client: Client; asked: string[] }> {
+async function impatient(
+  patience: Patience,
+  ...answers: Answer[]
+): Promise<{ client: Client; asked: string[]; warnings: string[] }> {
   const asked: string[] = []
   const server = createServer((request, response) => {
     asked.push(request.url ?? '')
@@ -31,13 +34,21 @@ async function impatient(patience: Patience, ...answers: Answer[]): Promise<{ cl
     answer?.(request, response)
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const client = openClient(
-    { server: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, token: 'secret' },
-    patience,
-  )
+  const warnings: string[] = []
+  const at = { server: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, token: 'secret' }
+  const client = openClient(at, { ...patience, onWarning: (text) => warnings.push(text) })
   open.push({ server, client })
-  return { client, asked }
+  return { client, asked, warnings }
 }
+
+test('what the hub says beside its answer is heard, whole and apart', async () => {
+  const { client, warnings } = await against((_, response) => {
+    response.setHeader('warning', ['299 - "a \\"b\\", c \\\\ d", 299 - "second"', '299 - "third"'])
+    response.end('{}')
+  })
+  await client.call('/x')
+  expect(warnings).toEqual(['a "b", c \\ d', 'second', 'third'])
+})
 
 const status =
   (code: number, reason: string, more: object = {}): Answer =>

@@ -35,10 +35,17 @@ const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io'
 
 export type Client = ReturnType<typeof openClient>
 
-/** The hub's API over the table of kinds. Errors: ApiError for what the hub says no to, Unreachable when nobody answers. */
+/**
+ * The hub's API over the table of kinds. Errors: ApiError for what the hub says no to, Unreachable when nobody answers.
+ * `onWarning` hears what the hub has to say beside an answer.
+ */
 export function openClient(
   { server, caPem, token }: Server,
-  { silentMs: patientMs = SILENT_MS, watchSilentMs = WATCH_SILENT_MS }: Patience = {},
+  {
+    silentMs: patientMs = SILENT_MS,
+    watchSilentMs = WATCH_SILENT_MS,
+    onWarning,
+  }: Patience & { onWarning?: (text: string) => void } = {},
 ) {
   const dispatcher = new Agent({ connect: caPem ? { ca: caPem } : {}, connectTimeout: 5_000 })
 
@@ -55,7 +62,7 @@ export function openClient(
           ? body
           : JSON.stringify(body))
     try {
-      return await request(`${server}${path}`, {
+      const answer = await request(`${server}${path}`, {
         method: method as 'GET',
         dispatcher,
         headersTimeout: silentMs,
@@ -69,6 +76,8 @@ export function openClient(
         ...(payload === undefined ? {} : { body: payload }),
         ...(signal ? { signal } : {}),
       })
+      for (const text of warningsIn(answer.headers['warning'])) onWarning?.(text)
+      return answer
     } catch (error) {
       signal?.throwIfAborted()
       throw new Unreachable(server, error)
@@ -248,6 +257,14 @@ export type Explanation = {
     score?: number
     scores?: Record<string, number>
   }[]
+}
+
+// RFC 7234, 5.5, as Kubernetes writes it: 299 - "text", …
+function warningsIn(header: string | string[] | undefined): string[] {
+  return [header ?? []]
+    .flat()
+    .flatMap((line) => [...line.matchAll(/299 \S+ "((?:[^"\\]|\\.)*)"/g)])
+    .map(([, text = '']) => text.replaceAll(/\\(.)/g, '$1'))
 }
 
 function parseJson(text: string): unknown {

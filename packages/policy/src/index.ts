@@ -46,5 +46,6 @@ export {
 } from './registration/standing.ts'
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
+export { rolloutWarnings } from './rollout/warnings.ts'
 export { planSite, type SitePlan } from './site-plan/plan-site.ts'
 export { openingAt, windowFaults } from './window/window.ts'

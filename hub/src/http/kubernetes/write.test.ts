@@ -1,6 +1,10 @@
+import { PLACEMENT_LABEL } from '@skerry/api'
+import { createKey, sha256Hex } from '@skerry/trust'
 import { describe, expect, test } from 'vitest'
 import { verifyAudit } from '../../store/audit.ts'
-import { createObject } from '../../store/resources.ts'
+import { saveIdentities } from '../../store/registrations.ts'
+import { createObject, saveStatus } from '../../store/resources.ts'
+import { appendStatements } from '../../store/statements.ts'
 import { write } from '../../store/store.ts'
 import { type TestApi, testApi } from '../testing.ts'
 
@@ -35,6 +39,73 @@ async function traces({ store: { sql } }: TestApi): Promise<unknown> {
     await sql`select (select count(*) from audit_record)::int as audited, (select count(*) from resource)::int as objects,
     (select count(*) from resource_change)::int as changes, (select max(resource_version) from resource)::int as version`
   return row
+}
+
+/** Images with their release counters, a decision for `all`, and what the node of each of its clusters confirmed last. */
+async function confirmedAt(
+  store: TestApi['store'],
+  counters: Readonly<Record<string, number>>,
+  confirmed: Readonly<Record<string, string>>,
+): Promise<void> {
+  const clusters = Object.keys(confirmed)
+  await write(store, async (tx) => {
+    for (const [name, releaseCounter] of Object.entries(counters))
+      await createObject(tx, 'OSImage', {
+        metadata: { name },
+        spec: {
+          target: `images/os/${name}.json`,
+          manifestSha256: sha256Hex(`manifest ${name}`),
+          family: 'os',
+          version: name,
+          releaseCounter,
+          hardwareIds: ['any'],
+          image: { sha256: sha256Hex(name), length: 1, mediaType: 'application/octet-stream' },
+          boot: { kind: 'none' },
+          signers: [],
+        },
+      })
+    await createObject(tx, 'PlacementDecision', {
+      metadata: { name: 'all-1', namespace: 'fleet', labels: { [PLACEMENT_LABEL]: 'all' } },
+    })
+    await saveStatus(tx, 'PlacementDecision', 'fleet', 'all-1', {
+      decisions: clusters.map((clusterName) => ({ clusterName, reason: '' })),
+    })
+    await saveIdentities(
+      tx,
+      clusters.map((name) => ({
+        cluster: name,
+        node: name,
+        state: 'Accepted',
+        class: 'software-key',
+        nodeKey: createKey('ES256').jwk,
+        nodeKeyThumbprint: sha256Hex(name),
+        natsKey: name,
+        incarnation: 1,
+        requestId: name,
+        transcript: '',
+        acceptance: '',
+        natsJwt: '',
+        credentialIssuedAt: new Date(),
+        credentialExpiresAt: new Date(),
+        decidedBy: 'test',
+        decidedAt: new Date(),
+      })),
+    )
+    await appendStatements(
+      tx,
+      Object.entries(confirmed).map(([name, image]) => ({
+        cluster: name,
+        node: name,
+        incarnation: 1,
+        seq: 1,
+        prev: '',
+        kind: 'transition',
+        phase: 'Idle',
+        digest: sha256Hex(`${name} ${image}`),
+        text: JSON.stringify({ kind: 'transition', body: { to: 'Idle', imageSha256: sha256Hex(image) } }),
+      })),
+    )
+  })
 }
 
 describe('metadata', () => {
@@ -195,13 +266,50 @@ describe('fields', () => {
   test('Warn drops it and says so in a header, Ignore drops it, anything else is 400', async () => {
     const { ask } = await testApi()
     const warned = await ask('POST', `${ROLLOUTS}?fieldValidation=Warn`, { body })
-    expect(warned).toMatchObject({ code: 201, headers: { warning: '299 - "unknown field \\"spec.strategie\\""' } })
+    expect(warned.code).toBe(201)
+    expect(String(warned.headers['warning'])).toMatch(
+      /^299 - "unknown field \\"spec.strategie\\"", 299 - "spec.placement/,
+    )
     expect(warned.body.spec).not.toHaveProperty('strategie')
     await ask('DELETE', `${ROLLOUTS}/r`)
     const ignored = await ask('POST', `${ROLLOUTS}?fieldValidation=Ignore`, { body })
     expect(ignored.code).toBe(201)
-    expect(ignored.headers['warning']).toBeUndefined()
+    expect(ignored.headers['warning']).not.toContain('unknown field')
     expect((await ask('POST', `${ROLLOUTS}?fieldValidation=Maybe`, { body })).code).toBe(400)
+  })
+
+  test('a rollout that names what is not there, or what sites will refuse, is written with a warning that says so', async () => {
+    const { ask, store } = await testApi()
+    const warned = async (name: string, image: string, dryRun = '') =>
+      String(
+        (
+          await ask('POST', `${ROLLOUTS}${dryRun}`, {
+            body: { ...rollout({ placementRef: { name: 'all' }, image: { name: image } }), metadata: { name } },
+          })
+        ).headers['warning'] ?? '',
+      )
+    const placementMissing =
+      '299 - "spec.placementRef.name: there is no Placement all in namespace fleet yet; the rollout waits for it"'
+    const imageMissing =
+      '299 - "spec.image.name: there is no OSImage os-1 yet; the rollout waits until it is published"'
+    expect(await warned('a', 'os-1')).toBe(`${placementMissing}, ${imageMissing}`)
+    expect(await warned('b', 'os-1', '?dryRun=All')).toBe(`${placementMissing}, ${imageMissing}`)
+    await ask('POST', PLACEMENTS, { body: placement({}) })
+    expect(await warned('c', 'os-1')).toBe(imageMissing)
+    await confirmedAt(
+      store,
+      { 'os-1': 1, 'os-2': 2, 'os-3': 2 },
+      { 'shop-1': 'os-2', 'shop-2': 'os-1', 'shop-3': 'os-2' },
+    )
+    expect(await warned('d', 'os-1')).toBe(
+      '299 - "spec.image.name: the release counter of os-1 is 1, and a site takes none below the one it confirmed: shop-1 (2), shop-3 (2) will refuse it"',
+    )
+    expect(await warned('e', 'os-2')).toBe('')
+    const patched = await ask('PATCH', `${ROLLOUTS}/e`, merge({ spec: { image: { name: 'os-1' } } }))
+    expect(patched.headers['warning']).toContain('shop-1 (2), shop-3 (2) will refuse it')
+    expect(
+      (await ask('PATCH', `${ROLLOUTS}/e`, merge({ spec: { image: { name: 'os-3' } } }))).headers,
+    ).not.toHaveProperty('warning')
   })
 
   test.each([

@@ -8,6 +8,7 @@ import { StatusError } from '../status-error.ts'
 import { complete, faultsOf } from './admission.ts'
 import { type FieldValidation, generatedName, invalid, mergePatch, readObject, type Submitted } from './bodies.ts'
 import { type Call, type KubernetesOptions, notFound } from './call.ts'
+import { warningsOf } from './warnings.ts'
 
 // create, update, patch and delete.
 
@@ -23,9 +24,9 @@ export async function create(call: Call, options: KubernetesOptions): Promise<un
   const { object, warnings } = readObject(row, request.body, { namespace }, fieldValidation(call))
   const after = await changed(call, options, 'create', async (tx) => {
     const admitted = admit(row, object, undefined, options.now())
+    warn(call, warnings, await warningsOf(tx, row.kind, admitted))
     return { before: undefined, after: await createNamed(tx, row.kind, admitted) }
   })
-  warn(call, warnings)
   call.reply.code(201)
   return after
 }
@@ -97,8 +98,8 @@ async function store(
   const before = await current(tx, call)
   const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call))
   const admitted = admit(row, object, before, now())
+  warn(call, warnings, await warningsOf(tx, row.kind, admitted))
   const after = await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion)
-  warn(call, warnings)
   return { before, after }
 }
 
@@ -153,8 +154,9 @@ function fieldValidation({ query }: Call): FieldValidation {
 }
 
 // RFC 7234, 5.5. A field name may hold what a header may not.
-function warn(call: Call, warnings: readonly string[]): void {
-  if (warnings.length === 0 || fieldValidation(call) !== 'Warn') return
+function warn(call: Call, dropped: readonly string[], others: readonly string[]): void {
+  const warnings = [...(fieldValidation(call) === 'Warn' ? dropped : []), ...others]
+  if (warnings.length === 0) return
   const text = (warning: string) => warning.replace(/[^\x20-\x7e]/g, '?').replaceAll(/["\\]/g, '\\$&')
   call.reply.header(
     'warning',

@@ -84,7 +84,7 @@ function isCron(at: string): boolean {
 function isZone(timeZone: string): boolean {
   try {
     new Intl.DateTimeFormat('en', { timeZone })
-    return timeZone !== ''
+    return true
   } catch {
     return false
   }

@@ -1,0 +1,25 @@
+import type { KindName, SpecFor } from '@skerry/api'
+import { rolloutWarnings } from '@skerry/policy'
+import { clustersAbove } from '../../store/confirmed.ts'
+import { getObject } from '../../store/resources.ts'
+import type { Tx } from '../../store/store.ts'
+
+// What a client is told beside its answer, in `Warning` headers: the write stands all the same.
+
+/** Warnings about what an object refers to. Read before the write, which holds the lock that all writers need. */
+export async function warningsOf(
+  tx: Tx,
+  kind: KindName,
+  { metadata, spec }: { metadata: { namespace?: string }; spec?: unknown },
+): Promise<string[]> {
+  if (kind !== 'Rollout') return []
+  const rollout = { metadata, spec: spec as SpecFor<'Rollout'> }
+  const placement = { namespace: metadata.namespace ?? '', name: rollout.spec.placementRef.name }
+  const image = await getObject(tx, 'OSImage', '', rollout.spec.image.name)
+  const releaseCounter = image?.spec.releaseCounter
+  return rolloutWarnings(rollout, {
+    placementExists: (await getObject(tx, 'Placement', placement.namespace, placement.name)) !== undefined,
+    releaseCounter,
+    above: releaseCounter === undefined ? [] : await clustersAbove(tx, placement, releaseCounter),
+  })
+}

@@ -1,0 +1,34 @@
+import { expect, test } from 'vitest'
+import { type References, rolloutWarnings } from './warnings.ts'
+
+const rollout = {
+  metadata: { namespace: 'fleet' },
+  spec: { placementRef: { name: 'shops' }, image: { name: 'os-1' } },
+}
+const fine: References = { placementExists: true, releaseCounter: 1, above: [] }
+const shops = (count: number) =>
+  Array.from({ length: count }, (_, n) => ({ cluster: `shop-${n + 1}`, releaseCounter: 2 + n }))
+const refuse = 'spec.image.name: the release counter of os-1 is 1, and a site takes none below the one it confirmed:'
+
+test.each<[string, Partial<References>, string[]]>([
+  ['nothing', {}, []],
+  [
+    'no placement',
+    { placementExists: false },
+    ['spec.placementRef.name: there is no Placement shops in namespace fleet yet; the rollout waits for it'],
+  ],
+  [
+    'no image',
+    { releaseCounter: undefined },
+    ['spec.image.name: there is no OSImage os-1 yet; the rollout waits until it is published'],
+  ],
+  ['a step down', { above: shops(1) }, [`${refuse} shop-1 (2) will refuse it`]],
+  ['three', { above: shops(3) }, [`${refuse} shop-1 (2), shop-2 (3), shop-3 (4) will refuse it`]],
+  ['many', { above: shops(9) }, [`${refuse} shop-1 (2), shop-2 (3), shop-3 (4) and 6 more will refuse it`]],
+])('a rollout is written with a warning of %s', (_, given, warnings) => {
+  expect(rolloutWarnings(rollout, { ...fine, ...given })).toEqual(warnings)
+})
+
+test('both that are missing are told', () => {
+  expect(rolloutWarnings(rollout, { ...fine, placementExists: false, releaseCounter: undefined })).toHaveLength(2)
+})
