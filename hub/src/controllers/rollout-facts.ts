@@ -8,7 +8,7 @@ import {
   reachability,
 } from '@skerry/policy'
 import { type Assignment, listAssignments } from '../store/assignments.ts'
-import { newestDesired, type StoredDesired } from '../store/desired-states.ts'
+import type { Ordered } from '../store/desired-states.ts'
 import type { FleetNode } from '../store/fleet.ts'
 import type { Mirrors } from '../store/mirrors.ts'
 import { listObjects } from '../store/resources.ts'
@@ -35,7 +35,7 @@ export type RolloutFleet = {
   readonly images: ReadonlyMap<string, ObjectOf<'OSImage'>>
   /** Release counters by the digest of the manifest. */
   readonly counters: ReadonlyMap<string, number>
-  readonly desired: ReadonlyMap<string, StoredDesired>
+  readonly ordered: ReadonlyMap<string, Ordered>
   readonly nodes: ReadonlyMap<string, readonly FleetNode[]>
   /** Of every cluster, whether the hub accepts it. */
   readonly accepted: ReadonlyMap<string, boolean>
@@ -45,12 +45,12 @@ export type RolloutFleet = {
 export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<RolloutFleet | undefined> {
   const rollouts = (await listObjects(sql, 'Rollout')).toSorted(newestFirst)
   if (rollouts.length === 0) return undefined
-  const [images, placements, slices, assignments, desired, nodes, clusters] = await Promise.all([
+  const [images, placements, slices, assignments, ordered, nodes, clusters] = await Promise.all([
     listObjects(sql, 'OSImage'),
     listObjects(sql, 'Placement'),
     listObjects(sql, 'PlacementDecision'),
     listAssignments(sql),
-    newestDesired(sql),
+    mirrors.ordered(),
     mirrors.fleet(),
     mirrors.clusters(),
   ])
@@ -71,7 +71,7 @@ export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<R
     assignments: new Map(assignments.map((assignment) => [assignment.cluster, assignment])),
     images: new Map(images.map((image) => [image.metadata.name, image])),
     counters: new Map(images.map(({ spec }) => [spec.manifestSha256, spec.releaseCounter])),
-    desired: new Map(desired.map((state) => [state.cluster, state])),
+    ordered,
     nodes: Map.groupBy(nodes, ({ cluster }) => cluster),
     accepted: new Map([...clusters].map(([name, { spec }]) => [name, spec.hubAcceptsClient === true])),
   }
@@ -146,13 +146,13 @@ function clusterFacts(
   const heardAtMs = heard.length > 0 ? Math.max(...heard) : undefined
   const { state, changesAtMs } = reachability(heardAtMs, limits, nowMs)
   const assignment = fleet.assignments.get(name)
-  const desired = fleet.desired.get(name)
+  const ordered = fleet.ordered.get(name)
   // The document carries the assignment once the desired controller composed it; before that nothing was sent.
   const position =
     assignment &&
-    desired?.document.image?.sha256 === assignment.manifestSha256 &&
-    desired.document.image.rollout === `${assignment.rolloutNamespace}/${assignment.rolloutName}`
-      ? desired.position
+    ordered?.image?.sha256 === assignment.manifestSha256 &&
+    ordered.image.rollout === `${assignment.rolloutNamespace}/${assignment.rolloutName}`
+      ? ordered.position
       : undefined
   const accepted = leastAccepted(nodes)
   const refused = nodes

@@ -8,6 +8,9 @@ export type StoredDesired = {
   digest: string
   document: DesiredState
 }
+/** Documents read at a time. */
+const AT_ONCE = 1_000
+
 type Row = { cluster: string; timeline: string; generation: string; payload: Buffer; digest: string }
 
 /** The newest desired state of every cluster that is assigned something and has one. */
@@ -15,6 +18,39 @@ export async function newestDesired(tx: Reader): Promise<StoredDesired[]> {
   const rows = await tx<Row[]>`
     select d.* from assignment a cross join lateral (select cluster, timeline, generation, payload, digest from desired_state
       where cluster = a.cluster order by timeline desc, generation desc limit 1) d order by d.cluster`
+  return rows.map(toStored)
+}
+
+/** Which image of which rollout the newest desired state of a cluster orders. */
+export type Ordered = { readonly position: Position; readonly image: DesiredState['image'] }
+
+/** `newestDesired` as it is read again and again: of each cluster only a document that is another than before. */
+export function openOrdered(tx: Reader): () => Promise<ReadonlyMap<string, Ordered>> {
+  const held = new Map<string, Ordered & { readonly digest: string }>()
+  return async () => {
+    const rows = await tx<Omit<Row, 'payload'>[]>`
+      select d.* from assignment a cross join lateral (select cluster, timeline, generation, digest from desired_state
+        where cluster = a.cluster order by timeline desc, generation desc limit 1) d`
+    const news = rows.filter(({ cluster, digest }) => held.get(cluster)?.digest !== digest)
+    for (let from = 0; from < news.length; from += AT_ONCE)
+      for (const { cluster, position, document, digest } of await desiredAt(tx, news.slice(from, from + AT_ONCE)))
+        held.set(cluster, { position, image: document.image, digest })
+    const there = new Set(rows.map(({ cluster }) => cluster))
+    for (const cluster of held.keys()) if (!there.has(cluster)) held.delete(cluster)
+    return new Map(
+      rows.flatMap(({ cluster }) => {
+        const ordered = held.get(cluster)
+        return ordered ? [[cluster, ordered] as const] : []
+      }),
+    )
+  }
+}
+
+async function desiredAt(tx: Reader, places: readonly Omit<Row, 'payload'>[]): Promise<StoredDesired[]> {
+  const rows = await tx<Row[]>`
+    select d.cluster, d.timeline, d.generation, d.payload, d.digest from unnest(${places.map(({ cluster }) => cluster)}::text[],
+      ${places.map(({ timeline }) => timeline)}::bigint[], ${places.map(({ generation }) => generation)}::bigint[]) as u(c, t, g)
+    join desired_state d on d.cluster = u.c and d.timeline = u.t and d.generation = u.g`
   return rows.map(toStored)
 }
 

@@ -1,4 +1,5 @@
 import type { KindName, ObjectOf, StoredMeta } from '@skerry/api'
+import { type Ordered, openOrdered } from './desired-states.ts'
 import { type FleetNode, openFleet } from './fleet.ts'
 import { changesSince, listObjects, newestVersion } from './resources.ts'
 import { read, type Store } from './store.ts'
@@ -8,6 +9,8 @@ import { read, type Store } from './store.ts'
 
 export type Mirrors = {
   readonly fleet: () => Promise<FleetNode[]>
+  /** The newest order of every cluster that is assigned something and has one. */
+  readonly ordered: () => Promise<ReadonlyMap<string, Ordered>>
   readonly clusters: () => Promise<ReadonlyMap<string, ObjectOf<'ManagedCluster'>>>
   /** The version of each EdgeNode, by `cluster/node`. */
   readonly nodeVersions: () => Promise<ReadonlyMap<string, string>>
@@ -16,6 +19,7 @@ export type Mirrors = {
 export function openMirrors(store: Store): Mirrors {
   return {
     fleet: openFleet(store.sql),
+    ordered: openOrdered(store.sql),
     clusters: openMirror(store, 'ManagedCluster', (cluster) => cluster),
     nodeVersions: openMirror(store, 'EdgeNode', ({ metadata }) => metadata.resourceVersion),
   }
