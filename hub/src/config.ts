@@ -5,8 +5,6 @@ import { Command, InvalidArgumentError, Option } from 'commander'
 export const ROLES = ['api', 'controllers', 'ingest'] as const
 type Role = (typeof ROLES)[number]
 
-/** How long the hub hears nothing before it says so. Changes no desired state. */
-
 export type HubConfig = {
   readonly dataDir: string
   readonly roles: readonly Role[]
@@ -18,6 +16,7 @@ export type HubConfig = {
   readonly natsUrl: string | undefined
   /** The hub's own nats-server speaks TLS. */
   readonly natsTls: boolean
+  /** How long the hub hears nothing before it says so. Changes no desired state. */
   readonly reachability: ReachabilityLimits
   readonly logLevel: string
 }

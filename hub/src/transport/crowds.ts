@@ -51,7 +51,7 @@ export function endCrowds({
     if (warnedAtMs.size > REMEMBERED && oldest !== undefined) warnedAtMs.delete(oldest)
     log.warn(
       { natsKey: client.user, most: MAX_CONNECTIONS },
-      'a node has more connections than it may; the newest are ended. Who it is says node_identity.nats_key; "skerry node rotate" ends a stolen key',
+      'a node has more connections than it may; the newest are ended. Whose natsKey it is says "skerry get registrations -o json"; "skerry node rotate" ends a stolen one',
     )
   })
   hear('DISCONNECT', ({ client }, place) => {

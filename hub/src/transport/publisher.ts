@@ -39,7 +39,10 @@ export async function publishNew(options: PublisherOptions): Promise<void> {
     const fault = faultOf(state, now())
     if (fault !== undefined) {
       const { cluster, position } = state
-      log.error({ cluster, position }, `not signed: ${fault}; find out who wrote this row of desired_state, delete it`)
+      log.error(
+        { cluster, position },
+        `not signed: ${fault}; find out who wrote this row of desired_state, and delete it`,
+      )
     }
     return fault === undefined
   })

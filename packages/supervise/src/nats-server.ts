@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { type Exit, endOrphan, exitText, type Say, startChild, until } from './child.ts'
 import { freePort, isFree } from './ports.ts'
 
-/** Newer than every advisory listed in reference; what a hub is tested against. */
+/** What a hub is tested against. Which older ones will do says `isRecent`. */
 export const NATS_VERSION = '2.15.2'
 
 /**
@@ -35,7 +35,7 @@ export async function findNatsServer(env: NodeJS.ProcessEnv, say: Say, signal?: 
   return { kind: 'binary', path: built }
 }
 
-/** 2.12 from 2.12.15, 2.14 from 2.14.5, and everything from 2.15 on. */
+/** Without an advisory that was known when this was written: 2.12 from 2.12.15, 2.14 from 2.14.5, and everything from 2.15 on. */
 export function isRecent(version: string): boolean {
   const [major = 0, minor = 0, patch = 0] = version.split('.').map(Number)
   if (major !== 2) return major > 2
@@ -53,7 +53,7 @@ async function build(cache: string, env: NodeJS.ProcessEnv, say: Say, signal: Ab
   const ways = `Put nats-server ${NATS_VERSION} or newer on the PATH, install Go 1.21 or newer, or set NATS_URL to a server set up with "skerry-hub nats-config".`
   if (spawnSync('go', ['version'], { env, stdio: 'ignore' }).status !== 0)
     throw new Error(`there is no nats-server and no Go to build one. ${ways}`)
-  say(`building nats-server ${NATS_VERSION} once, into ${cache} (about a minute) …`)
+  say(`building nats-server ${NATS_VERSION} once, into ${cache} (one to three minutes) …`)
   mkdirSync(join(cache, '..'), { recursive: true })
   // Built beside and renamed: two starts at once, or a broken one, never leave half a program.
   const beside = mkdtempSync(`${cache}.`)

@@ -1,7 +1,7 @@
 import { Refusal } from '@skerry/api'
 
 // JSON.parse keeps the last of two members of one name. Whoever signs a document for one reader and shows it to another
-// lives off that, so here a document that names a member twice is no document (reference: trust, "parser differential").
+// lives off that, so here a document that names a member twice is no document.
 
 export type JsonLimits = { readonly maxBytes: number; readonly maxDepth?: number }
 

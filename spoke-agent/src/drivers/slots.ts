@@ -49,7 +49,8 @@ export function againAfterMs(quickEnds: number): number {
 }
 
 export type SlotsOptions = {
-  readonly dir: string /** Installed into slot a when there is no slot yet. */
+  readonly dir: string
+  /** Installed into slot a when there is no slot yet. */
   readonly factoryImage: string | undefined
   readonly log: Logger
 }

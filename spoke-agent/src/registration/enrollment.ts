@@ -10,7 +10,7 @@ export type Enrollment = {
   readonly incarnation: number
   readonly class: NodeClass
   readonly routingToken: string
-  /** The acceptance as it was signed, and its digest: the marker until the hub's first. */
+  /** The acceptance as it was signed. Its digest is the marker until the hub's first. */
   readonly acceptance: string
   /** Digest of the registration exchange: what the first statement follows from. */
   readonly transcript: string

@@ -93,7 +93,10 @@ export const RolloutCluster = closed({
   position: Type.Optional(Position),
   deliveredAt: Type.Optional(Time),
   waitedSeconds: Type.Optional(
-    Type.Unsafe<number>({ ...Count, description: 'spent waiting for a closed window, which stops the deadline' }),
+    Type.Unsafe<number>({
+      ...Count,
+      description: 'spent waiting for a closed window or held by a breach, which stops the deadline',
+    }),
   ),
   recheckAt: Type.Optional(Time),
   statement: Type.Optional(StatementRef),

@@ -75,7 +75,7 @@ export function credentialDue(
 ): 'mint' | 'end' | 'keep' {
   if (standing.state === 'Accepted')
     return identity?.state === 'Accepted' && identity.requestId === spec.keysDigest ? 'keep' : 'mint'
-  // A suspended node keeps its credential: its evidence is still taken in, and marked.
+  // A suspended node keeps its credential: what it reports is refused, and it can ask where it stands and be let in again.
   if (!identity || standing.state === 'Suspended') return 'keep'
   return identity.state === 'Accepted' || identity.state === 'Suspended' ? 'end' : 'keep'
 }
