@@ -184,6 +184,12 @@ describe('an error', () => {
     expect(String(error)).toContain('takes connections and does not answer')
   })
 
+  test('is Unreachable where the connection breaks within the answer, in JSON and in a file', async () => {
+    const { client } = await against(broken('{"items":['))
+    expect(await client.list('Rollout').catch((thrown: unknown) => thrown)).toBeInstanceOf(Unreachable)
+    expect(await client.file('/tuf/1.root.json').catch((thrown: unknown) => thrown)).toBeInstanceOf(Unreachable)
+  })
+
   test('is Unreachable, with the address, where nobody answers', async () => {
     const { client } = await against(silent)
     const [{ server } = {}] = open

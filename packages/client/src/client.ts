@@ -84,6 +84,13 @@ export function openClient(
     }
   }
 
+  /** All of a body. A connection that breaks within it is a hub that does not answer. */
+  function whole<T>(body: Promise<T>): Promise<T> {
+    return body.catch((error: unknown) => {
+      throw new Unreachable(server, error)
+    })
+  }
+
   async function* piecesOf(body: AsyncIterable<Uint8Array>) {
     try {
       yield* body
@@ -95,9 +102,7 @@ export function openClient(
   /** Any request; the parsed JSON of a success. */
   async function call<T>(path: string, options: RequestOptions = {}): Promise<T> {
     const answer = await send(path, options)
-    const text = await answer.body.text().catch((error: unknown) => {
-      throw new Unreachable(server, error)
-    })
+    const text = await whole(answer.body.text())
     const value = text === '' ? undefined : parseJson(text)
     if (answer.statusCode >= 400) throw toApiError(answer.statusCode, value, text)
     return value as T
@@ -206,7 +211,7 @@ export function openClient(
     /** An open file of the hub (`/tuf/…`): exact bytes. */
     async file(path: string): Promise<Uint8Array | undefined> {
       const answer = await send(path, {})
-      const bytes = new Uint8Array(await answer.body.arrayBuffer())
+      const bytes = new Uint8Array(await whole(answer.body.arrayBuffer()))
       if (answer.statusCode === 404) return undefined
       if (answer.statusCode >= 400) throw toApiError(answer.statusCode, undefined, Buffer.from(bytes).toString('utf8'))
       return bytes
