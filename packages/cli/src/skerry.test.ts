@@ -509,6 +509,15 @@ describe.concurrent('what is told', { timeout: 180_000 }, () => {
     expect(await verify('bare.json')).toMatchObject({ code: 1, err: expect.stringContaining('bare.json: ') })
     world.write('torn.json', read('audit.json').slice(0, 100))
     expect(await verify('torn.json')).toMatchObject({ code: 1, err: expect.stringContaining('torn.json: ') })
+    world.write('other.yaml', 'kind: ComplianceReport\nclusters: []\n')
+    expect(await verify('other.yaml')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(
+        /^skerry: other\.yaml: [^\n]*"skerry report export -o json --out FILE" writes [^\n]*\n$/,
+      ),
+    })
+    expect(await verify('none.json')).toMatchObject({ code: 2, out: '', err: 'skerry: there is no file none.json\n' })
+    expect(await verify('trust')).toMatchObject({ code: 2, out: '', err: 'skerry: trust is a folder, not a file\n' })
   })
 
   test('kubeconfig: the hub and the token of the context, for its owner alone', async () => {

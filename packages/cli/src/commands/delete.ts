@@ -3,7 +3,7 @@ import { ApiError } from '@skerry/client'
 import type { Command } from 'commander'
 import { NotFound, UsageError } from '../errors.ts'
 import { readFiles } from '../objects/files.ts'
-import { kindOf, parseTargets } from '../objects/kinds.ts'
+import { parseTargets } from '../objects/kinds.ts'
 import { locate } from '../objects/locate.ts'
 import { line, type Shell, withHub } from '../shell.ts'
 import { DEFAULT_NAMESPACE } from './apply.ts'
@@ -52,6 +52,6 @@ export function deleteCommand(program: Command, shell: Shell): void {
 }
 
 function deletable(row: KindRow): void {
-  if (kindOf(row.plural).verbs.includes('delete')) return
+  if (row.verbs.includes('delete')) return
   throw new UsageError(`${row.plural} cannot be deleted: the hub alone writes them`)
 }

@@ -1,7 +1,7 @@
 import type { SkerryObject } from '@skerry/api'
 import { ApiError } from '@skerry/client'
 import type { Command } from 'commander'
-import { Faults } from '../errors.ts'
+import { EXIT, Faults } from '../errors.ts'
 import { applyManifest } from '../objects/apply.ts'
 import { readFiles } from '../objects/files.ts'
 import { nameOf } from '../objects/kinds.ts'
@@ -20,6 +20,7 @@ export function diffCommand(program: Command, shell: Shell): void {
     .addHelpText('after', '\nExample:\n  skerry diff -f rollout.yaml')
     .action(async (options: { filename: string[]; namespace?: string }, command: Command) => {
       const manifests = (await readFiles(options.filename, shell.stdin)).map(applicable)
+      let differs = false
       await withHub(command, shell, async ({ client, namespace }) => {
         for (const manifest of manifests) {
           try {
@@ -33,12 +34,14 @@ export function diffCommand(program: Command, shell: Shell): void {
             if (text === '') continue
             const name = nameOf(manifest.row, manifest.object.metadata.name)
             shell.out(`--- ${name} (hub)\n+++ ${name} (${manifest.place()})\n${text}`)
-            process.exitCode = 1
+            differs = true
           } catch (error) {
-            throw error instanceof ApiError ? new Faults(faultsOf(manifest, error), 2) : error
+            throw error instanceof ApiError ? new Faults(faultsOf(manifest, error), EXIT.usage) : error
           }
         }
       })
+      // The exit code is the answer: there is nothing to say about it.
+      if (differs) throw new Faults([], EXIT.error)
     })
 }
 

@@ -1,4 +1,4 @@
-import { createReadStream, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createReadStream, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { OSImageManifest, osImageName, parse } from '@skerry/api'
@@ -8,7 +8,7 @@ import type { Command } from 'commander'
 import { UsageError } from '../errors.ts'
 import { type Bytes, digestOf } from '../offline/digest.ts'
 import { readManifestFile, readTargetsKey } from '../offline/read.ts'
-import { otherRoot } from '../offline/roots.ts'
+import { otherRoot, rootGiven } from '../offline/roots.ts'
 import { addedText, expiry, releaseText } from '../offline/status.ts'
 import { writeOut } from '../output/files.ts'
 import { toJson } from '../output/forms.ts'
@@ -186,8 +186,8 @@ function verifyCommand(image: Command, shell: Shell): void {
 }
 
 /** The root to believe: a person's, never the hub's own. */
-function rootOf({ trust, root }: { trust?: string; root?: string }): Uint8Array {
-  if ((trust === undefined) === (root === undefined))
-    throw new UsageError('say whom to believe: --trust FOLDER or --root FILE')
-  return trust === undefined ? new Uint8Array(readFileSync(root ?? '')) : openSigningFolder(trust).root
+function rootOf(options: { trust?: string; root?: string }): Uint8Array {
+  const root = options.trust === undefined || options.root === undefined ? rootGiven(options) : undefined
+  if (!root) throw new UsageError('say whom to believe: --trust FOLDER or --root FILE')
+  return root
 }

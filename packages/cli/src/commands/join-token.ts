@@ -1,12 +1,11 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readFileSync } from 'node:fs'
 import { NODE_CLASSES, type NodeClass } from '@skerry/api'
 import type { Client } from '@skerry/client'
-import { openSigningFolder, rootThumbprint } from '@skerry/trust'
+import { rootThumbprint } from '@skerry/trust'
 import { type Command, Option } from 'commander'
 import { UsageError } from '../errors.ts'
 import { joinTokenSpec, siteBundle } from '../objects/join-token.ts'
-import { otherRoot } from '../offline/roots.ts'
+import { otherRoot, rootGiven } from '../offline/roots.ts'
 import { writeOut } from '../output/files.ts'
 import { formOption, toJson } from '../output/forms.ts'
 import { tableWriter } from '../output/table.ts'
@@ -121,8 +120,8 @@ async function rootFor(client: Client, { acceptHub, root: file, trust }: Options
     throw new UsageError('--accept-hub, --root and --trust each say whom to believe: give one of them')
   const hubs = await client.file('/tuf/1.root.json')
   if (!hubs) throw new Error('the hub has no root yet: "skerry image publish --trust FOLDER" uploads it')
-  const wanted =
-    acceptHub ?? (file === undefined && trust === undefined ? undefined : rootThumbprint(localRoot(file, trust)))
+  const given = rootGiven({ trust, root: file })
+  const wanted = acceptHub ?? (given && rootThumbprint(given))
   const other = wanted === undefined ? undefined : otherRoot(hubs, wanted)
   if (other !== undefined) throw new Error(`no token was made: ${other}`)
   if (wanted === undefined)
@@ -131,10 +130,4 @@ async function rootFor(client: Client, { acceptHub, root: file, trust }: Options
       `The machine will believe the hub with this root, for ever. Compare it with the signers' own:\n\n  ${rootThumbprint(hubs)}\n`,
     )
   return hubs
-}
-
-function localRoot(file: string | undefined, trust: string | undefined): Uint8Array {
-  if (trust !== undefined) return openSigningFolder(trust).root
-  if (file === undefined || !existsSync(file)) throw new UsageError(`--root: there is no file ${file}`)
-  return new Uint8Array(readFileSync(file))
 }

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { ComplianceReport, parse } from '@skerry/api'
 import { type CheckedReport, checkReport } from '@skerry/policy'
 import { parseStrictText, type ReadEvidence, readEvidence } from '@skerry/trust'
 import type { Command } from 'commander'
 import { Faults, UsageError } from '../errors.ts'
+import { bytesOf } from '../offline/read.ts'
 import { formatColumns } from '../output/columns.ts'
 import { writeOut } from '../output/files.ts'
 import { formOption, toJson, toText } from '../output/forms.ts'
@@ -59,7 +59,7 @@ word of the hub. Exit code 1 when anything in the report does not hold.`
 type VerifyOptions = { key?: string[]; output: 'table' | 'json' }
 
 async function readText(file: string, shell: Shell): Promise<string> {
-  return file === '-' ? shell.stdin() : readFileSync(file, 'utf8')
+  return file === '-' ? shell.stdin() : Buffer.from(bytesOf(file)).toString('utf8')
 }
 
 // A member that stands twice would be one thing here and another to whoever reads the file next.
@@ -67,7 +67,8 @@ function jsonOf(text: string, file: string): unknown {
   try {
     return parseStrictText(text, { maxBytes: Number.MAX_SAFE_INTEGER })
   } catch (cause) {
-    throw new Error(`${file}: ${cause instanceof Error ? cause.message : 'not JSON'}`, { cause })
+    const why = cause instanceof Error ? cause.message.replaceAll(/\s*\n\s*/g, ' ') : String(cause)
+    throw new Error(`${file}: ${why}; "skerry report export -o json --out FILE" writes what can be verified`, { cause })
   }
 }
 

@@ -1,9 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { HubIntroduction, manifestTarget, OSImageManifest, parse } from '@skerry/api'
 import { openKeyFile, parseStrictJson, type Signer, signerKeyFile, type TargetBytes } from '@skerry/trust'
 import { UsageError } from '../errors.ts'
 
-// What the signing commands take from files. None of them opens a socket.
+// What the commands that need no hub take from files. None of them opens a socket.
 
 export function readIntroduction(file: string): HubIntroduction {
   return parse(HubIntroduction, parseStrictJson(bytesOf(file), { maxBytes: 262_144 }), file)
@@ -23,7 +23,9 @@ export function readTargetsKey(trustDir: string, name: string): Signer {
   return openKeyFile(file, 'EdDSA')
 }
 
-function bytesOf(file: string): Uint8Array {
+/** The bytes of a file that was named; UsageError where there is none. */
+export function bytesOf(file: string): Uint8Array {
   if (!existsSync(file)) throw new UsageError(`there is no file ${file}`)
+  if (statSync(file).isDirectory()) throw new UsageError(`${file} is a folder, not a file`)
   return new Uint8Array(readFileSync(file))
 }

@@ -1,4 +1,17 @@
-import { rootThumbprint } from '@skerry/trust'
+import { openSigningFolder, rootThumbprint } from '@skerry/trust'
+import { bytesOf } from './read.ts'
+
+/** Root 1 as a person has it: a signers' folder's, or a file's from elsewhere. undefined where neither is named. */
+export function rootGiven({
+  trust,
+  root,
+}: {
+  trust?: string | undefined
+  root?: string | undefined
+}): Uint8Array | undefined {
+  if (trust !== undefined) return openSigningFolder(trust).root
+  return root === undefined ? undefined : bytesOf(root)
+}
 
 /** Why a hub's root 1 is not the one that was meant, and what can be done; undefined when it is, or there is none yet. */
 export function otherRoot(hubs: Uint8Array | undefined, meant: string): string | undefined {
