@@ -2,13 +2,13 @@ import type { KindName, SpecFor } from '@skerry/api'
 import { rolloutWarnings } from '@skerry/policy'
 import { clustersAbove } from '../../store/confirmed.ts'
 import { getObject } from '../../store/resources.ts'
-import type { Tx } from '../../store/store.ts'
+import type { Reader } from '../../store/store.ts'
 
 // What a client is told beside its answer, in `Warning` headers: the write stands all the same.
 
-/** Warnings about what an object refers to. Read before the write, which holds the lock that all writers need. */
+/** Warnings about what an object refers to. A fleet is looked through: not for inside a write, which holds the lock that all writers need. */
 export async function warningsOf(
-  tx: Tx,
+  tx: Reader,
   kind: KindName,
   { metadata, spec }: { metadata: { namespace?: string }; spec?: unknown },
 ): Promise<string[]> {
@@ -20,6 +20,7 @@ export async function warningsOf(
   return rolloutWarnings(rollout, {
     placementExists: (await getObject(tx, 'Placement', placement.namespace, placement.name)) !== undefined,
     releaseCounter,
+    bootMeasured: image !== undefined && image.spec.boot.kind !== 'none',
     above: releaseCounter === undefined ? [] : await clustersAbove(tx, placement, releaseCounter),
   })
 }

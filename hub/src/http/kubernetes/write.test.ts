@@ -1,4 +1,5 @@
 import { PLACEMENT_LABEL } from '@skerry/api'
+import { until } from '@skerry/supervise'
 import { createKey, sha256Hex } from '@skerry/trust'
 import { describe, expect, test } from 'vitest'
 import { verifyAudit } from '../../store/audit.ts'
@@ -280,11 +281,14 @@ describe('fields', () => {
 
   test('a rollout that names what is not there, or what sites will refuse, is written with a warning that says so', async () => {
     const { ask, store } = await testApi()
-    const warned = async (name: string, image: string, dryRun = '') =>
+    const warned = async (name: string, image: string, dryRun = '', more: object = { attestation: 'warning' }) =>
       String(
         (
           await ask('POST', `${ROLLOUTS}${dryRun}`, {
-            body: { ...rollout({ placementRef: { name: 'all' }, image: { name: image } }), metadata: { name } },
+            body: {
+              ...rollout({ placementRef: { name: 'all' }, image: { name: image }, ...more }),
+              metadata: { name },
+            },
           })
         ).headers['warning'] ?? '',
       )
@@ -305,11 +309,40 @@ describe('fields', () => {
       '299 - "spec.image.name: the release counter of os-1 is 1, and a site takes none below the one it confirmed: shop-1 (2), shop-3 (2) will refuse it"',
     )
     expect(await warned('e', 'os-2')).toBe('')
+    expect(await warned('f', 'os-2', '', {})).toContain(
+      'spec.attestation: affirming, the default, asks for a boot that is proven, and nothing measures the boot of os-2',
+    )
     const patched = await ask('PATCH', `${ROLLOUTS}/e`, merge({ spec: { image: { name: 'os-1' } } }))
     expect(patched.headers['warning']).toContain('shop-1 (2), shop-3 (2) will refuse it')
     expect(
       (await ask('PATCH', `${ROLLOUTS}/e`, merge({ spec: { image: { name: 'os-3' } } }))).headers,
     ).not.toHaveProperty('warning')
+  })
+
+  test('no other writer waits while the fleet is looked through for warnings', async () => {
+    const { ask, store } = await testApi()
+    await confirmedAt(store, { 'os-1': 1 }, { 'shop-1': 'os-1' })
+    const [held, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const holding = store.sql.begin(async (tx) => {
+      await tx`lock table statement_newest in access exclusive mode`
+      held.resolve()
+      await over.promise
+    })
+    try {
+      await held.promise
+      const warned = ask('POST', ROLLOUTS, {
+        body: rollout({ placementRef: { name: 'all' }, image: { name: 'os-1' } }),
+      })
+      const waiting = () =>
+        store.sql`select 1 from pg_locks where relation = 'statement_newest'::regclass and not granted`
+      await until(async () => (await waiting()).length > 0, 'the look through the fleet', 10_000)
+      expect((await ask('POST', PLACEMENTS, { body: placement({}) })).code).toBe(201)
+      over.resolve()
+      expect(await warned).toMatchObject({ code: 201 })
+    } finally {
+      over.resolve()
+      await holding
+    }
   })
 
   test.each([

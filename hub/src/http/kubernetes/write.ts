@@ -23,24 +23,21 @@ export async function create(call: Call, options: KubernetesOptions): Promise<un
   const { row, request, namespace } = call
   const { object, warnings } = readObject(row, request.body, { namespace }, fieldValidation(call))
   const after = await changed(call, options, 'create', async (tx) => {
-    const admitted = admit(row, object, undefined, options.now())
-    warn(call, warnings, await warningsOf(tx, row.kind, admitted))
-    return { before: undefined, after: await createNamed(tx, row.kind, admitted) }
+    return { before: undefined, after: await createNamed(tx, row.kind, admit(row, object, undefined, options.now())) }
   })
+  await warn(call, options, warnings, after)
   call.reply.code(201)
   return after
 }
 
 export async function replace(call: Call, options: KubernetesOptions): Promise<unknown> {
   expectType(call, 'application/json')
-  return changed(call, options, 'update', (tx) => store(tx, call, options, () => call.request.body))
+  return rewrite(call, options, 'update', () => call.request.body)
 }
 
 export async function patch(call: Call, options: KubernetesOptions): Promise<unknown> {
   expectType(call, MERGE_PATCH)
-  return changed(call, options, 'patch', (tx) =>
-    store(tx, call, options, (before) => mergePatch(before, call.request.body)),
-  )
+  return rewrite(call, options, 'patch', (before) => mergePatch(before, call.request.body))
 }
 
 export async function remove(call: Call, options: KubernetesOptions): Promise<unknown> {
@@ -88,19 +85,23 @@ function accepts({ spec }: Stored): boolean {
 }
 
 // What is stored now, what the client makes of it, and whether that may be stored.
-async function store(
-  tx: Tx,
+async function rewrite(
   call: Call,
-  { now }: KubernetesOptions,
+  options: KubernetesOptions,
+  verb: string,
   bodyOf: (before: Stored) => unknown,
-): Promise<Changed<Stored>> {
+): Promise<Stored | undefined> {
   const { row, namespace } = call
-  const before = await current(tx, call)
-  const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call))
-  const admitted = admit(row, object, before, now())
-  warn(call, warnings, await warningsOf(tx, row.kind, admitted))
-  const after = await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion)
-  return { before, after }
+  let dropped: readonly string[] = []
+  const after = await changed(call, options, verb, async (tx) => {
+    const before = await current(tx, call)
+    const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call))
+    dropped = warnings
+    const admitted = admit(row, object, before, options.now())
+    return { before, after: await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion) }
+  })
+  await warn(call, options, dropped, after)
+  return after
 }
 
 async function current(tx: Tx, call: Call): Promise<Stored> {
@@ -153,8 +154,20 @@ function fieldValidation({ query }: Call): FieldValidation {
   return mode
 }
 
-// RFC 7234, 5.5. A field name may hold what a header may not.
-function warn(call: Call, dropped: readonly string[], others: readonly string[]): void {
+// RFC 7234, 5.5. A field name may hold what a header may not. The write is done by now: what cannot be read any more takes
+// nothing of it back.
+async function warn(
+  call: Call,
+  { store }: KubernetesOptions,
+  dropped: readonly string[],
+  written: Stored | undefined,
+): Promise<void> {
+  const others = written
+    ? await warningsOf(store.sql, call.row.kind, written).catch((error: unknown) => {
+        call.request.log.warn({ err: error }, 'what an object refers to could not be looked at')
+        return []
+      })
+    : []
   const warnings = [...(fieldValidation(call) === 'Warn' ? dropped : []), ...others]
   if (warnings.length === 0) return
   const text = (warning: string) => warning.replace(/[^\x20-\x7e]/g, '?').replaceAll(/["\\]/g, '\\$&')

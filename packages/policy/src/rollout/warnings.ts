@@ -5,6 +5,8 @@ export type References = {
   readonly placementExists: boolean
   /** undefined while there is no such OSImage. */
   readonly releaseCounter: number | undefined
+  /** Whether a boot of the image can be measured, and so proven. */
+  readonly bootMeasured: boolean
   /** Clusters that the placement selects now and that confirmed an image with a higher counter than that. */
   readonly above: readonly { readonly cluster: string; readonly releaseCounter: number }[]
 }
@@ -15,7 +17,7 @@ const NAMED = 3
 /** What a person who writes a rollout should know and may want: none of it keeps the rollout from being written. */
 export function rolloutWarnings(
   { metadata, spec }: Pick<ObjectOf<'Rollout'>, 'spec'> & { metadata: { namespace?: string } },
-  { placementExists, releaseCounter, above }: References,
+  { placementExists, releaseCounter, bootMeasured, above }: References,
 ): string[] {
   const warnings: string[] = []
   if (!placementExists)
@@ -25,6 +27,10 @@ export function rolloutWarnings(
   if (releaseCounter === undefined)
     warnings.push(
       `spec.image.name: there is no OSImage ${spec.image.name} yet; the rollout waits until it is published`,
+    )
+  else if (!bootMeasured && (spec.attestation ?? 'affirming') === 'affirming')
+    warnings.push(
+      `spec.attestation: affirming${spec.attestation === undefined ? ', the default,' : ''} asks for a boot that is proven, and nothing measures the boot of ${spec.image.name}: every site will refuse it; warning is what it can be`,
     )
   if (above.length > 0) {
     const named = above.slice(0, NAMED).map(({ cluster, releaseCounter: counter }) => `${cluster} (${counter})`)
