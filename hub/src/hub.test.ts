@@ -1,5 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -331,5 +331,13 @@ describe('the command line', () => {
     const { code, stderr, stdout } = await run(args)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).toContain(named)
+  })
+
+  test.each(['init', 'nats-config'])('%s on a folder that cannot be: one sentence, exit code 1', async (verb) => {
+    const file = join(testFolder(), 'file')
+    writeFileSync(file, '')
+    const { code, stderr, stdout } = await run([verb, '--data', join(file, 'hub')])
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(/^skerry-hub: [^\n]*file[^\n]*\n$/)
   })
 })

@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { leftovers } from '@skerry/supervise'
 import pino from 'pino'
-import { parseCommand } from './config.ts'
+import { type HubCommand, parseCommand } from './config.ts'
 import { startHub } from './hub.ts'
 import { introduce } from './introduction.ts'
 import { openCertificates } from './keys/certificates.ts'
@@ -18,32 +18,44 @@ const log = pino(
   pino.destination(2),
 )
 
-if (command.verb === 'init') {
-  process.stdout.write(
-    `${JSON.stringify(await introduce(command.config, (sentence) => log.info(sentence)), null, 2)}\n`,
-  )
-} else if (command.verb === 'leftovers') {
-  const found = leftovers()
-  if (found.length === 0) log.info('there are no leftovers')
-  for (const { path, dataDir } of found) {
-    if (command.remove) rmSync(path, { recursive: true, force: true })
-    process.stdout.write(`${command.remove ? 'deleted ' : ''}${path} of ${dataDir}, which is gone\n`)
+if (command.verb === 'serve') await serve(command)
+else
+  await answer(command).catch((error: unknown) => {
+    console.error(`skerry-hub: ${reasonOf(error)}`)
+    process.exit(1)
+  })
+
+/** What is done at once and needs no hub that runs. */
+async function answer(command: Exclude<HubCommand, { verb: 'serve' }>): Promise<void> {
+  if (command.verb === 'init') {
+    process.stdout.write(
+      `${JSON.stringify(await introduce(command.config, (sentence) => log.info(sentence)), null, 2)}\n`,
+    )
+  } else if (command.verb === 'leftovers') {
+    const found = leftovers()
+    if (found.length === 0) log.info('there are no leftovers')
+    for (const { path, dataDir } of found) {
+      if (command.remove) rmSync(path, { recursive: true, force: true })
+      process.stdout.write(`${command.remove ? 'deleted ' : ''}${path} of ${dataDir}, which is gone\n`)
+    }
+  } else if (command.verb === 'nats-config') {
+    const folder = join(resolve(command.config.dataDir), 'keys')
+    const { dir, listen, tlsNames } = command.nats
+    const { nats } = openKeys(folder)
+    const tls = tlsNames && (await openCertificates(folder, tlsNames, 'nats')).files
+    const port = listen.slice(listen.lastIndexOf(':') + 1)
+    const url = tls ? `tls://${tlsNames[0]}:${port}` : `nats://127.0.0.1:${port}`
+    const remark = tls
+      ? "# tls: a certificate of the hub's own CA, which sites know. On another machine, copy both files and say where.\n"
+      : ''
+    // Whom the hub has revoked it tells the server itself, at every connection.
+    process.stdout.write(
+      `# The hub is started with NATS_URL=${url}\nlisten: "${listen}"\n${remark}${serverConfig(nats, new Map(), resolve(dir), tls)}`,
+    )
   }
-} else if (command.verb === 'nats-config') {
-  const folder = join(resolve(command.config.dataDir), 'keys')
-  const { dir, listen, tlsNames } = command.nats
-  const { nats } = openKeys(folder)
-  const tls = tlsNames && (await openCertificates(folder, tlsNames, 'nats')).files
-  const port = listen.slice(listen.lastIndexOf(':') + 1)
-  const url = tls ? `tls://${tlsNames[0]}:${port}` : `nats://127.0.0.1:${port}`
-  const remark = tls
-    ? "# tls: a certificate of the hub's own CA, which sites know. On another machine, copy both files and say where.\n"
-    : ''
-  // Whom the hub has revoked it tells the server itself, at every connection.
-  process.stdout.write(
-    `# The hub is started with NATS_URL=${url}\nlisten: "${listen}"\n${remark}${serverConfig(nats, new Map(), resolve(dir), tls)}`,
-  )
-} else {
+}
+
+async function serve(command: Extract<HubCommand, { verb: 'serve' }>): Promise<void> {
   // A person may end it while it starts: a first start builds a nats-server.
   const over = new AbortController()
   const stop = (because: string) => {
@@ -71,7 +83,11 @@ if (command.verb === 'init') {
   } catch (error) {
     if (over.signal.aborted) process.exit(0)
     log.fatal({ err: error }, 'the hub cannot start')
-    console.error(`skerry-hub: ${error instanceof Error ? error.message : String(error)}`)
+    console.error(`skerry-hub: ${reasonOf(error)}`)
     process.exit(1)
   }
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

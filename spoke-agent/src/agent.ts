@@ -83,6 +83,10 @@ function openBundle(dataDir: string, file: string | undefined): SiteBundle {
   const kept = join(dataDir, 'bundle.json')
   const source = file ?? (existsSync(kept) ? kept : undefined)
   if (!source) throw new Error('this node belongs to no site yet: name its bundle with --bundle FILE')
+  if (!existsSync(source))
+    throw new Error(
+      `there is no bundle ${source}: name with --bundle what "skerry join-token create --bundle FILE" wrote`,
+    )
   const text = readFileSync(source)
   const bundle = parse(SiteBundle, parseStrictJson(text, { maxBytes: 1_048_576 }), source)
   if (file) writeSecret(kept, text.toString('utf8'))

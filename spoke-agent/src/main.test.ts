@@ -82,6 +82,15 @@ test.each([
   expect(stderr).toContain('Usage: skerry-agent')
 })
 
+test('a bundle that is not there is named, with what makes one', async () => {
+  const dir = testFolder()
+  const { code, stderr } = await run('--data', dir, '--bundle', join(dir, 'none.json'))
+  expect(code).toBe(1)
+  expect(stderr.trim().split('\n').at(-1)).toBe(
+    `skerry-agent: there is no bundle ${join(dir, 'none.json')}: name with --bundle what "skerry join-token create --bundle FILE" wrote`,
+  )
+})
+
 test('without a bundle it says what to name', async () => {
   const { code, stderr } = await run('run', '--data', join(testFolder(), 'agent'))
   expect(code).toBe(1)
