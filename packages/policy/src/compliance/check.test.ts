@@ -96,6 +96,18 @@ describe('checkReport', () => {
     expect(claims.filter(({ outcome }) => outcome !== 'not-verified')).toEqual([])
   })
 
+  test('a cluster or a node that stands twice is a fault: it would be counted twice', () => {
+    const [cluster] = reported().clusters
+    const [node] = cluster?.nodes ?? []
+    if (!cluster || !node) throw new Error('one node')
+    expect(check({ ...reported(), clusters: [cluster, cluster] }, proven(chain)).faults).toContain(
+      'shop: stands twice in the report',
+    )
+    expect(check({ ...reported(), clusters: [{ ...cluster, nodes: [node, node] }] }, proven(chain)).faults).toContain(
+      'shop/n1: stands twice in the report',
+    )
+  })
+
   test('a gap that the report tells of is no fault of the report', () => {
     const report = reported({ watermark: 1 })
     const { faults, claims } = check(report, without())

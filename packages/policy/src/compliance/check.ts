@@ -60,8 +60,9 @@ export function checkReport(
     })),
     Date.parse(report.asOf),
   )
+  const madeOf = new Map(again.clusters.map((one) => [one.cluster, one]))
   const claims = checked.flatMap(({ cluster, nodes }): CheckedClaim[] => {
-    const made = again.clusters.find((one) => one.cluster === cluster.cluster)
+    const made = madeOf.get(cluster.cluster)
     if (made && made.result !== cluster.result)
       faults.add(`${cluster.cluster}: its claims make it ${made.result}, the report says ${cluster.result}`)
     if (nodes.length === 0) {
@@ -100,10 +101,17 @@ export function checkReport(
   for (const result of ['pass', 'fail', 'not-assessed'] as const)
     if (report.totals[result] !== again.totals[result])
       faults.add(`${again.totals[result]} clusters are ${result}, the report counts ${report.totals[result]}`)
-  for (const pinned of pins.keys())
-    if (!claims.some(({ cluster, node }) => `${cluster}/${node}` === pinned))
-      faults.add(`${pinned}: the report has no such node`)
+  const told = new Set(claims.map(({ cluster, node }) => `${cluster}/${node}`))
+  for (const pinned of pins.keys()) if (!told.has(pinned)) faults.add(`${pinned}: the report has no such node`)
+  for (const place of twice(report)) faults.add(`${place}: stands twice in the report`)
   return { claims, faults: [...faults] }
+}
+
+// Two entries of one name would be counted twice, and only one of them be looked up.
+function twice({ clusters }: ComplianceReport): string[] {
+  const seen = new Set<string>()
+  const places = clusters.flatMap(({ cluster, nodes }) => [cluster, ...nodes.map(({ node }) => `${cluster}/${node}`)])
+  return places.filter((place) => seen.size === seen.add(place).size)
 }
 
 type Found = {
