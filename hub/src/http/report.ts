@@ -89,14 +89,16 @@ async function report(
   const [all, fleet, assignments, images] = await read(store, (tx) =>
     Promise.all([listObjects(tx, 'ManagedCluster'), loadFleet(tx), listAssignments(tx), listObjects(tx, 'OSImage')]),
   )
+  const known = new Set(all.map(({ metadata }) => metadata.name))
   for (const name of only ?? [])
-    if (!all.some(({ metadata }) => metadata.name === name))
+    if (!known.has(name))
       throw new StatusError(404, `managedclusters.cluster.open-cluster-management.io "${name}" not found`)
   const clusters = only ? all.filter(({ metadata }) => only.has(metadata.name)) : all
+  const nodesOf = Map.groupBy(fleet, ({ cluster }) => cluster)
   const assigned = new Map(assignments.map((assignment) => [assignment.cluster, assignment]))
   const imageNames = new Map(images.map((image) => [image.spec.manifestSha256, image.metadata.name]))
   const inventory: ClusterInventory[] = clusters.map(({ metadata: { name } }) => {
-    const nodes = fleet.filter((node) => node.cluster === name)
+    const nodes = nodesOf.get(name) ?? []
     const heard = nodes.map(({ lastHeardAt }) => lastHeardAt?.getTime()).filter((at) => at !== undefined) as number[]
     const assignment = assigned.get(name)
     return {

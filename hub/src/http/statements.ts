@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import { loadIdentity } from '../store/registrations.ts'
 import { listStatements } from '../store/statements.ts'
 import type { Store } from '../store/store.ts'
+import { type Query, wholeNumber } from './query.ts'
 import { StatusError } from './status-error.ts'
 
 const PAGE = 500
@@ -13,14 +14,14 @@ const PAGE = 500
  */
 export function statementRoutes(app: FastifyInstance, { sql }: Store): void {
   const { group, version, plural } = kindRow('EdgeNode')
-  app.get<{ Params: { cluster: string; node: string }; Querystring: Record<string, string | undefined> }>(
+  app.get<{ Params: { cluster: string; node: string }; Querystring: Query }>(
     `/apis/${group}/${version}/namespaces/:cluster/${plural}/:node/statements`,
     { config: { access: { verb: 'get', resource: `${plural}.${group}` } } },
     async ({ params: { cluster, node }, query }) => {
       const record = await loadIdentity(sql, cluster, node)
       if (!record) throw new StatusError(404, `${plural}.${group} "${node}" not found in ${cluster}`)
-      const incarnation = number(query['incarnation'], 'incarnation') ?? record.incarnation
-      const fromSeq = number(query['from'], 'from') ?? 1
+      const incarnation = wholeNumber(query, 'incarnation', 1) ?? record.incarnation
+      const fromSeq = wholeNumber(query, 'from', 1) ?? 1
       const rows = await listStatements(sql, { cluster, node, incarnation, fromSeq, limit: PAGE })
       const last = rows.at(-1)
       return {
@@ -33,12 +34,4 @@ export function statementRoutes(app: FastifyInstance, { sql }: Store): void {
       }
     },
   )
-}
-
-function number(text: string | undefined, name: string): number | undefined {
-  if (text === undefined) return undefined
-  const value = Number(text)
-  if (!Number.isSafeInteger(value) || value < 1)
-    throw new StatusError(400, `${name} is a whole number from 1 on, not "${text}"`)
-  return value
 }

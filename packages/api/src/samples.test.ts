@@ -157,7 +157,7 @@ const SAMPLES: Record<string, object> = {
       boot: { kind: 'none' },
       signers: ['s'],
     },
-    status: { nodesRunning: 1, nodesFailed: 1, bytesPresent: true },
+    status: { nodesRunning: 1, nodesFailed: 1 },
   }),
   Rollout: ours('Rollout', {
     spec: {

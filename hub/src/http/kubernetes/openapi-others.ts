@@ -64,7 +64,12 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
     query: ['dryRun'],
     body: { type: 'application/json', schema: Rotation },
   },
-  { method: 'GET', path: `${OURS}/report`, summary: 'what is proven of every site, and by which statement' },
+  {
+    method: 'GET',
+    path: `${OURS}/report`,
+    summary: 'what is proven of every site, and by which statement; with evidence=true the signed statements, too',
+    query: ['evidence', 'cluster'],
+  },
   {
     method: 'GET',
     path: `${OCM}/v1beta1/namespaces/{namespace}/placements/{name}/why`,

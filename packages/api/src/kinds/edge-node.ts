@@ -2,6 +2,7 @@ import { type Static, Type } from 'typebox'
 import { Message, Reason, StatementRef } from '../meta.ts'
 import { NodeClass, NodePhase, RememberedFailure } from '../wire/status.ts'
 import { Count, closed, oneOf, Position, Sha256, Time } from '../words.ts'
+import { REACHABILITY } from './managed-cluster.ts'
 
 /** EAR's tiers (draft-ietf-rats-ear): what an attestation result says of one boot. */
 export const VERDICTS = ['affirming', 'warning', 'contraindicated', 'none'] as const
@@ -37,7 +38,7 @@ export const EdgeNodeStatus = closed({
       statement: Type.Optional(StatementRef),
     }),
   ),
-  reachability: Type.Optional(oneOf(['Online', 'Late', 'Offline', 'Stale', 'NeverSeen'])),
+  reachability: Type.Optional(oneOf(REACHABILITY)),
   lastTransitionTime: Type.Optional(Time),
   statement: Type.Optional(StatementRef),
   watermark: Type.Optional(Count),

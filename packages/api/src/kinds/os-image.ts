@@ -2,7 +2,7 @@ import { type Static, Type } from 'typebox'
 import { BlobRef, BootKind } from '../wire/manifest.ts'
 import { Count, closed, Sha256 } from '../words.ts'
 
-/** A view of one signed manifest in the TUF repository. Written by the trust repository alone. */
+/** A view of one signed manifest in the TUF repository. Written by the hub's TUF door alone. */
 export const OSImageSpec = closed({
   target: Type.String({ description: 'path of the TUF target, images/<family>/<version>.json' }),
   manifestSha256: Sha256,
@@ -19,6 +19,5 @@ export type OSImageSpec = Static<typeof OSImageSpec>
 export const OSImageStatus = closed({
   nodesRunning: Type.Optional(Count),
   nodesFailed: Type.Optional(Count),
-  bytesPresent: Type.Optional(Type.Boolean({ description: "the image's bytes are on this hub" })),
 })
 export type OSImageStatus = Static<typeof OSImageStatus>
