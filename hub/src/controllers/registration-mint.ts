@@ -4,6 +4,7 @@ import { type Signer, signDocument } from '@skerry/trust'
 import {
   deleteExchanges,
   type Exchange,
+  lastLives,
   loadExchanges,
   type NewIdentity,
   type NodeIdentity,
@@ -56,7 +57,7 @@ export async function mintCredentials(
     namespace: metadata.namespace ?? '',
     name: metadata.name,
   }))
-  const [exchanges, faults, edgeNodes] = await Promise.all([
+  const [exchanges, faults, edgeNodes, lives] = await Promise.all([
     loadExchanges(
       tx,
       all.map(({ registration }) => registration.spec.keysDigest),
@@ -70,6 +71,10 @@ export async function mintCredentials(
       })),
     ),
     getObjects(tx, 'EdgeNode', places),
+    lastLives(
+      tx,
+      places.map(({ namespace, name }) => ({ cluster: namespace, node: name })),
+    ),
   ])
   const ready: Ready[] = []
   const waits = all.map(({ registration, before }): Wait | undefined => {
@@ -81,7 +86,8 @@ export async function mintCredentials(
     // The door refuses a key that was ended; one that was ended since gets nothing either.
     if (faults.has(`${cluster}/${node}`))
       return { reason: AWAITING_PROOF, message: 'accepted; the node has to come with a new NATS key' }
-    ready.push({ cluster, node, spec, decision: spec.decision, exchange, before })
+    const lastLife = lives.get(`${cluster}/${node}`) ?? 0
+    ready.push({ cluster, node, spec, decision: spec.decision, exchange, before, lastLife })
     return undefined
   })
   const routingTokens = await routingTokensOf(
@@ -123,10 +129,11 @@ type Ready = {
   readonly decision: NonNullable<ObjectOf<'Registration'>['spec']['decision']>
   readonly exchange: Exchange
   readonly before: NodeIdentity | undefined
+  readonly lastLife: number
 }
 
 async function identityOf(
-  { cluster, node, spec, decision, exchange, before }: Ready,
+  { cluster, node, spec, decision, exchange, before, lastLife }: Ready,
   routingTokens: ReadonlyMap<string, string>,
   options: MintOptions,
   nowMs: number,
@@ -135,7 +142,7 @@ async function identityOf(
   const routingToken = routingTokens.get(cluster)
   if (routingToken === undefined) throw new Error(`the routing token of ${cluster} was not stored`)
   const request = requestOf(exchange)
-  const life = lifeOf(before && { ...before, left: before.state === 'Left' }, {
+  const life = lifeOf(before && { ...before, left: before.state === 'Left' }, lastLife, {
     incarnation: request.incarnation,
     nodeKeyThumbprint,
   })

@@ -10,7 +10,9 @@ import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
 import { codeOf, makeNode, overHttps, readAnswer, register, type Send, type TestNode } from '../http/agent/test-node.ts'
 import { type Hub, startHub } from '../index.ts'
-import { openStore, type Store } from '../store/store.ts'
+import { lockHeads, saveHeads } from '../store/heads.ts'
+import { loadIdentity, loadLife } from '../store/registrations.ts'
+import { openStore, type Store, write } from '../store/store.ts'
 import { configOn } from '../testing.ts'
 import { createNkey } from '../transport/index.ts'
 
@@ -381,6 +383,30 @@ describe('a return', () => {
     // What the life began with stays what its key is proven by.
     expect(await livesOf(node)).toEqual([{ incarnation: 1, transcript: credential.acceptance.transcript }])
     await cutOff(nc, node, credential, before)
+  })
+
+  test('of a name whose node went to another place is the next life of that name: no number is given twice', async () => {
+    const { node: gone, credential } = await connected()
+    const first = { cluster: gone.name, node: gone.name, incarnation: 1 }
+    const heard = (incarnation: number) => write(store, (tx) => lockHeads(tx, [{ ...first, incarnation }]))
+    await heard(1)
+    await write(store, (tx) => saveHeads(tx, [{ ...first, watermark: 5, newestSeq: 5 }]))
+    await client.delete('Registration', ...place(gone))
+    const state = async () => (await loadIdentity(store.sql, gone.name, gone.name))?.state
+    await until(async () => (await state()) === 'Left', `${gone.name} having left`, 10_000)
+    gone.renew()
+    await join(gone, { nodeName: fresh('site'), token: await token() })
+    expect(await state()).toBeUndefined()
+
+    const next = makeNode({ nodeName: gone.name, token: await token({ cluster: gone.name }) })
+    expect((await join(next)).acceptance.incarnation).toBe(2)
+    // The one before keeps its key and where its chain began; the next is counted from its own beginning.
+    expect(await loadLife(store.sql, first)).toMatchObject({
+      nodeKey: gone.key.jwk,
+      transcript: credential.acceptance.transcript,
+    })
+    expect(await loadLife(store.sql, { ...first, incarnation: 2 })).toMatchObject({ nodeKey: next.key.jwk })
+    expect([...(await heard(2)).values()]).toEqual([{ incarnation: 2, watermark: 0, newestSeq: 0 }])
   })
 
   test('of a node that lost its database is the next life, with no token', async () => {

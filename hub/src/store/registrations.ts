@@ -215,14 +215,25 @@ export async function saveIdentities(tx: Tx, all: readonly NewIdentity[]): Promi
       nats_key = excluded.nats_key, incarnation = excluded.incarnation, request_id = excluded.request_id, transcript = excluded.transcript, acceptance = excluded.acceptance,
       nats_jwt = excluded.nats_jwt, credential_issued_at = excluded.credential_issued_at, credential_expires_at = excluded.credential_expires_at,
       decided_by = excluded.decided_by, decided_at = excluded.decided_at`
-  // Renewed, a life keeps the exchange that it began with. A name that is given anew after its record left counts from 1 again.
-  await tx`insert into node_life as held (cluster, node, incarnation, node_key, transcript, proof, decided_by, decided_at)
+  // Renewed, a life keeps the exchange that it began with: what it signed is verified with that for ever.
+  await tx`insert into node_life (cluster, node, incarnation, node_key, transcript, proof, decided_by, decided_at)
     select c, n, i, k::jsonb, t, p, db, da from unnest(${clusters}::text[], ${nodes}::text[], ${all.map((i) => i.incarnation)}::int[],
       ${column((i) => JSON.stringify(i.nodeKey))}::text[], ${column((i) => i.transcript)}::text[], ${all.map((i) => i.proof ?? null)}::text[],
       ${column((i) => i.decidedBy)}::text[], ${column((i) => i.decidedAt.toISOString())}::timestamptz[]) as u(c, n, i, k, t, p, db, da)
-    on conflict (cluster, node, incarnation) do update set node_key = excluded.node_key, transcript = excluded.transcript, proof = excluded.proof,
-      decided_by = excluded.decided_by, decided_at = excluded.decided_at
-    where held.transcript <> excluded.transcript`
+    on conflict (cluster, node, incarnation) do nothing`
+}
+
+/** The greatest life that was ever counted of each place, by `cluster/node`, whether or not it has a record now. */
+export async function lastLives(
+  tx: Reader,
+  places: readonly Pick<NodeIdentity, 'cluster' | 'node'>[],
+): Promise<Map<string, number>> {
+  const rows = await tx<{ cluster: string; node: string; last: number }[]>`
+    select u.cluster, u.node, greatest(h.incarnation, l.last, 0) as last
+    from unnest(${places.map(({ cluster }) => cluster)}::text[], ${places.map(({ node }) => node)}::text[]) as u(cluster, node)
+    left join cluster_head h on h.cluster = u.cluster and h.node = u.node
+    left join lateral (select max(incarnation) as last from node_life where cluster = u.cluster and node = u.node) l on true`
+  return new Map(rows.map(({ cluster, node, last }) => [`${cluster}/${node}`, last]))
 }
 
 /** The key of one life of a node, and how it came to be the node's. */

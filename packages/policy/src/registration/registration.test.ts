@@ -369,14 +369,23 @@ describe('a rule decides', () => {
 describe('which life a node begins or continues', () => {
   const before = { incarnation: 3, nodeKeyThumbprint: 'key', left: false }
   test.each([
-    ['the first', undefined, { incarnation: undefined, nodeKeyThumbprint: 'key' }, 1, false],
-    ['the first, whatever it says', undefined, { incarnation: 9, nodeKeyThumbprint: 'key' }, 1, false],
-    ['the same, where it goes on', before, { incarnation: 3, nodeKeyThumbprint: 'key' }, 3, true],
-    ['the next, with a wiped database', before, { incarnation: undefined, nodeKeyThumbprint: 'key' }, 4, false],
-    ['the next, from an older copy', before, { incarnation: 2, nodeKeyThumbprint: 'key' }, 4, false],
-    ['the next, with another key', before, { incarnation: 3, nodeKeyThumbprint: 'other' }, 4, false],
-    ['the next, after it left', { ...before, left: true }, { incarnation: 3, nodeKeyThumbprint: 'key' }, 4, false],
-  ])('%s', (_, was, asked, incarnation, continues) => {
-    expect(lifeOf(was, asked)).toEqual({ incarnation, continues })
+    ['the first', undefined, 0, { incarnation: undefined, nodeKeyThumbprint: 'key' }, 1, false],
+    ['the first, whatever it says', undefined, 0, { incarnation: 9, nodeKeyThumbprint: 'key' }, 1, false],
+    ['the same, where it goes on', before, 3, { incarnation: 3, nodeKeyThumbprint: 'key' }, 3, true],
+    ['the next, with a wiped database', before, 3, { incarnation: undefined, nodeKeyThumbprint: 'key' }, 4, false],
+    ['the next, from an older copy', before, 3, { incarnation: 2, nodeKeyThumbprint: 'key' }, 4, false],
+    ['the next, with another key', before, 3, { incarnation: 3, nodeKeyThumbprint: 'other' }, 4, false],
+    ['the next, after it left', { ...before, left: true }, 3, { incarnation: 3, nodeKeyThumbprint: 'key' }, 4, false],
+    ['the next of a name whose record is gone', undefined, 3, { incarnation: 3, nodeKeyThumbprint: 'key' }, 4, false],
+    [
+      'the next after the greatest, of a record that is behind',
+      before,
+      5,
+      { incarnation: undefined, nodeKeyThumbprint: 'key' },
+      6,
+      false,
+    ],
+  ])('%s', (_, was, lastLife, asked, incarnation, continues) => {
+    expect(lifeOf(was, lastLife, asked)).toEqual({ incarnation, continues })
   })
 })

@@ -99,14 +99,20 @@ export function decideByRule({
 
 /**
  * Which life of a node an accepted request is. It goes on when the same key says that it continues the life the hub
- * counted last; a wiped database, another key or a first join begins the next.
+ * counted last; a wiped database, another key or a first join begins the next. `lastLife` is the greatest number that was
+ * ever given under this name, 0 for none: a record goes when its key is taken up elsewhere, and what its lives said stays.
  */
 export function lifeOf(
   before: { readonly incarnation: number; readonly nodeKeyThumbprint: string; readonly left: boolean } | undefined,
+  lastLife: number,
   asked: { readonly incarnation: number | undefined; readonly nodeKeyThumbprint: string },
 ): { readonly incarnation: number; readonly continues: boolean } {
-  if (!before) return { incarnation: 1, continues: false }
-  const continues =
-    !before.left && before.nodeKeyThumbprint === asked.nodeKeyThumbprint && before.incarnation === asked.incarnation
-  return { incarnation: before.incarnation + (continues ? 0 : 1), continues }
+  if (
+    before &&
+    !before.left &&
+    before.nodeKeyThumbprint === asked.nodeKeyThumbprint &&
+    before.incarnation === asked.incarnation
+  )
+    return { incarnation: before.incarnation, continues: true }
+  return { incarnation: 1 + Math.max(before?.incarnation ?? 0, lastLife), continues: false }
 }
