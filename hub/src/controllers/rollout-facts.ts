@@ -11,7 +11,7 @@ import { type Assignment, listAssignments } from '../store/assignments.ts'
 import type { Ordered } from '../store/desired-states.ts'
 import type { FleetNode } from '../store/fleet.ts'
 import type { Mirrors } from '../store/mirrors.ts'
-import { listObjects } from '../store/resources.ts'
+import { listCreationTimes, listObjects } from '../store/resources.ts'
 import type { Reader } from '../store/store.ts'
 
 // What rollouts are planned from: read once for all of them, then shaped for each.
@@ -43,7 +43,7 @@ export type RolloutFleet = {
 
 /** Everything that rollouts are planned from; undefined when there is none. */
 export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<RolloutFleet | undefined> {
-  const rollouts = (await listObjects(sql, 'Rollout')).toSorted(newestFirst)
+  const rollouts = newestFirst(await listObjects(sql, 'Rollout'), await listCreationTimes(sql, 'Rollout'))
   if (rollouts.length === 0) return undefined
   const [images, placements, slices, assignments, ordered, nodes, clusters] = await Promise.all([
     listObjects(sql, 'OSImage'),
@@ -91,14 +91,12 @@ export function factsOf(fleet: RolloutFleet, entry: Entry, limits: ReachabilityL
   }
 }
 
-// Any order of two rollouts of one second will do, as long as it is the same whoever asks: or each would take a cluster
-// back from the other for ever.
-function newestFirst(a: Rollout, b: Rollout): number {
-  const [first, second] = [a.metadata, b.metadata]
-  if (first.creationTimestamp !== second.creationTimestamp)
-    return first.creationTimestamp > second.creationTimestamp ? -1 : 1
-  const [one, two] = [first, second].map(({ name, namespace, uid }) => `${name}/${namespace}/${uid}`)
-  return String(one) < String(two) ? -1 : 1
+// Metadata tells whole seconds, and two rollouts are easily made in one: the later one is the newer. Of one moment any
+// order will do, as long as it is the same whoever asks, or each would take a cluster back from the other for ever.
+function newestFirst(rollouts: readonly Rollout[], createdAtMs: ReadonlyMap<string, number>): Rollout[] {
+  const keyOf = ({ metadata: { name, namespace, uid } }: Rollout) => `${name}/${namespace}/${uid}`
+  const at = ({ metadata }: Rollout) => createdAtMs.get(metadata.uid) ?? Date.parse(metadata.creationTimestamp)
+  return rollouts.toSorted((a, b) => at(b) - at(a) || (keyOf(a) < keyOf(b) ? -1 : 1))
 }
 
 function decidedBy(

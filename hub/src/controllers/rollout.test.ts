@@ -330,7 +330,23 @@ test('a newer rollout that selects a cluster no more lets an older one have it',
   expect(await fleet.owners()).toEqual({ a: 'old' })
 })
 
-test('two rollouts of one second: one of them has the cluster, the same one at each look', async () => {
+test('of two rollouts of one second the later one has the cluster, whatever their names', async () => {
+  const fleet = await fleetOf('a')
+  const { world } = fleet
+  await addImage(world, 'os-2', 2)
+  await fleet.roll('a-first', rolloutSpec('os-1'))
+  await fleet.roll('b-second', rolloutSpec('os-2'))
+  for (const [name, ms] of [
+    ['a-first', '100'],
+    ['b-second', '900'],
+  ])
+    await world.store
+      .sql`update resource set created_at = ${`2026-01-01T00:00:00.${ms}Z`} where kind = 'Rollout' and name = ${name ?? ''}`
+  await fleet.settle()
+  expect(await fleet.owners()).toEqual({ a: 'b-second' })
+})
+
+test('two rollouts of one moment: one of them has the cluster, the same one at each look', async () => {
   const fleet = await fleetOf('a')
   const { world } = fleet
   await world.create('ManagedClusterSetBinding', 'everyone', { clusterSet: 'everyone' }, { namespace: 'another' })

@@ -109,6 +109,12 @@ export async function listObjects<K extends KindName>(
   return rows.map((row) => toObject<K>(row))
 }
 
+/** When each object of a kind was made, in ms since the epoch, by uid: `creationTimestamp` tells whole seconds. */
+export async function listCreationTimes(tx: Reader, kind: KindName): Promise<Map<string, number>> {
+  const rows = await tx<{ uid: string; at: Date }[]>`select uid, created_at as at from resource where kind = ${kind}`
+  return new Map(rows.map(({ uid, at }) => [uid, at.getTime()]))
+}
+
 /** How many objects `listObjects` would give without a limit. */
 export async function countObjects(
   tx: Reader,

@@ -1,4 +1,4 @@
-import { comparePositions, type DesiredState, type NodeStatus, type Statement, subjects } from '@skerry/api'
+import { type Ack, comparePositions, type DesiredState, type NodeStatus, type Statement, subjects } from '@skerry/api'
 import { type Signer, sha256Hex, signDocument, type VerifyKey, verifyDocument } from '@skerry/trust'
 import { openWire, type Wire } from './wire.ts'
 
@@ -24,6 +24,8 @@ export type Site = {
   beat(): Promise<void>
   /** The newest status, and what boot it runs: what an agent tells when it comes. */
   introduce(): Promise<void>
+  /** What an agent does that waits: asks once more for what it shall be, sends once more what was not acknowledged. Says whether it did. */
+  again(awaited: string): { readonly asked: boolean; readonly sent: boolean }
   leave(): void
 }
 
@@ -35,6 +37,9 @@ export type SiteOptions = {
   readonly onFault: (reason: string) => void
 }
 
+/** An answer that has not come by then is asked for again. */
+const ASK_AGAIN_MS = 5_000
+
 export function openSite({ credential, desiredKeys, onNotified, onVerified, onFault }: SiteOptions): Site {
   const { cluster, signer, routingToken: t } = credential
   const node = cluster
@@ -45,6 +50,7 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
   let seq = 0
   let counter = 0
   let prev = credential.transcript
+  let unacknowledged: string | undefined
   let answered: (() => void) | undefined
 
   const site: Site = {
@@ -57,7 +63,8 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
         sign: credential.signNonce,
         subscriptions: [inbox, subjects.notify(cluster, t), subjects.ack(cluster, node, t)],
         onMessage: (subject, status, payload) => {
-          if (subject === inbox) void take(status, payload).catch((error: unknown) => onFault(String(error)))
+          if (subject === subjects.ack(cluster, node, t)) acknowledge(payload)
+          else if (subject === inbox) void take(status, payload).catch((error: unknown) => onFault(String(error)))
           else if (subject === subjects.notify(cluster, t)) {
             onNotified()
             ask()
@@ -68,7 +75,8 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
       const { promise, resolve } = Promise.withResolvers<void>()
       answered = resolve
       ask()
-      await promise
+      const repeat = setInterval(ask, ASK_AGAIN_MS)
+      await promise.finally(() => clearInterval(repeat))
     },
     async beat() {
       wire?.publish(
@@ -101,6 +109,13 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
         undefined,
         await signDocument('NodeStatus', status, signer),
       )
+    },
+    again(awaited) {
+      const asked = held?.image?.rollout !== awaited
+      const sent = unacknowledged !== undefined
+      if (asked) ask()
+      if (unacknowledged !== undefined) say(unacknowledged)
+      return { asked, sent }
     },
     leave() {
       wire?.close()
@@ -144,7 +159,20 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
     const text = JSON.stringify(statement)
     prev = sha256Hex(text)
     const batch = await signDocument('StatementBatch', { kind: 'StatementBatch', ...id, statements: [text] }, signer)
+    unacknowledged = batch
+    say(batch)
+  }
+
+  function say(batch: string): void {
     wire?.publish(subjects.report(cluster, node, 'statements'), undefined, batch)
   }
+
+  // Which watermark it is, is read here and not verified: this is the hub's load, not a site's safety.
+  function acknowledge(payload: Buffer): void {
+    const [, body = ''] = payload.toString('latin1').split('.')
+    const { watermark } = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as Ack
+    if (watermark >= seq) unacknowledged = undefined
+  }
+
   return site
 }
