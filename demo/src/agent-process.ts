@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { SiteBundle } from '@skerry/api'
 import { HARDWARE_ID } from './images.ts'
 import { ENTRIES, type Program, startProgram } from './program.ts'
+import type { Screen } from './screen.ts'
 
 export type AgentOptions = {
   readonly name: string
@@ -35,6 +36,20 @@ export function startAgent({ name, dir, bundle, factoryImage, args = [] }: Agent
       '5',
       ...args,
     ],
-    logFile: join(dir, 'agent.log'),
+    logFile: logOf(dir),
   })
 }
+
+/** Says which site's agent ended, unless everything is being stopped. Resolves when it has ended. */
+export async function tellEnd(
+  agent: Pick<Program, 'exited'>,
+  { name, dir }: Pick<AgentOptions, 'name' | 'dir'>,
+  screen: Pick<Screen, 'bad'>,
+  isStopping: () => boolean,
+): Promise<void> {
+  const code = await agent.exited
+  if (isStopping()) return
+  screen.bad(`the agent of ${name} ended (${code}): the next npm start begins it again; its log is ${logOf(dir)}`)
+}
+
+const logOf = (dir: string) => join(dir, 'agent.log')

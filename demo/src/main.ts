@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { contextsFile, saveContext } from '@skerry/client'
 import { Command, InvalidArgumentError } from 'commander'
-import { startAgent } from './agent-process.ts'
+import { startAgent, tellEnd } from './agent-process.ts'
 import { openCeremony } from './ceremony.ts'
 import { type HubProcess, introduction, startHub } from './hub-process.ts'
 import { buildImage, FAMILY } from './images.ts'
@@ -99,12 +99,7 @@ async function tell(started: HubProcess, known: ReturnType<typeof introduction>)
       args: ['--claim', 'kind=shop', '--hub-url', started.apiUrl, '--nats-url', started.natsUrl],
     })
     agents.push(agent)
-    void agent.exited.then((code) => {
-      if (!stopping)
-        screen.bad(
-          `the agent of ${name} ended (${code}): the next npm start begins it again; its log is ${join(dir, 'agent.log')}`,
-        )
-    })
+    void tellEnd(agent, { name, dir }, screen, () => stopping !== undefined)
   }
   await tellJoining(client, screen, sinceMs)
   await placeShops(client)
