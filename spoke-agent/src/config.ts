@@ -1,5 +1,6 @@
 import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
+import { BOUND_MIB, LEAST_BOUND_MIB } from './outbox/room.ts'
 
 export type AgentConfig = {
   readonly dataDir: string
@@ -15,6 +16,7 @@ export type AgentConfig = {
   readonly heartbeatMs: number
   readonly reconnectMs: number
   readonly watchMs: number
+  readonly outboxBytes: number
   readonly logLevel: string
   readonly endWithStdin: boolean
 }
@@ -51,6 +53,7 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .option('--heartbeat-seconds <n>', 'say so often that this node is there', seconds, 30)
     .option('--reconnect-seconds <n>', 'the longest pause between two attempts to connect', seconds, 300)
     .option('--watch-seconds <n>', 'look so often at a boot that must prove itself', seconds, 1)
+    .option('--outbox-mib <n>', 'from so much in agent.db on, only what proves an upgrade is said', mib, BOUND_MIB)
     .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
     .addOption(
       new Option('--log-level <level>', 'the least that is logged')
@@ -92,6 +95,7 @@ function toConfig(options: Record<string, unknown>): AgentConfig {
     heartbeatMs: ms('heartbeatSeconds', 30),
     reconnectMs: ms('reconnectSeconds', 300),
     watchMs: ms('watchSeconds', 1),
+    outboxBytes: (typeof options['outboxMib'] === 'number' ? options['outboxMib'] : BOUND_MIB) * 1024 ** 2,
     logLevel: text('logLevel') ?? 'info',
     endWithStdin: options['endWithStdin'] === true,
   }
@@ -106,5 +110,12 @@ function claim(text: string, before: Readonly<Record<string, string>>): Record<s
 function seconds(text: string): number {
   const value = Number(text)
   if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('A number of seconds above 0 is wanted.')
+  return value
+}
+
+function mib(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < LEAST_BOUND_MIB)
+    throw new InvalidArgumentError(`A whole number of MiB is wanted, ${LEAST_BOUND_MIB} or more.`)
   return value
 }

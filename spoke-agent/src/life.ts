@@ -47,7 +47,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
   const life = new AbortController()
   const signal = AbortSignal.any([over, life.signal])
   const bus = openBus(database)
-  const outbox = openOutbox(database, enrollment, now)
+  const outbox = openOutbox(database, enrollment, now, config.outboxBytes)
   const signer = openNodeKey(dataDir)
   let boot: BootFacts | undefined
   let next: Entry | undefined

@@ -42,6 +42,21 @@ describe('status', () => {
     })
   })
 
+  test('shows a node that has no room for what it would have to prove, why, and what to do next', async () => {
+    const dir = testFolder()
+    const database = openDatabase(dir)
+    database.save('outbox_bound', 1)
+    database.close()
+    const { stdout } = await run('status', '--data', dir)
+    expect(JSON.parse(stdout)).toMatchObject({
+      outbox: {
+        ...{ boundBytes: 1, room: 'none', leftOut: null },
+        message: expect.stringContaining('nothing new is accepted or activated'),
+        next: expect.stringContaining('--outbox-mib'),
+      },
+    })
+  })
+
   test('looks at a database that an agent has open, and changes nothing in it', async () => {
     const dir = testFolder()
     const database = openDatabase(dir)
@@ -74,6 +89,7 @@ test.each([
   ['--driver=floppy', /floppy/],
   ['--log-level=loud', /loud/],
   ['--poll-seconds=-1', /above 0/],
+  ['--outbox-mib=31', /32 or more/],
   ['--claim=shop', /--claim .*'shop'.*name=value/],
 ])('%s ends with exit code 2 and a sentence that names it', async (flag, names) => {
   const { code, stderr } = await run(flag)

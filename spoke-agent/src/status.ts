@@ -4,6 +4,7 @@ import type { NodeStatus } from '@skerry/api'
 import { type BootFacts, initialState } from '@skerry/policy'
 import type { Versions } from '@skerry/trust'
 import { wordOf } from './node/word.ts'
+import { roomView } from './outbox/room.ts'
 import { type Enrollment, loadEnrollment } from './registration/enrollment.ts'
 import { formerLives } from './registration/former.ts'
 import { type HubWord, nextStep } from './registration/standing.ts'
@@ -81,6 +82,7 @@ export function siteView(dataDir: string): object {
       plan: site?.plan ?? null,
       slots: existsSync(slots) ? (JSON.parse(readFileSync(slots, 'utf8')) as object) : null,
       statementsWaiting: waiting.n,
+      outbox: roomView(database),
       formerLives: formerLives(database),
       formerStatementsDropped: database.load<number>('former_dropped') ?? 0,
     }

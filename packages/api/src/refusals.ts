@@ -38,6 +38,10 @@ export const REFUSALS = {
   ImageMismatch: { retry: 'later', means: 'downloaded bytes do not hash to what the manifest names' },
   ImageUnavailable: { retry: 'later', means: 'no source could give the image' },
   NoSpace: { retry: 'later', means: 'not enough free space for the image' },
+  OutboxFull: {
+    retry: 'later',
+    means: 'the node keeps as many statements that the hub has not taken as it may',
+  },
   TokenUnknown: { retry: 'never', means: 'no such join token, or a wrong secret' },
   TokenExpired: { retry: 'never', means: 'the join token is past its time' },
   TokenUsedUp: { retry: 'never', means: 'the join token has been used as often as it may be' },

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import type { DesiredState, TransitionBody } from '@skerry/api'
 import { until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
+import { createKey, readEvidence } from '@skerry/trust'
 import pino from 'pino'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Driver } from '../drivers/driver.ts'
@@ -31,6 +32,7 @@ function makeSite() {
   /** Looks at the machine, of all its lives. */
   let looks = 0
   let staleTurns = false
+  let boundBytes: number | undefined
 
   /** Powers on until `done`, or until the cut: then everything of the process is gone at once. */
   async function live(image: TestImage, done: (transitions: TransitionBody[]) => boolean, cut?: Cut): Promise<void> {
@@ -38,7 +40,7 @@ function makeSite() {
     const slots = await openSlots({ dir: join(root, 'slots'), factoryImage: factory.file, log })
     const database = openDatabase(root)
     const bus = openBus(database)
-    const outbox = openOutbox(database, enrollment, Date.now)
+    const outbox = openOutbox(database, enrollment, Date.now, boundBytes)
     const held = bus.site()
     if (held?.target?.imageSha256 !== image.target.imageSha256) {
       const document = { cluster: 'shop' } as unknown as DesiredState
@@ -100,6 +102,19 @@ function makeSite() {
     looks: () => looks,
     giveStaleTurns(stale: boolean) {
       staleTurns = stale
+    },
+    bound(bytes: number | undefined) {
+      boundBytes = bytes
+    },
+    /** Everything it said, as it stands there. */
+    texts(): string[] {
+      const database = openDatabase(root)
+      try {
+        const rows = database.sql.prepare('select text from statement order by seq').all()
+        return rows.map((row) => String(row['text']))
+      } finally {
+        database.close()
+      }
     },
     told(): TransitionBody[] {
       const database = openDatabase(root)
@@ -197,3 +212,47 @@ test('an image that is never healthy is taken back, told with its outcome, and i
       .map(({ to }) => to),
   ).toEqual(WAY)
 }, 40_000)
+
+describe('while the room is short', () => {
+  type Told = { kind: string; body: { bootId?: string; reason?: string; code?: string; message?: string } }
+  const read = () => site.texts().map((text) => JSON.parse(text) as Told)
+  const evidence = () => read().filter(({ kind }) => kind === 'evidence')
+
+  test('an upgrade is told and proven from its first word to its last, and its chain holds', async () => {
+    site.bound(1)
+    await site.live(site.image('2'), confirmed)
+    expect(site.told().map(({ to }) => to)).toEqual(WAY)
+    const { bootId } = site.told().at(-1) ?? {}
+    expect(evidence().map(({ body }) => body.bootId)).toContain(bootId)
+    const { cluster, node, incarnation, transcript } = enrollment
+    const { faults, statements } = await readEvidence({
+      ...{ cluster, node, incarnation, nodeKey: createKey('ES256').jwk, batches: [] },
+      registration: { transcript, acceptedBy: 'a', acceptedAt: enrollment.acceptedAt },
+      statements: site.texts().map((text, place) => ({ seq: place + 1, text })),
+    })
+    expect(faults).toEqual([])
+    expect(statements.size).toBe(site.texts().length)
+  })
+
+  test('a boot that proves no upgrade waits for room; those that others have followed are counted', async () => {
+    const next = site.image('2')
+    await site.live(next, confirmed)
+    const before = evidence().length
+    const someLooks = () => {
+      const from = site.looks()
+      return () => site.looks() > from + 2
+    }
+    site.bound(1)
+    for (let boot = 0; boot < 3; boot += 1) await site.live(next, someLooks())
+    expect(evidence()).toHaveLength(before)
+    site.bound(undefined)
+    await site.live(next, someLooks())
+    expect(evidence()).toHaveLength(before + 1)
+    // Two were followed by others in the dark, and the third when there was room again.
+    const leftOut = read().flatMap(({ body }) => (body.code === 'OutboxFull' ? [body.message] : []))
+    expect(leftOut).toEqual([
+      expect.stringMatching(/^2 evidence left out/),
+      expect.stringMatching(/^1 evidence left out/),
+    ])
+  })
+})

@@ -131,7 +131,11 @@ function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: r
       const { state, statement } = step(node.state, event, now())
       if (!same(state, node.state)) bus.saveNode({ ...node, state })
       if (!statement) return
-      outbox.append({ kind: 'transition', body: statement })
+      const said = { kind: 'transition', body: statement } as const
+      // Why something takes so long proves nothing.
+      const waits = (event.type === 'Faulted' || event.type === 'TurnHeld') && statement.from === statement.to
+      if (waits) outbox.offer(said)
+      else outbox.append(said)
       log.info(
         { from: statement.from, to: statement.to, reason: statement.reason, message: statement.message },
         'node went on',
@@ -140,30 +144,61 @@ function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: r
   }
 }
 
-// Every boot is told of, once, with what the node can show for it.
-function giveEvidence({ database, bus, outbox, enrollment, driver, log }: ExecutorOptions, facts: BootFacts): void {
+// Every boot is told of, once, with what the node can show for it. One that proves no upgrade waits while room is short.
+function giveEvidence(options: ExecutorOptions, facts: BootFacts): void {
+  const { database, bus, outbox, enrollment, driver, log } = options
   // Another life is another chain, in which nothing was said of this boot yet.
   const told = `${enrollment.incarnation}/${facts.bootId}`
-  const before = bus.node().evidenceBootId
+  const { owedBootId: owed, ...node } = bus.node()
+  const before = node.evidenceBootId
   if (before === told) return
-  const sameLife = before?.startsWith(`${enrollment.incarnation}/`) ?? true
+  const sameLife = before?.startsWith(`${enrollment.incarnation}/`)
+  const waits = sameLife === true && !provesUpgrade(bus, facts) && outbox.room() !== 'enough'
+  if (waits && owed === told) return
   database.transact(() => {
+    // Another boot has come since: of that one nobody can show anything any more.
+    if (owed !== undefined && owed !== told) outbox.leaveOut('evidence')
+    if (waits) return bus.saveNode({ ...node, owedBootId: told })
     const { bootId, slot, imageSha256 } = facts
     outbox.append(({ seq, prev, marker }) => ({
       kind: 'evidence',
       body: { class: enrollment.class, bootId, slot, imageSha256, nonce: evidenceNonce(marker, seq, prev) },
     }))
-    const node = bus.node()
     // Nor was it said in which boot the image proved good: that is told anew when it is asked for.
     const { bootId: _, ...kept } = node.state.memory.confirmed ?? { imageSha256, releaseCounter: 0, bootId: '' }
-    const confirmed = sameLife ? (node.state.memory.confirmed ?? kept) : kept
+    const confirmed = sameLife === false ? kept : (node.state.memory.confirmed ?? kept)
     bus.saveNode({
       ...node,
       state: { ...node.state, memory: { ...node.state.memory, confirmed } },
       evidenceBootId: told,
     })
   })
+  if (waits) return
   log.info({ bootId: facts.bootId, driver: driver.name }, 'evidence of this boot recorded')
+}
+
+// A boot in the midst of an upgrade; or one of which it is about to be said that it runs what was asked for.
+function provesUpgrade(bus: Bus, { imageSha256 }: BootFacts): boolean {
+  const { stage, memory } = bus.node().state
+  switch (stage.phase) {
+    case 'Activating':
+    case 'Verifying':
+    case 'Confirming':
+      return true
+    case 'RollingBack':
+      // Booted once more, what shall be left proves nothing new.
+      return stage.target.imageSha256 !== imageSha256
+    case 'Idle':
+    case 'Preflight':
+    case 'Staging':
+    case 'Staged':
+    case 'Failed':
+      return memory.confirmed?.bootId === undefined && bus.site()?.target?.imageSha256 === imageSha256
+    default: {
+      const never: never = stage
+      return never
+    }
+  }
 }
 
 function same(a: State, b: State): boolean {

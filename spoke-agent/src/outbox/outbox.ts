@@ -1,22 +1,36 @@
-import { BATCH_BYTES, STATEMENTS_PER_BATCH, type Statement } from '@skerry/api'
+import { BATCH_BYTES, Refusal, STATEMENTS_PER_BATCH, type Statement, type StatementKind } from '@skerry/api'
 import { sha256Hex } from '@skerry/trust'
 import type { Enrollment } from '../registration/enrollment.ts'
 import type { Database } from '../store/database.ts'
+import { BOUND_MIB, bytesInUse, calmBytes, type LeftOut, leftOutWords, noRoom, type Room, roomOf } from './room.ts'
 
 // Statements, in order and chained, from the moment they are true until the hub has committed them. Appended in the same
-// transaction as the state they tell of; trimmed by the hub's signed watermark and by nothing else.
+// transaction as the state they tell of; trimmed by the hub's signed watermark and by nothing else. What has no room gets
+// no number: it is counted, and the count is said when there is room again.
 
 /** Acknowledged statements are kept for so long: a hub restored from a backup may ask for them again. */
 const KEPT_MS = 7 * 86_400_000
 const KEPT_COUNT = 50_000
+/** Of the acknowledged ones so many give way at a time when the room is short. */
+const GIVING_WAY = 500
 
 type Row = { seq: number; kind: string; text: string; digest: string; at: string; acknowledged_at: string | null }
 /** What a statement says; the outbox adds who, when and after what. */
 type Said = Pick<Statement, 'kind' | 'body'>
 
 export type Outbox = {
-  /** Appends a statement; `make` gets what evidence needs: its number, the one before, the newest marker. */
+  /**
+   * Appends a statement, whatever the room: one that proves an upgrade. `make` gets what evidence needs: its number, the
+   * one before, the newest marker.
+   */
   append(make: Said | ((place: { seq: number; prev: string; marker: string }) => Said)): void
+  /** Appends a statement if there is room for what proves no upgrade; otherwise counts it as left out. Returns whether. */
+  offer(said: Said): boolean
+  /** Counts one that nobody will be able to say any more. */
+  leaveOut(kind: StatementKind): void
+  room(): Room
+  /** Why nothing may be begun now that would have to be proven; undefined while it may. */
+  full(): Refusal | undefined
   /** The oldest statements that the hub has not committed, as one batch. */
   pending(): readonly string[]
   newest(): { seq: number; digest?: string }
@@ -32,7 +46,13 @@ export type Outbox = {
   onAppend(listener: () => void): void
 }
 
-export function openOutbox(database: Database, enrollment: Enrollment, now: () => number): Outbox {
+/** Opens the outbox of this life. From `boundBytes` of the database on, only what proves an upgrade is said. */
+export function openOutbox(
+  database: Database,
+  enrollment: Enrollment,
+  now: () => number,
+  boundBytes = BOUND_MIB * 1024 ** 2,
+): Outbox {
   const { sql } = database
   const last = sql.prepare('select seq, digest from statement order by seq desc limit 1')
   const insert = sql.prepare('insert into statement (seq, kind, text, digest, at) values (?, ?, ?, ?, ?)')
@@ -49,32 +69,86 @@ export function openOutbox(database: Database, enrollment: Enrollment, now: () =
      delete from statement where seq < (select seq from head) and acknowledged_at is not null
        and (acknowledged_at < ? or seq <= (select seq from head) - ?)`,
   )
+  const giveWay = sql.prepare(
+    `delete from statement where seq in (
+       select seq from statement
+       where acknowledged_at is not null and seq < (select max(seq) from statement) order by seq limit ?)`,
+  )
   const unheard = sql.prepare('select 1 from statement where seq <= ? and acknowledged_at is null limit 1')
   const listeners: (() => void)[] = []
   const newest = () => last.get() as Pick<Row, 'seq' | 'digest'> | undefined
   const marker = () => database.load<string>('marker') ?? sha256Hex(enrollment.acceptance)
 
+  const leftOut = () => database.load<LeftOut>('left_out')
+  const room = () => roomOf(bytesInUse(database), boundBytes, leftOut() !== undefined)
+  const ring = () => {
+    for (const listener of listeners) queueMicrotask(listener)
+  }
+
+  function add(make: Parameters<Outbox['append']>[0]): void {
+    const before = newest()
+    const seq = (before?.seq ?? 0) + 1
+    const place = { seq, prev: before?.digest ?? enrollment.transcript, marker: marker() }
+    const { kind, body } = typeof make === 'function' ? make(place) : make
+    const { cluster, node, incarnation } = enrollment
+    const at = new Date(now()).toISOString()
+    const text = JSON.stringify({ kind, cluster, node, incarnation, ...place, time: { wall: at }, body })
+    insert.run(seq, kind, text, sha256Hex(text), at)
+  }
+
+  function leaveOut(kind: StatementKind): void {
+    const at = new Date(now()).toISOString()
+    const before: Omit<LeftOut, 'untilAt'> = leftOut() ?? { sinceAt: at, counts: {} }
+    const counts = { ...before.counts, [kind]: (before.counts[kind] ?? 0) + 1 }
+    database.save('left_out', { ...before, untilAt: at, counts } satisfies LeftOut)
+  }
+
+  // What the hub has gives way first; and when there is room to spare, what was left out is told, once, as a number.
+  // Returns whether it was.
+  function makeRoom(): boolean {
+    if (database.load<number>('outbox_bound') !== boundBytes) database.save('outbox_bound', boundBytes)
+    while (bytesInUse(database) >= calmBytes(boundBytes)) {
+      if (giveWay.run(GIVING_WAY).changes === 0) break
+    }
+    const missing = leftOut()
+    if (!missing || room() !== 'enough') return false
+    const message = leftOutWords(missing, boundBytes)
+    const code = 'OutboxFull'
+    add({ kind: 'refused', body: { document: 'Statement', code, message, digest: sha256Hex(`${code} ${message}`) } })
+    sql.exec(`delete from kept where name = 'left_out'`)
+    return true
+  }
+
+  try {
+    database.transact(makeRoom)
+  } catch {
+    // A full disk, perhaps: whoever writes next comes by here again, and tells of it.
+  }
+
   return {
     append(make) {
       database.transact(() => {
-        const before = newest()
-        const seq = (before?.seq ?? 0) + 1
-        const place = { seq, prev: before?.digest ?? enrollment.transcript, marker: marker() }
-        const { kind, body } = typeof make === 'function' ? make(place) : make
-        const { cluster, node, incarnation } = enrollment
-        const text = JSON.stringify({
-          kind,
-          cluster,
-          node,
-          incarnation,
-          ...place,
-          time: { wall: new Date(now()).toISOString() },
-          body,
-        })
-        insert.run(seq, kind, text, sha256Hex(text), new Date(now()).toISOString())
+        makeRoom()
+        add(make)
       })
-      for (const listener of listeners) queueMicrotask(listener)
+      ring()
     },
+    offer(said) {
+      const taken = database.transact(() => {
+        makeRoom()
+        if (room() !== 'enough') {
+          leaveOut(said.kind)
+          return false
+        }
+        add(said)
+        return true
+      })
+      if (taken) ring()
+      return taken
+    },
+    leaveOut,
+    room,
+    full: () => (room() === 'none' ? new Refusal('OutboxFull', noRoom(boundBytes)) : undefined),
     pending() {
       const texts: string[] = []
       let bytes = 0
@@ -95,14 +169,17 @@ export function openOutbox(database: Database, enrollment: Enrollment, now: () =
       const isNews = atMs > (database.load<number>('marker_at') ?? 0)
       // The same word comes again with every heartbeat: it costs no write.
       if (!isNews && unheard.get(watermark) === undefined) return
-      database.transact(() => {
+      const hasTold = database.transact(() => {
         acknowledge.run(new Date(now()).toISOString(), watermark)
         forget.run(new Date(now() - KEPT_MS).toISOString(), KEPT_COUNT)
-        if (!isNews) return
-        bringBack.run(watermark)
-        database.save('marker', digest)
-        database.save('marker_at', atMs)
+        if (isNews) {
+          bringBack.run(watermark)
+          database.save('marker', digest)
+          database.save('marker_at', atMs)
+        }
+        return makeRoom()
       })
+      if (hasTold) ring()
     },
     onAppend: (listener) => listeners.push(listener),
   }

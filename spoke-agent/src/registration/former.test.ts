@@ -66,3 +66,11 @@ test('beyond the bound gives way what the hub has, oldest first; then the oldest
   expect(places()).toEqual(['one 2', 'two 4'])
   expect(database.load('former_dropped')).toBe(4)
 })
+
+test('what had no room to be said in an ended life is counted with what was dropped of it', () => {
+  const at = '2026-06-01T00:00:00Z'
+  database.save('left_out', { sinceAt: at, untilAt: at, counts: { refused: 3, evidence: 1 } })
+  endLife(database, one)
+  expect(database.load('former_dropped')).toBe(4)
+  expect(database.load('left_out')).toBeUndefined()
+})

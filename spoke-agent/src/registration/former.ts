@@ -1,3 +1,4 @@
+import type { LeftOut } from '../outbox/room.ts'
 import type { Database } from '../store/database.ts'
 
 // What ended lives had said. Another life is another chain, told from its beginning, and the hub has no place for what the
@@ -17,7 +18,7 @@ export type FormerLife = {
 
 /**
  * Ends the life of this transcript: what it had said is put away, refusals with it. Beyond the bound the oldest that the
- * hub has gives way, then the oldest; how many did is counted.
+ * hub has gives way, then the oldest; how many did is counted, with those that had no room to be said at all.
  */
 export function endLife(database: Database, transcript: string | undefined, mostBytes = FORMER_BYTES): void {
   const { sql } = database
@@ -36,8 +37,13 @@ export function endLife(database: Database, transcript: string | undefined, most
            ) where bytes > ?)`,
       )
       .run(mostBytes)
-    if (changes > 0) database.save('former_dropped', (database.load<number>('former_dropped') ?? 0) + Number(changes))
-    sql.exec(`delete from statement; delete from kept where name in ('marker', 'refused')`)
+    const unsaid = Object.values(database.load<LeftOut>('left_out')?.counts ?? {}).reduce(
+      (sum, count) => sum + count,
+      0,
+    )
+    const gone = Number(changes) + unsaid
+    if (gone > 0) database.save('former_dropped', (database.load<number>('former_dropped') ?? 0) + gone)
+    sql.exec(`delete from statement; delete from kept where name in ('marker', 'refused', 'left_out')`)
   })
 }
 

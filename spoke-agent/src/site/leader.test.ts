@@ -155,12 +155,12 @@ let wallMs: number
 let brought: string | undefined
 let site: ReturnType<typeof open>
 
-function open(incarnation = 1, prepare?: (database: Database) => void) {
+function open(incarnation = 1, prepare?: (database: Database) => void, boundBytes?: number) {
   const over = new AbortController()
   const database = openDatabase(dir)
   prepare?.(database)
   const bus = openBus(database)
-  const outbox = openOutbox(database, { ...enrollment, incarnation }, () => wallMs)
+  const outbox = openOutbox(database, { ...enrollment, incarnation }, () => wallMs, boundBytes)
   const { root, source } = repository
   let looks = 0
   const leader = startLeader({
@@ -481,4 +481,27 @@ test('in another life it is told again what is held, once', async () => {
   site = open(2)
   await until(() => site.looks() > 0, 'a look', 10_000)
   expect(site.told()).toHaveLength(1)
+})
+
+test('an outbox that has used up its reserve takes no new order and activates nothing; with room again it does', async () => {
+  await bring(await signed(order(1, images.two)))
+  await accepted(1)
+  const { target } = site.bus.site() ?? {}
+  if (!target) throw new Error('no target')
+  await site.close()
+  site = open(1, undefined, 1)
+  site.bus.saveNode({ state: { ...site.bus.node().state, stage: { phase: 'Staged', target } } })
+  await until(() => site.bus.site()?.plan?.hold[0]?.reason === 'OutboxFull', 'a hold', 10_000)
+  expect(site.bus.site()?.plan?.turns).toEqual([])
+  await bring(await signed(order(2, images.three)))
+  await until(() => site.database.load('left_out') !== undefined, 'a refusal being counted', 10_000)
+  site.hint()
+  await until(() => site.looks() > 2, 'another look', 10_000)
+  expect(site.bus.site()?.holds.generation).toBe(1)
+  expect(site.database.load('left_out')).toMatchObject({ counts: { refused: 1 } })
+  expect(site.told()).toMatchObject([{ kind: 'accepted' }])
+  await site.close()
+  site = open()
+  await accepted(2)
+  expect(site.told().map(({ kind, body }) => body.document ?? kind)).toEqual(['accepted', 'Statement', 'accepted'])
 })

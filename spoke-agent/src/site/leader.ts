@@ -101,6 +101,9 @@ export function startLeader(options: LeaderOptions): Leader {
           { field: 'timeline' },
         )
       if (held && !isNewer(document, verified.digest, held)) return true
+      // What it leads to has to be told and proven: not begun where there is no room for that.
+      const full = outbox.full()
+      if (full) throw full
       const admitted = await judge(document)
       store(jws, document, verified.digest, admitted)
       log.info({ timeline: document.timeline, generation: document.generation }, 'desired state accepted')
@@ -228,7 +231,10 @@ export function startLeader(options: LeaderOptions): Leader {
     const { stage, memory } = bus.node().state
     const { node } = options.enrollment
     // Asked again before anything is activated: what was admitted when it came may not be any more.
-    const refusal = stage.phase === 'Staged' && site.manifest && admission(site.manifest, site.document, memory)
+    const refusal =
+      stage.phase === 'Staged' && site.manifest
+        ? (admission(site.manifest, site.document, memory) ?? outbox.full())
+        : undefined
     const next = refusal
       ? { turns: [], hold: [{ node, reason: refusal.code, message: refusal.message }] }
       : planSite(site.document, [{ node, phase: stage.phase }], now())

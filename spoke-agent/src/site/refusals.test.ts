@@ -15,8 +15,8 @@ let database: Database
 let refusals: Refusals
 let atMs: number
 
-const start = () => {
-  const outbox = openOutbox(database, enrollment, () => Date.parse('2026-06-01T00:00:00Z'))
+const start = (boundBytes?: number) => {
+  const outbox = openOutbox(database, enrollment, () => Date.parse('2026-06-01T00:00:00Z'), boundBytes)
   refusals = openRefusals({ database, outbox, log: pino({ level: 'silent' }), monotonicMs: () => atMs })
 }
 beforeEach(() => {
@@ -81,4 +81,14 @@ test('so many are remembered that the newest 64 are not told again', () => {
   expect(codes()).toHaveLength(70)
   order('HardwareMismatch', '5')
   expect(codes()).toHaveLength(71)
+})
+
+test('what there was no room for is counted once, and told when it comes again and there is', () => {
+  start(1)
+  for (const text of ['a', 'a', 'b']) order('HardwareMismatch', text)
+  expect(codes()).toEqual([])
+  expect(database.load('left_out')).toMatchObject({ counts: { refused: 2 } })
+  start()
+  order('HardwareMismatch', 'b')
+  expect(codes()).toEqual(['OutboxFull', 'HardwareMismatch'])
 })

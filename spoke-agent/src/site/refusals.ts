@@ -33,22 +33,23 @@ export function openRefusals({
   readonly monotonicMs: () => number
 }): Refusals {
   const unsignedAtMs = new Map<string, number>()
+  /** What there was no room for: not told, so that it is told when it comes again and there is room. */
+  let unsaid: readonly string[] = []
   return {
     tell(refusal, { document, digest, position }) {
       const waits = refusal.retry === 'later'
       // What waits may wait for one thing after another: each is told.
       const cause = waits ? `${digest} ${refusal.code}` : digest
       const told = database.load<string[]>('refused') ?? []
-      if (told.includes(cause)) return
+      if (told.includes(cause) || (unsaid.includes(cause) && outbox.room() !== 'enough')) return
       // Anybody who holds the subject can bring new garbage each second; the hub's own documents are few.
       const nowMs = monotonicMs()
       if (!position && nowMs - (unsignedAtMs.get(refusal.code) ?? Number.NEGATIVE_INFINITY) < UNSIGNED_MS) return
       log.warn({ document, code: refusal.code, reason: refusal.message, position }, waits ? 'waits' : 'refused')
       const place = position ? `(${position.timeline}, ${position.generation}) ` : ''
       const message = waits ? `${place}waits and is tried again: ${refusal.message}` : refusal.message
-      database.transact(() => {
-        database.save('refused', [...told, cause].slice(-REFUSED_KEPT))
-        outbox.append({
+      const taken = database.transact(() => {
+        const fits = outbox.offer({
           kind: 'refused',
           body: {
             document,
@@ -59,7 +60,10 @@ export function openRefusals({
             ...(position && !waits ? { position } : {}),
           },
         })
+        if (fits) database.save('refused', [...told, cause].slice(-REFUSED_KEPT))
+        return fits
       })
+      if (!taken) unsaid = [...unsaid, cause].slice(-REFUSED_KEPT)
       if (!position) unsignedAtMs.set(refusal.code, nowMs)
     },
   }

@@ -18,8 +18,11 @@ export type EdgeSite = {
 }
 
 export type EdgeNode = {
-  readonly state: State /** The boot whose evidence was given. */
+  readonly state: State
+  /** The boot whose evidence was given. */
   readonly evidenceBootId?: string
+  /** A later one that proves nothing and waits for room. */
+  readonly owedBootId?: string
 }
 
 export type Bus = {

@@ -19,6 +19,8 @@ type Kept =
   | 'former_dropped'
   | 'edge_site'
   | 'edge_node'
+  | 'outbox_bound'
+  | 'left_out'
   | 'marker'
   | 'marker_at'
   | 'time_floor'

@@ -60,7 +60,10 @@ export type EvidenceBody = Static<typeof EvidenceBody>
 export const AcceptedBody = closed({ ...Position.properties, digest: Sha256 })
 export type AcceptedBody = Static<typeof AcceptedBody>
 
-/** Something arrived and was not believed. The previous state is kept. */
+/**
+ * Something arrived and was not believed. The previous state is kept. With document `Statement` and code `OutboxFull`: how
+ * many statements a node had no room for, which got no number.
+ */
 export const RefusedBody = closed({
   document: Type.String({ maxLength: 64, description: 'kind of the document, as far as it could be told' }),
   code: Type.String({ maxLength: 64, description: 'a refusal code of this package' }),
