@@ -87,7 +87,7 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
   program
     .command('leftovers')
     .description(
-      'list the PostgreSQL files, kept elsewhere when a hub runs as root, of data folders that are gone. A disk that is not mounted looks gone: read before you delete',
+      'list the PostgreSQL files, kept elsewhere when a hub runs as root, of data folders that are gone. A disk that is not mounted looks gone, and so does a data folder that was moved and on which no hub was started since: read before you delete',
     )
     .option('--delete', 'delete what is listed')
     .action((options: Record<string, unknown>) => {

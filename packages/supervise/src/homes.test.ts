@@ -1,10 +1,34 @@
 import { spawn } from 'node:child_process'
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { commandLine, until } from './child.ts'
-import { leftovers } from './homes.ts'
+import { forgetPostgres, leftovers, openHome } from './homes.ts'
 import { testFolder } from './testing.ts'
+
+test.each(['', '\0'.repeat(16), '..', 'a'.repeat(15), `${'a'.repeat(16)}/..`])(
+  'a damaged home.id (%j) names no home: nothing is opened, deleted or called a leftover by it',
+  (id) => {
+    // Homes of its own, and a data folder deeper than cleaning up looks for a home.id: were the check gone, nothing outside
+    // these two folders would be deleted.
+    const [homes, dataDir] = [join(testFolder(), 'var', 'homes'), join(testFolder(), 'deep', 'data')]
+    const file = join(dataDir, 'home.id')
+    mkdirSync(dataDir, { recursive: true })
+    writeFileSync(file, id)
+    const other = join(homes, 'a'.repeat(16))
+    mkdirSync(other, { recursive: true })
+    writeFileSync(join(other, 'data-folder'), dataDir)
+    const next = new RegExp(`home\\.id is damaged.*in ${homes} .*data-folder" names ${dataDir}; .*delete ${file}`)
+    expect(() => openHome(dataDir, 65_534, () => {}, homes)).toThrow(next)
+    expect(() => forgetPostgres(dataDir, homes)).toThrow(next)
+    expect(existsSync(other)).toBe(true)
+    expect(leftovers(homes)).toEqual([])
+    rmSync(file)
+    expect(leftovers(homes)).toHaveLength(1)
+    writeFileSync(file, `${'a'.repeat(16)}\n`)
+    expect(leftovers(homes)).toEqual([])
+  },
+)
 
 const NAMES = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(16))
 

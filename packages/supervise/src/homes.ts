@@ -1,6 +1,18 @@
 import { randomBytes } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { commandLine, isAlive, type Say } from './child.ts'
 
 // Where PostgreSQL's files lie when we are root: folders that user `nobody` can enter, one for each data folder of ours.
@@ -13,28 +25,56 @@ export const HOMES = '/var/lib/skerry'
 const HOME_ID = 'home.id'
 /** In the home: the path of its data folder. */
 const BELONGS_TO = 'data-folder'
+const ID = /^[0-9a-f]{16}$/
 
 /** The home of a data folder, made at the first call; `say` tells where it lies. */
-export function openHome(dataDir: string, owner: number, say: Say): string {
+export function openHome(dataDir: string, owner: number, say: Say, homes = HOMES): string {
   const idFile = join(dataDir, HOME_ID)
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const isNew = !existsSync(idFile)
   if (isNew) {
-    writeFileSync(`${idFile}.new`, randomBytes(8).toString('hex'), { mode: 0o600 })
+    // Synced before it has its name, and the name after it: a power cut leaves the whole id or none.
+    writeFileSync(`${idFile}.new`, randomBytes(8).toString('hex'), { mode: 0o600, flush: true })
     renameSync(`${idFile}.new`, idFile)
+    syncFolder(dataDir)
   }
-  const home = join(HOMES, readFileSync(idFile, 'utf8'))
+  const home = homeOf(idFile, homes)
   if (isNew) say(`PostgreSQL does not run as root: its data lies in ${home} and belongs to user ${owner}`)
   mkdirSync(home, { recursive: true, mode: 0o755 })
-  chmodSync(HOMES, 0o755)
+  chmodSync(homes, 0o755)
   writeFileSync(join(home, BELONGS_TO), dataDir)
   return home
 }
 
 /** Deletes what startPostgres keeps outside its data folder; for whoever deletes that folder too. No server may run on it. */
-export function forgetPostgres(dataDir: string): void {
+export function forgetPostgres(dataDir: string, homes = HOMES): void {
   const idFile = join(resolve(dataDir), HOME_ID)
-  if (existsSync(idFile)) rmSync(join(HOMES, readFileSync(idFile, 'utf8')), { recursive: true, force: true })
+  if (existsSync(idFile)) rmSync(homeOf(idFile, homes), { recursive: true, force: true })
+}
+
+// Without this an empty id would be the folder of all homes.
+function homeOf(idFile: string, homes: string): string {
+  const id = readId(idFile)
+  if (!ID.test(id))
+    throw new Error(
+      `${idFile} is damaged: it holds no 16 hexadecimal digits. Write into it the name of the folder in ${homes} ` +
+        `whose file "${BELONGS_TO}" names ${dirname(idFile)}; if there is none, delete ${idFile}, and a new one is made`,
+    )
+  return join(homes, id)
+}
+
+// As an editor leaves it, too.
+function readId(idFile: string): string {
+  return readFileSync(idFile, 'utf8').trim()
+}
+
+function syncFolder(dir: string): void {
+  const folder = openSync(dir, 'r')
+  try {
+    fsyncSync(folder)
+  } finally {
+    closeSync(folder)
+  }
 }
 
 export type Leftover = { readonly path: string; readonly dataDir: string }
@@ -43,14 +83,16 @@ export type Leftover = { readonly path: string; readonly dataDir: string }
 export function leftovers(homes = HOMES): Leftover[] {
   if (!existsSync(homes)) return []
   return readdirSync(homes)
-    .filter((name) => /^[0-9a-f]{16}$/.test(name))
+    .filter((name) => ID.test(name))
     .flatMap((name) => {
       const path = join(homes, name)
       const mark = join(path, BELONGS_TO)
       if (!existsSync(mark)) return []
       const dataDir = readFileSync(mark, 'utf8')
       const idFile = join(dataDir, HOME_ID)
-      const inUse = existsSync(idFile) && readFileSync(idFile, 'utf8') === name
+      const id = existsSync(idFile) ? readId(idFile) : undefined
+      // A damaged id may have been this one.
+      const inUse = id !== undefined && (id === name || !ID.test(id))
       return inUse || serverRuns(path) ? [] : [{ path, dataDir }]
     })
 }
