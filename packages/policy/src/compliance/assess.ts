@@ -48,13 +48,16 @@ export function assess(inventory: readonly ClusterInventory[], nowMs: number): A
     .map((cluster) => {
       const nodes = cluster.nodes
         .toSorted((a, b) => (a.node < b.node ? -1 : 1))
-        .map((node) => ({
-          node: node.node,
-          class: node.class,
-          ...limitation(node),
-          hubSays: hubSays(node),
-          claims: claimsOf(cluster, node),
-        }))
+        .map((node) => {
+          const limited = limitation(node.class)
+          return {
+            node: node.node,
+            class: node.class,
+            ...(limited === undefined ? {} : { limitation: limited }),
+            hubSays: hubSays(node),
+            claims: claimsOf(cluster, node),
+          }
+        })
       return {
         cluster: cluster.cluster,
         reachability: cluster.reachability,
@@ -68,10 +71,11 @@ export function assess(inventory: readonly ClusterInventory[], nowMs: number): A
   return { asOf: new Date(nowMs).toISOString(), totals, clusters }
 }
 
-function limitation({ class: kind }: NodeInventory): { limitation?: string } {
+/** What the statements of a node of this class cannot prove. */
+export function limitation(kind: NodeClass): string | undefined {
   return kind === 'software-key'
-    ? { limitation: "the node's key is a file: its statements prove who holds the file, not what the machine booted" }
-    : {}
+    ? "the node's key is a file: its statements prove who holds the file, not what the machine booted"
+    : undefined
 }
 
 // What the claims rest on beside statements, so that whoever checks them can make them again.

@@ -1,6 +1,6 @@
-import type { ComplianceReport, Statement } from '@skerry/api'
+import type { ComplianceReport, Reachability, Statement } from '@skerry/api'
 import { describe, expect, test } from 'vitest'
-import { assess } from './assess.ts'
+import { assess, type NodeInventory } from './assess.ts'
 import { checkReport, type Proven } from './check.ts'
 import { factsOf } from './facts.ts'
 
@@ -38,16 +38,43 @@ function proven(statements: readonly Statement[], more: Partial<Proven> = {}): P
   return { key: 'KEY', faults: [], statements: new Map(known), ...more }
 }
 
-/** The report that a hub makes of all three statements. */
-function reported({ watermark = 3, newestSeq = 3 } = {}): ComplianceReport {
-  const facts = factsOf(chain.map((statement) => ({ statement, digest: DIGEST(statement.seq) })))
+const warned = (seq: number, bootId: string) => ({
+  bootId,
+  verdict: 'warning' as const,
+  reason: 'SoftwareKey',
+  statement: { cluster: 'shop', node: 'n1', incarnation: 1, seq, digest: DIGEST(seq) },
+})
+
+type Made = {
+  watermark?: number
+  newestSeq?: number
+  statements?: readonly Statement[]
+  reachability?: Reachability
+  verdict?: NodeInventory['verdict'] | undefined
+}
+
+/** The report that a hub makes of all three statements, or of others. */
+function reported(more: Made = {}): ComplianceReport {
+  const { watermark = 3, newestSeq = 3, statements = chain, reachability = 'Online' } = more
+  const { verdict } = { verdict: warned(1, 'b1'), ...more }
+  const facts = factsOf(statements.map((statement) => ({ statement, digest: DIGEST(statement.seq) })))
   const made = assess(
     [
       {
         cluster: 'shop',
-        reachability: 'Online',
+        reachability,
         assigned: { image: 'os-1', imageSha256: IMAGE, rollout: 'fleet/r' },
-        nodes: [{ node: 'n1', class: 'software-key', incarnation: 1, watermark, newestSeq, ...facts }],
+        nodes: [
+          {
+            node: 'n1',
+            class: 'software-key',
+            incarnation: 1,
+            watermark,
+            newestSeq,
+            ...facts,
+            ...(verdict ? { verdict } : {}),
+          },
+        ],
       },
     ],
     NOW,
@@ -59,7 +86,7 @@ const check = (report: ComplianceReport, found: Proven | undefined, pins: Record
   checkReport(report, new Map(found ? [['shop/n1/1', found]] : []), new Map(Object.entries(pins)))
 
 describe('checkReport', () => {
-  test('a report that follows from its statements has no fault, and its boot without a verdict is none', () => {
+  test('a report that follows from its statements has no fault, and a warning about its boot is no pass', () => {
     const { faults, claims } = check(reported(), proven(chain), { 'shop/n1': 'KEY' })
     expect(faults).toEqual([])
     expect(claims.map(({ claim, result, key, outcome }) => [claim, result, key, outcome])).toEqual([
@@ -132,9 +159,75 @@ describe('checkReport', () => {
     expect(check(withVerdict(1, 'affirming', 'Matches'), proven(chain)).faults).toContain(
       'shop/n1: the evidence of boot b1 is warning (SoftwareKey), the report says affirming (Matches)',
     )
-    // Told beside the claim and not in it, it shows there.
-    expect(check(withVerdict(1, 'warning', 'SoftwareKey'), proven(chain)).faults[0]).toContain(
-      'shop/n1: BootAttested: from the statements follows "not-assessed: warning (SoftwareKey) for boot b1"',
-    )
+  })
+
+  const forged = said(1, { kind: 'evidence', body: { ...boot, nonce: DIGEST(66) } })
+  const later = said(4, { kind: 'evidence', body: { ...boot, bootId: 'b2', nonce: DIGEST(66) } })
+  const sameBoot = said(4, { kind: 'evidence', body: { ...boot, nonce: DIGEST(66) } })
+  const four = { watermark: 4, newestSeq: 4 }
+  test.each<[string, readonly Statement[], Made, string]>([
+    [
+      'none',
+      [forged, ...chain.slice(1)],
+      { verdict: undefined },
+      'shop/n1: boot b1 has evidence in statement 1, contraindicated (NonceMismatch), and the report no verdict on it; had it only just come, export again',
+    ],
+    [
+      'one on an older boot',
+      [...chain, later],
+      four,
+      'shop/n1: boot b2 has evidence in statement 4, contraindicated (NonceMismatch), and the report only a verdict on statement 1; had it only just come, export again',
+    ],
+    [
+      'one on older evidence of the same boot',
+      [...chain, sameBoot],
+      four,
+      'shop/n1: boot b1 has evidence in statement 4, contraindicated (NonceMismatch), and the report only a verdict on statement 1; had it only just come, export again',
+    ],
+    [
+      'one that names another boot',
+      chain,
+      { verdict: warned(1, 'b0') },
+      'shop/n1: the evidence of boot b1 is warning (SoftwareKey), the report says warning (SoftwareKey) of boot b0',
+    ],
+  ])('a bad verdict is not hidden behind %s, with every claim made again', (_, statements, more, fault) => {
+    const { faults, claims } = check(reported({ ...more, statements }), proven(statements))
+    expect(faults).toContain(fault)
+    expect(claims.find(({ claim }) => claim === 'BootAttested')).toMatchObject({ outcome: 'not-verified' })
+    expect(claims.filter(({ reason }) => reason.includes('judged again'))).toEqual([])
+  })
+
+  test('where no verdict counts any more, none is said to be judged again', () => {
+    const { faults, claims } = check(reported({ reachability: 'Stale' }), proven(chain))
+    expect(faults).toEqual([])
+    expect(claims.find(({ claim }) => claim === 'BootAttested')).toMatchObject({
+      result: 'not-assessed',
+      reason: 'signed by the node; that it is too long ago to count is the hub’s word',
+    })
+  })
+
+  test('what a node’s class cannot prove is said as it is: without it, or in other words, nothing is verified', () => {
+    const [cluster] = reported().clusters
+    const [node] = cluster?.nodes ?? []
+    if (!cluster || !node) throw new Error('one node')
+    const { limitation, ...bare } = node
+    expect(limitation).toBeDefined()
+    for (const changed of [bare, { ...bare, limitation: 'none' }]) {
+      const report = { ...reported(), clusters: [{ ...cluster, nodes: [changed] }] }
+      const { faults, claims } = check(report, proven(chain))
+      expect(faults[0]).toMatch(/^shop\/n1: its class software-key has the limitation "the node's key is a file: /)
+      expect(claims.filter(({ outcome }) => outcome !== 'not-verified')).toEqual([])
+    }
+  })
+
+  test('a claim that stands twice is a fault: only one of them is looked at', () => {
+    const [cluster] = reported().clusters
+    const [node] = cluster?.nodes ?? []
+    const [heard] = node?.claims ?? []
+    if (!cluster || !node || !heard) throw new Error('one node')
+    const claims = [...node.claims, { ...heard, result: 'fail' as const }]
+    expect(
+      check({ ...reported(), clusters: [{ ...cluster, nodes: [{ ...node, claims }] }] }, proven(chain)).faults,
+    ).toEqual(['shop/n1/HeardFrom: stands twice in the report'])
   })
 })

@@ -1,6 +1,6 @@
-import type { Claim, ComplianceReport, StatementRef, Verdict } from '@skerry/api'
+import type { Claim, ComplianceReport, StatementRef } from '@skerry/api'
 import { appraise } from '../attestation/appraise.ts'
-import { assess, type NodeInventory } from './assess.ts'
+import { assess, limitation, type NodeInventory } from './assess.ts'
 import { factsOf, type KnownStatement } from './facts.ts'
 
 // Whether a report follows from what the nodes signed. Every claim is made again from the statements alone; what no
@@ -107,15 +107,22 @@ export function checkReport(
   return { claims, faults: [...faults] }
 }
 
-// Two entries of one name would be counted twice, and only one of them be looked up.
+// Two entries of one name would be counted twice, and only one of them be looked up; of a claim's, only one be checked.
 function twice({ clusters }: ComplianceReport): string[] {
   const seen = new Set<string>()
-  const places = clusters.flatMap(({ cluster, nodes }) => [cluster, ...nodes.map(({ node }) => `${cluster}/${node}`)])
+  const places = clusters.flatMap(({ cluster, nodes }) => [
+    cluster,
+    ...nodes.flatMap(({ node, claims }) => [
+      `${cluster}/${node}`,
+      ...claims.map(({ claim }) => `${cluster}/${node}/${claim}`),
+    ]),
+  ])
   return places.filter((place) => seen.size === seen.add(place).size)
 }
 
 type Found = {
   readonly node: Node
+  readonly reachability: Cluster['reachability']
   readonly pinned: boolean
   readonly inventory: NodeInventory
   readonly proven: Proven | undefined
@@ -123,7 +130,7 @@ type Found = {
 }
 
 function checkNode(
-  { cluster }: Cluster,
+  { cluster, reachability }: Cluster,
   node: Node,
   evidence: ReadonlyMap<string, Proven>,
   pins: ReadonlyMap<string, string>,
@@ -138,19 +145,20 @@ function checkNode(
   const statements = proven?.statements ?? new Map<number, ProvenStatement>()
   faults.push(...gaps(statements, watermark, newestSeq))
   const facts = factsOf(statements.values())
-  const boot = facts.running && statements.get(facts.running.statement.seq)?.statement
+  const running = facts.running && statements.get(facts.running.statement.seq)
+  const boot = running?.statement
   if (boot?.kind === 'evidence' && boot.body.class !== node.class)
     faults.push(`its evidence says class ${boot.body.class}, the report says ${node.class}`)
-  const judged = verdict && statements.get(verdict.seq)
-  const due = judged && verdictOf(judged)
-  if (verdict && (!judged || !due))
-    faults.push(`the verdict on boot ${verdict.bootId} names statement ${verdict.seq}, which is no evidence here`)
-  if (verdict && due && (due.verdict !== verdict.verdict || due.reason !== verdict.reason))
+  const limited = limitation(node.class)
+  if (node.limitation !== limited)
     faults.push(
-      `the evidence of boot ${verdict.bootId} is ${due.verdict} (${due.reason}), the report says ${verdict.verdict} (${verdict.reason})`,
+      `its class ${node.class} has ${limited === undefined ? 'no limitation' : `the limitation "${limited}"`}; the report ${node.limitation === undefined ? 'leaves it out' : `says "${node.limitation}"`}`,
     )
+  const due = running && verdictOf(running)
+  faults.push(...verdictFaults(verdict, due, statements))
   return {
     node,
+    reachability,
     pinned: pin !== undefined && proven?.key === pin,
     proven,
     faults,
@@ -162,9 +170,7 @@ function checkNode(
       watermark,
       newestSeq,
       ...facts,
-      ...(judged && due
-        ? { verdict: { bootId: due.bootId, verdict: due.verdict, reason: due.reason, statement: refOf(judged) } }
-        : {}),
+      ...(due ? { verdict: due } : {}),
     },
   }
 }
@@ -187,18 +193,38 @@ function gaps(statements: ReadonlyMap<number, ProvenStatement>, watermark: numbe
   return found
 }
 
-function verdictOf({
-  statement,
-  nonce,
-}: ProvenStatement): { bootId: string; verdict: Verdict; reason: string } | undefined {
+function verdictOf({ statement, digest, nonce }: ProvenStatement): NodeInventory['verdict'] {
   if (statement.kind !== 'evidence') return undefined
-  return { bootId: statement.body.bootId, ...appraise(statement.body, { nonce }) }
+  const { verdict, reason } = appraise(statement.body, { nonce })
+  return { bootId: statement.body.bootId, verdict, reason, statement: refOf({ statement, digest }) }
+}
+
+// The running boot's evidence is judged whatever the report says of it: a bad verdict is not hidden by telling none, or one
+// on evidence that came before.
+function verdictFaults(
+  said: Node['hubSays']['verdict'],
+  due: NodeInventory['verdict'],
+  statements: ReadonlyMap<number, ProvenStatement>,
+): string[] {
+  if (said && statements.get(said.seq)?.statement.kind !== 'evidence')
+    return [`the verdict on boot ${said.bootId} names statement ${said.seq}, which is no evidence here`]
+  if (!due) return []
+  const { bootId, verdict, reason, statement } = due
+  if (said?.seq !== statement.seq)
+    return [
+      `boot ${bootId} has evidence in statement ${statement.seq}, ${verdict} (${reason}), and the report ${said ? `only a verdict on statement ${said.seq}` : 'no verdict on it'}; had it only just come, export again`,
+    ]
+  if (said.verdict === verdict && said.reason === reason && said.bootId === bootId) return []
+  const other = said.bootId === bootId ? '' : ` of boot ${said.bootId}`
+  return [
+    `the evidence of boot ${bootId} is ${verdict} (${reason}), the report says ${said.verdict} (${said.reason})${other}`,
+  ]
 }
 
 function judge(
   said: Claim,
   due: Claim | undefined,
-  { proven, faults }: Found,
+  { proven, faults, reachability }: Found,
 ): Pick<CheckedClaim, 'outcome' | 'reason'> {
   const no = (reason: string) => ({ outcome: 'not-verified', reason }) as const
   const [fault, ...more] = faults
@@ -219,14 +245,17 @@ function judge(
   const unsigned = said.statements.find(({ seq }) => proven?.statements.get(seq)?.reached === 'not-kept')
   if (unsigned)
     return no(`signature not kept: statement ${unsigned.seq} came before signatures were, and none reaches it`)
-  return { outcome: 'verified', reason: wordOf(said) }
+  return { outcome: 'verified', reason: wordOf(said, reachability) }
 }
 
 // What of a claim no statement can show is said beside it.
-function wordOf({ claim, result }: Claim): string {
+function wordOf({ claim, result }: Claim, reachability: Cluster['reachability']): string {
   if (claim === 'HeardFrom') return 'signed by the node; when it was heard is the hub’s word'
   if (claim === 'RunsAssignedImage') return 'signed by the node; which image was assigned is the hub’s word'
-  if (claim === 'BootAttested') return 'signed by the node, and judged again from its evidence'
+  if (claim === 'BootAttested')
+    return reachability === 'Stale' || reachability === 'NeverSeen'
+      ? 'signed by the node; that it is too long ago to count is the hub’s word'
+      : 'signed by the node, and judged again from its evidence'
   return result === 'fail'
     ? 'signed by the node; that more is missing is the hub’s word'
     : 'signed by the node; every statement up to the newest is here'
