@@ -36,9 +36,13 @@ const to = (phase: 'Idle' | 'Preflight' | 'Staging' | 'Failed', bootId?: string)
     },
   }) as const
 
-async function export_(world: World, query = 'evidence=true'): Promise<ComplianceReport> {
+/** `between` comes after the report is made and before the evidence is read. */
+async function export_(world: World, query = 'evidence=true', between?: () => Promise<unknown>) {
   const app = fastify()
   onTestFinished(() => app.close())
+  app.addHook('onSend', async () => {
+    await between?.()
+  })
   reportRoutes(app, { store: world.store, now: world.now, reachability: LIMITS })
   const answer = await app.inject(`${PATH}?${query}`)
   expect(answer.statusCode, answer.body).toBe(200)
@@ -132,10 +136,41 @@ describe('a report that nobody has touched', () => {
     expect(claims.find(({ cluster, claim }) => cluster === 'shop' && claim === 'ChainComplete')?.result).toBe('fail')
   })
 
+  test('is of one moment: a gap that is filled while it is read stays the gap that it told of', async () => {
+    const { world, sql, shop } = await openFleet()
+    // What fills it would change the claims: a boot that nobody has judged, between what was there and in one batch.
+    const late = [shop.boot('b2', 'os-1'), to('Preflight'), to('Staging')]
+    await shop.saysAll(late)
+    await shop.says(to('Preflight'))
+    await sql`create table late_statement as select * from statement where cluster = 'shop' and seq in (7, 8, 9)`
+    await sql`create table late_batch as select * from statement_batch where cluster = 'shop' and last_seq = 9`
+    await sql`delete from statement where cluster = 'shop' and seq in (7, 8, 9)`
+    await sql`delete from statement_batch where cluster = 'shop' and last_seq = 9`
+    await sql`update statement_newest n set seq = s.seq from (select kind, max(seq) as seq from statement where cluster = 'shop' group by kind) s
+      where n.cluster = 'shop' and n.kind = s.kind and n.seq in (7, 8, 9)`
+    await sql`update cluster_head set watermark = 6 where cluster = 'shop'`
+    const report = await export_(world, 'evidence=true', async () => {
+      await sql`insert into statement select * from late_statement`
+      await sql`insert into statement_batch select * from late_batch`
+    })
+    const [evidence] = report.evidence?.filter(({ cluster }) => cluster === 'shop') ?? []
+    expect(evidence?.statements.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 10])
+    expect(evidence?.batches.map(({ first, last }) => [first, last])).toEqual([
+      [1, 1],
+      [2, 2],
+      [3, 5],
+      [6, 6],
+      [10, 10],
+    ])
+    const { faults, claims } = await check(report)
+    expect(faults).toEqual([])
+    expect(claims.find(({ cluster, claim }) => cluster === 'shop' && claim === 'ChainComplete')?.result).toBe('fail')
+  })
+
   test('ends where it says, whatever came while it was read', async () => {
     const { world } = await openFleet()
     let text = ''
-    const life = { cluster: 'shop', node: 'shop', incarnation: 1, newestSeq: 4 }
+    const life = { cluster: 'shop', node: 'shop', incarnation: 1, newestSeq: 4, watermark: 4, above: [] }
     for await (const piece of evidenceJson(world.store.sql, life)) text += piece
     const { batches, statements } = parse(NodeEvidence, JSON.parse(text), 'evidence')
     expect(statements.map(({ seq }) => seq)).toEqual([1, 2, 3, 4])

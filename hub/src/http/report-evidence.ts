@@ -1,6 +1,6 @@
 import type { NodeEvidence } from '@skerry/api'
 import { loadLife } from '../store/registrations.ts'
-import { listBatches, listStatements } from '../store/statements.ts'
+import { listBatches, listStatements, type Run } from '../store/statements.ts'
 import type { Reader } from '../store/store.ts'
 
 /** Rows that are held at a time, however long a chain is. */
@@ -9,11 +9,18 @@ const PAGE = 500
 export type Life = Pick<NodeEvidence, 'cluster' | 'node' | 'incarnation'> & {
   /** The newest statement that the report knows of: what came since is no part of it. */
   readonly newestSeq: number
+  /** Up to here all were stored when the report was made. */
+  readonly watermark: number
+  /** What was stored above it then: what fills a gap since is no part of the report either. */
+  readonly above: readonly Run[]
 }
 
 /** The evidence of one life, as the JSON of a NodeEvidence in pieces. Nothing for a life that the hub has no key of. */
 export async function* evidenceJson(sql: Reader, life: Life): AsyncGenerator<string> {
-  const { cluster, node, incarnation, newestSeq } = life
+  const { cluster, node, incarnation, newestSeq, watermark, above } = life
+  const wasStored = ({ first, last }: Run): boolean =>
+    last <= newestSeq &&
+    (last <= watermark || above.some((run) => run.first <= Math.max(first, watermark + 1) && last <= run.last))
   const record = await loadLife(sql, life)
   if (!record) return
   const head: Omit<NodeEvidence, 'batches' | 'statements'> = {
@@ -30,25 +37,35 @@ export async function* evidenceJson(sql: Reader, life: Life): AsyncGenerator<str
   }
   yield `${JSON.stringify(head).slice(0, -1)},"batches":[`
   // Batches first: whatever a batch is over was stored with it or before, and is there when statements are read.
-  yield* listed(async (after: NodeEvidence['batches'][number] | undefined) =>
-    listBatches(sql, { ...life, after, limit: PAGE }),
-  )
+  yield* listed((after: Batch | undefined) => listBatches(sql, { ...life, after, limit: PAGE }), wasStored)
   yield '],"statements":['
-  yield* listed(async (after: NodeEvidence['statements'][number] | undefined) => {
-    const rows = await listStatements(sql, { ...life, fromSeq: (after?.seq ?? 0) + 1, limit: PAGE })
-    return rows.filter(({ seq }) => seq <= newestSeq).map(({ seq, text }) => ({ seq, text }))
-  })
+  yield* listed(
+    async (after: Text | undefined) => {
+      const rows = await listStatements(sql, { ...life, fromSeq: (after?.seq ?? 0) + 1, limit: PAGE })
+      return rows.map(({ seq, text }) => ({ seq, text }))
+    },
+    ({ seq }) => wasStored({ first: seq, last: seq }),
+  )
   yield ']}'
 }
 
+type Batch = NodeEvidence['batches'][number]
+type Text = NodeEvidence['statements'][number]
+
 // A JSON list's inside, page by page, until one is not full.
-async function* listed<T>(page: (after: T | undefined) => Promise<readonly T[]>): AsyncGenerator<string> {
+async function* listed<T>(
+  page: (after: T | undefined) => Promise<readonly T[]>,
+  keep: (item: T) => boolean,
+): AsyncGenerator<string> {
   let after: T | undefined
+  let separator = ''
   for (;;) {
     const items = await page(after)
-    if (items.length === 0) return
-    const text = JSON.stringify(items).slice(1, -1)
-    yield after === undefined ? text : `,${text}`
+    const text = JSON.stringify(items.filter(keep)).slice(1, -1)
+    if (text !== '') {
+      yield separator + text
+      separator = ','
+    }
     if (items.length < PAGE) return
     after = items.at(-1)
   }

@@ -4,8 +4,10 @@ import { assess, type ClusterInventory, type ReachabilityLimits, reachability, s
 import type { FastifyInstance } from 'fastify'
 import { listAssignments } from '../store/assignments.ts'
 import { loadFleet } from '../store/fleet.ts'
+import { keyOf } from '../store/heads.ts'
 import { loadPlacementFacts } from '../store/placements.ts'
 import { listObjects } from '../store/resources.ts'
+import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
 import { flag, type Query } from './query.ts'
 import { evidenceJson } from './report-evidence.ts'
@@ -27,7 +29,7 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
     { config: { access: { verb: 'get', resource: `report.${ours.group}` } } },
     async ({ query }, reply) => {
       const found = await report(options, clustersOf(query))
-      if (!flag(query, 'evidence')) return found
+      if (!flag(query, 'evidence')) return found.report
       return reply.type('application/json').send(Readable.from(withEvidence(options.store, found)))
     },
   )
@@ -65,12 +67,12 @@ function clustersOf(query: Query): ReadonlySet<string> | undefined {
 }
 
 // The report, and then node by node what its claims rest on: a fleet's chains are more than memory is for.
-async function* withEvidence({ sql }: Store, report: ComplianceReport): AsyncGenerator<string> {
+async function* withEvidence({ sql }: Store, { report, above }: Made): AsyncGenerator<string> {
   yield `${JSON.stringify(report).slice(0, -1)},"evidence":[`
   let separator = ''
   for (const { cluster, nodes } of report.clusters)
     for (const { node, hubSays } of nodes) {
-      const pieces = evidenceJson(sql, { cluster, node, ...hubSays })
+      const pieces = evidenceJson(sql, { cluster, node, ...hubSays, above: above.get(keyOf({ cluster, node })) ?? [] })
       const { value, done } = await pieces.next()
       if (done) continue
       yield separator + value
@@ -80,14 +82,22 @@ async function* withEvidence({ sql }: Store, report: ComplianceReport): AsyncGen
   yield ']}'
 }
 
+/** A report, and which statements were stored above watermarks in its moment, by `cluster/node`. */
+type Made = { readonly report: ComplianceReport; readonly above: ReadonlyMap<string, readonly Run[]> }
+
 async function report(
   { store, now, reachability: limits }: ReportOptions,
   only: ReadonlySet<string> | undefined,
-): Promise<ComplianceReport> {
+): Promise<Made> {
   const nowMs = now()
   // One moment of the database: a claim and the statement it rests on are of the same.
-  const [all, fleet, assignments, images] = await read(store, (tx) =>
-    Promise.all([listObjects(tx, 'ManagedCluster'), loadFleet(tx), listAssignments(tx), listObjects(tx, 'OSImage')]),
+  const [all, { fleet, above }, assignments, images] = await read(store, (tx) =>
+    Promise.all([
+      listObjects(tx, 'ManagedCluster'),
+      loadFleet(tx).then(async (nodes) => ({ fleet: nodes, above: await runsAbove(tx, nodes) })),
+      listAssignments(tx),
+      listObjects(tx, 'OSImage'),
+    ]),
   )
   const known = new Set(all.map(({ metadata }) => metadata.name))
   for (const name of only ?? [])
@@ -177,10 +187,11 @@ async function report(
       }),
     }
   })
-  return {
+  const made: ComplianceReport = {
     kind: 'ComplianceReport',
     apiVersion: 'skerry.dev/v1alpha1',
     ...(only ? { only: [...only].toSorted() } : {}),
     ...assess(inventory, nowMs),
   }
+  return { report: made, above }
 }

@@ -110,6 +110,27 @@ export async function storedAbove(
   return new Map(rows.map(({ count, bytes, ...id }) => [keyOf(id), { count, bytes: Number(bytes) }]))
 }
 
+/** Numbers that are stored without a gap, both ends included. */
+export type Run = Pick<Stretch, 'first' | 'last'>
+
+/** What is stored above each node's watermark, as runs in order; by `cluster/node`. Of a node without a gap nothing is read. */
+export async function runsAbove(
+  tx: Reader,
+  nodes: readonly (NodeId & { readonly watermark: number; readonly newestSeq: number })[],
+): Promise<Map<string, Run[]>> {
+  const gapped = nodes.filter(({ watermark, newestSeq }) => watermark < newestSeq)
+  if (gapped.length === 0) return new Map()
+  const rows = await tx<{ cluster: string; node: string; first: string; last: string }[]>`
+    select cluster, node, min(seq) as first, max(seq) as last from (
+      select u.c as cluster, u.n as node, s.seq, s.seq - row_number() over (partition by u.c, u.n order by s.seq) as run
+      from unnest(${gapped.map((g) => g.cluster)}::text[], ${gapped.map((g) => g.node)}::text[], ${gapped.map((g) => g.incarnation)}::int[],
+        ${gapped.map((g) => g.watermark)}::bigint[]) as u(c, n, i, w)
+      join statement s on s.cluster = u.c and s.node = u.n and s.incarnation = u.i and s.seq > u.w) numbered
+    group by cluster, node, run order by cluster, node, first`
+  const runs = rows.map(({ first, last, ...id }) => ({ key: keyOf(id), first: Number(first), last: Number(last) }))
+  return Map.groupBy(runs, ({ key }) => key)
+}
+
 /** The last number of the run without a gap that begins above `seq`, or `seq` when the next one is not stored. */
 export async function endOfRun(tx: Reader, id: Omit<Stretch, 'first' | 'last'>, seq: number): Promise<number> {
   const { cluster, node, incarnation } = id
