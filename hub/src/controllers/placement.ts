@@ -47,10 +47,10 @@ async function save(
   nowMs: number,
 ): Promise<void> {
   if (outcome.kind === 'Skipped') return
-  const { namespace = '', name, generation } = placement.metadata
+  const { namespace = '', name, uid, generation } = placement.metadata
   const current = await getObject(tx, 'Placement', namespace, name)
   // What was judged must be what is there; otherwise the next look judges anew.
-  if (current?.metadata.generation !== generation) return
+  if (current?.metadata.uid !== uid || current.metadata.generation !== generation) return
   if (outcome.kind === 'Decided') await saveSlices(tx, placement, facts, outcome)
   else await dropGone(tx, placement, facts, outcome)
   let conditions = (current.status?.conditions ?? []).filter(

@@ -1,9 +1,11 @@
 import type { ActivationWindow, ObjectOf, RolloutSpec } from '@skerry/api'
+import pino from 'pino'
 import { expect, test } from 'vitest'
 import { listAssignments } from '../store/assignments.ts'
 import { newestDesired } from '../store/desired-states.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
-import { deleteObject, updateObject } from '../store/resources.ts'
+import { openMirrors } from '../store/mirrors.ts'
+import { createObject, deleteObject, updateObject } from '../store/resources.ts'
 import { write } from '../store/store.ts'
 import { attestationController } from './attestation.ts'
 import { desiredController } from './desired.ts'
@@ -328,6 +330,32 @@ test('a newer rollout that selects a cluster no more lets an older one have it',
   expect(await fleet.stateOf('young', 'a')).toMatchObject({ state: 'Removed', reason: 'Deselected' })
   await fleet.settle()
   expect(await fleet.owners()).toEqual({ a: 'old' })
+})
+
+test('what was planned of a rollout that was deleted and made anew meanwhile is not written under the new one', async () => {
+  const fleet = await fleetOf('a')
+  const { world } = fleet
+  await addImage(world, 'os-2', 2)
+  await fleet.roll('r', rolloutSpec('os-1'))
+  const mirrors = openMirrors(world.store)
+  let replaced = false
+  // Between what the look read of rollouts and what it writes of them.
+  const clusters = async () => {
+    await write(world.store, async (tx) => {
+      await deleteObject(tx, 'Rollout', 'fleet', 'r')
+      await createObject(tx, 'Rollout', { metadata: { name: 'r', namespace: 'fleet' }, spec: rolloutSpec('os-2') })
+    })
+    replaced = true
+    return mirrors.clusters()
+  }
+  const { store, lease, now } = world
+  const context = { store, lease, now, log: pino({ level: 'silent' }), signal: AbortSignal.timeout(30_000) }
+  await rolloutController(LIMITS).reconcile({ ...context, mirrors: { ...mirrors, clusters } })
+  expect(replaced).toBe(true)
+  expect(await listAssignments(store.sql)).toEqual([])
+  await fleet.settle()
+  const [assigned] = await listAssignments(store.sql)
+  expect(assigned?.imageSha256).toBe(sha('os-2'))
 })
 
 test('of two rollouts of one second the later one has the cluster, whatever their names', async () => {

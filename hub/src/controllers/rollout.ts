@@ -52,7 +52,9 @@ async function savePlan(
   return writeFenced(store, lease, async (tx) => {
     const { namespace = '', name } = rollout.metadata
     const current = await getObject(tx, 'Rollout', namespace, name)
-    if (current?.metadata.generation !== rollout.metadata.generation) return []
+    // Another of the same name, made meanwhile, is of the same generation.
+    if (current?.metadata.uid !== rollout.metadata.uid) return []
+    if (current.metadata.generation !== rollout.metadata.generation) return []
     const order = image && plan.advance.length > 0 ? orderOf(current, image) : undefined
     if (order) await saveAssignments(tx, plan.advance, order)
     await saveTerms(tx, rollout.metadata.uid, changed)

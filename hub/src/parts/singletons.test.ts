@@ -48,11 +48,50 @@ test('a term that is over listens no more: after three terms as many listen for 
   for (let term = 1; term <= 3; term += 1) {
     const held = async () => (await store.sql`select 1 from controller_lease where token = ${term}`).length === 1
     await until(held, `term ${term}`, 20_000)
-    await until(() => listening === (seen[0] ?? 2), `the listeners of term ${term}`, 10_000)
+    await until(() => listening === (seen[0] ?? 4), `the listeners of term ${term}`, 10_000)
     seen.push(listening)
     await store.sql`select pg_terminate_backend(pid) from pg_locks
       where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
       and pid in (select pid from pg_stat_activity where query like '%controller_lease%')`
   }
-  expect(seen).toEqual([2, 2, 2])
+  expect(seen).toEqual([4, 4, 4])
 }, 90_000)
+
+test('a return of NATS is a reason to look: who is revoked is told again at once, not at the next look by time', async () => {
+  const world = await openWorld()
+  onTestFinished(() => world.close())
+  const ends: Ends = []
+  const wakes = await openWakes(world.store, ends)
+  onTestFinished(() => endAll(ends, () => {}))
+  const keys = { ...openKeys(join(testFolder(), 'keys')), nats: world.keys }
+  const { snapshot, timestamp } = keys
+  let told = 0
+  const listeners = new Set<() => void>()
+  const hub: typeof world.hub = {
+    ...world.hub,
+    async pushSites() {
+      told += 1
+    },
+    onConnected(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+  }
+  const over = new AbortController()
+  const now = () => Date.now()
+  const running = runSingletons({
+    ...{ store: world.store, hub, keys, wakes, now, log: silent, signal: over.signal },
+    reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 },
+    sealer: { snapshot, timestamp, now },
+    onPublished: () => {},
+    onReachability: () => {},
+  })
+  onTestFinished(async () => {
+    over.abort()
+    await running
+  })
+  await until(() => told === 1, 'the first word', 20_000)
+  for (const listener of listeners) listener()
+  // A look by time alone comes after half a minute.
+  await until(() => told === 2, 'the word after a return', 10_000)
+}, 60_000)

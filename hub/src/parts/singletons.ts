@@ -7,7 +7,7 @@ import { desiredController } from '../controllers/desired.ts'
 import { placementController } from '../controllers/placement.ts'
 import { registrationController } from '../controllers/registration.ts'
 import { rolloutController } from '../controllers/rollout.ts'
-import { type Controller, runController } from '../controllers/run.ts'
+import { type Controller, type Hints, runController } from '../controllers/run.ts'
 import type { HubKeys } from '../keys/keys.ts'
 import { pruneEvents } from '../store/events.ts'
 import { acquireLease, type Lease, writeFenced } from '../store/leases.ts'
@@ -55,8 +55,8 @@ export async function runSingletons(parts: Singletons): Promise<void> {
       log.info({ term: held.token }, 'this hub runs the controllers')
       const term = AbortSignal.any([signal, held.lost])
       await Promise.all(
-        controllersOf(parts, held).map(({ controller, ...heard }) =>
-          runController(controller, { store, lease: held, mirrors, now, log, signal: term }, wakes.hints(heard)),
+        controllersOf(parts, held).map((run) =>
+          runController(run.controller, { store, lease: held, mirrors, now, log, signal: term }, hintsOf(run, wakes)),
         ),
       )
     } catch (error) {
@@ -69,14 +69,35 @@ export async function runSingletons(parts: Singletons): Promise<void> {
   }
 }
 
-// Each controller with what it reads: a change of anything else is no reason to look.
-function controllersOf(parts: Singletons, lease: Lease): (Heard & { controller: Controller })[] {
+/** A controller with what it reads: a change of anything else is no reason to look. `connected`: a return of NATS is one. */
+type Run = Heard & { readonly controller: Controller; readonly connected?: Listen }
+type Listen = (listener: () => void) => () => void
+
+function hintsOf({ connected, kinds, topics }: Run, wakes: Wakes): Hints {
+  const changes = wakes.hints({ kinds, topics })
+  return {
+    subscribe(listener) {
+      const ends = [changes.subscribe(listener), ...(connected ? [connected(listener)] : [])]
+      return () => {
+        for (const end of ends) end()
+      }
+    },
+  }
+}
+
+function controllersOf(parts: Singletons, lease: Lease): Run[] {
   const { hub, keys, reachability, onReachability } = parts
   // A term's controllers listen as long as the term.
-  const onConnected = (listener: () => void) => {
-    const end = hub.onConnected(listener)
+  const onConnected: Listen = (listener) => {
+    let listening = true
+    const forget = hub.onConnected(listener)
+    const end = () => {
+      if (listening) forget()
+      listening = false
+    }
     if (lease.lost.aborted) end()
     else lease.lost.addEventListener('abort', end, { once: true })
+    return end
   }
   return [
     {
@@ -89,6 +110,7 @@ function controllersOf(parts: Singletons, lease: Lease): (Heard & { controller: 
       }),
       kinds: ['Registration', 'ManagedCluster', 'JoinToken'],
       topics: ['identity'],
+      connected: onConnected,
     },
     {
       controller: placementController(),
@@ -98,11 +120,16 @@ function controllersOf(parts: Singletons, lease: Lease): (Heard & { controller: 
     { controller: attestationController(), kinds: [], topics: ['statement'] },
     {
       controller: rolloutController(reachability),
-      kinds: ['Rollout', 'OSImage', 'Placement', 'PlacementDecision'],
+      kinds: ['Rollout', 'OSImage', 'Placement', 'PlacementDecision', 'ManagedCluster'],
       topics: ['statement', 'attestation', 'desired-state', 'identity'],
     },
     { controller: desiredController(), kinds: [], topics: ['assignment'] },
-    { controller: publisherController(parts, lease, onConnected), kinds: [], topics: ['desired-state', 'identity'] },
+    {
+      controller: publisherController(parts, lease, onConnected),
+      kinds: [],
+      topics: ['desired-state', 'identity'],
+      connected: onConnected,
+    },
     {
       controller: clusterStatusController(reachability, onReachability),
       kinds: ['ManagedCluster', 'EdgeNode', 'OSImage'],
@@ -115,7 +142,7 @@ function controllersOf(parts: Singletons, lease: Lease): (Heard & { controller: 
 function publisherController(
   { store, hub, keys, log, now, onPublished }: Singletons,
   lease: Lease,
-  onConnected: (listener: () => void) => void,
+  onConnected: Listen,
 ): Controller {
   const publisher = { store, lease, hub, signer: keys.desiredState, log, now, onPublished }
   let compared = false
@@ -150,11 +177,12 @@ function housekeepingController({ store, sealer, now }: Singletons, lease: Lease
   return {
     name: 'housekeeping',
     async reconcile() {
-      await renewSeal(store, lease, sealer)
       await writeFenced(store, lease, async (tx) => {
         await compactChanges(tx, KEPT_VERSIONS)
         await pruneEvents(tx, KEPT_EVENTS)
       })
+      // Last: metadata that cannot be signed keeps no table from being pruned.
+      await renewSeal(store, lease, sealer)
       return { recheckAtMs: now() + HOUSEKEEPING_MS }
     },
   }
