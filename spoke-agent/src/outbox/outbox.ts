@@ -2,7 +2,8 @@ import { BATCH_BYTES, Refusal, STATEMENTS_PER_BATCH, type Statement, type Statem
 import { sha256Hex } from '@skerry/trust'
 import type { Enrollment } from '../registration/enrollment.ts'
 import type { Database } from '../store/database.ts'
-import { BOUND_MIB, bytesInUse, calmBytes, type LeftOut, leftOutWords, noRoom, type Room, roomOf } from './room.ts'
+import type { LeftOut } from '../store/left-out.ts'
+import { BOUND_MIB, bytesInUse, calmBytes, leftOutWords, noRoom, type Room, roomOf } from './room.ts'
 
 // Statements, in order and chained, from the moment they are true until the hub has committed them. Appended in the same
 // transaction as the state they tell of; trimmed by the hub's signed watermark and by nothing else. What has no room gets

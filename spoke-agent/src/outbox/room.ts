@@ -1,5 +1,6 @@
 import type { StatementKind } from '@skerry/api'
 import type { Database } from '../store/database.ts'
+import type { LeftOut } from '../store/left-out.ts'
 
 // How much is kept while nobody takes it, and what gives way first. The measure is what agent.db has in use: everything
 // that grows in the dark lies there.
@@ -13,13 +14,6 @@ export const LEAST_BOUND_MIB = 32
  * is begun that would have to be proven.
  */
 export type Room = 'enough' | 'short' | 'none'
-
-/** What was left unsaid for want of room, until it is told how much it was. */
-export type LeftOut = {
-  readonly sinceAt: string
-  readonly untilAt: string
-  readonly counts: Partial<Record<StatementKind, number>>
-}
 
 /** The reserve above the bound; and so far below it there must be room before everything is said again. */
 const eighth = (boundBytes: number) => Math.floor(boundBytes / 8)

@@ -1,5 +1,5 @@
-import type { LeftOut } from '../outbox/room.ts'
 import type { Database } from '../store/database.ts'
+import type { LeftOut } from '../store/left-out.ts'
 
 // What ended lives had said. Another life is another chain, told from its beginning, and the hub has no place for what the
 // one before had not brought up yet. It stays here, for whoever comes to look: the hub may begin lives, but it may not make
