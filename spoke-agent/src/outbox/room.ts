@@ -1,4 +1,3 @@
-import type { StatementKind } from '@skerry/api'
 import type { Database } from '../store/database.ts'
 import type { LeftOut } from '../store/left-out.ts'
 
