@@ -1,6 +1,13 @@
 import { Readable } from 'node:stream'
 import { type ComplianceReport, kindRow } from '@skerry/api'
-import { assess, type ClusterInventory, type ReachabilityLimits, reachability, schedule } from '@skerry/policy'
+import {
+  assess,
+  type ClusterInventory,
+  type ReachabilityLimits,
+  reachability,
+  schedule,
+  shapeFacts,
+} from '@skerry/policy'
 import type { FastifyInstance } from 'fastify'
 import { listAssignments } from '../store/assignments.ts'
 import { loadFleet } from '../store/fleet.ts'
@@ -124,7 +131,7 @@ async function report(
           }
         : {}),
       nodes: nodes.map((node) => {
-        const { booted, confirmed, failed } = node
+        const { booted } = node
         const result =
           booted &&
           node.results.find(
@@ -136,34 +143,7 @@ async function report(
           class: node.class,
           incarnation: node.incarnation,
           ...(node.lastHeardAt ? { lastHeardAt: node.lastHeardAt.toISOString() } : {}),
-          ...(booted
-            ? {
-                running: {
-                  imageSha256: booted.body.imageSha256,
-                  bootId: booted.body.bootId,
-                  statement: booted.ref,
-                },
-              }
-            : {}),
-          ...(confirmed?.body.imageSha256 && confirmed.body.bootId
-            ? {
-                confirmed: {
-                  imageSha256: confirmed.body.imageSha256,
-                  bootId: confirmed.body.bootId,
-                  statement: confirmed.ref,
-                },
-              }
-            : {}),
-          ...(failed?.body.imageSha256
-            ? {
-                failure: {
-                  imageSha256: failed.body.imageSha256,
-                  outcome: failed.body.outcome ?? 'Failed',
-                  reason: failed.body.reason,
-                  statement: failed.ref,
-                },
-              }
-            : {}),
+          ...shapeFacts(node),
           ...(result
             ? {
                 verdict: {
@@ -182,7 +162,6 @@ async function report(
             : {}),
           watermark: node.watermark,
           newestSeq: node.newestSeq,
-          ...(node.newest ? { newest: node.newest } : {}),
         }
       }),
     }

@@ -509,6 +509,11 @@ describe.concurrent('what is told', { timeout: 180_000 }, () => {
     expect(await verify('bare.json')).toMatchObject({ code: 1, err: expect.stringContaining('bare.json: ') })
     world.write('torn.json', read('audit.json').slice(0, 100))
     expect(await verify('torn.json')).toMatchObject({ code: 1, err: expect.stringContaining('torn.json: ') })
+    writeFileSync(world.path('cut.json'), Buffer.from([0x7b, 0x22, 0xc3, 0x22, 0x7d]))
+    expect(await verify('cut.json')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/^skerry: cut\.json is no text in UTF-8: [^\n]*"skerry report export/),
+    })
     world.write('other.yaml', 'kind: ComplianceReport\nclusters: []\n')
     expect(await verify('other.yaml')).toMatchObject({
       code: 1,

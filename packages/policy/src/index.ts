@@ -2,6 +2,7 @@ export { type AdmissionFacts, admit } from './admission/admit.ts'
 export { type Appraisal, appraise, asGoodAs } from './attestation/appraise.ts'
 export { assess, type ClusterInventory } from './compliance/assess.ts'
 export { type CheckedReport, checkReport, type Proven } from './compliance/check.ts'
+export { shapeFacts } from './compliance/facts.ts'
 export { type ReachabilityLimits, reachability } from './compliance/reachability.ts'
 export {
   type BootFacts,

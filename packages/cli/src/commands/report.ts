@@ -59,7 +59,16 @@ word of the hub. Exit code 1 when anything in the report does not hold.`
 type VerifyOptions = { key?: string[]; output: 'table' | 'json' }
 
 async function readText(file: string, shell: Shell): Promise<string> {
-  return file === '-' ? shell.stdin() : Buffer.from(bytesOf(file)).toString('utf8')
+  if (file === '-') return shell.stdin()
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(file))
+  } catch (cause) {
+    if (!(cause instanceof TypeError)) throw cause
+    throw new Error(
+      `${file} is no text in UTF-8: it was changed on its way; "skerry report export -o json --out FILE" writes it anew`,
+      { cause },
+    )
+  }
 }
 
 // A member that stands twice would be one thing here and another to whoever reads the file next.

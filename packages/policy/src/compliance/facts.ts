@@ -4,10 +4,16 @@ import type { NodeInventory } from './assess.ts'
 /** A statement and the digest of its text. */
 export type KnownStatement = { readonly statement: Statement; readonly digest: string }
 
+type NodeFacts = Pick<NodeInventory, 'running' | 'confirmed' | 'failure' | 'newest'>
+type NewestSaid = {
+  readonly newest: StatementRef | undefined
+  readonly booted: Said<Pick<EvidenceBody, 'imageSha256' | 'bootId'>> | undefined
+  readonly confirmed: Said<TransitionBody> | undefined
+  readonly failed: Said<TransitionBody> | undefined
+}
+
 /** What a node's own statements say of it, of whatever order and number: the newest of each kind counts. */
-export function factsOf(
-  known: Iterable<KnownStatement>,
-): Pick<NodeInventory, 'running' | 'confirmed' | 'failure' | 'newest'> {
+export function factsOf(known: Iterable<KnownStatement>): NodeFacts {
   let newest: StatementRef | undefined
   let booted: Said<EvidenceBody> | undefined
   let confirmed: Said<TransitionBody> | undefined
@@ -22,6 +28,11 @@ export function factsOf(
     if (statement.body.to === 'Idle' && isNewer(confirmed?.ref)) confirmed = { body: statement.body, ref }
     if (statement.body.to === 'Failed' && isNewer(failed?.ref)) failed = { body: statement.body, ref }
   }
+  return shapeFacts({ newest, booted, confirmed, failed })
+}
+
+/** The newest of each kind that a node said, in the form in which a report states it. */
+export function shapeFacts({ newest, booted, confirmed, failed }: NewestSaid): NodeFacts {
   return {
     ...(newest ? { newest } : {}),
     ...(booted
@@ -40,7 +51,7 @@ export function factsOf(
       ? {
           failure: {
             imageSha256: failed.body.imageSha256,
-            outcome: failed.body.outcome ?? 'Failed',
+            outcome: failed.body.outcome ?? 'ActivationFailed',
             reason: failed.body.reason,
             statement: failed.ref,
           },

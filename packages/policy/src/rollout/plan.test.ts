@@ -746,6 +746,16 @@ describe('[deviation] the rollout as a whole', () => {
     })
   })
 
+  test('a rollout that is edited to an image that is not there still counts the clusters that it shows', () => {
+    const done = plan([cluster('a', 'proven'), cluster('b', 'rolled-back')])
+    const status = { ...saved(done), image: { ...image, manifestSha256: 'e'.repeat(64) } }
+    expect(planRollout({ ...facts([], {}, status), image: undefined }, NOW)).toMatchObject({
+      phase: 'Pending',
+      clusters: done.clusters,
+      counts: { total: 2, succeeded: 1, rolledBack: 1 },
+    })
+  })
+
   test('`since` moves with the state alone', () => {
     const first = plan([cluster('a', 'staging')])
     expect(row(plan([cluster('a', 'staging')], {}, saved(first), NOW + 5))?.since).toBe(iso(NOW))

@@ -338,6 +338,8 @@ function waiting(
   nowMs: number,
 ): RolloutPlan {
   const clusters = before?.clusters ?? []
+  // Of what the rollout was before an edit nothing is held any more, but what became of it is still told.
+  const shown = before ? clusters : (rollout.status?.clusters ?? [])
   const phase = before?.phase ?? 'Pending'
   return {
     phase,
@@ -346,8 +348,8 @@ function waiting(
     hold: clusters
       .filter(({ state }) => !FINISHED.has(state))
       .map(({ name }) => ({ cluster: name, reason, message, recheckAtMs: nowMs + RECHECK_MS })),
-    clusters: before ? clusters : (rollout.status?.clusters ?? []),
-    counts: count(clusters.map(({ state }) => state)),
+    clusters: shown,
+    counts: count(shown.map(({ state }) => state)),
     conditions: [
       ...(phase === 'Pending' ? [{ type: 'Completed', status: 'False' as const, reason, message }] : []),
       { type: 'Ready', status: 'False', reason, message },
