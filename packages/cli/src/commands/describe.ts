@@ -1,5 +1,5 @@
 import { type KindName, type KindRow, type ObjectOf, PLACEMENT_LABEL, type SkerryObject } from '@skerry/api'
-import type { Client } from '@skerry/client'
+import { ApiError, type Client } from '@skerry/client'
 import type { Command } from 'commander'
 import { describeAny } from '../describe/any.ts'
 import { type ClusterSurroundings, describeCluster } from '../describe/cluster.ts'
@@ -90,5 +90,10 @@ async function lastHeard(
   client: Client,
   { namespace = '', name }: SkerryObject['metadata'],
 ): Promise<string | undefined> {
-  return (await client.heard(namespace)).find(({ node }) => node === name)?.lastHeardAt
+  const heard = await client.heard(namespace).catch((error: unknown) => {
+    // A node may outlive its cluster: of one that is gone nothing was heard, and the node is told of all the same.
+    if (error instanceof ApiError && error.code === 404) return []
+    throw error
+  })
+  return heard.find(({ node }) => node === name)?.lastHeardAt
 }

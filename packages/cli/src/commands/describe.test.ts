@@ -1,0 +1,60 @@
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, onTestFinished, test } from 'vitest'
+import { buildProgram } from '../program.ts'
+
+// The other end of the wire, between two of its moments: what a whole hub does is tested with the command itself.
+
+const NODE = {
+  apiVersion: 'skerry.dev/v1alpha1',
+  kind: 'EdgeNode',
+  metadata: { name: 'n1', namespace: 'shop' },
+  status: { class: 'software-key', phase: 'Idle' },
+}
+
+/** What "skerry describe node n1" prints of a hub that has the node and answers this when asked who was heard. */
+async function described(code: number, heard: object): Promise<string> {
+  const server = createServer(({ url = '' }, response) => {
+    const asked = url.endsWith('/heard')
+    response.writeHead(asked ? code : 200, { 'content-type': 'application/json' })
+    const items = url.includes('/edgenodes') ? [NODE] : []
+    response.end(JSON.stringify(asked ? heard : { kind: 'List', metadata: { resourceVersion: '1' }, items }))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  onTestFinished(async () => {
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+  })
+  const out: string[] = []
+  const shell = {
+    out: (text: string) => void out.push(text),
+    err: () => {},
+    now: () => Date.parse('2026-06-01T12:00:00Z'),
+    env: {},
+    signal: new AbortController().signal,
+    stdin: async () => '',
+  }
+  const there = ['--server', `http://127.0.0.1:${(server.address() as AddressInfo).port}`, '--token', 'secret']
+  await buildProgram(shell).parseAsync(['describe', 'node', 'n1', ...there], { from: 'user' })
+  return out.join('')
+}
+
+const status = (code: number, reason: string) => ({ kind: 'Status', code, reason, message: `no: ${reason}` })
+
+test('a node is told of when its cluster is gone: it was never heard', async () => {
+  const told = await described(404, status(404, 'NotFound'))
+  expect(told).toMatch(/Last heard: +never\n/)
+  expect(told).toMatch(/Phase: +Idle\n/)
+})
+
+test('a node of which others were heard was not', async () => {
+  const nodes = [{ node: 'n2', lastHeardAt: '2026-06-01T11:59:00.000Z' }]
+  expect(await described(200, { nodes })).toMatch(/Last heard: +never\n/)
+  expect(await described(200, { nodes: [{ ...nodes[0], node: 'n1' }] })).toMatch(
+    /Last heard: +2026-06-01T11:59:00.000Z \(60s ago\)\n/,
+  )
+})
+
+test('that nobody may say when it was heard is an error, not silence', async () => {
+  await expect(described(403, status(403, 'Forbidden'))).rejects.toThrow('no: Forbidden')
+})
