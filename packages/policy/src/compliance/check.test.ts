@@ -197,6 +197,56 @@ describe('checkReport', () => {
     expect(claims.filter(({ reason }) => reason.includes('judged again'))).toEqual([])
   })
 
+  const boots = said(4, { kind: 'evidence', body: { ...boot, bootId: 'b2' } })
+  test.each<[string, readonly Statement[], Made, number]>([
+    ['no boot was', chain, { verdict: undefined }, 1],
+    ['only an older boot was', [...chain, boots], four, 4],
+  ])(
+    'evidence that the hub did not judge, where %s, leaves its claim open: that is no fault of the report',
+    (_, statements, more, seq) => {
+      const { faults, claims } = check(reported({ ...more, statements }), proven(statements))
+      expect(faults).toEqual([])
+      expect(claims.map(({ claim, outcome }) => [claim, outcome])).toEqual([
+        ['HeardFrom', 'verified'],
+        ['RunsAssignedImage', 'verified'],
+        ['BootAttested', 'not-assessed'],
+        ['ChainComplete', 'verified'],
+      ])
+      expect(claims.find(({ claim }) => claim === 'BootAttested')).toMatchObject({
+        result: 'not-assessed',
+        reason: `statement ${seq} is evidence that the hub had not judged; judged here it is warning (SoftwareKey)`,
+      })
+    },
+  )
+
+  test('a claim on evidence that nobody judged stays a fault', () => {
+    const report = reported({ verdict: undefined })
+    const [cluster] = report.clusters
+    const [node] = cluster?.nodes ?? []
+    if (!cluster || !node) throw new Error('one node')
+    const claims = node.claims.map((one) => (one.claim === 'BootAttested' ? { ...one, result: 'pass' as const } : one))
+    const { faults } = check({ ...report, clusters: [{ ...cluster, nodes: [{ ...node, claims }] }] }, proven(chain))
+    expect(faults).toEqual([
+      expect.stringMatching(/^shop\/n1: BootAttested: from the statements follows "not-assessed: /),
+    ])
+  })
+
+  test.each([
+    ['a node', 'shop/n2/1'],
+    ['a cluster', 'kiosk/n1/1'],
+    ['another life', 'shop/n1/2'],
+  ])('evidence of %s that the report does not list is named: who leaves a node out does not pass', (_, place) => {
+    const { faults } = checkReport(
+      reported(),
+      new Map([
+        ['shop/n1/1', proven(chain)],
+        [place, proven(chain)],
+      ]),
+      new Map(),
+    )
+    expect(faults).toEqual([`${place}: the file holds evidence of it, and the report does not list it`])
+  })
+
   test('where no verdict counts any more, none is said to be judged again', () => {
     const { faults, claims } = check(reported({ reachability: 'Stale' }), proven(chain))
     expect(faults).toEqual([])

@@ -19,7 +19,10 @@ type ProvenStatement = KnownStatement & {
   readonly reached: 'signed' | 'chained' | 'not-kept'
 }
 
-/** `verified`: it follows from statements of the node's key. `not-assessed`: nothing was claimed, and nothing is there. */
+/**
+ * `verified`: it follows from statements of the node's key. `not-assessed`: nothing was claimed, and nothing is there; or
+ * there is evidence that the hub had not judged.
+ */
 type CheckedClaim = {
   readonly cluster: string
   readonly node: string
@@ -103,6 +106,13 @@ export function checkReport(
       faults.add(`${again.totals[result]} clusters are ${result}, the report counts ${report.totals[result]}`)
   const told = new Set(claims.map(({ cluster, node }) => `${cluster}/${node}`))
   for (const pinned of pins.keys()) if (!told.has(pinned)) faults.add(`${pinned}: the report has no such node`)
+  const listed = new Set(
+    report.clusters.flatMap(({ cluster, nodes }) =>
+      nodes.map(({ node, hubSays }) => `${cluster}/${node}/${hubSays.incarnation}`),
+    ),
+  )
+  for (const place of evidence.keys())
+    if (!listed.has(place)) faults.add(`${place}: the file holds evidence of it, and the report does not list it`)
   for (const place of twice(report)) faults.add(`${place}: stands twice in the report`)
   return { claims, faults: [...faults] }
 }
@@ -126,6 +136,8 @@ type Found = {
   readonly pinned: boolean
   readonly inventory: NodeInventory
   readonly proven: Proven | undefined
+  /** Why the running boot has no result, where there is evidence of it. */
+  readonly unjudged: string | undefined
   readonly faults: readonly string[]
 }
 
@@ -155,12 +167,14 @@ function checkNode(
       `its class ${node.class} has ${limited === undefined ? 'no limitation' : `the limitation "${limited}"`}; the report ${node.limitation === undefined ? 'leaves it out' : `says "${node.limitation}"`}`,
     )
   const due = running && verdictOf(running)
-  faults.push(...verdictFaults(verdict, due, statements))
+  const unjudged = due && unjudgedOf(verdict, due)
+  faults.push(...verdictFaults(verdict, unjudged === undefined ? due : undefined, statements))
   return {
     node,
     reachability,
     pinned: pin !== undefined && proven?.key === pin,
     proven,
+    unjudged,
     faults,
     inventory: {
       node: node.node,
@@ -170,7 +184,7 @@ function checkNode(
       watermark,
       newestSeq,
       ...facts,
-      ...(due ? { verdict: due } : {}),
+      ...(due && unjudged === undefined ? { verdict: due } : {}),
     },
   }
 }
@@ -199,6 +213,16 @@ function verdictOf({ statement, digest, nonce }: ProvenStatement): NodeInventory
   return { bootId: statement.body.bootId, verdict, reason, statement: refOf({ statement, digest }) }
 }
 
+// A hub may not have come to a boot's evidence, or not know how to judge it. What it then leaves open is no more than it
+// knows, unless the evidence is bad: that is not hidden by saying nothing.
+function unjudgedOf(
+  said: Node['hubSays']['verdict'],
+  { bootId, verdict, reason, statement: { seq } }: NonNullable<NodeInventory['verdict']>,
+): string | undefined {
+  if (said?.seq === seq || said?.bootId === bootId || verdict === 'contraindicated') return undefined
+  return `statement ${seq} is evidence that the hub had not judged; judged here it is ${verdict} (${reason})`
+}
+
 // The running boot's evidence is judged whatever the report says of it: a bad verdict is not hidden by telling none, or one
 // on evidence that came before.
 function verdictFaults(
@@ -224,7 +248,7 @@ function verdictFaults(
 function judge(
   said: Claim,
   due: Claim | undefined,
-  { proven, faults, reachability }: Found,
+  { proven, unjudged, faults, reachability }: Found,
 ): Pick<CheckedClaim, 'outcome' | 'reason'> {
   const no = (reason: string) => ({ outcome: 'not-verified', reason }) as const
   const [fault, ...more] = faults
@@ -242,6 +266,7 @@ function judge(
     )
   const [first] = said.statements
   if (!first) return { outcome: 'not-assessed', reason: said.message }
+  if (said.claim === 'BootAttested' && unjudged !== undefined) return { outcome: 'not-assessed', reason: unjudged }
   const unsigned = said.statements.find(({ seq }) => proven?.statements.get(seq)?.reached === 'not-kept')
   if (unsigned)
     return no(`signature not kept: statement ${unsigned.seq} came before signatures were, and none reaches it`)
