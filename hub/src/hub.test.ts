@@ -273,11 +273,9 @@ test.each(['it hangs', 'it goes on'])(
     const hub = await start(await configure({ databaseUrl: urlOf(connection) }))
     const { ready } = clientOf(hub)
     expect(await ready()).toBe('ready')
-    const all = [postgres.pid, ...childrenOf(postgres.pid)]
-    const go = () => void all.forEach(letGo)
+    const go = await hangAll(postgres.pid)
     onTestFinished(go)
-    for (const pid of all) process.kill(pid, 'SIGSTOP')
-    await until(async () => (await ready()).includes('[-]database failed: no answer within 2 s'), 'unreadiness', 10_000)
+    await until(async () => (await ready()).includes('[-]database failed: no answer within 2 s'), 'unreadiness', 30_000)
     if (when === 'it goes on') {
       go()
       await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
@@ -288,12 +286,37 @@ test.each(['it hangs', 'it goes on'])(
   90_000,
 )
 
-/** Lets a stopped process go on; one that has ended meanwhile is left alone. */
+/** Stops a server and its children, and gives what lets them go on. The server first: it makes a child for each who connects. */
+async function hangAll(server: number): Promise<() => void> {
+  const stop = async (pid: number) => {
+    send(pid, 'SIGSTOP')
+    await until(() => /^State:\s+[TZ]/m.test(statusOf(pid)), `process ${pid} stopped`, 10_000)
+  }
+  await stop(server)
+  const children = childrenOf(server)
+  await Promise.all(children.map(stop))
+  return () => [...children, server].forEach(letGo)
+}
+
+/** Lets a stopped process go on. */
 function letGo(pid: number): void {
+  send(pid, 'SIGCONT')
+}
+
+// A process that has ended meanwhile is left alone.
+function send(pid: number, signal: NodeJS.Signals): void {
   try {
-    process.kill(pid, 'SIGCONT')
+    process.kill(pid, signal)
   } catch (error) {
     if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+  }
+}
+
+function statusOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/status`, 'utf8')
+  } catch {
+    return 'State: Z'
   }
 }
 

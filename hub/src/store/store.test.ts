@@ -1,5 +1,5 @@
 import { createDatabase, type Postgres, startPostgres, until } from '@skerry/supervise'
-import { testFolder } from '@skerry/supervise/testing'
+import { testDatabase, testFolder } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { acquireLease } from './leases.ts'
 import { migrateStore, openStore, type Store, write } from './store.ts'
@@ -49,8 +49,22 @@ test('PostgreSQL is killed again and again under load: queries fail, the process
   }
 }, 60_000)
 
+test('a connection that the server cut keeps nothing of its end: the query after the one that failed is answered', async () => {
+  const database = await testDatabase()
+  onTestFinished(() => database.drop())
+  const store = openStore(database.connection)
+  onTestFinished(() => store.close())
+  const one = store.own(() => {})
+  onTestFinished(() => one.end({ timeout: 5 }))
+  const cut = expect(one`select pg_sleep(60)`).rejects.toThrow()
+  await until(() => sleeps(store), 'the long query', 10_000)
+  await store.sql`select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()`
+  await cut
+  expect(await one`select 1 as answer`).toEqual([{ answer: 1 }])
+}, 30_000)
+
 async function sleeps({ sql }: Store): Promise<boolean> {
-  const asked = sql`select 1 from pg_stat_activity where wait_event = 'PgSleep'`
+  const asked = sql`select 1 from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()`
   return (await asked.catch(() => [])).length > 0
 }
 
