@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
 import type { KindName, ObjectOf, RolloutSpec, Statement } from '@skerry/api'
-import { testDatabase } from '@skerry/supervise/testing'
 import { createKey, evidenceNonce, keyRing, openBatch, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { onTestFinished } from 'vitest'
@@ -10,7 +9,8 @@ import { openMirrors } from '../store/mirrors.ts'
 import { saveIdentities } from '../store/registrations.ts'
 import { createObject, getObject, listObjects, updateObject } from '../store/resources.ts'
 import { appendBatches, appendStatements, type NewStatement } from '../store/statements.ts'
-import { migrateStore, openStore, write } from '../store/store.ts'
+import { write } from '../store/store.ts'
+import { openTestStore } from '../store/testing.ts'
 import type { Controller } from './run.ts'
 
 // Controllers on a real database, called by hand: what the other writers (http, ingest, registration) would have
@@ -24,15 +24,9 @@ export type World = Awaited<ReturnType<typeof openWorld>>
 
 /** A migrated database with a lease, gone with the test. Its clock is the real one, moved by `pass()`. */
 export async function openWorld() {
-  const database = await testDatabase()
-  await migrateStore(database.connection)
-  const store = openStore(database.connection)
+  const store = await openTestStore()
   const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(30_000))
-  onTestFinished(async () => {
-    await lease.release().catch(() => undefined)
-    await store.close()
-    await database.drop()
-  })
+  onTestFinished(() => lease.release().catch(() => undefined))
   const mirrors = openMirrors(store)
   let offsetMs = 0
   const now = () => Date.now() + offsetMs

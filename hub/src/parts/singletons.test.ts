@@ -4,11 +4,13 @@ import { testFolder } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { openKeys } from '../keys/keys.ts'
 import { openWorld, silent } from '../transport/fixture.ts'
+import type { HubConnection } from '../transport/index.ts'
 import { type Ends, endAll } from './ends.ts'
 import { openWakes } from './hints.ts'
 import { runSingletons } from './singletons.ts'
 
-test('a term that is over listens no more: after three terms as many listen for connections as in the first', async () => {
+/** All of them on a world of their own and a hub connection seen through `through`, until the test ends. */
+async function runAll(through: (hub: HubConnection) => HubConnection) {
   const world = await openWorld()
   onTestFinished(() => world.close())
   const ends: Ends = []
@@ -17,23 +19,10 @@ test('a term that is over listens no more: after three terms as many listen for 
   const keys = { ...openKeys(join(testFolder(), 'keys')), nats: world.keys }
   const { snapshot, timestamp } = keys
   const { store } = world
-  const now = () => Date.now()
-
-  let listening = 0
-  const hub: typeof world.hub = {
-    ...world.hub,
-    onConnected(listener) {
-      listening += 1
-      const end = world.hub.onConnected(listener)
-      return () => {
-        listening -= 1
-        end()
-      }
-    },
-  }
   const over = new AbortController()
+  const now = () => Date.now()
   const running = runSingletons({
-    ...{ store, hub, keys, wakes, now, log: silent, signal: over.signal },
+    ...{ store, hub: through(world.hub), keys, wakes, now, log: silent, signal: over.signal },
     reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 },
     sealer: { snapshot, timestamp, now },
     onPublished: () => {},
@@ -43,6 +32,22 @@ test('a term that is over listens no more: after three terms as many listen for 
     over.abort()
     await running
   })
+  return world
+}
+
+test('a term that is over listens no more: after three terms as many listen for connections as in the first', async () => {
+  let listening = 0
+  const { store } = await runAll((hub) => ({
+    ...hub,
+    onConnected(listener) {
+      listening += 1
+      const end = hub.onConnected(listener)
+      return () => {
+        listening -= 1
+        end()
+      }
+    },
+  }))
 
   const seen: number[] = []
   for (let term = 1; term <= 3; term += 1) {
@@ -58,17 +63,10 @@ test('a term that is over listens no more: after three terms as many listen for 
 }, 90_000)
 
 test('a return of NATS is a reason to look: who is revoked is told again at once, not at the next look by time', async () => {
-  const world = await openWorld()
-  onTestFinished(() => world.close())
-  const ends: Ends = []
-  const wakes = await openWakes(world.store, ends)
-  onTestFinished(() => endAll(ends, () => {}))
-  const keys = { ...openKeys(join(testFolder(), 'keys')), nats: world.keys }
-  const { snapshot, timestamp } = keys
   let told = 0
   const listeners = new Set<() => void>()
-  const hub: typeof world.hub = {
-    ...world.hub,
+  await runAll((hub) => ({
+    ...hub,
     async pushSites() {
       told += 1
     },
@@ -76,20 +74,7 @@ test('a return of NATS is a reason to look: who is revoked is told again at once
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
-  }
-  const over = new AbortController()
-  const now = () => Date.now()
-  const running = runSingletons({
-    ...{ store: world.store, hub, keys, wakes, now, log: silent, signal: over.signal },
-    reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 },
-    sealer: { snapshot, timestamp, now },
-    onPublished: () => {},
-    onReachability: () => {},
-  })
-  onTestFinished(async () => {
-    over.abort()
-    await running
-  })
+  }))
   await until(() => told === 1, 'the first word', 20_000)
   for (const listener of listeners) listener()
   // A look by time alone comes after half a minute.

@@ -1,20 +1,14 @@
 import { until } from '@skerry/supervise'
-import { testDatabase } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { watchChanges } from './changes.ts'
 import { createObject } from './resources.ts'
-import { migrateStore, openStore, write } from './store.ts'
+import { write } from './store.ts'
+import { openTestStore } from './testing.ts'
 
 test('a commit wakes those who read one of the kinds that it made versions of, and nobody else', async () => {
-  const database = await testDatabase()
-  await migrateStore(database.connection)
-  const store = openStore(database.connection)
+  const store = await openTestStore()
   const changes = await watchChanges(store)
-  onTestFinished(async () => {
-    await changes.stop()
-    await store.close()
-    await database.drop()
-  })
+  onTestFinished(() => changes.stop())
   const heard = { clusters: 0, both: 0, rollouts: 0 }
   const count = (who: keyof typeof heard) => () => {
     heard[who] += 1

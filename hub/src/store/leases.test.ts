@@ -1,21 +1,17 @@
 import { getEventListeners } from 'node:events'
 import { until } from '@skerry/supervise'
-import { testDatabase } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { acquireLease, LeaseLost, writeFenced } from './leases.ts'
 import { createObject, getObject } from './resources.ts'
-import { migrateStore, openStore, type Store } from './store.ts'
+import { openStore, type Store } from './store.ts'
+import { openTestStore } from './testing.ts'
 
 // Two hubs on one database: each has a store of its own.
 
 async function hubs(): Promise<{ first: Store; second: Store }> {
-  const database = await testDatabase()
-  onTestFinished(() => database.drop())
-  await migrateStore(database.connection)
-  const [first, second] = [openStore(database.connection), openStore(database.connection)]
-  onTestFinished(async () => {
-    await Promise.all([first.close(), second.close()])
-  })
+  const first = await openTestStore()
+  const second = openStore(first.connection)
+  onTestFinished(() => second.close())
   return { first, second }
 }
 const never = () => AbortSignal.timeout(30_000)

@@ -1,6 +1,5 @@
-import { testDatabase } from '@skerry/supervise/testing'
 import { createKey } from '@skerry/trust'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { appendResults } from './attestations.ts'
 import { openFleet } from './fleet.ts'
 import { lockHeads, saveHeads, saveNodeStatuses } from './heads.ts'
@@ -8,18 +7,8 @@ import { openMirror } from './mirrors.ts'
 import { saveIdentities, setIdentityState } from './registrations.ts'
 import { compactChanges, createObject, deleteObject, listObjects, updateObject } from './resources.ts'
 import { appendStatements } from './statements.ts'
-import { migrateStore, openStore, type Store, type Tx, write } from './store.ts'
-
-async function openTestStore(): Promise<Store> {
-  const database = await testDatabase()
-  await migrateStore(database.connection)
-  const store = openStore(database.connection)
-  onTestFinished(async () => {
-    await store.close()
-    await database.drop()
-  })
-  return store
-}
+import { type Tx, write } from './store.ts'
+import { openTestStore } from './testing.ts'
 
 describe('a mirror of a kind', () => {
   const place = (name: string) => ({ metadata: { name }, spec: { leaseDurationSeconds: name.length } })

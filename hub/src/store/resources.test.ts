@@ -1,5 +1,4 @@
-import { testDatabase } from '@skerry/supervise/testing'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { listAudit, recordAudits, verifyAudit } from './audit.ts'
 import { pruneEvents, recordEvent } from './events.ts'
 import {
@@ -16,22 +15,15 @@ import {
   updateObject,
   updateObjects,
 } from './resources.ts'
-import { migrateStore, openStore, type Store, type Tx, write } from './store.ts'
+import { type Tx, write } from './store.ts'
+import { openTestStore } from './testing.ts'
 
-async function opened(): Promise<Store> {
-  const database = await testDatabase()
-  onTestFinished(() => database.drop())
-  await migrateStore(database.connection)
-  const store = openStore(database.connection)
-  onTestFinished(() => store.close())
-  return store
-}
 const make = (tx: Tx, name: string, labels = {}) =>
   createObject(tx, 'ManagedCluster', { metadata: { name, labels }, spec: {} })
 
 describe('history', () => {
   test('every write leaves one change with what the labels were before it; one that changes nothing leaves none', async () => {
-    const store = await opened()
+    const store = await openTestStore()
     const conditions = [
       { type: 'T', status: 'True' as const, reason: 'R', message: '', lastTransitionTime: '2026-01-01T00:00:00Z' },
     ]
@@ -54,7 +46,7 @@ describe('history', () => {
   })
 
   test('a page that is full is complete up to its last change, one that is not up to the newest version of all', async () => {
-    const store = await opened()
+    const store = await openTestStore()
     await write(store, async (tx) => {
       for (const name of ['a', 'b', 'c']) await make(tx, name)
       await createObject(tx, 'ManagedClusterSet', { metadata: { name: 's' }, spec: {} })
@@ -65,7 +57,7 @@ describe('history', () => {
   })
 
   test('what is compacted, and what was never reached, is no history; the newest version survives a compaction of everything', async () => {
-    const store = await opened()
+    const store = await openTestStore()
     await write(store, async (tx) => {
       for (const name of ['a', 'b', 'c']) await make(tx, name)
     })
@@ -81,7 +73,7 @@ describe('history', () => {
   })
 
   test('versions become visible in their order, however the writers overlap', async () => {
-    const store = await opened()
+    const store = await openTestStore()
     let seen = 0
     let counted = 0
     let done = false
@@ -109,7 +101,7 @@ describe('history', () => {
 })
 
 test('events beyond the newest are deleted so that a watcher sees it', async () => {
-  const store = await opened()
+  const store = await openTestStore()
   await write(store, async (tx) => {
     for (const name of ['a', 'b', 'c'])
       await recordEvent(tx, {
@@ -129,7 +121,7 @@ test('events beyond the newest are deleted so that a watcher sees it', async () 
 
 describe('many at once', () => {
   test('objects whose names are free are made; one name that is taken is named, and nothing is made', async () => {
-    const store = await opened()
+    const store = await openTestStore()
     const named = (...names: string[]) => names.map((name) => ({ metadata: { name }, spec: {} }))
     await write(store, (tx) => createObjects(tx, 'ManagedCluster', named('a', 'b')))
     const again = write(store, (tx) => createObjects(tx, 'ManagedCluster', named('c', 'b')))
@@ -139,7 +131,7 @@ describe('many at once', () => {
   })
 
   test('of those that are replaced, what differs is a new version with its own labels before; what is gone is passed over', async () => {
-    const store = await opened()
+    const store = await openTestStore()
     await write(store, async (tx) => {
       for (const name of ['a', 'b', 'c']) await make(tx, name, { was: name })
     })
@@ -171,7 +163,7 @@ describe('many at once', () => {
   })
 
   test('audit records keep the order in which they are given, and the chain is whole', async () => {
-    const store = await opened()
+    const store = await openTestStore()
     const entry = { actor: 'a', sourceIp: '', verb: 'v', kind: 'K', namespace: '', before: undefined, requestId: 'r' }
     const names = Array.from({ length: 50 }, (_, index) => `n${index}`)
     await write(store, (tx) =>

@@ -1,23 +1,15 @@
-import { testDatabase } from '@skerry/supervise/testing'
 import { createKey, makeTargets } from '@skerry/trust'
 import { expect, onTestFinished, test } from 'vitest'
 import { acquireLease, LeaseLost } from './leases.ts'
 import { renewSeal, seal } from './seal.ts'
-import { migrateStore, openStore, type Store } from './store.ts'
+import type { Store } from './store.ts'
+import { openTestStore } from './testing.ts'
 import { appendMetadata, newestMetadata } from './trust.ts'
 
 const HOUR_MS = 3_600_000
 const keys = { snapshot: createKey('EdDSA'), timestamp: createKey('EdDSA') }
 const sealer = (afterHours = 0) => ({ ...keys, now: () => Date.now() + afterHours * HOUR_MS })
 
-async function opened(): Promise<Store> {
-  const database = await testDatabase()
-  onTestFinished(() => database.drop())
-  await migrateStore(database.connection)
-  const store = openStore(database.connection)
-  onTestFinished(() => store.close())
-  return store
-}
 async function held(store: Store) {
   const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(30_000))
   onTestFinished(() => lease.release())
@@ -36,7 +28,7 @@ const putTargets = (store: Store) =>
 const version = async (store: Store) => (await newestMetadata(store.sql, 'timestamp'))?.version ?? 0
 
 test('what the hub signs is renewed once it is a day old, and rises above what sites have seen', async () => {
-  const store = await opened()
+  const store = await openTestStore()
   const lease = await held(store)
   expect(await renewSeal(store, lease, sealer(25))).toBe(false)
   await putTargets(store)
@@ -52,7 +44,7 @@ test('what the hub signs is renewed once it is a day old, and rises above what s
 })
 
 test('a hub that lost its lease renews nothing', async () => {
-  const store = await opened()
+  const store = await openTestStore()
   const lease = await held(store)
   await putTargets(store)
   const before = await version(store)

@@ -21,7 +21,7 @@ import {
 import { createObjects, getObjects, saveStatuses, updateObjects } from '../../store/resources.ts'
 import { type Store, type Tx, write } from '../../store/store.ts'
 import { StatusError } from '../status-error.ts'
-import { makeBatches } from './batches.ts'
+import { coalesce } from './coalesce.ts'
 import { type Admitted, admitEntry, knownNodes, loadSurroundings, type Token } from './entry.ts'
 import type { Gate } from './gate.ts'
 
@@ -43,7 +43,7 @@ type Proven = {
  * transaction; `line` bounds the queries outside of it. The function throws a Refusal, or StatusError 429.
  */
 export function proofs(store: Store, line: Gate) {
-  const enterAll = makeBatches<Proven, undefined>({
+  const enterAll = coalesce<Proven, undefined>({
     atOnce: 256,
     // Two nodes of one cluster look at each other's rows: one after the other.
     apart: ({ exchange }) => exchange.cluster,

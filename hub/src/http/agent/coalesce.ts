@@ -1,6 +1,6 @@
 // Work of many callers that is cheaper done together: what comes while a batch runs is the next one.
 
-export type BatchOptions<In, Out> = {
+export type CoalesceOptions<In, Out> = {
   readonly atOnce: number
   /** Two with the same name here are never in one batch. */
   readonly apart: (one: In) => string
@@ -14,7 +14,7 @@ export type BatchOptions<In, Out> = {
 type Waiting<In, Out> = { one: In; resolve: (out: Out) => void; reject: (error: unknown) => void }
 
 /** A function for one that is done with others. A batch that fails is done again one by one: a bad one spoils no other. */
-export function makeBatches<In, Out>({ atOnce, apart, run }: BatchOptions<In, Out>): (one: In) => Promise<Out> {
+export function coalesce<In, Out>({ atOnce, apart, run }: CoalesceOptions<In, Out>): (one: In) => Promise<Out> {
   let waiting: Waiting<In, Out>[] = []
   let running = false
 

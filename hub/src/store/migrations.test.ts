@@ -8,9 +8,9 @@ import { drizzle } from 'drizzle-orm/postgres-js'
 import { migrate } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { expect, onTestFinished, test } from 'vitest'
-import { loadLife, saveIdentities } from './registrations.ts'
+import { loadLife } from './registrations.ts'
 import { listBatches, listStatements } from './statements.ts'
-import { migrateStore, openStore, write } from './store.ts'
+import { migrateStore, openStore } from './store.ts'
 
 /** The migrations as they were before the one of this name. */
 function migrationsBefore(tag: string): string {
@@ -54,33 +54,4 @@ test('what a hub held before it kept signatures stays, with the key of each node
   expect(await loadLife(sql, life)).toMatchObject({ nodeKey: jwk, transcript, proof: null, decidedBy: 'anna' })
   expect(await listStatements(sql, { ...life, fromSeq: 1, limit: 9 })).toMatchObject([{ seq: 1, text: '{}' }])
   expect(await listBatches(sql, { ...life, newestSeq: 9, after: undefined, limit: 9 })).toEqual([])
-})
-
-test('a life keeps the key and the exchange it began with, whatever is written under its number later', async () => {
-  const database = await testDatabase()
-  await migrateStore(database.connection)
-  const store = openStore(database.connection)
-  onTestFinished(async () => {
-    await store.close()
-    await database.drop()
-  })
-  const life = { cluster: 'shop', node: 'a', incarnation: 1 }
-  const save = async (word: string) => {
-    const { jwk, thumbprint } = createKey('ES256')
-    const [at, transcript] = [new Date(), sha256Hex(word)]
-    const record = {
-      ...life,
-      class: 'software-key',
-      nodeKey: jwk,
-      nodeKeyThumbprint: thumbprint,
-      natsKey: word,
-    } as const
-    const credential = { acceptance: '', natsJwt: '', credentialIssuedAt: at, credentialExpiresAt: at }
-    const decided = { state: 'Accepted', requestId: word, transcript, decidedBy: word, decidedAt: at } as const
-    await write(store, (tx) => saveIdentities(tx, [{ ...record, ...credential, ...decided, proof: word }]))
-    return { nodeKey: jwk, transcript, proof: word, decidedBy: word }
-  }
-  const first = await save('first')
-  await save('second')
-  expect(await loadLife(store.sql, life)).toMatchObject(first)
 })
