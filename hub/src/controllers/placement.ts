@@ -7,6 +7,7 @@ import {
   type PlacementStatus,
 } from '@skerry/api'
 import { type PlacementOutcome, schedule } from '@skerry/policy'
+import { asStored } from '../store/as-stored.ts'
 import { writeFenced } from '../store/leases.ts'
 import { loadPlacementFacts, type PlacementFacts, slicesOf } from '../store/placements.ts'
 import { createObject, deleteObject, getObject, saveStatus, updateObject } from '../store/resources.ts'
@@ -154,5 +155,5 @@ function isStored(placement: ObjectOf<'Placement'>, facts: PlacementFacts, outco
   if (!same || outcome.kind === 'Frozen') return same
   const stored = slicesOf(facts, placement).map(({ metadata, status }) => [metadata.name, status?.decisions ?? []])
   const wanted = outcome.slices.map(({ name, decisions }) => [name, decisions])
-  return isDeepStrictEqual(Object.fromEntries(stored), JSON.parse(JSON.stringify(Object.fromEntries(wanted))))
+  return isDeepStrictEqual(Object.fromEntries(stored), asStored(Object.fromEntries(wanted)))
 }

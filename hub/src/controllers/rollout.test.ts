@@ -47,7 +47,7 @@ async function fleetOf(...names: string[]) {
     roll: (name: string, spec: RolloutSpec) => world.create('Rollout', name, spec, { namespace: 'fleet' }),
     reroll: (name: string, spec: RolloutSpec) => world.edit('Rollout', name, 'fleet', spec),
     /** What the hub does by itself until it rests. */
-    async settle() {
+    async rest() {
       for (let n = 0; n < 3; n += 1) {
         await world.look(attestationController())
         await world.look(rollout)
@@ -111,27 +111,27 @@ const progressive = (p: NonNullable<NonNullable<RolloutSpec['strategy']>['progre
 })
 
 test('assignments and status are written together, and a look without news writes nothing', async () => {
-  const { world, roll, settle, rolloutOf } = await fleetOf('a', 'b', 'c')
+  const { world, roll, rest, rolloutOf } = await fleetOf('a', 'b', 'c')
   await roll('r', rolloutSpec('os-1', progressive({ maxConcurrency: 2 })))
   await world.look(rollout)
   expect((await listAssignments(world.store.sql)).map(({ cluster }) => cluster)).toEqual(['a', 'b'])
   expect((await rolloutOf('r')).status).toMatchObject({ phase: 'Running', observedGeneration: 1 })
-  await settle()
+  await rest()
   const before = [await newest(world), await generations(world)]
-  await settle()
+  await rest()
   expect([await newest(world), await generations(world)]).toEqual(before)
 })
 
 test('each event is told once, in the look that saw it', async () => {
   const fleet = await fleetOf('a', 'b')
   await fleet.roll('r', rolloutSpec('os-1', progressive({ maxFailures: 1 })))
-  await fleet.settle()
+  await fleet.rest()
   await fleet.accepts('a')
   await fleet.accepts('b')
   await fleet.confirms('a', 'os-1', 'boot-a')
   await fleet.fails('b', 'os-1')
-  await fleet.settle()
-  await fleet.settle()
+  await fleet.rest()
+  await fleet.rest()
   expect(await events(fleet.world)).toEqual([
     'RolledBack b: node b: went to Failed',
     'RolloutCompleted the rollout is Completed',
@@ -143,17 +143,17 @@ test('each event is told once, in the look that saw it', async () => {
 test('edited windows, gates and attestation reach who is under way as the next generation, and who is finished not at all', async () => {
   const fleet = await fleetOf('done', 'soaking', 'staged')
   await fleet.roll('r', rolloutSpec('os-1', { attestation: 'warning' }))
-  await fleet.settle()
+  await fleet.rest()
   for (const name of ['done', 'soaking', 'staged']) await fleet.accepts(name)
   await fleet.confirms('done', 'os-1', 'boot-1')
   await fleet.stages('staged', 'os-1')
-  await fleet.settle()
+  await fleet.rest()
   const delivered = await fleet.stateOf('r', 'staged')
   expect(await fleet.stateOf('r', 'done')).toMatchObject({ state: 'Succeeded' })
 
   const edited = rolloutSpec('os-1', { attestation: 'warning', windows: { activation: [night] } })
   await fleet.reroll('r', edited)
-  await fleet.settle()
+  await fleet.rest()
   expect(await generations(fleet.world)).toEqual({ done: 1, soaking: 2, staged: 2 })
   expect((await fleet.documentOf('staged'))?.windows.activation).toEqual([night])
   expect((await fleet.documentOf('done'))?.windows.activation).toEqual([])
@@ -164,10 +164,10 @@ test('edited windows, gates and attestation reach who is under way as the next g
     position: { timeline: 0, generation: 2 },
   })
   await fleet.reroll('r', { ...edited, attestation: 'affirming', gates: { healthySeconds: 7, timeoutSeconds: 77 } })
-  await fleet.settle()
+  await fleet.rest()
   expect(await generations(fleet.world)).toEqual({ done: 1, soaking: 3, staged: 3 })
   expect(await fleet.documentOf('staged')).toMatchObject({ attestation: 'affirming', gates: { timeoutSeconds: 77 } })
-  await fleet.settle()
+  await fleet.rest()
   expect(await generations(fleet.world)).toEqual({ done: 1, soaking: 3, staged: 3 })
 })
 
@@ -175,7 +175,7 @@ test('after a breach who was sent the image holds, dark or not; an edit that tol
   const fleet = await fleetOf('bad', 'dark', 'done', 'staged', 'waiting')
   const spec = rolloutSpec('os-1', progressive({ maxConcurrency: 4 }))
   await fleet.roll('r', spec)
-  await fleet.settle()
+  await fleet.rest()
   for (const name of ['bad', 'done', 'staged']) await fleet.accepts(name)
   await fleet.confirms('done', 'os-1', 'boot-1')
   await fleet.stages('staged', 'os-1')
@@ -187,11 +187,11 @@ test('after a breach who was sent the image holds, dark or not; an edit that tol
     Object.fromEntries((await newestDesired(fleet.world.store.sql)).map((s) => [s.cluster, s.document.paused]))
   expect((await fleet.rolloutOf('r')).status?.phase).toBe('Paused')
   expect(await paused()).toEqual({ bad: false, dark: true, done: false, staged: true })
-  await fleet.settle()
+  await fleet.rest()
   expect(await generations(fleet.world)).toEqual({ bad: 1, dark: 2, done: 1, staged: 2 })
 
   await fleet.reroll('r', rolloutSpec('os-1', progressive({ maxConcurrency: 4, maxFailures: 1 })))
-  await fleet.settle()
+  await fleet.rest()
   expect(await paused()).toEqual({ bad: false, dark: false, done: false, staged: false, waiting: false })
   expect((await fleet.rolloutOf('r')).status?.phase).toBe('Running')
 })
@@ -199,12 +199,12 @@ test('after a breach who was sent the image holds, dark or not; an edit that tol
 test('a newer rollout takes a cluster; the completed one keeps its counts, rows and phase', async () => {
   const fleet = await fleetOf('a', 'b')
   await fleet.roll('old', rolloutSpec('os-1'))
-  await fleet.settle()
+  await fleet.rest()
   for (const name of ['a', 'b']) {
     await fleet.accepts(name)
     await fleet.confirms(name, 'os-1', `boot-${name}`)
   }
-  await fleet.settle()
+  await fleet.rest()
   const { status: done } = await fleet.rolloutOf('old')
   expect(done).toMatchObject({ phase: 'Completed', counts: { succeeded: 2 } })
 
@@ -216,7 +216,7 @@ test('a newer rollout takes a cluster; the completed one keeps its counts, rows 
   expect(await fleet.stateOf('young', 'b')).toMatchObject({ state: 'NotStarted' })
   expect(await fleet.stateOf('young', 'b')).not.toHaveProperty('assignedAt')
   expect(await fleet.stateOf('young', 'b')).not.toHaveProperty('position')
-  await fleet.settle()
+  await fleet.rest()
   const { status: after } = await fleet.rolloutOf('old')
   expect(after).toMatchObject({ phase: 'Completed', counts: done?.counts, completedAt: done?.completedAt })
   expect(await fleet.stateOf('old', 'a')).toEqual({
@@ -233,26 +233,26 @@ test('a newer rollout takes a cluster; the completed one keeps its counts, rows 
 test('a deleted rollout commands nobody: what no site confirmed falls back to the one before it, what one confirmed stays', async () => {
   const fleet = await fleetOf('confirmed', 'dark', 'held')
   await fleet.roll('old', rolloutSpec('os-1'))
-  await fleet.settle()
+  await fleet.rest()
   for (const name of ['confirmed', 'dark', 'held']) {
     await fleet.accepts(name)
     await fleet.confirms(name, 'os-1', `boot-${name}`)
   }
-  await fleet.settle()
+  await fleet.rest()
   await addImage(fleet.world, 'os-2', 2)
   await fleet.age('old')
   await fleet.roll('young', rolloutSpec('os-2', { windows: { activation: [night] } }))
-  await fleet.settle()
+  await fleet.rest()
   for (const name of ['confirmed', 'dark', 'held']) await fleet.accepts(name)
   await fleet.confirms('confirmed', 'os-2', 'boot-2')
   fleet.world.pass(LIMITS.offlineMs)
   for (const name of ['confirmed', 'held']) await fleet.site(name).heartbeat()
   await fleet.world.store
     .sql`update cluster_head set last_heard_at = last_heard_at + interval '300 s' where cluster <> 'dark'`
-  await fleet.settle()
+  await fleet.rest()
 
   await write(fleet.world.store, (tx) => deleteObject(tx, 'Rollout', 'fleet', 'young'))
-  await fleet.settle()
+  await fleet.rest()
   expect(await fleet.owners()).toEqual({ confirmed: 'young', dark: 'young', held: 'old' })
   expect(await fleet.documentOf('held')).toMatchObject({ image: { sha256: sha('manifest os-1') }, generation: 3 })
   expect(await fleet.documentOf('held')).toMatchObject({ windows: { activation: [] } })
@@ -274,9 +274,9 @@ test('a deleted rollout commands nobody: what no site confirmed falls back to th
 
   // It runs that image already, and nothing is booted anew.
   await fleet.accepts('held')
-  await fleet.settle()
+  await fleet.rest()
   expect(await fleet.stateOf('old', 'held')).toMatchObject({ state: 'Succeeded', reason: 'Confirmed' })
-  await fleet.settle()
+  await fleet.rest()
   expect(await generations(fleet.world)).toEqual({ confirmed: 2, dark: 2, held: 3 })
 })
 
@@ -291,13 +291,13 @@ test('an older rollout that never reached a site sends it no lower image than on
     await fleet.roll('old', rolloutSpec(image))
     await fleet.age('old')
     await fleet.roll('young', rolloutSpec('os-2'))
-    await fleet.settle()
+    await fleet.rest()
     await fleet.accepts('a')
     await fleet.confirms('a', 'os-2', 'boot-a')
-    await fleet.settle()
+    await fleet.rest()
     expect(await fleet.owners()).toEqual({ a: 'young' })
     await write(fleet.world.store, (tx) => deleteObject(tx, 'Rollout', 'fleet', 'young'))
-    await fleet.settle()
+    await fleet.rest()
     expect([image, await fleet.owners()]).toEqual([image, { a: owner }])
     expect([image, (await fleet.stateOf('old', 'a'))?.reason]).toEqual([image, reason])
   }
@@ -318,17 +318,17 @@ test('a newer rollout that selects a cluster no more lets an older one have it',
   await fleet.roll('old', rolloutSpec('os-1'))
   await fleet.age('old')
   await fleet.roll('young', rolloutSpec('os-2', { placementRef: { name: 'early' } }))
-  await fleet.settle()
+  await fleet.rest()
   expect(await fleet.owners()).toEqual({ a: 'young' })
   await cluster({})
-  await fleet.settle()
+  await fleet.rest()
   // The placement is not decided anew yet.
   expect(await fleet.owners()).toEqual({ a: 'young' })
   await world.look(placementController())
-  await fleet.settle()
+  await fleet.rest()
   expect(await fleet.owners()).toEqual({ a: 'old' })
   expect(await fleet.stateOf('young', 'a')).toMatchObject({ state: 'Removed', reason: 'Deselected' })
-  await fleet.settle()
+  await fleet.rest()
   expect(await fleet.owners()).toEqual({ a: 'old' })
 })
 
@@ -353,7 +353,7 @@ test('what was planned of a rollout that was deleted and made anew meanwhile is 
   await rolloutController(LIMITS).reconcile({ ...context, mirrors: { ...mirrors, clusters } })
   expect(replaced).toBe(true)
   expect(await listAssignments(store.sql)).toEqual([])
-  await fleet.settle()
+  await fleet.rest()
   const [assigned] = await listAssignments(store.sql)
   expect(assigned?.imageSha256).toBe(sha('os-2'))
 })
@@ -370,7 +370,7 @@ test('of two rollouts of one second the later one has the cluster, whatever thei
   ])
     await world.store
       .sql`update resource set created_at = ${`2026-01-01T00:00:00.${ms}Z`} where kind = 'Rollout' and name = ${name ?? ''}`
-  await fleet.settle()
+  await fleet.rest()
   expect(await fleet.owners()).toEqual({ a: 'b-second' })
 })
 
@@ -386,7 +386,7 @@ test('two rollouts of one moment: one of them has the cluster, the same one at e
   await world.store.sql`update resource set created_at = '2026-01-01T00:00:00Z' where kind = 'Rollout'`
   const seen: unknown[] = []
   for (let n = 0; n < 4; n += 1) {
-    await fleet.settle()
+    await fleet.rest()
     seen.push([await fleet.owners(), await generations(world)])
   }
   expect(seen).toEqual(Array.from({ length: 4 }, () => [{ a: 'b' }, { a: 1 }]))
@@ -398,10 +398,10 @@ test('who leaves says since when and why; who is late says since when', async ()
   const fleet = await fleetOf('a', 'b', 'c', 'd')
   const { world } = fleet
   await fleet.roll('r', rolloutSpec('os-1'))
-  await fleet.settle()
+  await fleet.rest()
   const sentAt = (await fleet.stateOf('r', 'a'))?.since
   world.pass(LIMITS.lateMs)
-  await fleet.settle()
+  await fleet.rest()
   const late = await fleet.stateOf('r', 'a')
   expect(late).toMatchObject({
     state: 'Sent',
@@ -415,7 +415,7 @@ test('who leaves says since when and why; who is late says since when', async ()
   await world.edit('Placement', 'all', 'fleet', { numberOfClusters: 2 })
   await world.look(placementController())
   const leftMs = world.now()
-  await fleet.settle()
+  await fleet.rest()
   const left = async () =>
     ((await fleet.rolloutOf('r')).status?.clusters ?? []).map(({ name, state, reason }) => [name, state, reason])
   const wanted = [
@@ -426,7 +426,7 @@ test('who leaves says since when and why; who is late says since when', async ()
   ]
   expect(await left()).toEqual(wanted)
   expect(Date.parse((await fleet.stateOf('r', 'a'))?.since ?? '')).toBeGreaterThanOrEqual(leftMs)
-  await fleet.settle()
+  await fleet.rest()
   expect(await left()).toEqual(wanted)
 })
 

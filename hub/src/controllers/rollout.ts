@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type ClusterState, DEFAULT_GATES, type ObjectOf, type RolloutSpec, type RolloutStatus } from '@skerry/api'
 import { planRollout, type ReachabilityLimits, type RolloutPlan } from '@skerry/policy'
+import { asStored } from '../store/as-stored.ts'
 import { type Assignment, saveAssignments, saveTerms } from '../store/assignments.ts'
 import { recordEvent } from '../store/events.ts'
 import { type Lease, writeFenced } from '../store/leases.ts'
@@ -115,13 +116,8 @@ function changedTerms(
     .map(({ cluster, paused }) => ({ cluster, terms: { ...wanted, paused } }))
     .filter(({ cluster, terms }) => {
       const held = assignments.get(cluster)?.terms
-      return held !== undefined && !isDeepStrictEqual({ paused: false, ...held }, plain(terms))
+      return held !== undefined && !isDeepStrictEqual({ paused: false, ...held }, asStored(terms))
     })
-}
-
-// As JSON has it: members that are undefined are not there.
-function plain(terms: Assignment['terms']): unknown {
-  return JSON.parse(JSON.stringify(terms))
 }
 
 async function tell(tx: Tx, rollout: Rollout, status: RolloutStatus): Promise<void> {

@@ -62,8 +62,8 @@ const AT_ONCE = 1_000
 
 /** Every node that is or was accepted. With a memory, which it brings up to date, only news are read. */
 export async function loadFleet(tx: Reader, memory: FleetMemory = new Map()): Promise<FleetNode[]> {
-  const standings = await listStandings(tx)
-  const news = standings.filter((node) => {
+  const pulses = await listPulses(tx)
+  const news = pulses.filter((node) => {
     const held = memory.get(keyOf(node))
     return (
       !held ||
@@ -73,11 +73,11 @@ export async function loadFleet(tx: Reader, memory: FleetMemory = new Map()): Pr
     )
   })
   for (let from = 0; from < news.length; from += AT_ONCE) await remember(tx, memory, news.slice(from, from + AT_ONCE))
-  if (memory.size > standings.length) {
-    const there = new Set(standings.map(keyOf))
+  if (memory.size > pulses.length) {
+    const there = new Set(pulses.map(keyOf))
     for (const key of memory.keys()) if (!there.has(key)) memory.delete(key)
   }
-  return standings.map(({ revision: _, statusCounter: __, ...node }) => {
+  return pulses.map(({ revision: _, statusCounter: __, ...node }) => {
     const held = memory.get(keyOf(node))
     return { ...node, status: held?.status, ...(held?.said ?? NOTHING_SAID) }
   })
@@ -106,7 +106,7 @@ const NOTHING_SAID: NodeSaid = {
   results: [],
 }
 
-async function remember(tx: Reader, memory: FleetMemory, nodes: readonly Standing[]): Promise<void> {
+async function remember(tx: Reader, memory: FleetMemory, nodes: readonly Pulse[]): Promise<void> {
   const [statuses, statements] = await Promise.all([listNodeStatuses(tx, nodes), newestStatements(tx, nodes)])
   const mine = Map.groupBy(statements.map(toSaid), ({ ref }) => keyOf(ref))
   const boots = [...mine.values()].flatMap((said) => {
@@ -118,7 +118,7 @@ async function remember(tx: Reader, memory: FleetMemory, nodes: readonly Standin
     const key = keyOf(node)
     const said = (mine.get(key) ?? []).toSorted((a, b) => b.ref.seq - a.ref.seq)
     memory.set(key, {
-      // What is remembered may be newer than this standing, never older: then the next look reads it once more.
+      // What is remembered may be newer than this pulse, never older: then the next look reads it once more.
       incarnation: node.incarnation,
       revision: node.revision,
       statusCounter: node.statusCounter,
@@ -163,13 +163,13 @@ function wentTo(said: readonly AnySaid[], phase: NodePhase): Said<TransitionBody
   return newestOf<TransitionBody>(said, 'transition', ({ to }) => to === phase)
 }
 
-type Standing = Pick<
+type Pulse = Pick<
   FleetNode,
   'cluster' | 'node' | 'class' | 'incarnation' | 'lastHeardAt' | 'watermark' | 'newestSeq'
 > & { readonly revision: number; readonly statusCounter: number }
 
 // One narrow row a node: what changes with every heartbeat, and by which numbers to tell whether anything else did.
-async function listStandings(tx: Reader): Promise<Standing[]> {
+async function listPulses(tx: Reader): Promise<Pulse[]> {
   const rows = await tx<
     {
       cluster: string

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
 import { apiVersionOf, type KindName, type ObjectOf, type StoredMeta } from '@skerry/api'
+import { asStored } from './as-stored.ts'
 import type { Reader, Tx } from './store.ts'
 
 // Every kind lives in one table. These functions are its only writers.
@@ -210,7 +211,7 @@ export async function updateObjects<K extends KindName>(
         `Operation cannot be fulfilled on ${kind} "${name}": the object has been modified; please apply your changes to the latest version and try again`,
       )
     }
-    const sameSpec = isDeepStrictEqual(was.spec, plain(to.spec ?? null))
+    const sameSpec = isDeepStrictEqual(was.spec, asStored(to.spec ?? null))
     if (
       sameSpec &&
       isDeepStrictEqual(was.labels, labels) &&
@@ -412,9 +413,4 @@ function toObject<K extends KindName>(row: Row): ObjectOf<K> {
     ...(row.spec === null ? {} : { spec: row.spec }),
     ...(row.status === null ? {} : { status: row.status }),
   } as unknown as ObjectOf<K>
-}
-
-// What JSON makes of a value: members that are undefined are not there.
-function plain(value: unknown): unknown {
-  return JSON.parse(JSON.stringify(value))
 }

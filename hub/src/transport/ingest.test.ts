@@ -48,7 +48,7 @@ async function evidenceOf({ cluster, node, incarnation, signer, transcript }: Te
 let clusters = 0
 const newNode = () => world.addNode(`in-${++clusters}`)
 
-/** Sends a text as the node does and waits until it was settled. */
+/** Sends a text as the node does and waits until it was answered. */
 async function send(node: TestNode, text: string, as = node): Promise<void> {
   const nc = await world.connectNode(node)
   await nc.request(subjectOf(as), text)

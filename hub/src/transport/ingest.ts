@@ -108,7 +108,7 @@ async function takeIn(
       for (const [report, message] of reports) {
         const refusal = unfit.get(report)
         if (refusal) refused.push([message, refusal])
-        else settle(message, () => message.ack())
+        else answer(message, () => message.ack())
       }
       onCommitted(appended)
       for (const statement of refusals) await refuser.tellOfSite(statement)
@@ -118,17 +118,17 @@ async function takeIn(
     }
     for (const [message, refusal] of refused) {
       await refuser.refuse('report', message.subject, refusal)
-      settle(message, () => message.term(refusal.code))
+      answer(message, () => message.term(refusal.code))
     }
   } catch (error) {
-    // Postgres is away, or another writer was in the way. What was not settled comes again soon, not after ack_wait.
+    // Postgres is away, or another writer was in the way. What was not answered comes again soon, not after ack_wait.
     if (!signal.aborted) log.warn({ err: error, messages: open.size }, 'reports could not be taken in and come again')
     for (const message of open) message.nak(TRY_AGAIN_MS)
     verified()
     await pause(TRY_AGAIN_MS, signal)
   }
 
-  function settle(message: JsMsg, act: () => void): void {
+  function answer(message: JsMsg, act: () => void): void {
     open.delete(message)
     act()
   }

@@ -67,7 +67,7 @@ export async function publishNew(options: PublisherOptions): Promise<void> {
     onTheirWay = send(options, kept)
   }
   answers.push(...(await onTheirWay))
-  await settle(options, answers)
+  await recordAnswers(options, answers)
 }
 
 /**
@@ -84,7 +84,7 @@ export async function refill(options: PublisherOptions): Promise<number> {
     if (jws !== undefined && held.get(subject) !== sha256Hex(jws)) missing.push({ cluster, position, subject, jws })
   }
   for (let from = 0; from < missing.length; from += AT_ONCE)
-    await settle(options, await send(options, await keep(options, missing.slice(from, from + AT_ONCE))))
+    await recordAnswers(options, await send(options, await keep(options, missing.slice(from, from + AT_ONCE))))
   if (missing.length > 0)
     log.warn({ missing: missing.length }, 'desired states were missing from NATS and were sent again')
   return missing.length
@@ -145,7 +145,10 @@ function send({ hub }: PublisherOptions, kept: readonly Publication[]): Promise<
 }
 
 // What was sent and not yet recorded is sent again after a death here, which is harmless.
-async function settle({ store, lease, onPublished }: PublisherOptions, answers: readonly Answer[]): Promise<void> {
+async function recordAnswers(
+  { store, lease, onPublished }: PublisherOptions,
+  answers: readonly Answer[],
+): Promise<void> {
   const sent = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
   if (sent.length > 0) await writeFenced(store, lease, (tx) => recordSent(tx, sent))
   onPublished(sent.length)

@@ -27,7 +27,7 @@ import type { Gate } from './gate.ts'
 
 export type Caller = { readonly sourceIp: string; readonly requestId: string }
 
-type Proven = {
+type Entering = {
   readonly exchange: Exchange
   readonly request: RegistrationRequest
   readonly key: VerifyKey
@@ -43,7 +43,7 @@ type Proven = {
  * transaction; `line` bounds the queries outside of it. The function throws a Refusal, or StatusError 429.
  */
 export function proofs(store: Store, line: Gate) {
-  const enterAll = coalesce<Proven, undefined>({
+  const enterAll = coalesce<Entering, undefined>({
     atOnce: 256,
     // Two nodes of one cluster look at each other's rows: one after the other.
     apart: ({ exchange }) => exchange.cluster,
@@ -67,7 +67,7 @@ export function proofs(store: Store, line: Gate) {
 
 // Everything they need is read at once, each is judged in memory in the order of the batch, and what follows is written
 // at once: a batch costs about as many statements as one node.
-async function enterTogether(tx: Tx, batch: readonly Proven[]): Promise<PromiseSettledResult<undefined>[]> {
+async function enterTogether(tx: Tx, batch: readonly Entering[]): Promise<PromiseSettledResult<undefined>[]> {
   const exchanges = batch.map(({ exchange }) => exchange)
   const [known, tokens, stored, surroundings] = await Promise.all([
     knownNodes(
@@ -121,11 +121,11 @@ async function enterTogether(tx: Tx, batch: readonly Proven[]): Promise<PromiseS
   return results
 }
 
-type Entered = Proven &
+type Entered = Entering &
   Admitted & { readonly token: Token | undefined; readonly spec: ObjectOf<'Registration'>['spec'] }
 
 function specOf(
-  { exchange, request, key }: Proven,
+  { exchange, request, key }: Entering,
   before: ObjectOf<'Registration'> | undefined,
   token: Token | undefined,
 ): ObjectOf<'Registration'>['spec'] {

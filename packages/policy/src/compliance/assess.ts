@@ -207,9 +207,9 @@ function refs(...given: readonly (StatementRef | undefined)[]): StatementRef[] {
   return found.filter((ref, at) => found.findIndex(({ digest }) => digest === ref.digest) === at)
 }
 
-type Proven = { readonly statement: StatementRef } | undefined
+type Stated = { readonly statement: StatementRef } | undefined
 
-function isLater(a: Proven, b: Proven): boolean {
+function isLater(a: Stated, b: Stated): boolean {
   if (!a || !b) return false
   return (a.statement.incarnation - b.statement.incarnation || a.statement.seq - b.statement.seq) > 0
 }

@@ -4,7 +4,7 @@ import type { NodeInventory } from './assess.ts'
 /** A statement and the digest of its text. */
 export type KnownStatement = { readonly statement: Statement; readonly digest: string }
 
-type NodeFacts = Pick<NodeInventory, 'running' | 'confirmed' | 'failure' | 'newest'>
+type StatedFacts = Pick<NodeInventory, 'running' | 'confirmed' | 'failure' | 'newest'>
 type NewestSaid = {
   readonly newest: StatementRef | undefined
   readonly booted: Said<Pick<EvidenceBody, 'imageSha256' | 'bootId'>> | undefined
@@ -13,7 +13,7 @@ type NewestSaid = {
 }
 
 /** What a node's own statements say of it, of whatever order and number: the newest of each kind counts. */
-export function factsOf(known: Iterable<KnownStatement>): NodeFacts {
+export function factsOf(known: Iterable<KnownStatement>): StatedFacts {
   let newest: StatementRef | undefined
   let booted: Said<EvidenceBody> | undefined
   let confirmed: Said<TransitionBody> | undefined
@@ -32,7 +32,7 @@ export function factsOf(known: Iterable<KnownStatement>): NodeFacts {
 }
 
 /** The newest of each kind that a node said, in the form in which a report states it. */
-export function shapeFacts({ newest, booted, confirmed, failed }: NewestSaid): NodeFacts {
+export function shapeFacts({ newest, booted, confirmed, failed }: NewestSaid): StatedFacts {
   return {
     ...(newest ? { newest } : {}),
     ...(booted

@@ -12,7 +12,7 @@ import type { ClusterFacts, NodeFacts } from './facts.ts'
 import type { Durations } from './strategy.ts'
 
 /** What one cluster is doing in a rollout, and why. `recheckAtMs`: when time alone may change it. */
-export type Standing = {
+export type Progress = {
   readonly state: ClusterState
   readonly reason: string
   readonly message: string
@@ -69,7 +69,7 @@ export function clusterStateOf(
   { rolloutUid, image, spec, durations, nowMs }: Scope,
   delivered: Delivery | undefined,
   waitedMs: number,
-): Standing {
+): Progress {
   const cluster = { ...facts, nodes: facts.nodes.toSorted((a, b) => (a.node < b.node ? -1 : 1)) }
   const failed = cluster.nodes.find((node) => node.failure)
   const elsewhere = heldElsewhere(cluster, image.releaseCounter)
@@ -123,7 +123,7 @@ export function clusterStateOf(
 function heldElsewhere(
   { assignment, nodes }: ClusterFacts,
   releaseCounter: number,
-): Pick<Standing, 'reason' | 'message'> | undefined {
+): Pick<Progress, 'reason' | 'message'> | undefined {
   if (assignment?.holder === 'Newer')
     return { reason: 'AssignedElsewhere', message: `the newer rollout ${assignment.rolloutName} has this cluster` }
   if (assignment?.holder !== 'Released') return undefined
@@ -142,7 +142,7 @@ function heldElsewhere(
   return undefined
 }
 
-function unassigned(cluster: ClusterFacts): Standing {
+function unassigned(cluster: ClusterFacts): Progress {
   if (OUT_OF_REACH.has(cluster.reachability)) {
     const never = cluster.reachability === 'NeverSeen'
     return {
@@ -163,12 +163,12 @@ export function silenceOf({ reachability, heardAtMs }: ClusterFacts): string {
   return reachability === 'Late' ? `; late, last heard ${at}` : `; not heard since ${at}`
 }
 
-function failure(node: NodeFacts, failed: NonNullable<NodeFacts['failure']>): Standing {
+function failure(node: NodeFacts, failed: NonNullable<NodeFacts['failure']>): Progress {
   const state = failed.outcome === 'RolledBack' ? 'RolledBack' : 'Failed'
   return { state, reason: failed.reason, message: `node ${node.node}: ${failed.message}`, statement: failed.statement }
 }
 
-function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Durations, nowMs: number): Standing {
+function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Durations, nowMs: number): Progress {
   if (cluster.nodes.length === 0)
     return { state: 'Delivered', reason: 'NoNodes', message: 'the cluster has no registered node' }
   const busy = cluster.nodes.find((node) => AT_WORK.has(node.phase))
@@ -199,7 +199,7 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Duratio
 
 // The site goes on by itself once its window is open. What it does before it is heard is not known and not claimed: it
 // still waits as far as the hub can tell, but its clock runs again.
-function waiting(node: NodeFacts, spec: RolloutSpec, nowMs: number): Standing {
+function waiting(node: NodeFacts, spec: RolloutSpec, nowMs: number): Progress {
   const opening = openingAt(spec.windows?.activation ?? [], nowMs)
   if (opening.open)
     return {
@@ -224,7 +224,7 @@ function soak(
   wanted: 'affirming' | 'warning',
   { soakMs }: Durations,
   nowMs: number,
-): Standing {
+): Progress {
   let confirmedAtMs = 0
   let statement: StatementRef | undefined
   for (const { node, confirmed, verdict } of nodes) {

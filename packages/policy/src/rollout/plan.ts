@@ -6,9 +6,9 @@ import {
   type Delivery,
   deliveryOf,
   isAssigned,
+  type Progress,
   type Scope,
   STOPS_THE_CLOCK,
-  type Standing,
   silenceOf,
 } from './cluster-state.ts'
 import type { ClusterFacts, RolloutFacts } from './facts.ts'
@@ -53,7 +53,7 @@ const RECHECK_MS = 60_000
 const AFTER_A_BREACH =
   'find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over'
 
-type Placed = Standing & {
+type Placed = Progress & {
   readonly cluster: ClusterFacts
   readonly assigned: boolean
   readonly delivered: Delivery | undefined
@@ -82,14 +82,14 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const rows = new Map(before?.clusters?.map((row) => [row.name, row]))
   const names = [...new Set(decided)].toSorted(byCodeUnit)
   const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs }
-  const standings = names.map((name): Placed => {
+  const placed = names.map((name): Placed => {
     const cluster = known.get(name) ?? { name, reachability: 'NeverSeen' as const, nodes: [] }
     const was = rows.get(name)
     const assigned = isAssigned(cluster, metadata.uid, image.manifestSha256)
     const delivered = deliveryOf(cluster, metadata.uid, image.manifestSha256, was)
     const waited = waitedMs(delivered, was, nowMs)
-    const standing = sticky(clusterStateOf(cluster, scope, delivered, waited), was, cluster, assigned)
-    return { cluster, assigned, delivered, ...standing, ...recheckOf(standing, cluster) }
+    const progress = sticky(clusterStateOf(cluster, scope, delivered, waited), was, cluster, assigned)
+    return { cluster, assigned, delivered, ...progress, ...recheckOf(progress, cluster) }
   })
   const selected = new Set(names)
   const deselected = [...rows.values()]
@@ -97,39 +97,38 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     .map((row) => removed(row, facts.gone?.get(row.name), nowMs))
 
   // Who is out of reach, or another rollout's, is in no denominator. Every failure is counted before anybody is sent anything.
-  const attempted = standings.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
+  const attempted = placed.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
   const { maxConcurrency, maxFailures } = sizesOf(spec, attempted)
-  const failures = [...standings, ...deselected].filter(({ state }) => FAILURES.has(state)).length
+  const failures = [...placed, ...deselected].filter(({ state }) => FAILURES.has(state)).length
   const tolerated = spec.strategy?.type === 'Progressive' ? maxFailures : Number.POSITIVE_INFINITY
   // What is heard later ends no breach, only a person's edit: then it is judged anew.
   const edited = before?.observedGeneration !== undefined && before.observedGeneration !== metadata.generation
   const breached = (condition(before, 'Breached') === 'True' && !edited) || failures > tolerated
-  const inUse = standings.filter(({ state }) => HOLDS_A_SLOT.has(state)).length
-  const ready = standings.filter(({ state }) => state === 'NotStarted').map(({ cluster }) => cluster.name)
+  const inUse = placed.filter(({ state }) => HOLDS_A_SLOT.has(state)).length
+  const ready = placed.filter(({ state }) => state === 'NotStarted').map(({ cluster }) => cluster.name)
   const advance = breached ? [] : ready.slice(0, Math.max(0, maxConcurrency - inUse))
   const sent = new Set(advance)
-  const hold = standings
+  const hold = placed
     .filter(({ cluster, state }) => !FINISHED.has(state) && !sent.has(cluster.name))
-    .map((standing) => holdOf(standing, breached, maxConcurrency, nowMs))
+    .map((one) => holdOf(one, breached, maxConcurrency, nowMs))
 
   const holds = new Map(hold.map((held) => [held.cluster, held]))
-  const states = standings.map(({ state }) => state)
+  const states = placed.map(({ state }) => state)
   const phase = phaseOf(states, breached, before)
-  const rechecks = standings.map(({ recheckAtMs }) => recheckAtMs ?? 0).filter((at) => at > nowMs)
+  const rechecks = placed.map(({ recheckAtMs }) => recheckAtMs ?? 0).filter((at) => at > nowMs)
   return {
     phase,
     advance,
     // Of who soaks, every node is through its activation: there is nothing left to hold.
-    underWay: standings
+    underWay: placed
       .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
       .map(({ cluster, state }) => ({ cluster: cluster.name, paused: breached && state !== 'Soaking' })),
     hold,
-    clusters: [
-      ...standings.map((standing) => rowOf(standing, holds.get(standing.cluster.name), rows, nowMs)),
-      ...deselected,
-    ].toSorted((a, b) => byCodeUnit(a.name, b.name)),
+    clusters: [...placed.map((one) => rowOf(one, holds.get(one.cluster.name), rows, nowMs)), ...deselected].toSorted(
+      (a, b) => byCodeUnit(a.name, b.name),
+    ),
     counts: count(states),
-    conditions: conditionsOf(spec, phase, breached, failures, maxFailures, standings),
+    conditions: conditionsOf(spec, phase, breached, failures, maxFailures, placed),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
 }
@@ -143,7 +142,7 @@ function waitedMs(delivered: Delivery | undefined, was: RolloutCluster | undefin
 }
 
 // What is said of a silent cluster changes once it counts as out of reach.
-function recheckOf({ state, recheckAtMs }: Standing, { reachability, changesAtMs }: ClusterFacts) {
+function recheckOf({ state, recheckAtMs }: Progress, { reachability, changesAtMs }: ClusterFacts) {
   if (reachability !== 'Late' || changesAtMs === undefined || FINISHED.has(state)) return {}
   return { recheckAtMs: Math.min(recheckAtMs ?? changesAtMs, changesAtMs) }
 }
@@ -167,13 +166,13 @@ function removed(row: RolloutCluster, gone: 'Denied' | 'Deleted' | undefined, no
 // What succeeded did so for good as well: that another rollout has the cluster since says nothing about how this one ended.
 // It begins again only where the order of a rollout that is gone is to be withdrawn, and can be.
 function sticky(
-  standing: Standing,
+  progress: Progress,
   was: RolloutCluster | undefined,
   { assignment }: ClusterFacts,
   assigned: boolean,
-): Standing {
+): Progress {
   const free = assignment?.holder === 'Older' || (assignment?.holder === 'Released' && !assignment.confirmed)
-  if (was?.state === 'Succeeded' && assignment && !assigned && !(free && standing.state === 'NotStarted'))
+  if (was?.state === 'Succeeded' && assignment && !assigned && !(free && progress.state === 'NotStarted'))
     return {
       state: 'Succeeded',
       reason: 'AssignedElsewhere',
@@ -185,15 +184,15 @@ function sticky(
     }
   // Terms that are edited later, a longer soak, or a cluster that is denied, do not undo a success: only a failure of
   // this image does.
-  const succeeded = was?.state === 'Succeeded' && (standing.state === 'Soaking' || standing.state === 'Removed')
-  if (!was || !(FAILURES.has(was.state) || succeeded) || FAILURES.has(standing.state)) return standing
+  const succeeded = was?.state === 'Succeeded' && (progress.state === 'Soaking' || progress.state === 'Removed')
+  if (!was || !(FAILURES.has(was.state) || succeeded) || FAILURES.has(progress.state)) return progress
   const { state, reason, message, statement } = was
   return { state, reason, message, ...(statement ? { statement } : {}) }
 }
 
-function holdOf(standing: Placed, breached: boolean, maxConcurrency: number, nowMs: number): Hold {
-  const { cluster, state, reason, message } = standing
-  const at = [standing.recheckAtMs, cluster.changesAtMs].filter((time) => time !== undefined)
+function holdOf(placed: Placed, breached: boolean, maxConcurrency: number, nowMs: number): Hold {
+  const { cluster, state, reason, message } = placed
+  const at = [placed.recheckAtMs, cluster.changesAtMs].filter((time) => time !== undefined)
   const held = {
     cluster: cluster.name,
     recheckAtMs: Math.min(nowMs + RECHECK_MS, ...at.filter((time) => time > nowMs)),
@@ -285,11 +284,10 @@ function conditionsOf(
   breached: boolean,
   failures: number,
   maxFailures: number,
-  standings: readonly Placed[],
+  placed: readonly Placed[],
 ): RolloutPlan['conditions'] {
   const taken =
-    standings.length > 0 &&
-    standings.every(({ state, reason }) => state === 'Removed' && reason === 'AssignedElsewhere')
+    placed.length > 0 && placed.every(({ state, reason }) => state === 'Removed' && reason === 'AssignedElsewhere')
   const counted = `${failures} failed, ${maxFailures} tolerated`
   const unlimited = isUnlimited(spec)
     ? '; maxConcurrency is 0 or not given, which is no limit on how many clusters are under way at once'
@@ -302,7 +300,7 @@ function conditionsOf(
       message: breached ? `${counted}; ${AFTER_A_BREACH}` : counted,
     },
     phase === 'Completed'
-      ? { type: 'Completed', status: 'True', ...sinceCompletion(standings.map(({ state }) => state)) }
+      ? { type: 'Completed', status: 'True', ...sinceCompletion(placed.map(({ state }) => state)) }
       : {
           type: 'Completed',
           status: 'False',
