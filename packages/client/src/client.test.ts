@@ -2,7 +2,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type Client, openClient, type Patience } from './client.ts'
-import { ApiError, Unreachable } from './errors.ts'
+import { AnswerTooLong, ApiError, Unreachable } from './errors.ts'
 import { watchFrames } from './watch.ts'
 
 // The other end of the wire, as it behaves on a bad day: what a whole hub does is tested with the command line tool.
@@ -48,6 +48,17 @@ test('what the hub says beside its answer is heard, whole and apart', async () =
   })
   await client.call('/x')
   expect(warnings).toEqual(['a "b", c \\ d', 'second', 'third'])
+})
+
+test('an answer longer than one text may be is told as that, and not as a hub that does not answer', async () => {
+  const { client } = await impatient({ mostBytes: 10 }, (_, response) => void response.end('{"a":"é"}'))
+  expect(await client.call('/x')).toEqual({ a: 'é' })
+  const longer = await impatient({ mostBytes: 9 }, (_, response) => {
+    response.write('{"a":')
+    // It is let go of where it is too long, however much is to come.
+    setImmediate(() => response.write('"1234'))
+  })
+  await expect(longer.client.call('/x')).rejects.toThrow(AnswerTooLong)
 })
 
 const status =

@@ -1,7 +1,8 @@
+import { constants } from 'node:buffer'
 import type { Readable } from 'node:stream'
 import { apiVersionOf, type ComplianceReport, type KindName, kindRow, type ObjectOf } from '@skerry/api'
 import { Agent, request } from 'undici'
-import { ApiError, type ErrorCause, Unreachable } from './errors.ts'
+import { AnswerTooLong, ApiError, type ErrorCause, Unreachable } from './errors.ts'
 import { type Frame, type OnLost, watchFrames } from './watch.ts'
 
 /** Where a hub is and who asks. `caPem` pins the hub's own CA. */
@@ -23,8 +24,11 @@ export type RequestOptions = {
   /** How long the hub may be silent, before its answer and within it. */
   silentMs?: number
 }
-/** How long a hub may be silent before it counts as one that does not answer; a watch has bookmarks every half minute. */
-export type Patience = { readonly silentMs?: number; readonly watchSilentMs?: number }
+/**
+ * How long a hub may be silent before it counts as one that does not answer; a watch has bookmarks every half minute. And
+ * how long its answer may be: never more bytes than one text may have.
+ */
+export type Patience = { readonly silentMs?: number; readonly watchSilentMs?: number; readonly mostBytes?: number }
 
 const SILENT_MS = 30_000
 const WATCH_SILENT_MS = 100_000
@@ -36,7 +40,8 @@ const TABLE = 'application/json;as=Table;v=v1;g=meta.k8s.io'
 export type Client = ReturnType<typeof openClient>
 
 /**
- * The hub's API over the table of kinds. Errors: ApiError for what the hub says no to, Unreachable when nobody answers.
+ * The hub's API over the table of kinds. Errors: ApiError for what the hub says no to, Unreachable when nobody answers,
+ * AnswerTooLong.
  * `onWarning` hears what the hub has to say beside an answer.
  */
 export function openClient(
@@ -44,6 +49,7 @@ export function openClient(
   {
     silentMs: patientMs = SILENT_MS,
     watchSilentMs = WATCH_SILENT_MS,
+    mostBytes = constants.MAX_STRING_LENGTH,
     onWarning,
   }: Patience & { onWarning?: (text: string) => void } = {},
 ) {
@@ -99,10 +105,21 @@ export function openClient(
     }
   }
 
+  async function textOf(path: string, body: AsyncIterable<Uint8Array>): Promise<string> {
+    const pieces: Uint8Array[] = []
+    let bytes = 0
+    for await (const piece of piecesOf(body)) {
+      bytes += piece.byteLength
+      if (bytes > mostBytes) throw new AnswerTooLong(path, mostBytes)
+      pieces.push(piece)
+    }
+    return Buffer.concat(pieces, bytes).toString('utf8')
+  }
+
   /** Any request; the parsed JSON of a success. */
   async function call<T>(path: string, options: RequestOptions = {}): Promise<T> {
     const answer = await send(path, options)
-    const text = await whole(answer.body.text())
+    const text = await textOf(path, answer.body)
     const value = text === '' ? undefined : parseJson(text)
     if (answer.statusCode >= 400) throw toApiError(answer.statusCode, value, text)
     return value as T

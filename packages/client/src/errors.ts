@@ -25,6 +25,14 @@ export class Unreachable extends Error {
   }
 }
 
+/** The hub's answer is longer than one text may be: trying again helps nothing, asking for less does. */
+export class AnswerTooLong extends Error {
+  constructor(path: string, mostBytes: number) {
+    super(`the hub's answer to ${path} is longer than ${mostBytes} bytes, which is what one text may be: ask for less`)
+    this.name = 'AnswerTooLong'
+  }
+}
+
 function nextStep(code: string): string {
   if (code === 'ENOTFOUND' || code === 'EAI_AGAIN') return 'is the name in its address right?'
   // Codes of OpenSSL and of Node's own check of names.

@@ -9,6 +9,6 @@ export {
   type Table,
 } from './client.ts'
 export { type Context, type Contexts, contextsFile, readContexts, saveContext, writeContexts } from './contexts.ts'
-export { ApiError, type ErrorCause, Unreachable } from './errors.ts'
+export { AnswerTooLong, ApiError, type ErrorCause, Unreachable } from './errors.ts'
 export { type Publication, publishReleases } from './publish.ts'
 export type { Frame } from './watch.ts'

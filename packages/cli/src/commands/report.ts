@@ -1,3 +1,4 @@
+import { existsSync, statSync } from 'node:fs'
 import { ComplianceReport, parse } from '@skerry/api'
 import { type CheckedReport, checkReport } from '@skerry/policy'
 import { parseStrictText, type ReadEvidence, readEvidence } from '@skerry/trust'
@@ -7,6 +8,7 @@ import { bytesOf } from '../offline/read.ts'
 import { formatColumns } from '../output/columns.ts'
 import { writeOut } from '../output/files.ts'
 import { formOption, toJson, toText } from '../output/forms.ts'
+import { MOST_TEXT, withinOneText } from '../output/too-long.ts'
 import { type Shell, say, withHub } from '../shell.ts'
 import { collect } from '../values.ts'
 
@@ -27,8 +29,10 @@ export function reportCommand(program: Command, shell: Shell): void {
     .addHelpText('after', '\nExample:\n  skerry report export -o json --out report.json')
     .action(async ({ output, out, cluster }: Options, command: Command) => {
       await withHub(command, shell, async ({ client }) => {
-        const found = await client.report({ evidence: output !== 'table', clusters: cluster })
-        const text = output === 'table' ? reportText(found) : toText(found, output)
+        const { found, text } = await withinOneText(async () => {
+          const made = await client.report({ evidence: output !== 'table', clusters: cluster })
+          return { found: made, text: output === 'table' ? reportText(made) : toText(made, output) }
+        }, EXPORT_LESS)
         if (out === undefined) return shell.out(text)
         writeOut(out, text)
         say(shell, `${out}: ${found.clusters.length} clusters as of ${found.asOf}`)
@@ -56,10 +60,15 @@ Example:
 "skerry-agent status" shows the fingerprint (nodeKey) on the machine itself. Without --key, that a key is a node's is the
 word of the hub. Exit code 1 when anything in the report does not hold.`
 
+const IN_PARTS = `longer than one text may be (512 MiB): "skerry report export -o json --cluster NAME --out FILE" writes a report of some clusters`
+const EXPORT_LESS = `the report is ${IN_PARTS}; --cluster may stand there several times`
+
 type VerifyOptions = { key?: string[]; output: 'table' | 'json' }
 
 async function readText(file: string, shell: Shell): Promise<string> {
-  if (file === '-') return shell.stdin()
+  const tooLong = `${file} is ${IN_PARTS}; verify each`
+  if (file === '-') return withinOneText(shell.stdin, tooLong)
+  if (existsSync(file) && statSync(file).size > MOST_TEXT) throw new Error(tooLong)
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytesOf(file))
   } catch (cause) {
