@@ -7,16 +7,17 @@ import { describe, expect, test } from 'vitest'
 /** What each package stands on. A test may stand on more: the second list. kind-e2e looks from outside at everything. */
 const MAY: Record<string, { uses: string[]; inTests?: string[] }> = {
   api: { uses: [] },
-  policy: { uses: ['api'] },
+  'measured-boot': { uses: [], inTests: ['supervise'] },
+  policy: { uses: ['api', 'measured-boot'] },
   trust: { uses: ['api'] },
   client: { uses: ['api'] },
   supervise: { uses: [] },
-  cli: { uses: ['api', 'policy', 'client', 'trust'], inTests: ['demo', 'supervise'] },
-  hub: { uses: ['api', 'policy', 'trust', 'supervise'], inTests: ['client'] },
-  'spoke-agent': { uses: ['api', 'policy', 'trust'], inTests: ['supervise'] },
+  cli: { uses: ['api', 'policy', 'client', 'trust', 'measured-boot'], inTests: ['demo', 'supervise'] },
+  hub: { uses: ['api', 'policy', 'trust', 'supervise', 'measured-boot'], inTests: ['client'] },
+  'spoke-agent': { uses: ['api', 'policy', 'trust', 'measured-boot'], inTests: ['supervise'] },
   demo: { uses: ['api', 'client', 'trust'], inTests: ['supervise'] },
   'kind-e2e': {
-    uses: ['api', 'policy', 'trust', 'client', 'supervise', 'cli', 'hub', 'spoke-agent', 'demo'],
+    uses: ['api', 'measured-boot', 'policy', 'trust', 'client', 'supervise', 'cli', 'hub', 'spoke-agent', 'demo'],
   },
   scripts: { uses: ['api', 'supervise'] },
 }
@@ -24,7 +25,11 @@ const MAY: Record<string, { uses: string[]; inTests?: string[] }> = {
 const APART: Record<string, string[]> = { hub: ['http', 'controllers', 'transport'], 'spoke-agent': ['site', 'node'] }
 /** Second doors of a package, for tests and development alone. */
 const TEST_DOORS = ['@skerry/supervise/testing']
-const POLICY_USES = ['@skerry/api', 'croner', 'node:crypto']
+/** Packages of judgement and of bytes, and all that they may use from outside. */
+const PURE: Record<string, string[]> = {
+  policy: ['@skerry/api', '@skerry/measured-boot', 'croner', 'node:crypto'],
+  'measured-boot': ['node:crypto'],
+}
 const IMPURE =
   /\bDate\.now\b|\bnew Date\(\s*\)|\bDate\(\s*\)|\bperformance\b|\bMath\.random\b|\brandom(UUID|Bytes|Int)\b|\bgetRandomValues\b|\bprocess\b|\bglobalThis\b|\bfetch\b|\basync\b|\bawait\b|\bPromise\b|\b(setTimeout|setInterval|setImmediate|queueMicrotask)\b/
 
@@ -44,6 +49,7 @@ function breaches(files: Files): string[] {
     const say = (why: string) => found.push(`${path}: ${why}`)
     const from = packageOf(path)
     const allowed = MAY[from] ?? { uses: [] }
+    const pure = isTest(path) ? undefined : PURE[from]
     for (const to of imports(code(text))) {
       if (to.startsWith('@skerry/')) {
         const name = to.slice('@skerry/'.length)
@@ -66,11 +72,10 @@ function breaches(files: Files): string[] {
           }
         }
       }
-      if (from === 'policy' && !isTest(path) && !to.startsWith('.') && !POLICY_USES.includes(to))
-        say(`policy is pure and may not use ${to}`)
+      if (pure && !to.startsWith('.') && !pure.includes(to)) say(`${from} is pure and may not use ${to}`)
     }
-    const impure = from === 'policy' && !isTest(path) ? IMPURE.exec(code(text)) : null
-    if (impure) say(`policy is pure and may not say "${impure[0]}"`)
+    const impure = pure ? IMPURE.exec(code(text)) : null
+    if (impure) say(`${from} is pure and may not say "${impure[0]}"`)
   }
   for (const room of stands.keys()) if (reaches(stands, room, room)) found.push(`${room}: stands in a circle of rooms`)
   return found
@@ -131,6 +136,9 @@ describe('the walls', () => {
     ],
     ['stands in a circle of rooms', circle],
     ['policy is pure and may not use node:fs', { 'packages/policy/src/a.ts': `import { x } from 'node:fs'` }],
+    ['measured-boot is pure and may not use node:fs', { 'packages/measured-boot/src/a.ts': `import 'node:fs'` }],
+    ['measured-boot is pure and may not say', { 'packages/measured-boot/src/a.ts': `randomBytes(32)` }],
+    ['measured-boot may not stand on api', { 'packages/measured-boot/src/a.ts': `import '@skerry/api'` }],
     ...['Date.now()', 'new Date()', 'Math.random()', 'process.env', 'fetch(x)', 'async () => 1', 'new Promise(x)'].map(
       (text): [string, Record<string, string>] => [
         'policy is pure and may not say',

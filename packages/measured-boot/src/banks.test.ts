@@ -1,0 +1,17 @@
+import { expect, test } from 'vitest'
+import { BANKS, bankOf, digest, extended, isTrusted, TRUSTED_BANKS } from './banks.ts'
+import { toHex } from './bytes.ts'
+
+test('ids lead to banks and nothing else does', () => {
+  expect(Object.values(BANKS).map(({ id }) => bankOf(id))).toEqual(Object.keys(BANKS))
+  expect(bankOf(0x10)).toBeUndefined()
+  expect(Object.keys(BANKS).filter((bank) => !isTrusted(bank as keyof typeof BANKS))).toEqual(['sha1'])
+})
+
+test.each(TRUSTED_BANKS)('a %s bank starts at zero and takes digests in their order', (bank) => {
+  const [a, b] = [digest(bank, Uint8Array.of(1)), digest(bank, Uint8Array.of(2))]
+  const zero = new Uint8Array(BANKS[bank].size)
+  expect(extended(bank, [])).toEqual(zero)
+  expect(toHex(extended(bank, [a, b]))).toBe(toHex(digest(bank, digest(bank, zero, a), b)))
+  expect(extended(bank, [b, a])).not.toEqual(extended(bank, [a, b]))
+})

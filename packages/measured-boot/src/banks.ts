@@ -1,0 +1,39 @@
+import { createHash } from 'node:crypto'
+
+/** The hash algorithms a TPM keeps banks of, by their id in TCG's registry. SHA-1 can be named and is never judged. */
+export const BANKS = {
+  sha1: { id: 0x0004, size: 20 },
+  sha256: { id: 0x000b, size: 32 },
+  sha384: { id: 0x000c, size: 48 },
+  sha512: { id: 0x000d, size: 64 },
+} as const
+export type BankName = keyof typeof BANKS
+/** Banks whose values may count as evidence, best first. */
+export const TRUSTED_BANKS = ['sha512', 'sha384', 'sha256'] as const
+export type Bank = (typeof TRUSTED_BANKS)[number]
+
+const BY_ID = new Map<number, BankName>(Object.entries(BANKS).map(([name, { id }]) => [id, name as BankName]))
+
+export function bankOf(id: number): BankName | undefined {
+  return BY_ID.get(id)
+}
+
+export function isTrusted(bank: BankName): bank is Bank {
+  return bank !== 'sha1'
+}
+
+export function digest(bank: BankName, ...parts: readonly Uint8Array[]): Uint8Array {
+  const hash = createHash(bank)
+  for (const part of parts) hash.update(part)
+  return hash.digest()
+}
+
+/** TPM2_PCR_Extend: what a PCR holds after one more measurement. */
+export function extend(bank: BankName, pcr: Uint8Array, measured: Uint8Array): Uint8Array {
+  return digest(bank, pcr, measured)
+}
+
+/** What a PCR holds that started at zero and was extended with these digests, in this order. */
+export function extended(bank: BankName, digests: readonly Uint8Array[]): Uint8Array {
+  return digests.reduce<Uint8Array>((pcr, measured) => extend(bank, pcr, measured), new Uint8Array(BANKS[bank].size))
+}

@@ -1,0 +1,2 @@
+export { BANKS, type Bank, type BankName, bankOf, digest, extend, extended, isTrusted, TRUSTED_BANKS } from './banks.ts'
+export { MALFORMED, Malformed, type MalformedCode } from './bytes.ts'
