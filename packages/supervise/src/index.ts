@@ -13,3 +13,4 @@ export {
 export { freePort, isFree } from './ports.ts'
 export { type Connection, createDatabase, type Postgres, startPostgres, toOptions } from './postgres.ts'
 export { keepRunning } from './restarting.ts'
+export { manufactureTpm, startTpm, type Tpm, type TpmState } from './swtpm.ts'

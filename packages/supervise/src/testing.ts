@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
@@ -6,6 +6,7 @@ import { inject, onTestFinished } from 'vitest'
 import { forgetPostgres } from './homes.ts'
 import { type NatsServer, startNatsServer } from './nats-server.ts'
 import { type Connection, toOptions } from './postgres.ts'
+import { findTpmPrograms, manufactureTpm, startTpm, type Tpm, type TpmState } from './swtpm.ts'
 
 // What tests share: one PostgreSQL and one nats-server program, provided by scripts/test-environment.ts.
 
@@ -46,6 +47,48 @@ export async function testNatsServer(
     ...(options.port ? { port: options.port } : {}),
     say: () => {},
   })
+}
+
+/** Whether this machine has no TPM emulator: `describe.skipIf(lacksTpm)`. */
+export const lacksTpm = 'missing' in findTpmPrograms()
+
+export type TestTpm = Tpm & TpmState
+
+let sharedCa: string | undefined
+
+/**
+ * A TPM of its own that ends with the test (or with the file, when made in beforeAll). All of one test file have one CA,
+ * which is quicker; `ca: 'own'` makes another. `copyOf` makes a second holder of another TPM's identity, as it lies on the disk.
+ */
+export async function testTpm(
+  options: { banks?: readonly ('sha256' | 'sha384')[]; name?: string; ca?: 'shared' | 'own'; copyOf?: TpmState } = {},
+): Promise<TestTpm> {
+  const { copyOf, ca, ...more } = options
+  const dir = testFolder()
+  const state = copyOf ? copyState(copyOf, dir) : await manufactureTpm({ dir, caDir: caFolder(ca, dir), ...more })
+  const tpm = await startTpm(state)
+  try {
+    onTestFinished(() => tpm.stop())
+  } catch {
+    // Outside a test: every child ends with this process.
+  }
+  return { ...state, ...tpm }
+}
+
+function caFolder(ca: 'shared' | 'own' | undefined, dir: string): string {
+  if (ca === 'own') return join(dir, 'ca')
+  if (sharedCa === undefined) {
+    const made = mkdtempSync(join(tmpdir(), 'skerry-test-ca-'))
+    process.once('exit', () => removeFolder(made))
+    sharedCa = made
+  }
+  return sharedCa
+}
+
+function copyState(original: TpmState, dir: string): TpmState {
+  const stateDir = join(dir, 'state')
+  cpSync(original.stateDir, stateDir, { recursive: true })
+  return { ...original, stateDir }
 }
 
 /** An empty folder that goes with the test. */
