@@ -33,7 +33,11 @@ export function extend(bank: BankName, pcr: Uint8Array, measured: Uint8Array): U
   return digest(bank, pcr, measured)
 }
 
-/** What a PCR holds that started at zero and was extended with these digests, in this order. */
-export function extended(bank: BankName, digests: readonly Uint8Array[]): Uint8Array {
-  return digests.reduce<Uint8Array>((pcr, measured) => extend(bank, pcr, measured), new Uint8Array(BANKS[bank].size))
+/** What a PCR holds that was extended with these digests, in this order; it started at zero unless another start is given. */
+export function extended(
+  bank: BankName,
+  digests: readonly Uint8Array[],
+  start: Uint8Array = new Uint8Array(BANKS[bank].size),
+): Uint8Array {
+  return digests.reduce<Uint8Array>((pcr, measured) => extend(bank, pcr, measured), start)
 }

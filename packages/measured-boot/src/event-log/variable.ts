@@ -1,0 +1,50 @@
+import { Malformed, readerOf, toHex } from '../bytes.ts'
+
+/** UEFI_VARIABLE_DATA (Platform Firmware Profile, 10.2.6), from an event's data. */
+export type Variable = {
+  /** As GUIDs are written: 8be4df61-93ca-11d2-aa0d-00e098032b8c. */
+  readonly guid: string
+  readonly name: string
+  /** A window into the event's data. */
+  readonly value: Uint8Array
+  /** Where the value begins in the event's data, and how many bytes follow it. */
+  readonly valueAt: number
+  readonly behind: number
+}
+
+const NAME_CHARACTERS = 1024
+
+/** Throws Malformed, with offsets from the start of `data`. Bytes behind the value are counted, not refused: old shims write six. */
+export function parseVariable(data: Uint8Array): Variable {
+  const reader = readerOf(data, 'UEFI_VARIABLE_DATA', 'little')
+  const guid = guidOf(reader.raw(16))
+  const characters = reader.u64()
+  const bytes = reader.u64()
+  if (characters > BigInt(NAME_CHARACTERS)) reader.fail('TooLarge', `a name of ${characters} characters`, 16)
+  if (bytes > BigInt(data.length)) reader.fail('Truncated', `a value of ${bytes} bytes`, 24)
+  const name = utf16(reader.raw(Number(characters) * 2))
+  const valueAt = reader.offset()
+  const value = reader.raw(Number(bytes))
+  return { guid, name, value, valueAt, behind: reader.left() }
+}
+
+/** The variable that these bytes are, or nothing: for readers of logs, to whom bytes that are none are no error. */
+export function variableIn(data: Uint8Array): Variable | undefined {
+  try {
+    return parseVariable(data)
+  } catch (error) {
+    if (error instanceof Malformed) return undefined
+    throw error
+  }
+}
+
+/** An EFI_GUID as people write it: three little-endian fields, then eight bytes. */
+export function guidOf(bytes: Uint8Array): string {
+  const part = (from: number, to: number): string => toHex(bytes.subarray(from, to))
+  const turned = (from: number, to: number): string => toHex(bytes.slice(from, to).reverse())
+  return `${turned(0, 4)}-${turned(4, 6)}-${turned(6, 8)}-${part(8, 10)}-${part(10, 16)}`
+}
+
+export function utf16(bytes: Uint8Array): string {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf16le')
+}
