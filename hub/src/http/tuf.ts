@@ -169,7 +169,7 @@ async function takeTargets(
       releaseCounter,
       hardwareIds,
       image,
-      boot,
+      boot: { kind: boot.kind },
       signers: [...judged.signers],
     }
     await createObject(tx, 'OSImage', { metadata: { name, labels: { 'skerry.dev/family': family } }, spec })

@@ -1,5 +1,6 @@
 import type { Static, TSchema } from 'typebox'
 import { Ack, EpochMarker } from './wire/ack.ts'
+import { AttestationResult } from './wire/attestation.ts'
 import { DesiredState } from './wire/desired-state.ts'
 import { Acceptance, RegistrationProof, RegistrationRequest } from './wire/registration.ts'
 import { StatementBatch } from './wire/statement.ts'
@@ -24,6 +25,11 @@ export const DOCUMENTS = {
   RegistrationProof: {
     typ: 'application/vnd.skerry.registration-proof+jws',
     schema: RegistrationProof,
+    maxBytes: 196_608,
+  },
+  AttestationResult: {
+    typ: 'application/vnd.skerry.attestation-result+jws',
+    schema: AttestationResult,
     maxBytes: 65_536,
   },
 } as const satisfies Record<string, { typ: string; schema: TSchema; maxBytes: number }>

@@ -1,7 +1,7 @@
 export type { Static, TSchema } from 'typebox'
 export { DOCUMENTS, type DocumentKind, type DocumentOf } from './documents.ts'
 export { CLUSTER_SET_LABEL } from './kinds/cluster-set.ts'
-export { type EdgeNodeStatus, VERDICTS, type Verdict } from './kinds/edge-node.ts'
+export type { EdgeNodeStatus } from './kinds/edge-node.ts'
 export type { EventSpec } from './kinds/event.ts'
 export { type ClusterClaim, REACHABILITY, type Reachability, type Taint } from './kinds/managed-cluster.ts'
 export type { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
@@ -67,7 +67,19 @@ export {
 } from './subjects.ts'
 export { type Cause, causes, parse } from './validate.ts'
 export type { Ack, EpochMarker } from './wire/ack.ts'
+export {
+  type AttestationResult,
+  EAR_PROFILE,
+  type Finding,
+  type PcrAppraisal,
+  TpmQuote,
+  type TrustVector,
+  VERDICTS,
+  type Verdict,
+} from './wire/attestation.ts'
+export { BANK_NAMES, type BankName, BOOT_PHASES, Boot, type UkiBoot } from './wire/boot.ts'
 export { type ActivationWindow, DEFAULT_GATES, type DesiredState, type Gates } from './wire/desired-state.ts'
+export { HardwareProfile, type PcrValues, profileTarget } from './wire/hardware-profile.ts'
 export { HUB_TARGET, HubDescription, HubIntroduction, type HubKey } from './wire/hub-description.ts'
 export { type BlobRef, manifestTarget, OSImageManifest, osImageName } from './wire/manifest.ts'
 export {

@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
-import { VERDICTS } from './kinds/edge-node.ts'
 import { REACHABILITY } from './kinds/managed-cluster.ts'
 import { Message, Reason } from './meta.ts'
+import { VERDICTS } from './wire/attestation.ts'
 import { BATCH_BYTES } from './wire/statement.ts'
 import { NodeClass } from './wire/status.ts'
 import { Count, closed, integer, Jws, Label, oneOf, PublicJwk, Sha256, Time } from './words.ts'

@@ -29,6 +29,31 @@ const selector = { matchLabels: { zone: 'n' }, matchExpressions: [{ key: 'zone',
 const failure = { imageSha256: A, outcome: 'RolledBack', reason: 'FellBack', message: 'm', at: TIME }
 const window = { at: '0 2 * * *', timeZone: 'UTC', durationSeconds: 60 }
 const blob = { sha256: A, length: 1, mediaType: 'a/b' }
+const measured = {
+  applications: { loaders: [A], uki: A, kernel: B },
+  pcr9: A,
+  pcr11: { phases: [{ phase: 'enter-initrd', value: A }] },
+  pcr12: { on: A, off: B },
+}
+const base64 = 'AAAA'
+const quote = {
+  akPublic: base64,
+  quote: base64,
+  signature: base64,
+  pcrs: { sha256: { 0: A }, sha384: { 7: A }, sha512: { 11: A } },
+  eventLog: base64,
+  eventLogSha256: A,
+  measurementLog: base64,
+}
+const finding = {
+  code: 'PcrMismatch',
+  tier: 'contraindicated',
+  message: 'm',
+  pcr: 11,
+  event: 3,
+  expected: ['e'],
+  actual: 'a',
+}
 const manifest = {
   kind: 'OSImageManifest',
   family: 'edge-os',
@@ -38,13 +63,20 @@ const manifest = {
   kubernetesVersion: '1.30',
   image: blob,
   blobs: [blob],
-  boot: { kind: 'none' },
+  boot: {
+    kind: 'uki',
+    stub: { vendor: 'systemd', version: '252.39' },
+    sections: [{ name: '.linux', length: 1, sha256: A }],
+    commandLine: 'panic=1',
+    signers: [A],
+    measured: { sha256: measured, sha384: measured, sha512: measured },
+  },
   sbom: { sha256: A, length: 1 },
 }
 const hubKeys = [{ jwk, notBefore: TIME, notAfter: TIME }]
 const hub = {
   kind: 'HubDescription',
-  keys: { desiredState: hubKeys, ack: hubKeys, acceptance: hubKeys },
+  keys: { desiredState: hubKeys, ack: hubKeys, acceptance: hubKeys, result: hubKeys },
   caPem: 'pem',
   apiUrls: ['https://hub.example'],
   natsUrls: ['tls://hub.example'],
@@ -137,7 +169,17 @@ const SAMPLES: Record<string, object> = {
       holds: position,
       nextWindow: TIME,
       failed: [failure],
-      attestation: { verdict: 'warning', reason: 'r', message: 'm', bootId: 'b', judgedAt: TIME, statement: ref },
+      attestation: {
+        verdict: 'warning',
+        reason: 'r',
+        message: 'm',
+        bootId: 'b',
+        judgedAt: TIME,
+        bank: 'sha256',
+        findings: [finding],
+        pcrs: [{ pcr: 11, actual: A, expected: [A], by: 'manifest', ok: true }],
+        statement: ref,
+      },
       reachability: 'Online',
       lastTransitionTime: TIME,
       statement: ref,
@@ -220,6 +262,13 @@ const SAMPLES: Record<string, object> = {
       fingerprint: 'f',
       joinToken: 't',
       hardwareId: 'x',
+      tpm: {
+        ekSha256: A,
+        akName: '000b',
+        endorsedBy: 'e',
+        profile: 'p',
+        firstBoot: { verdict: 'affirming', reason: 'r', message: 'm' },
+      },
       claims: { k: 'v' },
       rotatedAt: TIME,
       decision: { state: 'Accepted', by: 'me', at: TIME, reason: 'r' },
@@ -314,7 +363,43 @@ const SAMPLES: Record<string, object> = {
     agentVersion: '1',
     incarnation: 1,
   },
-  RegistrationProof: { kind: 'RegistrationProof', id: A, nonce: B, transcript: A },
+  RegistrationProof: { kind: 'RegistrationProof', id: A, nonce: B, transcript: A, tpm: { secret: A, quote } },
+  AttestationResult: {
+    kind: 'AttestationResult',
+    eat_profile: 'tag:skerry.dev,2026:ear',
+    iat: 1,
+    'ear.verifier-id': { developer: 'd', build: 'b' },
+    eat_nonce: A,
+    submods: {
+      'shop/n1': {
+        'ear.status': 'affirming',
+        'ear.trustworthiness-vector': {
+          'instance-identity': 2,
+          configuration: 2,
+          executables: 3,
+          hardware: 2,
+          'storage-opaque': 2,
+        },
+        'ear.appraisal-policy-id': A,
+        'skerry.statement': { incarnation: 1, seq: 1, digest: A },
+        'skerry.boot': { bootId: 'b', imageSha256: A },
+        'skerry.bank': 'sha256',
+        'skerry.findings': [finding],
+      },
+    },
+  },
+  HardwareProfile: {
+    kind: 'HardwareProfile',
+    name: 'shop-box',
+    hardwareIds: ['x'],
+    tpm: { roots: ['pem'], inventory: [A] },
+    banks: ['sha256'],
+    firmware: [{ pcrs: { 0: A }, note: 'n' }],
+    learn: 'quorum',
+    quorum: 2,
+    secureBoot: { pk: base64, kek: base64, db: base64, dbx: [base64] },
+    allowed: ['NoExitBootServices'],
+  },
   OSImageManifest: manifest,
   HubDescription: hub,
   HubIntroduction: { kind: 'HubIntroduction', hub, tuf: { snapshot: jwk, timestamp: jwk } },
@@ -334,7 +419,13 @@ const SAMPLES: Record<string, object> = {
       outcome: 'RolledBack',
     },
   },
-  RegistrationChallenge: { kind: 'RegistrationChallenge', id: A, nonce: B, expiresAt: TIME },
+  RegistrationChallenge: {
+    kind: 'RegistrationChallenge',
+    id: A,
+    nonce: B,
+    tpm: { idObject: base64, encryptedSecret: base64, bank: 'sha256', pcrs: [0, 7] },
+    expiresAt: TIME,
+  },
   RegistrationAnswer: {
     kind: 'RegistrationAnswer',
     id: A,
@@ -394,7 +485,7 @@ const SAMPLES: Record<string, object> = {
   },
 }
 const BODIES: Record<string, object> = {
-  evidence: { class: 'software-key', bootId: 'b', slot: 'a', imageSha256: A, nonce: B },
+  evidence: { ...quote, class: 'tpm', bootId: 'b', slot: 'a', imageSha256: A, nonce: B },
   accepted: holds,
   refused: { document: 'DesiredState', code: 'BadSignature', message: 'm', digest: A, position },
   gap: { fromSeq: 1, toSeq: 2, reason: 'Compacted' },
@@ -416,9 +507,20 @@ for (const [kind, body] of Object.entries(BODIES))
 
 /** Every value made of `value` by one fault, with the path at which it must be named. `free`: members of any name are right there. */
 type Fault = { what: string; path: string; value: unknown }
-const FREE = new Set(['labels', 'annotations', 'matchLabels', 'capacity', 'allocatable', 'claims', 'managedFields'])
+const FREE = new Set([
+  'labels',
+  'annotations',
+  'matchLabels',
+  'capacity',
+  'allocatable',
+  'claims',
+  'managedFields',
+  'submods',
+])
 function* faults(value: unknown, path = '', at = ''): Generator<Fault> {
-  const join = (member: string) => (path === '' ? member : `${path}.${member}`)
+  // A number is shown as a place, also where it is a name (a PCR).
+  const join = (member: string) =>
+    path === '' ? member : /^\d+$/.test(member) ? `${path}[${member}]` : `${path}.${member}`
   if (Array.isArray(value)) {
     for (const [i, item] of value.entries())
       for (const fault of faults(item, `${path}[${i}]`, at)) yield { ...fault, value: value.with(i, fault.value) }
@@ -491,7 +593,7 @@ function* removals(value: unknown, path = ''): Generator<[string, unknown]> {
       for (const [at, rest] of removals(item, `${path}[${i}]`)) yield [at, value.with(i, rest)]
   } else if (typeof value === 'object' && value !== null) {
     for (const [member, inner] of Object.entries(value)) {
-      const at = path === '' ? member : `${path}.${member}`
+      const at = path === '' ? member : /^\d+$/.test(member) ? `${path}[${member}]` : `${path}.${member}`
       const { [member]: _, ...rest } = value as Record<string, unknown>
       yield [at, rest]
       for (const [deeper, changed] of removals(inner, at)) yield [deeper, { ...value, [member]: changed }]

@@ -2,6 +2,7 @@ import type { TSchema } from 'typebox'
 import { DOCUMENTS } from './documents.ts'
 import { KINDS, objectSchema } from './kinds.ts'
 import { ComplianceReport } from './report.ts'
+import { HardwareProfile } from './wire/hardware-profile.ts'
 import { HubDescription, HubIntroduction } from './wire/hub-description.ts'
 import { OSImageManifest } from './wire/manifest.ts'
 import { RegistrationAnswer, RegistrationChallenge, SiteBundle } from './wire/registration.ts'
@@ -10,6 +11,7 @@ import { Statement } from './wire/statement.ts'
 // What travels without a JWS of its own: inside another document, as a TUF target, as an HTTPS body or by hand.
 const PLAIN = {
   OSImageManifest,
+  HardwareProfile,
   HubDescription,
   HubIntroduction,
   Statement,

@@ -1,13 +1,10 @@
 import { type Static, Type } from 'typebox'
 import { Message, Reason, StatementRef } from '../meta.ts'
+import { Finding, PcrAppraisal, Verdict } from '../wire/attestation.ts'
+import { BankName } from '../wire/boot.ts'
 import { NodeClass, NodePhase, RememberedFailure } from '../wire/status.ts'
 import { Count, closed, oneOf, Position, Sha256, Time } from '../words.ts'
 import { REACHABILITY } from './managed-cluster.ts'
-
-/** EAR's tiers (draft-ietf-rats-ear): what an attestation result says of one boot. */
-export const VERDICTS = ['affirming', 'warning', 'contraindicated', 'none'] as const
-export const Verdict = oneOf(VERDICTS)
-export type Verdict = Static<typeof Verdict>
 
 /** What a node of a site last said of itself, and what the hub made of it. Namespace = cluster. No spec: nobody orders it. */
 export const EdgeNodeStatus = closed({
@@ -35,6 +32,9 @@ export const EdgeNodeStatus = closed({
       message: Message,
       bootId: Type.String(),
       judgedAt: Time,
+      bank: Type.Optional(BankName),
+      findings: Type.Optional(Type.Array(Finding, { maxItems: 64 })),
+      pcrs: Type.Optional(Type.Array(PcrAppraisal, { maxItems: 24 })),
       statement: Type.Optional(StatementRef),
     }),
   ),

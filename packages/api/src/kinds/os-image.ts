@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
-import { BlobRef, BootKind } from '../wire/manifest.ts'
-import { Count, closed, Sha256 } from '../words.ts'
+import { BOOT_KINDS } from '../wire/boot.ts'
+import { BlobRef } from '../wire/manifest.ts'
+import { Count, closed, oneOf, Sha256 } from '../words.ts'
 
 /** A view of one signed manifest in the TUF repository. Written by the hub's TUF door alone. */
 export const OSImageSpec = closed({
@@ -11,7 +12,7 @@ export const OSImageSpec = closed({
   releaseCounter: Count,
   hardwareIds: Type.Array(Type.String()),
   image: BlobRef,
-  boot: BootKind,
+  boot: closed({ kind: oneOf(BOOT_KINDS) }, { description: 'its reference values are in the manifest' }),
   signers: Type.Array(Type.String(), { description: 'TUF key ids whose signatures over targets.json verified' }),
 })
 export type OSImageSpec = Static<typeof OSImageSpec>

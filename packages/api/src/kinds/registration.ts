@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Condition, Message, Reason } from '../meta.ts'
+import { Verdict } from '../wire/attestation.ts'
 import { RegistrationState } from '../wire/registration.ts'
 import { NodeClass } from '../wire/status.ts'
 import { Count, closed, integer, Label, mapOf, Name, NatsUserKey, oneOf, Sha256, Time } from '../words.ts'
@@ -32,6 +33,15 @@ export const RegistrationSpec = closed({
   fingerprint: Type.String({ description: 'short form of the transcript digest, to compare by telephone' }),
   joinToken: Type.Optional(Type.String()),
   hardwareId: Type.String(),
+  tpm: Type.Optional(
+    closed({
+      ekSha256: Type.Unsafe<string>({ ...Sha256, description: 'of TPM2B_PUBLIC; never changes for a node' }),
+      akName: Type.String({ pattern: '^[0-9a-f]+$', maxLength: 132, description: 'never changes for a node' }),
+      endorsedBy: Type.String({ description: 'the root that the EK certificate chains up to, or the inventory' }),
+      profile: Type.String({ description: 'the HardwareProfile it was judged by' }),
+      firstBoot: closed({ verdict: Verdict, reason: Reason, message: Message }),
+    }),
+  ),
   claims: mapOf(Type.String()),
   rotatedAt: Type.Optional(
     Type.Unsafe<string>({ ...Time, description: 'credentials issued before then are ended; the node makes a new key' }),

@@ -10,7 +10,7 @@ const HubKeys = Type.Array(HubKey, { minItems: 1, maxItems: 16 })
 /** TUF target `hub.json`, signed offline: which online keys, CA and addresses a site may believe. */
 export const HubDescription = closed({
   kind: oneOf(['HubDescription']),
-  keys: closed({ desiredState: HubKeys, ack: HubKeys, acceptance: HubKeys }),
+  keys: closed({ desiredState: HubKeys, ack: HubKeys, acceptance: HubKeys, result: Type.Optional(HubKeys) }),
   caPem: Type.String({ maxLength: 65_536 }),
   apiUrls: Type.Array(Type.String({ format: 'uri' }), { minItems: 1, maxItems: 8 }),
   natsUrls: Type.Array(Type.String({ format: 'uri' }), { minItems: 1, maxItems: 8 }),

@@ -1,11 +1,9 @@
 import { type Static, Type } from 'typebox'
 import { Bytes, closed, integer, oneOf, Sha256 } from '../words.ts'
+import { Boot } from './boot.ts'
 
 export const BlobRef = closed({ sha256: Sha256, length: Bytes, mediaType: Type.String({ maxLength: 128 }) })
 export type BlobRef = Static<typeof BlobRef>
-
-/** `none`: nothing measures this boot, so nothing can be predicted (driver `slots`). */
-export const BootKind = closed({ kind: oneOf(['none']) })
 
 /** TUF target `images/<family>/<version>.json`: the signed JSON that names an image by its bytes. */
 export const OSImageManifest = closed({
@@ -21,7 +19,7 @@ export const OSImageManifest = closed({
   kubernetesVersion: Type.Optional(Type.String({ maxLength: 32 })),
   image: BlobRef,
   blobs: Type.Optional(Type.Array(BlobRef, { maxItems: 16 })),
-  boot: BootKind,
+  boot: Boot,
   sbom: Type.Optional(closed({ sha256: Sha256, length: Bytes })),
 })
 export type OSImageManifest = Static<typeof OSImageManifest>

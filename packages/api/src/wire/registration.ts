@@ -1,5 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { closed, integer, Jws, Label, mapOf, NatsUserKey, oneOf, PublicJwk, Sha256, Time } from '../words.ts'
+import { TpmQuote } from './attestation.ts'
+import { BankName } from './boot.ts'
 import { NodeClass } from './status.ts'
 
 /** Challenged → Pending → Accepted or Denied; later Suspended, Left, Revoked. */
@@ -54,7 +56,7 @@ export const RegistrationRequest = closed({
 })
 export type RegistrationRequest = Static<typeof RegistrationRequest>
 
-/** The answer: something only the holder of the keys can answer. `nonce` for software-key. */
+/** The answer: something only the holder of the keys can answer. The nonce is signed; only the TPM opens the credential. */
 export const RegistrationChallenge = closed({
   kind: oneOf(['RegistrationChallenge']),
   id: Type.Unsafe<string>({
@@ -62,6 +64,14 @@ export const RegistrationChallenge = closed({
     description: 'digest of the public keys in the request: a repeated request meets the same row',
   }),
   nonce: Sha256,
+  tpm: Type.Optional(
+    closed({
+      idObject: Type.Unsafe<string>({ ...Base64, description: 'TPM2B_ID_OBJECT: a secret for the AK by its Name' }),
+      encryptedSecret: Type.Unsafe<string>({ ...Base64, description: 'TPM2B_ENCRYPTED_SECRET: for the EK' }),
+      bank: BankName,
+      pcrs: Type.Array(integer({ minimum: 0, maximum: 23 }), { minItems: 1, maxItems: 24, uniqueItems: true }),
+    }),
+  ),
   expiresAt: Time,
 })
 export type RegistrationChallenge = Static<typeof RegistrationChallenge>
@@ -73,8 +83,14 @@ export const RegistrationProof = closed({
   nonce: Sha256,
   transcript: Type.Unsafe<string>({
     ...Sha256,
-    description: 'transcriptDigest(request, challenge): all keys are in it',
+    description: 'transcriptDigest(request, challenge): all keys are in it; the nonce of the quote',
   }),
+  tpm: Type.Optional(
+    closed({
+      secret: Type.Unsafe<string>({ ...Sha256, description: 'what was in the credential, as hex' }),
+      quote: TpmQuote,
+    }),
+  ),
 })
 export type RegistrationProof = Static<typeof RegistrationProof>
 

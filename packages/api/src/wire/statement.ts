@@ -1,6 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Message, Reason } from '../meta.ts'
 import { Count, closed, integer, Label, oneOf, Position, Sha256, Time } from '../words.ts'
+import { TpmQuote } from './attestation.ts'
 import { FailureOutcome, NodeClass, NodePhase } from './status.ts'
 
 /** A node's clocks when it spoke. `wall` is a claim; the TPM's members are absent where there is no TPM. */
@@ -43,8 +44,12 @@ export const TransitionBody = closed({
 })
 export type TransitionBody = Static<typeof TransitionBody>
 
-/** What booted. Without a TPM it is the node's own word, and says so by its class. */
+/**
+ * What booted. Without a TPM it is the node's own word, and says so by its class; with one, everything that proves it is
+ * here. A node of class `tpm` whose TPM could not be asked says so by leaving the quote out.
+ */
 export const EvidenceBody = closed({
+  ...Type.Partial(TpmQuote).properties,
   class: NodeClass,
   bootId: Type.String({ maxLength: 64 }),
   slot: Type.String({ maxLength: 64 }),
