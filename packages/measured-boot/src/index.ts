@@ -5,4 +5,12 @@ export { bankToJudge, type Measured, type Measurement, measuredIn } from './even
 export { type EventLog, LOG_LIMITS, type LogEvent, parseEventLog } from './event-log/parse.ts'
 export { type PcrValues, replay } from './event-log/replay.ts'
 export { assembleUki } from './uki/assemble.ts'
+export { authenticodeDigest } from './uki/authenticode.ts'
+export {
+  type Certificate,
+  type ImageSignature,
+  imageSignatures,
+  SIGNATURE_VERDICTS,
+  type SignatureVerdict,
+} from './uki/image-signature.ts'
 export { type Pe, type PeSection, parsePe } from './uki/pe.ts'

@@ -1,5 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect } from 'vitest'
 import { Malformed } from '../bytes.ts'
@@ -18,6 +20,62 @@ export function haveTool(name: string): boolean {
 
 export function run(tool: string, args: readonly string[], input?: Uint8Array): string {
   return execFileSync(tool, args, { encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe'], ...(input ? { input } : {}) })
+}
+
+/** A folder that goes with the test file's run. */
+export function scratch(): string {
+  const dir = mkdtempSync(join(tmpdir(), 'skerry-uki-'))
+  process.once('exit', () => rmSync(dir, { recursive: true, force: true }))
+  return dir
+}
+
+/** A self-signed certificate `name.crt` and its key `name.key`, made in `dir` for this run. `kind` is openssl's -newkey. */
+export function makeKey(
+  dir: string,
+  name: string,
+  kind: readonly string[] = ['rsa:2048'],
+  more: readonly string[] = [],
+) {
+  const [key, crt] = [join(dir, `${name}.key`), join(dir, `${name}.crt`)]
+  run('openssl', [
+    'req',
+    '-new',
+    '-x509',
+    '-newkey',
+    ...kind,
+    '-nodes',
+    '-sha256',
+    '-days',
+    '30',
+    '-subj',
+    `/CN=Edge ${name}/`,
+    '-keyout',
+    key,
+    '-out',
+    crt,
+    ...more,
+  ])
+  return {
+    key,
+    crt,
+    der: Uint8Array.from(Buffer.from(readFileSync(crt, 'utf8').replace(/-----[^-]+-----|\s/g, ''), 'base64')),
+  }
+}
+
+let written = 0
+/** A file of these bytes, for a tool that wants a path. */
+export function fileOf(dir: string, bytes: Uint8Array): string {
+  written += 1
+  const path = join(dir, `bytes-${written}`)
+  writeFileSync(path, bytes)
+  return path
+}
+
+/** `image` as sbsign signs it. */
+export function sbsigned(dir: string, key: { key: string; crt: string }, image: Uint8Array): Uint8Array {
+  const path = fileOf(dir, image)
+  run('sbsign', ['--key', key.key, '--cert', key.crt, '--output', `${path}.signed`, path])
+  return Uint8Array.from(readFileSync(`${path}.signed`))
 }
 
 export const ascii = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'latin1'))
