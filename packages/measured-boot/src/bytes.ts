@@ -21,6 +21,7 @@ export const MALFORMED = {
   TrailingBytes: 'goes on after the structure has ended',
   TooLarge: 'is larger than anything this structure may hold',
   BadMagic: 'does not begin as this structure begins',
+  WrongType: 'is another structure than the one that was asked for',
   BadValue: 'holds a value that this structure may not hold',
   Unsupported: 'is of a kind that is not judged here',
 } as const

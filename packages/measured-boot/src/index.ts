@@ -4,6 +4,38 @@ export type { Coverage } from './event-log/coverage.ts'
 export { bankToJudge, type Measured, type Measurement, measuredIn } from './event-log/measured.ts'
 export { type EventLog, LOG_LIMITS, type LogEvent, parseEventLog } from './event-log/parse.ts'
 export { type PcrValues, replay } from './event-log/replay.ts'
+export { AK_FAULTS, type AkFaultCode, akFaults } from './tpm/ak.ts'
+export { type Attest, type Certify, type ClockInfo, parseCertify, parseQuote, type Quote } from './tpm/attest.ts'
+export { OBJECT_ATTRIBUTES, type ObjectAttribute } from './tpm/attributes.ts'
+export {
+  type AesBits,
+  CURVES,
+  type Curve,
+  type EccArea,
+  type EccScheme,
+  type KeyDerivation,
+  nameOf,
+  type PublicArea,
+  parsePublic,
+  parsePublicArea,
+  type RsaArea,
+  type RsaBits,
+  type RsaScheme,
+  type Scheme,
+  writePublic,
+  writePublicArea,
+} from './tpm/public-area.ts'
+export { pemOf, publicKeyOf } from './tpm/public-key.ts'
+export { type BankId, type PcrSelection, parseSelection, readSelection, writeSelection } from './tpm/selection.ts'
+export {
+  parseSignature,
+  SIGNATURE_FAULTS,
+  type Signature,
+  type SignatureFault,
+  type SignatureFaultCode,
+  verifyBy,
+} from './tpm/signature.ts'
+export type { Fault } from './tpm/wire.ts'
 export { assembleUki } from './uki/assemble.ts'
 export { authenticodeDigest } from './uki/authenticode.ts'
 export {
