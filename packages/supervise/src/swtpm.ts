@@ -42,7 +42,7 @@ function requirePrograms(): TpmPrograms {
 }
 
 /** A CA for endorsement key certificates: its folder, and its certificates once a TPM was made with it. */
-export type TpmCa = { readonly dir: string; readonly root: string; readonly issuer: string }
+type TpmCa = { readonly dir: string; readonly root: string; readonly issuer: string }
 
 /** A TPM's identity and memory on disk. Copying `stateDir` makes a clone. */
 export type TpmState = {
