@@ -15,3 +15,9 @@ test.each(TRUSTED_BANKS)('a %s bank starts at zero and takes digests in their or
   expect(toHex(extended(bank, [a, b]))).toBe(toHex(digest(bank, digest(bank, zero, a), b)))
   expect(extended(bank, [b, a])).not.toEqual(extended(bank, [a, b]))
 })
+
+test('a part of a digest that was sliced off is a copy', () => {
+  const whole = digest('sha256')
+  whole.slice().fill(0)
+  expect(toHex(whole)).toBe('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
+})

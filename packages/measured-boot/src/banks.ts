@@ -25,7 +25,8 @@ export function isTrusted(bank: BankName): bank is Bank {
 export function digest(bank: BankName, ...parts: readonly Uint8Array[]): Uint8Array {
   const hash = createHash(bank)
   for (const part of parts) hash.update(part)
-  return hash.digest()
+  // No Buffer: its slice() is no copy, and whoever gets a Uint8Array expects one.
+  return new Uint8Array(hash.digest())
 }
 
 /** TPM2_PCR_Extend: what a PCR holds after one more measurement. */

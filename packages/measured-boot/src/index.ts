@@ -26,6 +26,17 @@ export {
   writePublicArea,
 } from './tpm/public-area.ts'
 export { pemOf, publicKeyOf } from './tpm/public-key.ts'
+export {
+  type CheckedQuote,
+  checkQuote,
+  QUOTE_CHECKS,
+  QUOTE_FAULTS,
+  type QuoteCheck,
+  type QuoteCheckName,
+  type QuoteFault,
+  type QuoteFaultCode,
+  type QuoteToCheck,
+} from './tpm/quote.ts'
 export { type BankId, type PcrSelection, parseSelection, readSelection, writeSelection } from './tpm/selection.ts'
 export {
   parseSignature,

@@ -13,6 +13,7 @@ export const AK_FAULTS = {
   NoScheme: 'it has no signing scheme of its own, so a signature could choose one',
   UntrustedHash: 'it signs with SHA-1',
   UntrustedName: 'its name is a SHA-1 digest, which another key may share',
+  AttributesUnknown: 'a key in PEM does not say what its TPM holds it to',
 } as const
 export type AkFaultCode = keyof typeof AK_FAULTS
 

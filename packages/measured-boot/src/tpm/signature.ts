@@ -1,9 +1,9 @@
 import { constants, type KeyObject, verify } from 'node:crypto'
 import { type BankName, isTrusted } from '../banks.ts'
-import { concat, Malformed } from '../bytes.ts'
+import { concat, Malformed, type MalformedCode } from '../bytes.ts'
 import { CURVES, type Curve, type PublicArea, type Scheme } from './public-area.ts'
 import { padded, publicKeyOf } from './public-key.ts'
-import { ALG, type Fault, hex16, readHash, readSized, tpmReader } from './wire.ts'
+import { ALG, attempt, type Fault, faultOf, hex16, readHash, readSized, tpmReader } from './wire.ts'
 
 /** TPMT_SIGNATURE (TPM 2.0 Part 2) of the schemes that are judged here. */
 export type Signature =
@@ -94,14 +94,11 @@ export function verifyBy(
   area: PublicArea,
   message: Uint8Array,
   signature: Uint8Array,
-): SignatureFault | Malformed | undefined {
-  try {
-    const signer = signerOf(area)
-    if ('code' in signer) return signer
-    const claimed = parseSignature(signature)
-    return schemeFault(signer, claimed) ?? signatureFault(signer, message, claimed)
-  } catch (error) {
-    if (error instanceof Malformed) return error
-    throw error
-  }
+): Fault<SignatureFaultCode | MalformedCode> | undefined {
+  const signer = attempt(() => signerOf(area))
+  if (signer instanceof Malformed) return faultOf(signer)
+  if ('code' in signer) return signer
+  const claimed = attempt(() => parseSignature(signature))
+  if (claimed instanceof Malformed) return faultOf(claimed)
+  return schemeFault(signer, claimed) ?? signatureFault(signer, message, claimed)
 }

@@ -1,5 +1,5 @@
 import { BANKS, type BankName, bankOf } from '../banks.ts'
-import { big, concat, type Reader, readerOf } from '../bytes.ts'
+import { big, concat, Malformed, type MalformedCode, type Reader, readerOf } from '../bytes.ts'
 
 /** TPM_ALG_ID of everything that is no hash (TPM 2.0 Part 2); the hashes are in `banks.ts`. */
 export const ALG = {
@@ -19,6 +19,18 @@ export const LARGEST_NAME = 2 + LARGEST_HASH
 
 /** What every part of a room says "no" with. */
 export type Fault<Code extends string> = { readonly code: Code; readonly message: string }
+
+export const faultOf = ({ code, message }: Malformed): Fault<MalformedCode> => ({ code, message })
+
+/** For those that are total: a value, or why there is none. */
+export function attempt<Value>(read: () => Value): Value | Malformed {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof Malformed) return error
+    throw error
+  }
+}
 
 export const tpmReader = (bytes: Uint8Array, what: string, base = 0): Reader => readerOf(bytes, what, 'big', base)
 

@@ -12,7 +12,7 @@ export function recorded(name: string): Uint8Array {
 export const recordedText = (name: string): string => readFileSync(join(import.meta.dirname, name), 'utf8')
 
 /** Good bytes with a bit flipped, a part cut out, or bytes put in; and bytes from nowhere. */
-function damaged(good: readonly Uint8Array[]): fc.Arbitrary<Uint8Array> {
+export function damaged(good: readonly Uint8Array[]): fc.Arbitrary<Uint8Array> {
   const one = fc.constantFrom(...good)
   const place = fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true })
   const flipped = fc
