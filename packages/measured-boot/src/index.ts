@@ -57,3 +57,10 @@ export {
   type SignatureVerdict,
 } from './uki/image-signature.ts'
 export { type Pe, type PeSection, parsePe } from './uki/pe.ts'
+export { type CommandLine, parseUki, type Uki, type UkiSectionName } from './uki/sections.ts'
+export {
+  encodeSignatureLists,
+  parseSignatureLists,
+  type SignatureEntry,
+  type SignatureList,
+} from './uki/signature-list.ts'
