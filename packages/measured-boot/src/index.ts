@@ -7,6 +7,7 @@ export { type PcrValues, replay } from './event-log/replay.ts'
 export { AK_FAULTS, type AkFaultCode, akFaults } from './tpm/ak.ts'
 export { type Attest, type Certify, type ClockInfo, parseCertify, parseQuote, type Quote } from './tpm/attest.ts'
 export { OBJECT_ATTRIBUTES, type ObjectAttribute } from './tpm/attributes.ts'
+export * as command from './tpm/commands.ts'
 export {
   type AesBits,
   CURVES,
@@ -37,6 +38,7 @@ export {
   type QuoteFaultCode,
   type QuoteToCheck,
 } from './tpm/quote.ts'
+export { type ResponseCode, type ResponseCodeName, responseCode, responseCodeText } from './tpm/response-codes.ts'
 export { type BankId, type PcrSelection, parseSelection, readSelection, writeSelection } from './tpm/selection.ts'
 export {
   parseSignature,
