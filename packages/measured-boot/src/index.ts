@@ -1,6 +1,21 @@
 export { BANKS, type Bank, type BankName, bankOf, digest, extend, extended, isTrusted, TRUSTED_BANKS } from './banks.ts'
 export { MALFORMED, Malformed, type MalformedCode } from './bytes.ts'
 export type { Coverage } from './event-log/coverage.ts'
+export {
+  type ApplicationFact,
+  type AuthorityFact,
+  type BootFact,
+  type CommandLineFact,
+  type Fact,
+  type Facts,
+  factsOf,
+  isEmptyBank,
+  type Rests,
+  type SectionFact,
+  type VariableFact,
+} from './event-log/facts.ts'
+export { FINDINGS, type Finding, type FindingCode } from './event-log/findings.ts'
+export { grammarOf } from './event-log/grammar.ts'
 export { bankToJudge, type Measured, type Measurement, measuredIn } from './event-log/measured.ts'
 export { type EventLog, LOG_LIMITS, type LogEvent, parseEventLog } from './event-log/parse.ts'
 export { type PcrValues, replay } from './event-log/replay.ts'

@@ -1,5 +1,5 @@
-import { type Bank, digest } from '../banks.ts'
-import { equal } from '../bytes.ts'
+import { hash } from 'node:crypto'
+import type { Bank } from '../banks.ts'
 import type { EventTypeName } from './event-types.ts'
 import type { LogEvent } from './parse.ts'
 import { variableIn } from './variable.ts'
@@ -13,60 +13,91 @@ export type Coverage =
   | { readonly covered: 'no' }
   | { readonly covered: 'not-by-data' }
 
-type Rule = (event: LogEvent, is: (start: number, end: number) => boolean) => Coverage
+/** Whether the digest is that of these bytes of the data. */
+type Proves = (start: number, end: number) => boolean
+type Rule = (data: Uint8Array, proves: Proves) => Coverage
 
 const NO = { covered: 'no' } as const
-const whole: Rule = ({ data }, is) => (is(0, data.length) ? { covered: 'yes', start: 0, end: data.length } : NO)
-const between = (start: number, end: number, is: (start: number, end: number) => boolean): Coverage =>
-  is(start, end) ? { covered: 'yes', start, end } : NO
+const between = (start: number, end: number, proves: Proves): Coverage =>
+  proves(start, end) ? { covered: 'yes', start, end } : NO
 const firstOf =
-  (...rules: readonly Rule[]): Rule =>
-  (event, is) =>
-    rules.map((rule) => rule(event, is)).find(({ covered }) => covered === 'yes') ?? NO
+  (...rules: readonly [Rule, Rule]): Rule =>
+  (data, proves) => {
+    const first = rules[0](data, proves)
+    return first.covered === 'yes' ? first : rules[1](data, proves)
+  }
 
-/** shim before 15.3 says six bytes more than there are, and leaves the last one out of the digest. */
-const oldShim: Rule = ({ data }, is) => (variableIn(data)?.behind === 6 ? between(0, data.length - 1, is) : NO)
+const whole: Rule = (data, proves) => between(0, data.length, proves)
+
+/** Old shims log six bytes more than the variable has, and leave the last of them out of the digest. */
+const oldShim: Rule = (data, proves) => (variableIn(data)?.behind === 6 ? between(0, data.length - 1, proves) : NO)
 
 /** EDK2 measures a boot variable's value alone; others the whole structure. */
-const valueOnly: Rule = ({ data }, is) => {
+const valueOnly: Rule = (data, proves) => {
   const variable = variableIn(data)
-  return variable === undefined ? NO : between(variable.valueAt, variable.valueAt + variable.value.length, is)
+  return variable === undefined ? NO : between(variable.valueAt, variable.valueAt + variable.value.length, proves)
 }
 
 /** systemd after 252 leaves the NUL of a command line out of the digest. */
-const withoutNul: Rule = ({ data }, is) =>
-  data.length >= 2 && data[data.length - 1] === 0 && data[data.length - 2] === 0 ? between(0, data.length - 2, is) : NO
+const withoutNul: Rule = (data, proves) =>
+  data.length >= 2 && data[data.length - 1] === 0 && data[data.length - 2] === 0
+    ? between(0, data.length - 2, proves)
+    : NO
 
 /** GRUB measures what stands behind its prefix, without the NUL. */
-export const GRUB_PREFIXES = ['grub_cmd: ', 'kernel_cmdline: ', 'module_cmdline: '] as const
-const grub: Rule = ({ data }, is) => {
-  const prefix = GRUB_PREFIXES.find((one) => Buffer.from(data.subarray(0, one.length)).toString('latin1') === one)
+const GRUB_PREFIXES = ['grub_cmd: ', 'kernel_cmdline: ', 'module_cmdline: '] as const
+export function grubPrefixOf(data: Uint8Array): (typeof GRUB_PREFIXES)[number] | undefined {
+  return GRUB_PREFIXES.find((one) => Buffer.from(data.subarray(0, one.length)).toString('latin1') === one)
+}
+const grub: Rule = (data, proves) => {
+  const prefix = grubPrefixOf(data)
   const end = data[data.length - 1] === 0 ? data.length - 1 : data.length
-  return prefix === undefined || end < prefix.length ? NO : between(prefix.length, end, is)
+  return prefix === undefined || end < prefix.length ? NO : between(prefix.length, end, proves)
 }
 
-const BY_TYPE: { readonly [type in EventTypeName]?: Rule } = {
-  EV_SEPARATOR: whole,
-  EV_ACTION: whole,
-  EV_EFI_ACTION: whole,
-  EV_S_CRTM_VERSION: whole,
-  EV_EFI_GPT_EVENT: whole,
-  EV_EFI_GPT_EVENT2: whole,
-  EV_EFI_VARIABLE_DRIVER_CONFIG: whole,
-  EV_EFI_VARIABLE_AUTHORITY: firstOf(whole, oldShim),
-  EV_EFI_VARIABLE_BOOT: firstOf(valueOnly, whole),
-  EV_EFI_VARIABLE_BOOT2: firstOf(whole, valueOnly),
+/** The ways in which digests cover data; each by the name of what the data is. */
+const RULES = {
+  data: whole,
+  authority: firstOf(whole, oldShim),
+  bootVariable: firstOf(valueOnly, whole),
+  commandLine: firstOf(whole, withoutNul),
+  grub,
+} as const
+type RuleName = keyof typeof RULES
+
+const BY_TYPE: { readonly [type in EventTypeName]?: RuleName } = {
+  EV_SEPARATOR: 'data',
+  EV_ACTION: 'data',
+  EV_EFI_ACTION: 'data',
+  EV_S_CRTM_VERSION: 'data',
+  EV_EFI_GPT_EVENT: 'data',
+  EV_EFI_GPT_EVENT2: 'data',
+  EV_EFI_VARIABLE_DRIVER_CONFIG: 'data',
+  EV_EFI_VARIABLE_AUTHORITY: 'authority',
+  EV_EFI_VARIABLE_BOOT: 'bootVariable',
+  EV_EFI_VARIABLE_BOOT2: 'bootVariable',
 }
 
 /** EV_IPL is whatever a boot loader makes of it: command lines in PCR 12, GRUB's commands in PCR 8, files and sections elsewhere. */
-const IPL_BY_PCR: { readonly [pcr: number]: Rule } = { 8: grub, 12: firstOf(whole, withoutNul) }
+const IPL_BY_PCR: { readonly [pcr: number]: RuleName } = { 8: 'grub', 12: 'commandLine' }
 
-/** Reads the data in the way that the event's type prescribes; `ofData`: its digest is known to be that of the whole data. */
-export function coverageOf(event: LogEvent, bank: Bank, measured: Uint8Array, ofData: boolean): Coverage {
-  const { typeName, pcr, data } = event
+/** What the digest proves if the event is of the type that it says it is of. */
+export function coverageOf({ typeName, pcr, data }: LogEvent, proves: Proves): Coverage {
   const rule = typeName === 'EV_IPL' ? IPL_BY_PCR[pcr] : typeName && BY_TYPE[typeName]
-  if (rule === undefined) return { covered: 'not-by-data' }
-  return rule(event, (start, end) =>
-    start === 0 && end === data.length ? ofData : equal(digest(bank, data.subarray(start, end)), measured),
-  )
+  return rule === undefined ? { covered: 'not-by-data' } : RULES[rule](data, proves)
+}
+
+/** What the digest proves if the data is this, whatever its type says: types are bytes that nothing covers. */
+export function coveredAs(rule: RuleName, data: Uint8Array, proves: Proves): Coverage {
+  return RULES[rule](data, proves)
+}
+
+/** Asks of one event's data; `hex` is its digest. Remembers the whole data, which is asked for again and again. */
+export function provesOf(bank: Bank, data: Uint8Array, hex: string): Proves {
+  let known: boolean | undefined
+  return (start, end) => {
+    if (start !== 0 || end !== data.length) return hash(bank, data.subarray(start, end), 'hex') === hex
+    known ??= hash(bank, data, 'hex') === hex
+    return known
+  }
 }

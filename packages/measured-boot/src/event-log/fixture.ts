@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs'
+import { digest } from '../banks.ts'
 import { concat } from '../bytes.ts'
-import type { EventLog, LogBank, LogEvent } from './parse.ts'
+import { EVENT_TYPES, type EventTypeName } from './event-types.ts'
+import { type EventLog, type LogBank, type LogEvent, parseEventLog } from './parse.ts'
 
 export const RECORDINGS = ['secure-boot-off', 'secure-boot-on', 'retry', 'two-banks'] as const
 export type Recording = (typeof RECORDINGS)[number]
@@ -46,8 +48,6 @@ export function writtenEvent(
   return concat(u32(pcr), u32(type), u32(digests.length), ...written, u32(data.length), data)
 }
 
-type Part = Pick<LogEvent, 'pcr' | 'type' | 'digests' | 'data'>
-
 export function written({ banks, events }: { readonly banks: EventLog['banks']; readonly events: readonly Part[] }) {
   const idOf = new Map(banks.map(({ id, name }) => [name, id]))
   const body = events.map(({ pcr, type, digests, data }) =>
@@ -60,3 +60,28 @@ export function written({ banks, events }: { readonly banks: EventLog['banks']; 
   )
   return concat(writtenHeader(banks), ...body)
 }
+
+export type Part = Pick<LogEvent, 'pcr' | 'type' | 'digests' | 'data'>
+const SHA256: LogBank = { id: 0xb, name: 'sha256', size: 32 }
+
+/** One SHA-256 event; its digest is that of the data unless it is given. */
+export function part(pcr: number, type: EventTypeName | number, data: Uint8Array, measured: Uint8Array = data): Part {
+  const number = typeof type === 'number' ? type : EVENT_TYPES[type]
+  return { pcr, type: number, digests: new Map([['sha256', digest('sha256', measured)]]), data }
+}
+
+/** A SHA-256 log of these events, as the parser gives it. */
+export const logOf = (...parts: readonly Part[]): EventLog => parseEventLog(written({ banks: [SHA256], events: parts }))
+
+/** A recording whose events were changed by `change`, written and read again. */
+export function changed(name: Recording, change: (events: readonly LogEvent[]) => readonly Part[]): EventLog {
+  const log = parseEventLog(recordedLog(name))
+  return parseEventLog(written({ ...log, events: change(log.events) }))
+}
+
+/** UEFI_VARIABLE_DATA; a GUID as bytes. */
+export function variableData(guid: Uint8Array, name: string, value: Uint8Array): Uint8Array {
+  return concat(guid, u32(name.length), u32(0), u32(value.length), u32(0), utf16le(name), value)
+}
+export const GLOBAL_GUID = Uint8Array.from(Buffer.from('61dfe48bca93d211aa0d00e098032b8c', 'hex'))
+export const SECURITY_GUID = Uint8Array.from(Buffer.from('cbb219d73a3d9645a3bcdad00e67656f', 'hex'))

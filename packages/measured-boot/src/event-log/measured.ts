@@ -1,6 +1,6 @@
-import { type Bank, digest, TRUSTED_BANKS } from '../banks.ts'
-import { equal, Malformed, toHex } from '../bytes.ts'
-import { type Coverage, coverageOf } from './coverage.ts'
+import { type Bank, TRUSTED_BANKS } from '../banks.ts'
+import { Malformed, toHex } from '../bytes.ts'
+import { type Coverage, coverageOf, provesOf } from './coverage.ts'
 import { EVENT_TYPES } from './event-types.ts'
 import { type Known, knownIn } from './known.ts'
 import type { EventLog, LogEvent } from './parse.ts'
@@ -11,9 +11,10 @@ export type Measurement = {
   readonly digest: Uint8Array
   /** The digest in hex, as manifests and findings write it. */
   readonly hex: string
-  /** Whether the digest is that of the whole data, whatever the type says. */
-  readonly ofData: boolean
+  /** What the digest proves if the event's type is true. */
   readonly coverage: Coverage
+  /** Whether the digest is that of these bytes of the data, whatever the type. */
+  readonly proves: (start: number, end: number) => boolean
   /** What everybody's digest this is: a separator, an action, a section's name. */
   readonly known: Known | undefined
 }
@@ -27,38 +28,36 @@ export type Measured = {
 
 /** Looks at a log through one bank, and computes once what replay, grammar and facts all need. Throws Malformed if the log lacks the bank. */
 export function measuredIn(log: EventLog, bank: Bank): Measured {
-  if (!log.banks.some(({ name }) => name === bank)) lacks(bank)
+  if (!log.banks.some(({ name }) => name === bank)) throw unsupported(`it has no ${bank} bank`)
   const known = knownIn(bank)
   const extended: Measurement[] = []
   const unmeasured: LogEvent[] = []
   for (const event of log.events) {
-    if (event.type === EVENT_TYPES.EV_NO_ACTION) {
-      unmeasured.push(event)
-      continue
+    const digest = event.digests.get(bank)
+    if (event.type === EVENT_TYPES.EV_NO_ACTION) unmeasured.push(event)
+    else if (digest === undefined) throw unsupported(`event ${event.index} has no ${bank} digest`)
+    else {
+      const hex = toHex(digest)
+      const proves = provesOf(bank, event.data, hex)
+      extended.push({ event, digest, hex, coverage: coverageOf(event, proves), proves, known: known.get(hex) })
     }
-    const measured = event.digests.get(bank) ?? lacks(bank)
-    const hex = toHex(measured)
-    const ofData = equal(digest(bank, event.data), measured)
-    const coverage = coverageOf(event, bank, measured, ofData)
-    extended.push({ event, digest: measured, hex, ofData, coverage, known: known.get(hex) })
   }
   return { bank, extends: extended, unmeasured }
 }
 
-/** The bank to judge a log by: the one that was asked for, or the best that it has. SHA-1 proves nothing and is refused. */
-export function bankToJudge(log: EventLog, asked?: string): Bank {
-  const has = new Set(log.banks.map(({ name }) => name))
-  const found = TRUSTED_BANKS.find((bank) => has.has(bank) && (asked === undefined || asked === bank))
-  if (found !== undefined) return found
-  const banks = log.banks.map(({ name }) => name).join(', ')
-  if (asked === 'sha1') throw unsupported('SHA-1 proves nothing: ask for another bank')
-  throw unsupported(
-    asked === undefined ? `its banks (${banks}) prove nothing` : `it has no ${asked} bank, it has ${banks}`,
-  )
+/** The measurements of one PCR, in order. */
+export function ofPcr(measured: Measured, pcr: number): readonly Measurement[] {
+  return measured.extends.filter(({ event }) => event.pcr === pcr)
 }
 
-function lacks(bank: Bank): never {
-  throw unsupported(`it has no ${bank} bank`)
+/** The bank to judge a log by: the one that was asked for, or the best that it has. SHA-1 proves nothing and is refused. */
+export function bankToJudge(log: EventLog, asked?: string): Bank {
+  const has = log.banks.map(({ name }) => name)
+  const found = TRUSTED_BANKS.find((bank) => has.includes(bank) && (asked === undefined || asked === bank))
+  if (found !== undefined) return found
+  if (asked === 'sha1') throw unsupported('SHA-1 proves nothing: ask for another bank')
+  if (asked === undefined) throw unsupported(`its banks (${has.join(', ')}) prove nothing`)
+  throw unsupported(`it has no ${asked} bank, it has ${has.join(', ')}`)
 }
 
 function unsupported(message: string): Malformed {

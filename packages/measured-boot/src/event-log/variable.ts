@@ -13,6 +13,7 @@ export type Variable = {
 }
 
 const NAME_CHARACTERS = 1024
+const HEADER_BYTES = 16 + 8 + 8
 
 /** Throws Malformed, with offsets from the start of `data`. Bytes behind the value are counted, not refused: old shims write six. */
 export function parseVariable(data: Uint8Array): Variable {
@@ -30,6 +31,7 @@ export function parseVariable(data: Uint8Array): Variable {
 
 /** The variable that these bytes are, or nothing: for readers of logs, to whom bytes that are none are no error. */
 export function variableIn(data: Uint8Array): Variable | undefined {
+  if (data.length < HEADER_BYTES) return undefined
   try {
     return parseVariable(data)
   } catch (error) {
@@ -41,7 +43,7 @@ export function variableIn(data: Uint8Array): Variable | undefined {
 /** An EFI_GUID as people write it: three little-endian fields, then eight bytes. */
 export function guidOf(bytes: Uint8Array): string {
   const part = (from: number, to: number): string => toHex(bytes.subarray(from, to))
-  const turned = (from: number, to: number): string => toHex(bytes.slice(from, to).reverse())
+  const turned = (from: number, to: number): string => toHex(Uint8Array.from(bytes.subarray(from, to)).reverse())
   return `${turned(0, 4)}-${turned(4, 6)}-${turned(6, 8)}-${part(8, 10)}-${part(10, 16)}`
 }
 
