@@ -66,6 +66,8 @@ export {
 export type { Fault } from './tpm/wire.ts'
 export { assembleUki } from './uki/assemble.ts'
 export { authenticodeDigest } from './uki/authenticode.ts'
+export { type BootBlock, type BootFiles, describeBoot, type PredictedPcrs } from './uki/boot-block.ts'
+export { findings, UKI_FINDINGS, type UkiFinding, type UkiFindingCode } from './uki/findings.ts'
 export {
   type Certificate,
   type ImageSignature,
@@ -73,8 +75,32 @@ export {
   SIGNATURE_VERDICTS,
   type SignatureVerdict,
 } from './uki/image-signature.ts'
+export {
+  type JudgedPcrSignature,
+  judgePcrSignatures,
+  PCR_SIGNATURE_VERDICTS,
+  type PcrSignatureVerdict,
+} from './uki/pcrsig.ts'
 export { type Pe, type PeSection, parsePe } from './uki/pe.ts'
+export {
+  digestBootLoader,
+  digestUki,
+  PHASES,
+  type Prediction,
+  predict,
+  predictPcr11,
+  type UkiDigests,
+} from './uki/predict.ts'
 export { type CommandLine, parseUki, type Uki, type UkiSectionName } from './uki/sections.ts'
+export {
+  type Authority,
+  authorityOf,
+  NOTHING_ENROLLED,
+  predictPcr7,
+  REFUSALS,
+  type Refusal,
+  type SecureBootVariables,
+} from './uki/secure-boot.ts'
 export {
   encodeSignatureLists,
   parseSignatureLists,

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { expect } from 'vitest'
 import { Malformed } from '../bytes.ts'
+import { assembleUki } from './assemble.ts'
 
 // What the tests of this room share: images small enough to make on the spot, systemd's own stub, and the tools of others.
 
@@ -14,8 +15,9 @@ export const haveStub = existsSync(`${EFI}/linuxx64.efi.stub`)
 export const readStub = (): Uint8Array => readFileSync(`${EFI}/linuxx64.efi.stub`)
 export const readSdBoot = (): Uint8Array => readFileSync(`${EFI}/systemd-bootx64.efi`)
 
+const PATH = (process.env['PATH'] ?? '').split(':')
 export function haveTool(name: string): boolean {
-  return (process.env['PATH'] ?? '').split(':').some((dir) => existsSync(`${dir}/${name}`))
+  return name.startsWith('/') ? existsSync(name) : PATH.some((dir) => existsSync(`${dir}/${name}`))
 }
 
 export function run(tool: string, args: readonly string[], input?: Uint8Array): string {
@@ -121,6 +123,21 @@ export function tinyPe({ plus = true, text = ascii('nothing runs here'), trailin
   }
   file.set(text, headers)
   return file
+}
+
+/** A UKI of the real stub with little in it. A section of `undefined` is left out. */
+export function smallUki(more: Readonly<Record<string, Uint8Array | undefined>> = {}): Uint8Array {
+  const sections = {
+    '.osrel': ascii('IMAGE_ID=edgeos\nIMAGE_VERSION=1\n'),
+    '.cmdline': ascii('console=ttyS0 panic=1\n'),
+    '.linux': tinyPe(),
+    '.initrd': ascii('no archive, and nobody opens it'),
+    ...more,
+  }
+  return assembleUki(
+    readStub(),
+    Object.entries(sections).flatMap(([name, data]) => (data ? [{ name, data }] : [])),
+  )
 }
 
 /** `bytes` with little-endian numbers written over it: [offset, bytes, value]. */

@@ -223,7 +223,7 @@ function issuedAs(certificate: Certificate, issuerAndSerial: Der): boolean {
 }
 
 /** Reads a certificate far enough to name it. */
-export function certificateOf(der: Uint8Array, offset = 0): Certificate {
+function certificateOf(der: Uint8Array, offset: number): Certificate {
   try {
     const { subject } = new X509Certificate(der)
     return { der, subject, sha256: toHex(digest('sha256', der)) }

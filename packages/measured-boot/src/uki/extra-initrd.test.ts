@@ -1,0 +1,44 @@
+import { execFileSync } from 'node:child_process'
+import { describe, expect, test } from 'vitest'
+import { concat } from '../bytes.ts'
+import { passedInitrd } from './extra-initrd.ts'
+import { ascii, haveTool } from './fixture.ts'
+import type { UkiSectionName } from './sections.ts'
+
+const sections = (...names: [UkiSectionName, string][]) => new Map(names.map(([name, text]) => [name, ascii(text)]))
+
+describe('the initrd that a kernel is given', () => {
+  test('is .initrd as it is, or nothing', () => {
+    expect(passedInitrd(sections(['.linux', 'k'], ['.initrd', 'odd']))).toEqual([ascii('odd')])
+    expect(passedInitrd(sections(['.linux', 'k']))).toEqual([])
+  })
+
+  test('begins with .initrd, filled up to four bytes, where archives follow', () => {
+    const [initrd, filling] = passedInitrd(sections(['.initrd', 'odd!!'], ['.pcrsig', '{}']))
+    expect([initrd, filling]).toEqual([ascii('odd!!'), new Uint8Array(3)])
+  })
+
+  test('holds .pcrsig and .pcrpkey as files', () => {
+    const archives = concat(...passedInitrd(sections(['.pcrpkey', 'KEY'], ['.pcrsig', '{"sha256":[]}'])))
+    expect(archives.length % 4).toBe(0)
+    const names = [
+      ...Buffer.from(archives)
+        .toString('latin1')
+        .matchAll(/\.extra[^\0]*|TRAILER!!!/g),
+    ].map(String)
+    expect(names).toEqual([
+      ...['.extra', '.extra/tpm2-pcr-signature.json', 'TRAILER!!!'],
+      ...['.extra', '.extra/tpm2-pcr-public-key.pem', 'TRAILER!!!'],
+    ])
+  })
+
+  test.skipIf(!haveTool('busybox'))('is an archive that cpio lists', () => {
+    const archive = concat(...passedInitrd(sections(['.pcrpkey', 'KEY'])))
+    const listed = execFileSync('busybox', ['cpio', '-t'], {
+      input: archive,
+      encoding: 'utf8',
+      stdio: ['pipe', 'pipe', 'ignore'],
+    })
+    expect(listed.trim().split('\n')).toEqual(['.extra', '.extra/tpm2-pcr-public-key.pem'])
+  })
+})
