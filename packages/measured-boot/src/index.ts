@@ -23,6 +23,7 @@ export { AK_FAULTS, type AkFaultCode, akFaults } from './tpm/ak.ts'
 export { type Attest, type Certify, type ClockInfo, parseCertify, parseQuote, type Quote } from './tpm/attest.ts'
 export { OBJECT_ATTRIBUTES, type ObjectAttribute } from './tpm/attributes.ts'
 export * as command from './tpm/commands.ts'
+export { type Credential, type CredentialRandomness, makeCredential } from './tpm/credential.ts'
 export {
   type AesBits,
   CURVES,
