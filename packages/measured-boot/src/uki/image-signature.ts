@@ -1,8 +1,8 @@
 import { constants, type KeyObject, verify, X509Certificate } from 'node:crypto'
 import { type Bank, type BankName, digest, isTrusted } from '../banks.ts'
 import { concat, equal, Malformed, readerOf, toHex } from '../bytes.ts'
+import { type Der, derChildren, derElement, derOid, derTagged, TAG } from '../der.ts'
 import { authenticodeDigest } from './authenticode.ts'
-import { type Der, derChildren, derElement, derOid, derTagged, TAG } from './der.ts'
 import { type Pe, parsePe } from './pe.ts'
 
 /** A certificate as a signature or a list carries it. */

@@ -1,4 +1,4 @@
-import { Malformed, readerOf } from '../bytes.ts'
+import { Malformed, readerOf } from './bytes.ts'
 
 /** One element of DER (X.690, 8 and 10): its tag byte, its content, and all of its bytes. `offset` is of the first one. */
 export type Der = {
