@@ -87,9 +87,10 @@ export {
   digestBootLoader,
   digestUki,
   PHASES,
-  type Prediction,
-  predict,
+  predictPcr4,
+  predictPcr9,
   predictPcr11,
+  predictPcr12,
   type UkiDigests,
 } from './uki/predict.ts'
 export { type CommandLine, parseUki, type Uki, type UkiSectionName } from './uki/sections.ts'

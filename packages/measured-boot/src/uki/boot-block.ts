@@ -1,10 +1,17 @@
 import { type Bank, digest } from '../banks.ts'
 import { toHex } from '../bytes.ts'
-import { authenticodeDigest } from './authenticode.ts'
 import { kernelParameters } from './findings.ts'
 import { imageSignatures } from './image-signature.ts'
 import { pcrKeySha256 } from './pcrsig.ts'
-import { digestBootLoader, digestUki, predict } from './predict.ts'
+import {
+  digestBootLoader,
+  digestUki,
+  predictPcr4,
+  predictPcr9,
+  predictPcr11,
+  predictPcr12,
+  type UkiDigests,
+} from './predict.ts'
 import { parseUki, type UkiSectionName } from './sections.ts'
 import { authorityOf, NOTHING_ENROLLED, predictPcr7, type SecureBootVariables } from './secure-boot.ts'
 import { parseSignatureLists, type SignatureEntry } from './signature-list.ts'
@@ -76,54 +83,18 @@ export type BootFiles = {
 /** Computes the boot block of these files. The same files give the same block, wherever it is computed. */
 export function describeBoot({ path, uki: file, bootLoaders, secureBoot, banks = ['sha256'] }: BootFiles): BootBlock {
   const uki = parseUki(file)
-  const digests = new Map(banks.map((bank) => [bank, digestUki(uki, bank)]))
-  const sha256 = digests.get('sha256') ?? digestUki(uki, 'sha256')
+  const sha256 = digestUki(uki, 'sha256')
+  const digests = banks.map((bank) => (bank === 'sha256' ? sha256 : digestUki(uki, bank)))
   const hashed = (name: UkiSectionName, data: Uint8Array) =>
     toHex(sha256.sections.find((one) => one.name === name)?.digest ?? digest('sha256', data))
+  const loaderFiles = bootLoaders.map((one) => one.file)
+  const starting = secureBoot && startedBy(secureBoot, loaderFiles, file)
 
-  const images = [...bootLoaders.map((one) => one.file), file]
-  const authorities = secureBoot ? images.map((image) => authorityOf(image, secureBoot)) : []
-  const entries = authorities.map((one) => (one.allowed ? one.entry : undefined))
-  const ownEntry = entries.at(-1)
-
-  const predicted = Object.fromEntries(
-    [...digests].map(([bank, ofBank]): [Bank, PredictedPcrs] => {
-      const loaders = bootLoaders.map((one) => digestBootLoader(one.file, bank))
-      const [on, off] = [true, false].map((state) => loaders.map((loader) => predict(ofBank, loader, state)))
-      const pcr7 = secureBoot
-        ? loaders.map((_, index) => {
-            const entry = entries[index]
-            return entry && ownEntry ? toHex(predictPcr7(bank, true, secureBoot, [entry, ownEntry])) : undefined
-          })
-        : []
-      const whole = predict(ofBank, new Uint8Array(), false)
-      return [
-        bank,
-        {
-          '4': {
-            bootLoaders: loaders.map(toHex),
-            uki: toHex(ofBank.authenticode),
-            kernel: toHex(ofBank.kernelAuthenticode),
-            secureBootOn: (on ?? []).map(({ pcr4 }) => toHex(pcr4.value)),
-            secureBootOff: (off ?? []).map(({ pcr4 }) => toHex(pcr4.value)),
-          },
-          '7': {
-            ...(pcr7.length > 0 && pcr7.every((one) => one !== undefined) ? { secureBootOn: pcr7 } : {}),
-            secureBootOff: toHex(predictPcr7(bank, false, NOTHING_ENROLLED, [])),
-          },
-          '9': toHex(whole.pcr9),
-          '11': { phases: Object.fromEntries([...whole.pcr11].map(([phase, value]) => [phase, toHex(value)])) },
-          '12': {
-            secureBootOn: toHex(predict(ofBank, new Uint8Array(), true).pcr12),
-            secureBootOff: toHex(whole.pcr12),
-          },
-        },
-      ]
-    }),
-  )
   const [imageId, imageVersion] = [uki.osRelease.get('IMAGE_ID'), uki.osRelease.get('IMAGE_VERSION')]
+  const [commandLine, pcrKey, pcrsig] = (['.cmdline', '.pcrpkey', '.pcrsig'] as const).map((name) =>
+    uki.sections.get(name),
+  )
   const rootHash = kernelParameters(uki.commandLine?.text ?? '').findLast(({ name }) => name === 'roothash')?.value
-  const [pcrKey, pcrsig] = [uki.sections.get('.pcrpkey'), uki.sections.get('.pcrsig')]
   return {
     kind: 'uki',
     stub: { name: uki.stub?.name ?? '', version: uki.stub?.version ?? '' },
@@ -131,7 +102,7 @@ export function describeBoot({ path, uki: file, bootLoaders, secureBoot, banks =
       path,
       sha256: toHex(digest('sha256', file)),
       length: file.length,
-      authenticode: Object.fromEntries([...digests].map(([bank, { authenticode }]) => [bank, toHex(authenticode)])),
+      authenticode: Object.fromEntries(digests.map(({ bank, authenticode }) => [bank, toHex(authenticode)])),
       signers: signersOf(file),
       sections: [...uki.sections].map(([name, data]) => ({ name, sha256: hashed(name, data), length: data.length })),
     },
@@ -139,34 +110,76 @@ export function describeBoot({ path, uki: file, bootLoaders, secureBoot, banks =
     bootLoaders: bootLoaders.map((one) => ({
       name: one.name,
       sha256: toHex(digest('sha256', one.file)),
-      authenticode: Object.fromEntries(banks.map((bank) => [bank, toHex(authenticodeDigest(one.file, bank))])),
+      authenticode: Object.fromEntries(banks.map((bank) => [bank, toHex(digestBootLoader(one.file, bank))])),
       signers: signersOf(one.file),
     })),
-    commandLine: { text: uki.commandLine?.text ?? '', sha256: hashed('.cmdline', new Uint8Array()) },
+    commandLine: { text: uki.commandLine?.text ?? '', sha256: hashed('.cmdline', commandLine ?? new Uint8Array()) },
     ...(rootHash ? { verity: { rootHash } } : {}),
-    ...(secureBoot ? { secureBoot: enrolled(secureBoot, entries) } : {}),
+    ...(starting ? { secureBoot: enrolled(starting) } : {}),
     ...(pcrKey ? { pcrPolicyKey: { pkcs1Sha256: pcrKeySha256(pcrKey) } } : {}),
     ...(pcrsig ? { pcrsigSha256: toHex(digest('sha256', pcrsig)) } : {}),
-    pcr: { banks, predicted },
+    pcr: {
+      banks,
+      predicted: Object.fromEntries(digests.map((of) => [of.bank, predictedPcrs(of, loaderFiles, starting)])),
+    },
   }
+}
+
+/** By which entries of db a machine starts each boot loader, and the UKI; undefined where it would not. */
+type Starting = {
+  readonly variables: SecureBootVariables
+  readonly bootLoaders: readonly (SignatureEntry | undefined)[]
+  readonly uki: SignatureEntry | undefined
+}
+
+function startedBy(variables: SecureBootVariables, bootLoaders: readonly Uint8Array[], uki: Uint8Array): Starting {
+  const entryFor = (image: Uint8Array) => {
+    const authority = authorityOf(image, variables)
+    return authority.allowed ? authority.entry : undefined
+  }
+  return { variables, bootLoaders: bootLoaders.map(entryFor), uki: entryFor(uki) }
+}
+
+function predictedPcrs(uki: UkiDigests, files: readonly Uint8Array[], starting: Starting | undefined): PredictedPcrs {
+  const { bank } = uki
+  const loaders = files.map((file) => digestBootLoader(file, bank))
+  const pcr4 = (secureBoot: boolean) => loaders.map((loader) => toHex(predictPcr4(uki, loader, secureBoot).value))
+  const pcr7On = starting && pcr7With(bank, starting)
+  return {
+    '4': {
+      bootLoaders: loaders.map(toHex),
+      uki: toHex(uki.authenticode),
+      kernel: toHex(uki.kernelAuthenticode),
+      secureBootOn: pcr4(true),
+      secureBootOff: pcr4(false),
+    },
+    '7': {
+      ...(pcr7On ? { secureBootOn: pcr7On } : {}),
+      secureBootOff: toHex(predictPcr7(bank, false, NOTHING_ENROLLED, [])),
+    },
+    '9': toHex(predictPcr9(uki)),
+    '11': { phases: Object.fromEntries([...predictPcr11(uki)].map(([phase, value]) => [phase, toHex(value)])) },
+    '12': { secureBootOn: toHex(predictPcr12(uki, true)), secureBootOff: toHex(predictPcr12(uki, false)) },
+  }
+}
+
+/** PCR 7 for each boot loader; nothing where the firmware would not start all of them and the UKI. */
+function pcr7With(bank: Bank, { variables, bootLoaders, uki }: Starting): readonly string[] | undefined {
+  const values = bootLoaders.map((entry) =>
+    entry && uki ? [toHex(predictPcr7(bank, true, variables, [entry, uki]))] : [],
+  )
+  return values.length > 0 && values.every(({ length }) => length > 0) ? values.flat() : undefined
 }
 
 function signersOf(file: Uint8Array): readonly string[] {
   return imageSignatures(file).flatMap(({ verdict, signer }) => (verdict === 'Good' && signer ? [signer.sha256] : []))
 }
 
-function enrolled(
-  { pk, kek, db }: SecureBootVariables,
-  used: readonly (SignatureEntry | undefined)[],
-): NonNullable<BootBlock['secureBoot']> {
+function enrolled({ variables, bootLoaders, uki }: Starting): NonNullable<BootBlock['secureBoot']> {
   const of = (bytes: Uint8Array) =>
     parseSignatureLists(bytes).flatMap(({ kind, entries }) => (kind === 'x509' ? entries.map(fingerprint) : []))
-  return {
-    pk: of(pk),
-    kek: of(kek),
-    db: of(db),
-    authorities: [...new Set(used.flatMap((one) => (one ? [fingerprint(one)] : [])))],
-  }
+  const used = [...bootLoaders, uki].flatMap((entry) => (entry ? [fingerprint(entry)] : []))
+  return { pk: of(variables.pk), kek: of(variables.kek), db: of(variables.db), authorities: [...new Set(used)] }
 }
 
 function fingerprint({ data }: SignatureEntry): string {

@@ -18,7 +18,7 @@ import {
   thrown,
   tinyPe,
 } from './fixture.ts'
-import { digestBootLoader, digestUki, PHASES, predict, predictPcr11 } from './predict.ts'
+import { digestBootLoader, digestUki, PHASES, predictPcr4, predictPcr9, predictPcr11, predictPcr12 } from './predict.ts'
 import { parseUki } from './sections.ts'
 
 const MEASURE = '/usr/lib/systemd/systemd-measure'
@@ -87,22 +87,22 @@ describe.skipIf(!haveStub)('what a UKI will be measured as', () => {
     const uki = smallUki()
     const digests = digestUki(parseUki(uki), bank)
     const loader = digestBootLoader(readSdBoot(), bank)
-    const [off, on] = [predict(digests, loader, false), predict(digests, loader, true)]
+    const [off, on] = [false, true].map((secureBoot) => predictPcr4(digests, loader, secureBoot))
     const ac = (image: Uint8Array) => authenticodeDigest(image, bank)
     const start = [digest(bank, ascii('Calling EFI Application from Boot Option')), digest(bank, new Uint8Array(4))]
     const line = digest(bank, Uint8Array.from(Buffer.from('console=ttyS0 panic=1\0', 'utf16le')))
     const initrd = digest(bank, ascii('no archive, and nobody opens it'))
-    expect(off.pcr4.applications).toEqual([ac(readSdBoot()), ac(uki), ac(tinyPe())])
-    expect(on.pcr4.applications).toEqual(off.pcr4.applications.slice(0, 2))
-    for (const one of [off, on]) expect(one.pcr4.value).toEqual(extended(bank, [...start, ...one.pcr4.applications]))
-    expect([off.pcr9, on.pcr9]).toEqual([extended(bank, [line, initrd]), extended(bank, [line, initrd])])
-    expect([off.pcr12, on.pcr12]).toEqual([extended(bank, [line, line]), extended(bank, [line])])
-    expect(off.pcr11).toEqual(on.pcr11)
+    expect(off?.applications).toEqual([ac(readSdBoot()), ac(uki), ac(tinyPe())])
+    expect(on?.applications).toEqual(off?.applications.slice(0, 2))
+    for (const one of [off, on]) expect(one?.value).toEqual(extended(bank, [...start, ...(one?.applications ?? [])]))
+    expect(predictPcr9(digests)).toEqual(extended(bank, [line, initrd]))
+    expect(predictPcr12(digests, false)).toEqual(extended(bank, [line, line]))
+    expect(predictPcr12(digests, true)).toEqual(extended(bank, [line]))
   })
 
   test('has a PCR 9 of the command line alone where there is no initrd', () => {
     const digests = digestUki(parseUki(smallUki({ '.initrd': undefined })), 'sha256')
-    expect(predict(digests, new Uint8Array(32), true).pcr9).toEqual(extended('sha256', [digests.loadOptions]))
+    expect(predictPcr9(digests)).toEqual(extended('sha256', [digests.loadOptions]))
   })
 
   test('has a PCR 9 of the archives too that the stub passes on behind the initrd', () => {

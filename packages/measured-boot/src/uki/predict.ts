@@ -68,34 +68,28 @@ export function digestBootLoader(file: Uint8Array, bank: Bank): Uint8Array {
   return authenticodeDigest(file, bank, pe)
 }
 
-/** PCR values of one boot. `applications` are PCR 4's digests of images, in the order they start in. */
-export type Prediction = {
-  /** `value` is PCR 4 of a boot in which the first entry tried is the one that runs; a retry within a boot adds events. */
-  readonly pcr4: { readonly applications: readonly Uint8Array[]; readonly value: Uint8Array }
-  readonly pcr9: Uint8Array
-  /** By the phases passed, joined by colons; '' is before the first. */
-  readonly pcr11: ReadonlyMap<string, Uint8Array>
-  readonly pcr12: Uint8Array
-}
-
-/** What a machine will hold that starts `bootLoader` (its Authenticode digest) and then the UKI. PCR 7: see `predictPcr7`. */
-export function predict(uki: UkiDigests, bootLoader: Uint8Array, secureBoot: boolean): Prediction {
-  const { bank, authenticode, kernelAuthenticode, loadOptions, initrd } = uki
-  // With Secure Boot on, the stub starts the kernel itself: the firmware neither checks nor measures it.
+/**
+ * PCR 4, by the firmware: the digests of the images that are started (`bootLoader` is its Authenticode digest), in their
+ * order, and the value of a boot in which the first entry tried is the one that runs. A retry within a boot adds events.
+ */
+export function predictPcr4(
+  { bank, authenticode, kernelAuthenticode }: UkiDigests,
+  bootLoader: Uint8Array,
+  secureBoot: boolean,
+): { readonly applications: readonly Uint8Array[]; readonly value: Uint8Array } {
+  // With Secure Boot on, the stub starts the kernel in a way that the firmware neither checks nor measures.
   const applications = [bootLoader, authenticode, ...(secureBoot ? [] : [kernelAuthenticode])]
   const calling = digest(bank, Buffer.from('Calling EFI Application from Boot Option', 'latin1'))
   const separator = digest(bank, new Uint8Array(4))
-  return {
-    pcr4: { applications, value: extended(bank, [calling, separator, ...applications]) },
-    // Linux 6.1, efi_convert_cmdline and efi_load_initrd: what the kernel was given, as its own EFI stub measures it.
-    pcr9: extended(bank, initrd ? [loadOptions, initrd] : [loadOptions]),
-    pcr11: predictPcr11(uki),
-    // systemd-boot measures what it passes on. The stub measures what it takes; with Secure Boot on, it takes its own.
-    pcr12: extended(bank, secureBoot ? [loadOptions] : [loadOptions, loadOptions]),
-  }
+  return { applications, value: extended(bank, [calling, separator, ...applications]) }
 }
 
-/** PCR 11 after the stub and after each phase. */
+/** PCR 9, by the kernel's EFI stub (Linux 6.1: efi_convert_cmdline, efi_load_initrd): what it was given. */
+export function predictPcr9({ bank, loadOptions, initrd }: UkiDigests): Uint8Array {
+  return extended(bank, initrd ? [loadOptions, initrd] : [loadOptions])
+}
+
+/** PCR 11, by systemd-stub and, for each phase, by systemd: by the phases passed, joined by colons; '' is before the first. */
 export function predictPcr11({ bank, sections }: UkiDigests): ReadonlyMap<string, Uint8Array> {
   const measured = sections.flatMap(({ name, digest: content }) => [
     digest(bank, Buffer.from(`${name}\0`, 'latin1')),
@@ -107,6 +101,11 @@ export function predictPcr11({ bank, sections }: UkiDigests): ReadonlyMap<string
     values.set(PHASES.slice(0, index + 1).join(':'), extended(bank, measured))
   })
   return values
+}
+
+/** PCR 12: systemd-boot measures what it passes on; the stub what it takes, and with Secure Boot on it takes its own. */
+export function predictPcr12({ bank, loadOptions }: UkiDigests, secureBoot: boolean): Uint8Array {
+  return extended(bank, secureBoot ? [loadOptions] : [loadOptions, loadOptions])
 }
 
 function orderOf({ stub, sections }: Uki): readonly UkiSectionName[] {
