@@ -1,0 +1,96 @@
+import { command, Malformed, parsePublic, writePublic } from '@skerry/measured-boot'
+import type { Commander } from './commander.ts'
+import { TpmError } from './errors.ts'
+import { EK_KINDS, type EkKind, isMadeFrom } from './templates.ts'
+
+/** A TPM's identity: a key that its maker certified, and that can only open what was sealed to it. */
+export type EndorsementKey = {
+  readonly kind: EkKind
+  /** TPM2B_PUBLIC. */
+  readonly public: Uint8Array
+  /** DER, from NV, for the hub to judge; undefined when the maker left none. */
+  readonly certificate: Uint8Array | undefined
+}
+
+/** TCG TPM v2.0 Provisioning Guidance: where a maker leaves endorsement keys. */
+const PERSISTENT = { first: 0x81010000, last: 0x810100ff }
+const NV_CERTIFICATES = 0x01c00000
+const LARGEST_CERTIFICATE = 8192
+const SMALLEST_NV_BUFFER = 512
+
+/**
+ * The endorsement keys whose certificates lie in NV, best first; where there are none, the RSA key that every TPM can make,
+ * without a certificate, for a hub that knows it from an inventory.
+ */
+export async function findEndorsementKeys(tpm: Commander): Promise<EndorsementKey[]> {
+  const indexes = new Set(await tpm.run(command.getHandles(NV_CERTIFICATES)))
+  const certified = (Object.keys(EK_KINDS) as EkKind[]).filter((kind) => indexes.has(EK_KINDS[kind].certificateIndex))
+  const keys: EndorsementKey[] = []
+  for (const kind of certified.length > 0 ? certified : (['rsa2048'] as const)) {
+    const { certificateIndex } = EK_KINDS[kind]
+    const certificate = indexes.has(certificateIndex) ? trimmed(await readNv(tpm, certificateIndex)) : undefined
+    keys.push({ kind, public: await withEk(tpm, kind, async (ek) => ek.public), certificate })
+  }
+  return keys
+}
+
+/** What was sealed to an endorsement key for `ak` alone. */
+export async function openCredential(
+  tpm: Commander,
+  kind: EkKind,
+  ak: command.Loaded,
+  credential: { readonly idObject: Uint8Array; readonly encryptedSecret: Uint8Array },
+): Promise<Uint8Array> {
+  return withEk(tpm, kind, (ek) => {
+    const open = (ekBy: command.Authorisation) =>
+      tpm.run(command.activateCredential({ ak: ak.handle, ek: ek.handle, ekBy, ...credential }))
+    if (EK_KINDS[kind].by === 'empty-password') return open('empty-password')
+    return tpm.withEndorsementPolicy((session) => open({ session }))
+  })
+}
+
+/** The persistent key, where the maker left one that is what the profile says; else one made from the profile's template. */
+async function withEk<Value>(
+  tpm: Commander,
+  kind: EkKind,
+  use: (ek: { readonly handle: number; readonly public: Uint8Array }) => Promise<Value>,
+): Promise<Value> {
+  const { template } = EK_KINDS[kind]
+  const handles = await tpm.run(command.getHandles(PERSISTENT.first))
+  for (const handle of handles.filter((each) => each <= PERSISTENT.last)) {
+    const { public: bytes } = await tpm.run(command.readPublic(handle))
+    if (isOfKind(template, bytes)) return use({ handle, public: bytes })
+  }
+  return tpm.withPrimary(writePublic(template), use)
+}
+
+// What else lies there may be of a kind that is not read here.
+function isOfKind(template: (typeof EK_KINDS)[EkKind]['template'], bytes: Uint8Array): boolean {
+  try {
+    return isMadeFrom(template, parsePublic(bytes))
+  } catch (error) {
+    if (error instanceof Malformed) return false
+    throw error
+  }
+}
+
+/** All bytes of an NV index that anybody may read, in pieces as large as this TPM gives. */
+async function readNv(tpm: Commander, index: number): Promise<Uint8Array> {
+  const { nvBufferMax } = command.PROPERTIES
+  const asked = await tpm.run(command.getProperties(nvBufferMax, 1))
+  const piece = Math.max(1, Math.min(asked.get(nvBufferMax) ?? SMALLEST_NV_BUFFER, 2048))
+  const { size } = await tpm.run(command.nvReadPublic(index))
+  if (size > LARGEST_CERTIFICATE)
+    throw new TpmError('Unsupported', `NV index 0x${index.toString(16)}`, `${size} bytes are no certificate`)
+  const whole = new Uint8Array(size)
+  for (let at = 0; at < size; at += piece)
+    whole.set(await tpm.run(command.nvRead(index, Math.min(piece, size - at), at)), at)
+  return whole
+}
+
+/** Makers fill an index up behind the certificate: DER says itself how long it is. */
+function trimmed(der: Uint8Array): Uint8Array {
+  const isLong = der[0] === 0x30 && der[1] === 0x82
+  const length = 4 + ((der[2] ?? 0) << 8) + (der[3] ?? 0)
+  return isLong && length < der.length ? der.subarray(0, length) : der
+}

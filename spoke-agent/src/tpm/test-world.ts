@@ -1,0 +1,34 @@
+import { execFile, spawnSync } from 'node:child_process'
+import { promisify } from 'node:util'
+import { command } from '@skerry/measured-boot'
+import { lacksTpm, type TestTpm } from '@skerry/supervise/testing'
+import { openDoor } from './door.ts'
+
+/** Whether the emulator or tpm2-tools, which it is held against, are missing here. */
+export const lacksTools = lacksTpm || spawnSync('tpm2_checkquote', ['--version']).error !== undefined
+
+export const FOREVER = new AbortController().signal
+
+/** Runs one of tpm2-tools on an emulated TPM; its standard output. Rejects when it fails. */
+export async function tool(tpm: TestTpm, name: string, ...args: readonly string[]): Promise<string> {
+  const env = { ...process.env, TPM2TOOLS_TCTI: tpm.tcti }
+  const { stdout } = await promisify(execFile)(`tpm2_${name}`, args, { env, timeout: 20_000 })
+  return stdout
+}
+
+/** Handles of objects and sessions that are in the TPM's memory: none, when nobody is at work. */
+export async function leftInMemory(tpm: TestTpm): Promise<readonly number[]> {
+  const [HMAC_SESSIONS, POLICY_SESSIONS, TRANSIENT] = [0x02000000, 0x03000000, 0x80000000]
+  const connection = await openDoor(tpm.socketPath)
+  try {
+    const found: number[] = []
+    for (const first of [HMAC_SESSIONS, POLICY_SESSIONS, TRANSIENT]) {
+      const asked = command.getHandles(first)
+      const answered = command.readAnswer(asked, await connection.transmit(asked.bytes, 5_000))
+      if (answered.ok) found.push(...answered.value)
+    }
+    return found
+  } finally {
+    await connection.close()
+  }
+}
