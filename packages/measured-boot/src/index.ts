@@ -1,6 +1,7 @@
 export { BANKS, type Bank, type BankName, bankOf, digest, extend, extended, isTrusted, TRUSTED_BANKS } from './banks.ts'
 export { MALFORMED, Malformed, type MalformedCode } from './bytes.ts'
 export type { Coverage } from './event-log/coverage.ts'
+export { type DescribedEvent, type DescribedLog, describeLog } from './event-log/describe.ts'
 export {
   type ApplicationFact,
   type AuthorityFact,
@@ -17,6 +18,15 @@ export {
 export { FINDINGS, type Finding, type FindingCode } from './event-log/findings.ts'
 export { grammarOf } from './event-log/grammar.ts'
 export { bankToJudge, type Measured, type Measurement, measuredIn } from './event-log/measured.ts'
+export {
+  type MeasurementRecord,
+  parseMeasurementLog,
+  provenWords,
+  RECORD_FINDINGS,
+  type RecordFinding,
+  recordFindings,
+  replayRecords,
+} from './event-log/measurement-log.ts'
 export { type EventLog, LOG_LIMITS, type LogEvent, parseEventLog } from './event-log/parse.ts'
 export { type PcrValues, replay } from './event-log/replay.ts'
 export { AK_FAULTS, type AkFaultCode, akFaults } from './tpm/ak.ts'

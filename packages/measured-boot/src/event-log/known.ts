@@ -12,10 +12,10 @@ export const ACTIONS = {
   exitFailure: 'Exit Boot Services Returned with Failure',
   exitSuccess: 'Exit Boot Services Returned with Success',
 } as const
-export type Action = keyof typeof ACTIONS
+type Action = keyof typeof ACTIONS
 
 /** The sections of a UKI, as systemd-stub measures their names into PCR 11: ASCII with a NUL. */
-export const SECTIONS = [
+const SECTIONS = [
   '.linux',
   '.osrel',
   '.cmdline',
