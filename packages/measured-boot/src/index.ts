@@ -118,4 +118,5 @@ export {
   parseSignatureLists,
   type SignatureEntry,
   type SignatureList,
+  signatureData,
 } from './uki/signature-list.ts'

@@ -1,5 +1,14 @@
 export { type AdmissionFacts, admit } from './admission/admit.ts'
-export { type Appraisal, appraise, asGoodAs } from './attestation/appraise.ts'
+export { type Appraisal, appraise } from './attestation/appraise.ts'
+export { type AppraisalCode, asGoodAs } from './attestation/findings.ts'
+export { profileFault } from './attestation/machine.ts'
+export {
+  FIRMWARE_PCRS,
+  QUOTED_PCRS,
+  type Reference,
+  type SeenClock,
+  type TpmReference,
+} from './attestation/reference.ts'
 export { assess, type ClusterInventory } from './compliance/assess.ts'
 export { type CheckedReport, checkReport, type Proven } from './compliance/check.ts'
 export { shapeFacts } from './compliance/facts.ts'

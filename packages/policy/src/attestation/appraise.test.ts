@@ -1,17 +1,43 @@
-import type { EvidenceBody, Verdict } from '@skerry/api'
+import { createHash } from 'node:crypto'
+import type { EvidenceBody, PcrValues, UkiBoot, Verdict } from '@skerry/api'
+import { measuredIn, parseEventLog } from '@skerry/measured-boot'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { appraise, asGoodAs } from './appraise.ts'
+import { appraise } from './appraise.ts'
+import { asGoodAs } from './findings.ts'
+import { CLOCK, evidenceOf, logOf, makeTpm, NONCE, quoteBy, referenceOf, sha256, valuesOf } from './fixture.ts'
+import type { TpmReference } from './reference.ts'
 
-const nonce = 'a'.repeat(64)
-const evidence: EvidenceBody = { class: 'software-key', bootId: 'b', slot: 'a', imageSha256: 'b'.repeat(64), nonce }
+const tpm = makeTpm()
+const other = makeTpm()
+const codes = (evidence: EvidenceBody, reference: TpmReference, nonce = NONCE) => {
+  const { verdict, findings } = appraise(evidence, { nonce, tpm: reference })
+  return [verdict, ...findings.map(({ code, pcr }) => (pcr === undefined ? code : `${code} ${pcr}`))]
+}
+const good = evidenceOf(tpm, 'secure-boot-off')
+const reference = referenceOf(tpm)
+const image = (change: (measured: NonNullable<UkiBoot['measured']['sha256']>) => object): TpmReference => {
+  const { sha256: measured } = reference.image.measured
+  if (!measured) throw new Error('no bank')
+  return { ...reference, image: { ...reference.image, measured: { sha256: { ...measured, ...change(measured) } } } }
+}
+const ZERO = '0'.repeat(64)
 
-describe('appraise', () => {
+describe('a node whose key is a file', () => {
+  const evidence: EvidenceBody = {
+    class: 'software-key',
+    bootId: 'b',
+    slot: 'a',
+    imageSha256: 'b'.repeat(64),
+    nonce: NONCE,
+  }
   test.each<[string, Partial<EvidenceBody>, Verdict, string]>([
-    ['a key in a file is never better than warning', {}, 'warning', 'SoftwareKey'],
-    ['evidence made for another statement', { nonce: 'c'.repeat(64) }, 'contraindicated', 'NonceMismatch'],
+    ['is never better than warning', {}, 'warning', 'SoftwareKey'],
+    ['with evidence made for another statement', { nonce: 'c'.repeat(64) }, 'contraindicated', 'NonceMismatch'],
     ['class tpm without a quote proves nothing', { class: 'tpm' }, 'none', 'NoQuote'],
+    ['class tpm without values proves nothing', { ...good, pcrs: {} }, 'none', 'NoQuote'],
   ])('%s', (_, more, verdict, reason) => {
-    expect(appraise({ ...evidence, ...more }, { nonce })).toMatchObject({ verdict, reason })
+    expect(appraise({ ...evidence, ...more }, { nonce: NONCE })).toMatchObject({ verdict, reason })
   })
 
   test.each<[Verdict, boolean, boolean]>([
@@ -22,4 +48,356 @@ describe('appraise', () => {
   ])('%s is good enough for affirming: %s, for warning: %s', (verdict, affirming, warning) => {
     expect([asGoodAs(verdict, 'affirming'), asGoodAs(verdict, 'warning')]).toEqual([affirming, warning])
   })
+})
+
+describe('the boot that the manifest and the profile promise', () => {
+  test.each(['secure-boot-off', 'secure-boot-on'] as const)(
+    '%s: is affirming, every PCR beside what it should hold',
+    (boot) => {
+      const found = appraise(evidenceOf(tpm, boot), { nonce: NONCE, tpm: referenceOf(tpm, boot) })
+      expect(found).toMatchObject({
+        verdict: 'affirming',
+        reason: 'Matches',
+        findings: [],
+        bank: 'sha256',
+        clock: CLOCK,
+      })
+      expect(found.pcrs.map(({ pcr, by, ok }) => [pcr, by, ok])).toEqual([
+        [0, 'profile', true],
+        [2, 'profile', true],
+        [3, 'profile', true],
+        [4, 'log', true],
+        [6, 'profile', true],
+        [7, 'profile', true],
+        [8, 'manifest', true],
+        [9, 'manifest', true],
+        [11, 'manifest', true],
+        [12, 'manifest', true],
+        [13, 'manifest', true],
+        [14, 'manifest', true],
+      ])
+      expect(found.checks).toEqual(
+        ['akAttributes', 'scheme', 'signature', 'structure', 'nonce', 'selection', 'pcrDigest'].map((name) => ({
+          name,
+          ok: true,
+        })),
+      )
+      expect(found.vector).toEqual({
+        'instance-identity': 2,
+        configuration: 2,
+        executables: 3,
+        hardware: 2,
+        'storage-opaque': 0,
+      })
+    },
+  )
+
+  test('without any reference honest evidence is a warning, and what was measured is told', () => {
+    const found = appraise(good, { nonce: NONCE })
+    expect(found).toMatchObject({ verdict: 'warning' })
+    expect(found.findings.map(({ code }) => code)).toEqual(['AkUnknown', 'NoReference', 'NoProfile'])
+    expect(found.pcrs.filter(({ by }) => by === 'nothing').map(({ pcr }) => pcr)).toEqual([0, 2, 3, 4, 6, 7, 9, 11, 12])
+  })
+})
+
+describe('who speaks', () => {
+  test.each<[string, EvidenceBody, TpmReference, string[]]>([
+    ['another key than the one on record', evidenceOf(other, 'secure-boot-off'), reference, ['AkNotOnRecord']],
+    [
+      'a key that signs whatever it is given',
+      evidenceOf(
+        makeTpm(['fixedTPM', 'fixedParent', 'sensitiveDataOrigin', 'userWithAuth', 'sign']),
+        'secure-boot-off',
+      ),
+      { ...reference, akName: undefined },
+      ['AkUnknown', 'NotRestricted'],
+    ],
+    [
+      'a quote of another key',
+      { ...good, ...quoteBy(other, NONCE, valuesOf('secure-boot-off')) },
+      reference,
+      ['WrongSignature'],
+    ],
+    [
+      'a quote that answers another question',
+      { ...good, ...quoteBy(tpm, 'b'.repeat(64), valuesOf('secure-boot-off')) },
+      reference,
+      ['WrongNonce'],
+    ],
+  ])('%s is contraindicated', (_, evidence, given, expected) => {
+    const [verdict, ...found] = codes(evidence, given)
+    expect([verdict, found]).toEqual(['contraindicated', expect.arrayContaining(expected)])
+  })
+
+  const before = { bootId: 'boot-0', clockMs: 50_000, resetCount: 6, restartCount: 3 }
+  test.each<[string, object, object, string[]]>([
+    ['the next start', {}, {}, ['affirming']],
+    ['starts that nobody saw are told', {}, { resetCount: 3 }, ['affirming', 'UnattestedBoots']],
+    ['fewer starts than before', { resetCount: 5 }, {}, ['contraindicated', 'ResetCountFell']],
+    [
+      'the same start, resumed less often',
+      { resetCount: 6, restartCount: 2 },
+      {},
+      ['contraindicated', 'ResetCountFell'],
+    ],
+    [
+      'an earlier clock in the same boot',
+      { clockMs: 1 },
+      { bootId: 'boot-1', resetCount: 7, restartCount: 0 },
+      ['contraindicated', 'ClockFell'],
+    ],
+    ['an unclean stop is told and held against nobody', { safe: false }, {}, ['affirming', 'ClockUnsafe']],
+  ])('%s', (_, clock, seen, expected) => {
+    const evidence = evidenceOf(tpm, 'secure-boot-off', { clock: { ...CLOCK, ...clock } })
+    expect(codes(evidence, { ...reference, before: { ...before, ...seen } })).toEqual(expected)
+  })
+})
+
+describe('what ran', () => {
+  test.each<[string, TpmReference, string[]]>([
+    [
+      'no signed manifest names the bytes',
+      { ...reference, image: 'unknown' },
+      ['contraindicated', 'ImageUnknown', 'UnknownApplication 4', 'UnknownApplication 4', 'UnknownApplication 4'],
+    ],
+    [
+      'the manifest says that nothing measures it',
+      { ...reference, image: { kind: 'none' } },
+      ['contraindicated', 'ImageNotMeasured'],
+    ],
+    [
+      'no reference values of the quoted bank',
+      { ...reference, image: { ...reference.image, measured: {} } },
+      ['contraindicated', 'BankNotPredicted'],
+    ],
+    ['another initrd or command line', image(() => ({ pcr9: ZERO })), ['contraindicated', 'PcrMismatch 9']],
+    [
+      'other sections',
+      image(() => ({ pcr11: { phases: [{ phase: '', value: ZERO }] } })),
+      ['contraindicated', 'PcrMismatch 11'],
+    ],
+    [
+      'more than the command line',
+      image(({ pcr12 }) => ({ pcr12: { ...pcr12, off: ZERO } })),
+      ['contraindicated', 'PcrMismatch 12'],
+    ],
+    [
+      'another image',
+      image(({ applications }) => ({ applications: { ...applications, uki: ZERO } })),
+      ['contraindicated', 'UnknownApplication 4', 'ImageNotStarted 4'],
+    ],
+    [
+      'another boot loader',
+      image(({ applications }) => ({ applications: { ...applications, loaders: [ZERO] } })),
+      ['contraindicated', 'UnknownApplication 4'],
+    ],
+    [
+      'another kernel',
+      image(({ applications }) => ({ applications: { ...applications, kernel: ZERO } })),
+      ['contraindicated', 'UnknownApplication 4', 'ImageNotStarted 4'],
+    ],
+  ])('%s', (_, given, expected) => {
+    expect(codes(good, given)).toEqual(expected)
+  })
+
+  test('a firmware that tried something else first says so: never affirming, each event by its index', () => {
+    const on = referenceOf(tpm, 'secure-boot-on')
+    const [verdict, ...found] = codes(evidenceOf(tpm, 'retry'), on)
+    expect(asGoodAs(verdict as Verdict, 'affirming')).toBe(false)
+    expect(found.some((code) => code?.startsWith('UnknownApplication'))).toBe(true)
+  })
+
+  test('an image that another signed manifest names and that did not stay is a warning, before this one', () => {
+    const { sha256: mine } = reference.image.measured
+    if (!mine) throw new Error('no bank')
+    const tried = { ...reference.image, measured: { sha256: { ...mine, applications: { ...mine.applications } } } }
+    const given = {
+      ...image(({ applications }) => ({ applications: { ...applications, loaders: [ZERO] } })),
+      others: [tried],
+    }
+    expect(codes(good, given)).toEqual(['warning', 'OtherImageTried 4'])
+  })
+})
+
+describe('the machine', () => {
+  const values = valuesOf('secure-boot-off')
+  const firmware = { 0: values.get(0), 2: values.get(2), 3: values.get(3), 6: values.get(6) } as PcrValues
+  const profiled = (more: object, learned: Partial<TpmReference['firmware']> = {}): TpmReference => ({
+    ...reference,
+    profile: { ...reference.profile, firmware: [], ...more },
+    firmware: { ...reference.firmware, ...learned },
+  })
+  test.each<[string, TpmReference, string[]]>([
+    ['no profile', { ...reference, profile: undefined }, ['warning', 'NoProfile']],
+    [
+      'a bank that the firmware is not known to fill',
+      { ...reference, profile: { ...reference.profile, banks: ['sha384'] } },
+      ['contraindicated', 'BankNotTrusted'],
+    ],
+    ['an unknown firmware, nothing learned', profiled({ learn: 'off' }), ['contraindicated', 'FirmwareUnknown 0']],
+    [
+      'a row that names no PCR knows no firmware',
+      profiled({ learn: 'off', firmware: [{ pcrs: {} }] }),
+      ['contraindicated', 'FirmwareUnknown 0'],
+    ],
+    ['the firmware it registered with', profiled({ learn: 'tofu' }, { atRegistration: firmware }), ['affirming']],
+    [
+      'another firmware than it registered with',
+      profiled({ learn: 'tofu' }, { atRegistration: { ...firmware, 0: ZERO } }),
+      ['contraindicated', 'FirmwareChanged 0'],
+    ],
+    ['a registration that showed none', profiled({ learn: 'tofu' }), ['contraindicated', 'FirmwareChanged 0']],
+    [
+      'too few others show it',
+      profiled({ learn: 'quorum', quorum: 3 }, { otherClusters: 1 }),
+      ['warning', 'FirmwareUnconfirmed 0'],
+    ],
+    [
+      'as many show it as were asked for',
+      profiled({ learn: 'quorum', quorum: 3 }, { otherClusters: 2 }),
+      ['affirming'],
+    ],
+    [
+      'Secure Boot is asked for and off',
+      { ...reference, profile: referenceOf(tpm, 'secure-boot-on').profile },
+      ['contraindicated', 'SecureBootOff 7', 'PcrMismatch 7'],
+    ],
+  ])('%s', (_, given, expected) => {
+    const [verdict, ...found] = codes(good, given)
+    const wanted = expected.slice(1)
+    expect([verdict, ...found.filter((code) => wanted.length === 0 || wanted.includes(code ?? ''))]).toEqual(expected)
+  })
+
+  test('Secure Boot that the profile does not ask for, or with another list, is contraindicated', () => {
+    const on = referenceOf(tpm, 'secure-boot-on')
+    const evidence = evidenceOf(tpm, 'secure-boot-on')
+    const { secureBoot: lists, ...open } = on.profile
+    if (!lists) throw new Error('no lists')
+    const listed = (more: object): TpmReference => ({
+      ...on,
+      profile: { ...on.profile, secureBoot: { ...lists, ...more } },
+    })
+    expect(codes(evidence, { ...on, profile: open })).toEqual(['contraindicated', 'SecureBootOn 7', 'PcrMismatch 7'])
+    expect(codes(evidence, listed({ db: '' }))).toEqual(['contraindicated', 'PcrMismatch 7', 'AuthorityUnknown 7'])
+    expect(codes(evidence, listed({ kek: lists.pk }))).toEqual(['contraindicated', 'PcrMismatch 7'])
+    expect(codes(evidence, listed({ dbx: [lists.db, ...lists.dbx] }))).toEqual(['affirming'])
+  })
+})
+
+describe('the log', () => {
+  test.each<[string, Partial<EvidenceBody>, string[]]>([
+    ['none came: nobody can judge', { eventLog: undefined as unknown as string }, ['none', 'EventLogMissing']],
+    ['another file than the node signed for', { eventLogSha256: ZERO }, ['contraindicated', 'EventLogReplaced']],
+    [
+      'one that cannot be read',
+      { eventLog: 'AAAA', eventLogSha256: createHash('sha256').update(Buffer.from('AAAA', 'base64')).digest('hex') },
+      ['contraindicated', 'EventLogMalformed'],
+    ],
+  ])('%s', (_, more, expected) => {
+    expect(codes({ ...good, ...more }, reference)).toEqual(expected)
+  })
+
+  test('a log of another boot leads elsewhere: each PCR is named', () => {
+    const evidence = evidenceOf(tpm, 'secure-boot-off', { log: logOf('secure-boot-on') })
+    const [verdict, ...found] = codes(evidence, reference)
+    expect(verdict).toBe('contraindicated')
+    expect(found).toEqual(expect.arrayContaining(['ReplayMismatch 4', 'ReplayMismatch 7']))
+  })
+
+  test('a bank that the firmware left empty and somebody filled with zeros is no evidence', () => {
+    const empty = new Map([...valuesOf('secure-boot-off')].map(([pcr, value]) => [pcr, pcr <= 7 ? ZERO : value]))
+    const [verdict, ...found] = codes(evidenceOf(tpm, 'secure-boot-off', { values: empty }), reference)
+    expect([verdict, found.includes('EmptyBank')]).toEqual(['contraindicated', true])
+  })
+})
+
+describe('a single flipped bit', () => {
+  const flipped = (bytes: Uint8Array, bit: number) => {
+    const changed = Uint8Array.from(bytes)
+    changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+    return changed
+  }
+  const base64 = (text = '') => Uint8Array.from(Buffer.from(text, 'base64'))
+  const affirmed = (evidence: EvidenceBody) =>
+    appraise(evidence, { nonce: NONCE, tpm: reference }).verdict === 'affirming'
+
+  test('of the quote, its signature or the key never leaves evidence affirming: each of them', () => {
+    for (const member of ['quote', 'signature', 'akPublic'] as const) {
+      const bytes = base64(good[member])
+      const kept = Array.from({ length: bytes.length * 8 }, (_, bit) => bit).filter((bit) =>
+        affirmed({ ...good, [member]: Buffer.from(flipped(bytes, bit)).toString('base64') }),
+      )
+      expect([member, kept]).toEqual([member, []])
+    }
+  })
+
+  test('of the nonce or of a PCR value never does either', () => {
+    const hex = (text: string, bit: number) => Buffer.from(flipped(Buffer.from(text, 'hex'), bit)).toString('hex')
+    for (let bit = 0; bit < 256; bit += 1) {
+      expect(affirmed({ ...good, nonce: hex(good.nonce, bit) })).toBe(false)
+      for (const [pcr, value] of valuesOf('secure-boot-off'))
+        if ((bit + pcr) % 16 === 0)
+          expect(affirmed({ ...good, pcrs: { sha256: { ...good.pcrs?.sha256, [pcr]: hex(value, bit) } } })).toBe(false)
+    }
+  })
+
+  test('of the log is seen by the digest that the node signed for', () => {
+    const log = logOf('secure-boot-off')
+    fc.assert(
+      fc.property(fc.nat(log.length * 8 - 1), (bit) => {
+        expect(affirmed({ ...good, eventLog: Buffer.from(flipped(log, bit)).toString('base64') })).toBe(false)
+      }),
+    )
+  })
+
+  test('of a digest, or of data that a digest covers, is seen also where the node signs for the changed log', () => {
+    const log = logOf('secure-boot-off')
+    const { extends: measured } = measuredIn(parseEventLog(log), 'sha256')
+    const ranges = measured.flatMap(({ event, coverage }) => {
+      const data = event.data.byteOffset - log.byteOffset
+      const digest = event.digests.get('sha256')
+      const covered = coverage.covered === 'yes' ? [[data + coverage.start, data + coverage.end]] : []
+      return [[(digest?.byteOffset ?? 0) - log.byteOffset, (digest?.byteOffset ?? 0) - log.byteOffset + 32], ...covered]
+    })
+    const places = ranges.flatMap(([from = 0, to = 0]) => Array.from({ length: to - from }, (_, at) => from + at))
+    expect(places.length).toBeGreaterThan(1_000)
+    fc.assert(
+      fc.property(fc.constantFrom(...places), fc.nat(7), (place, bit) => {
+        const changed = flipped(log, place * 8 + bit)
+        const eventLog = Buffer.from(changed).toString('base64')
+        expect(affirmed({ ...good, eventLog, eventLogSha256: sha256(changed) })).toBe(false)
+      }),
+      { numRuns: 400 },
+    )
+  })
+})
+
+test('evidence of any form has a verdict: it never throws, and never affirms', () => {
+  const text = fc.oneof(
+    fc.base64String({ maxLength: 400 }),
+    fc.constantFrom(good.quote ?? '', good.signature ?? '', good.akPublic ?? '', good.eventLog ?? ''),
+  )
+  const value = fc.oneof(fc.constantFrom(ZERO, NONCE), fc.stringMatching(/^[0-9a-f]{64}$/))
+  const values = fc.dictionary(fc.integer({ min: 0, max: 23 }).map(String), value, { maxKeys: 24 })
+  fc.assert(
+    fc.property(
+      fc.record(
+        {
+          akPublic: text,
+          quote: text,
+          signature: text,
+          eventLog: text,
+          eventLogSha256: value,
+          pcrs: fc.record({ sha256: values }, { requiredKeys: [] }),
+        },
+        { requiredKeys: [] },
+      ),
+      (more) => {
+        const { verdict } = appraise({ ...good, ...more, nonce: NONCE }, { nonce: NONCE, tpm: reference })
+        const same = JSON.stringify({ ...good, ...more }) === JSON.stringify(good)
+        expect(verdict === 'affirming' && !same && more.pcrs !== undefined).toBe(false)
+      },
+    ),
+    { numRuns: 300 },
+  )
 })

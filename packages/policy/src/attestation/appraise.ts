@@ -1,33 +1,184 @@
-import type { EvidenceBody, Verdict } from '@skerry/api'
+import type { BankName, EvidenceBody, Finding, PcrAppraisal, TrustVector, Verdict } from '@skerry/api'
+import { BANK_NAMES } from '@skerry/api'
+import { type CheckedQuote, type ClockInfo, checkQuote, Malformed, nameOf, parsePublic } from '@skerry/measured-boot'
+import { judgeImage } from './boot.ts'
+import { type Area, type Found, found, made, worst } from './findings.ts'
+import { judgeMachine } from './machine.ts'
+import { readMeasurements } from './measurements.ts'
+import { QUOTED_PCRS, type Reference, type SeenClock, type TpmReference } from './reference.ts'
 
-/** An attestation result of one boot: the verdict, its reason (UpperCamel) and a sentence. */
-export type Appraisal = { readonly verdict: Verdict; readonly reason: string; readonly message: string }
-
-/**
- * Judges the evidence of one boot. `nonce` is what the evidence must hold: the hash of (marker, seq, prev) of its own
- * statement. A node whose key is a file is never better than warning: nothing measured this boot.
- */
-export function appraise(evidence: EvidenceBody, expected: { readonly nonce: string }): Appraisal {
-  if (evidence.nonce !== expected.nonce) {
-    return {
-      verdict: 'contraindicated',
-      reason: 'NonceMismatch',
-      message: 'the evidence was not made for this statement',
-    }
-  }
-  if (evidence.class === 'software-key') {
-    return {
-      verdict: 'warning',
-      reason: 'SoftwareKey',
-      message: "the node's key is a file and nothing measured this boot: the image is the node's own word",
-    }
-  }
-  return { verdict: 'none', reason: 'NoQuote', message: 'class tpm, but the evidence holds no quote' }
+/** An attestation result of one boot: the verdict, its reason (UpperCamel), a sentence, and everything they rest on. */
+export type Appraisal = {
+  readonly verdict: Verdict
+  readonly reason: string
+  readonly message: string
+  readonly findings: readonly Finding[]
+  readonly pcrs: readonly PcrAppraisal[]
+  readonly vector: TrustVector
+  readonly bank?: BankName
+  /** Each check of the quote, in order; empty where there is none. */
+  readonly checks: readonly { readonly name: string; readonly ok: boolean }[]
+  /** What the TPM's clock said, where a quote is authentic. */
+  readonly clock?: ClockInfo
 }
 
-const ORDER: Record<Verdict, number> = { affirming: 0, warning: 1, contraindicated: 2, none: 3 }
+/**
+ * Judges the evidence of one boot. Every failure is listed; the verdict is that of the worst. A node whose key is a file is
+ * never better than warning: nothing measured this boot. Total for evidence that its schema accepts; should it throw all
+ * the same, the caller's verdict is `none`.
+ */
+export function appraise(evidence: EvidenceBody, reference: Reference): Appraisal {
+  const answered = evidence.nonce === reference.nonce
+  const nonce = answered ? [] : [found('NonceMismatch', 'the evidence was not made for this statement')]
+  if (evidence.class === 'software-key') {
+    const why = found(
+      'SoftwareKey',
+      "the node's key is a file and nothing measured this boot: the image is the node's own word",
+    )
+    return result([...nonce, why], [])
+  }
+  const { akPublic, quote, signature, pcrs } = evidence
+  if (akPublic === undefined || quote === undefined || signature === undefined || pcrs === undefined)
+    return result([...nonce, found('NoQuote', 'class tpm, but the evidence holds no quote')], [])
+  const bank = BANK_NAMES.find((name) => pcrs[name] !== undefined)
+  if (bank === undefined) return result([...nonce, found('NoQuote', 'the evidence holds no PCR values')], [])
 
-/** Whether a verdict is at least as good as the one asked for. `none` is never good enough. */
-export function asGoodAs(verdict: Verdict, wanted: 'affirming' | 'warning'): boolean {
-  return ORDER[verdict] <= ORDER[wanted]
+  const tpm = reference.tpm ?? NOTHING
+  const checked = checkQuote({
+    ak: bytes(akPublic),
+    quote: bytes(quote),
+    signature: bytes(signature),
+    nonce: Buffer.from(reference.nonce, 'hex'),
+    bank,
+    selection: QUOTED_PCRS,
+    pcrs: new Map(BANK_NAMES.flatMap((name) => (pcrs[name] ? [[name, valuesOf(pcrs[name])] as const] : []))),
+  })
+  const identity = [...judgeKey(akPublic, tpm), ...rejected(checked), ...judgeClock(checked, evidence, tpm.before)]
+  const quoted = pcrs[bank] ?? {}
+  const hex: ReadonlyMap<number, string> = new Map(Object.entries(quoted).map(([pcr, value]) => [Number(pcr), value]))
+  const { eventLog, eventLogSha256 = '' } = evidence
+  const log = { eventLogSha256, ...(eventLog === undefined ? {} : { eventLog }) }
+  const measurements = readMeasurements(log, bank, valuesOf(quoted), tpm.profile)
+  const image = judgeImage(tpm.image, tpm.others, bank, hex, measurements.facts)
+  const machine = judgeMachine(tpm, bank, hex, measurements.facts)
+  const all = [...nonce, ...identity, ...measurements.findings, ...image.findings, ...machine.findings]
+  const table = [...image.pcrs, ...machine.pcrs].toSorted((a, b) => a.pcr - b.pcr)
+  return {
+    ...result(all, table),
+    bank,
+    checks: checked.checks.map(({ name, ok }) => ({ name, ok })),
+    ...(checked.authenticated ? { clock: checked.quote.clock } : {}),
+  }
+}
+
+/** Whoever asks without any reference: nothing can be affirmed, and nothing is hidden. */
+const NOTHING: TpmReference = {
+  akName: undefined,
+  image: 'not-given',
+  others: [],
+  profile: undefined,
+  firmware: { atRegistration: undefined, otherClusters: 0 },
+  before: undefined,
+}
+
+function judgeKey(akPublic: string, { akName }: TpmReference): Found[] {
+  if (akName === undefined) return [found('AkUnknown', 'no record says whose attestation key this is')]
+  let name: string
+  try {
+    name = Buffer.from(nameOf(parsePublic(bytes(akPublic)))).toString('hex')
+  } catch (error) {
+    // checkQuote tells what is wrong with the key itself.
+    if (error instanceof Malformed) return []
+    throw error
+  }
+  if (name === akName) return []
+  return [
+    found('AkNotOnRecord', 'quoted by another attestation key than the one this node registered', {
+      expected: [akName],
+      actual: name,
+    }),
+  ]
+}
+
+function rejected({ checks }: CheckedQuote): Found[] {
+  return checks.flatMap(({ name, faults }) =>
+    faults.map(({ code, message }) => made(code, 'contraindicated', 'instance-identity', `${name}: ${message}`)),
+  )
+}
+
+/** The pair of counts never falls, and within one boot the clock rises: else another TPM answers, or this one was cleared. */
+function judgeClock(checked: CheckedQuote, { bootId }: EvidenceBody, before: SeenClock | undefined): Found[] {
+  if (!checked.authenticated) return []
+  const { clockMs, resetCount, restartCount, safe } = checked.quote.clock
+  const findings: Found[] = []
+  if (!safe)
+    findings.push(found('ClockUnsafe', 'the TPM lost power uncleanly: its clock may have stepped back a little'))
+  if (!before) return findings
+  const actual = `resetCount ${resetCount}, restartCount ${restartCount}, clock ${clockMs}`
+  const expected = [
+    `at least resetCount ${before.resetCount}, restartCount ${before.restartCount}, clock ${before.clockMs}`,
+  ]
+  const fell =
+    resetCount < before.resetCount || (resetCount === before.resetCount && restartCount < before.restartCount)
+  if (fell)
+    findings.push(
+      found('ResetCountFell', 'the TPM counts fewer starts than before: it was cleared, or is another', {
+        expected,
+        actual,
+      }),
+    )
+  else if (bootId === before.bootId && clockMs < before.clockMs)
+    findings.push(found('ClockFell', 'the TPM’s clock went back within one boot', { expected, actual }))
+  const jump = resetCount - before.resetCount
+  if (jump > 1)
+    findings.push(
+      found('UnattestedBoots', `${jump - 1} starts of the machine lie between this boot and the one seen before it`),
+    )
+  return findings
+}
+
+const AREAS: readonly Area[] = ['instance-identity', 'configuration', 'executables', 'hardware']
+/** AR4SI's value of each claim, where nothing is wrong, where something is unknown, where it is bad. */
+const VALUES: Record<Area, { affirming: number; warning: number; contraindicated: number }> = {
+  'instance-identity': { affirming: 2, warning: 33, contraindicated: 99 },
+  configuration: { affirming: 2, warning: 32, contraindicated: 96 },
+  executables: { affirming: 3, warning: 33, contraindicated: 96 },
+  hardware: { affirming: 2, warning: 32, contraindicated: 96 },
+}
+
+function result(all: readonly Found[], pcrs: readonly PcrAppraisal[]): Omit<Appraisal, 'bank' | 'clock'> {
+  const verdict = worst(all.map(({ tier }) => tier))
+  const [first, ...more] = all.filter(({ tier }) => tier === verdict && tier !== 'affirming')
+  const claim = (area: Area): number => {
+    const tier = worst(all.filter((one) => one.area === area).map((one) => one.tier))
+    // What nobody can judge makes no claim (AR4SI: 0).
+    return verdict === 'none' || tier === 'none' ? 0 : VALUES[area][tier]
+  }
+  const [identity, configuration, executables, hardware] = AREAS.map(claim)
+  return {
+    verdict,
+    reason: first?.code ?? 'Matches',
+    message: first
+      ? `${first.message}${more.length > 0 ? `; and ${more.length} more` : ''}`
+      : 'what booted is what the signed manifest and the profile say',
+    findings: all.slice(0, 64).map(({ area: _, ...finding }) => finding),
+    pcrs,
+    vector: {
+      'instance-identity': identity ?? 0,
+      configuration: configuration ?? 0,
+      executables: executables ?? 0,
+      hardware: hardware ?? 0,
+      // The node's own key is a file beside the TPM: nothing is claimed of where it lies.
+      'storage-opaque': 0,
+    },
+    checks: [],
+  }
+}
+
+function valuesOf(values: Readonly<Record<string, string>>): Map<number, Uint8Array> {
+  return new Map(Object.entries(values).map(([pcr, value]) => [Number(pcr), new Uint8Array(Buffer.from(value, 'hex'))]))
+}
+
+function bytes(base64: string): Uint8Array {
+  return new Uint8Array(Buffer.from(base64, 'base64'))
 }

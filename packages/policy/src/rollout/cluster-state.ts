@@ -6,7 +6,7 @@ import {
   type RolloutStatus,
   type StatementRef,
 } from '@skerry/api'
-import { asGoodAs } from '../attestation/appraise.ts'
+import { asGoodAs } from '../attestation/findings.ts'
 import { openingAt } from '../window/window.ts'
 import type { ClusterFacts, NodeFacts } from './facts.ts'
 import type { Durations } from './strategy.ts'

@@ -1,0 +1,76 @@
+import type { Finding, Verdict } from '@skerry/api'
+
+/** What a finding says something about: the claims of AR4SI's trustworthiness vector that are made here. */
+export type Area = 'instance-identity' | 'hardware' | 'executables' | 'configuration'
+export type Found = Finding & { readonly area: Area }
+
+/** Every reason of this room's own, beside those of measured-boot's readers, with what it leaves of a verdict. */
+const CODES = {
+  SoftwareKey: ['warning', 'hardware'],
+  NonceMismatch: ['contraindicated', 'instance-identity'],
+  NoQuote: ['none', 'instance-identity'],
+  NoReference: ['warning', 'executables'],
+  AkNotOnRecord: ['contraindicated', 'instance-identity'],
+  AkUnknown: ['warning', 'instance-identity'],
+  QuoteRejected: ['contraindicated', 'instance-identity'],
+  ResetCountFell: ['contraindicated', 'instance-identity'],
+  ClockFell: ['contraindicated', 'instance-identity'],
+  ClockUnsafe: ['affirming', 'instance-identity'],
+  UnattestedBoots: ['affirming', 'instance-identity'],
+  BankNotTrusted: ['contraindicated', 'hardware'],
+  EventLogMissing: ['none', 'executables'],
+  EventLogReplaced: ['contraindicated', 'executables'],
+  EventLogMalformed: ['contraindicated', 'executables'],
+  ReplayMismatch: ['contraindicated', 'executables'],
+  ImageUnknown: ['contraindicated', 'executables'],
+  ImageNotMeasured: ['contraindicated', 'executables'],
+  BankNotPredicted: ['contraindicated', 'executables'],
+  FactUnknown: ['contraindicated', 'executables'],
+  UnknownApplication: ['contraindicated', 'executables'],
+  ImageNotStarted: ['contraindicated', 'executables'],
+  OtherImageTried: ['warning', 'executables'],
+  PcrMismatch: ['contraindicated', 'executables'],
+  NoProfile: ['warning', 'hardware'],
+  SecureBootOff: ['contraindicated', 'configuration'],
+  SecureBootOn: ['contraindicated', 'configuration'],
+  SecureBootLists: ['contraindicated', 'configuration'],
+  AuthorityUnknown: ['contraindicated', 'configuration'],
+  FirmwareUnknown: ['contraindicated', 'hardware'],
+  FirmwareChanged: ['contraindicated', 'hardware'],
+  FirmwareUnconfirmed: ['warning', 'hardware'],
+} as const satisfies Record<string, readonly [Verdict, Area]>
+export type AppraisalCode = keyof typeof CODES
+
+type Where = { pcr?: number; event?: number; expected?: readonly string[]; actual?: string }
+
+/** A finding of this room. */
+export function found(code: AppraisalCode, message: string, where: Where = {}): Found {
+  const [tier, area] = CODES[code]
+  return made(code, tier, area, message, where)
+}
+
+/** What a reader of measured-boot found, under its own code. */
+export function made(code: string, tier: Verdict, area: Area, message: string, where: Where = {}): Found {
+  const { pcr, event, expected, actual } = where
+  return {
+    code,
+    tier,
+    area,
+    message,
+    ...(pcr === undefined ? {} : { pcr }),
+    ...(event === undefined ? {} : { event }),
+    ...(expected === undefined ? {} : { expected: expected.slice(0, 64) }),
+    ...(actual === undefined ? {} : { actual: actual.slice(0, 512) }),
+  } as Found
+}
+
+const ORDER: Record<Verdict, number> = { affirming: 0, warning: 1, contraindicated: 2, none: 3 }
+
+export function worst(tiers: readonly Verdict[]): Verdict {
+  return tiers.reduce<Verdict>((one, other) => (ORDER[other] > ORDER[one] ? other : one), 'affirming')
+}
+
+/** Whether a verdict is at least as good as the one asked for. `none` is never good enough. */
+export function asGoodAs(verdict: Verdict, wanted: 'affirming' | 'warning'): boolean {
+  return ORDER[verdict] <= ORDER[wanted]
+}

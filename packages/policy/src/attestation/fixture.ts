@@ -1,0 +1,162 @@
+import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import type { EvidenceBody, HardwareProfile, UkiBoot } from '@skerry/api'
+import {
+  factsOf,
+  measuredIn,
+  nameOf,
+  type PublicArea,
+  parseEventLog,
+  writePublic,
+  writeSelection,
+} from '@skerry/measured-boot'
+import { QUOTED_PCRS, type TpmReference } from './reference.ts'
+
+// Evidence of boots that were recorded on real machines (packages/measured-boot), quoted by a key made here: what a
+// restricted key of a TPM signs, byte for byte. That a TPM signs so is held in measured-boot and in the machine's stories.
+
+export type Boot = 'secure-boot-off' | 'secure-boot-on' | 'retry'
+const recording = (name: string) =>
+  readFileSync(new URL(`../../../measured-boot/src/event-log/recordings/${name}`, import.meta.url))
+
+export const sha256 = (...parts: readonly Uint8Array[]): string => {
+  const hash = createHash('sha256')
+  for (const part of parts) hash.update(part)
+  return hash.digest('hex')
+}
+
+const u16 = (value: number) => Uint8Array.of(value >> 8, value & 0xff)
+const u32 = (value: number) => Uint8Array.from(Buffer.from(value.toString(16).padStart(8, '0'), 'hex'))
+const u64 = (value: number) => Uint8Array.from(Buffer.from(value.toString(16).padStart(16, '0'), 'hex'))
+const sized = (bytes: Uint8Array) => Buffer.concat([u16(bytes.length), bytes])
+
+export type Tpm = { readonly area: PublicArea; readonly name: string; readonly privateKey: KeyObject }
+
+/** A TPM's attestation key: the template of the agent's AK, ECC P-256 with ECDSA over SHA-256. */
+export function makeTpm(attributes: PublicArea['attributes'] = ATTRIBUTES): Tpm {
+  const { publicKey, privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+  const { x = '', y = '' } = publicKey.export({ format: 'jwk' })
+  const area: PublicArea = {
+    type: 'ecc',
+    nameAlg: 'sha256',
+    attributes,
+    authPolicy: new Uint8Array(),
+    symmetric: null,
+    scheme: { algorithm: 'ecdsa', hash: 'sha256' },
+    curve: 'P-256',
+    kdf: null,
+    x: new Uint8Array(Buffer.from(x, 'base64url')),
+    y: new Uint8Array(Buffer.from(y, 'base64url')),
+  }
+  return { area, privateKey, name: Buffer.from(nameOf(area)).toString('hex') }
+}
+
+const ATTRIBUTES = ['fixedTPM', 'fixedParent', 'sensitiveDataOrigin', 'userWithAuth', 'restricted', 'sign'] as const
+
+export type Clock = { clockMs: number; resetCount: number; restartCount: number; safe: boolean }
+export const CLOCK: Clock = { clockMs: 10_000, resetCount: 7, restartCount: 0, safe: true }
+
+/** TPMS_ATTEST of a quote over one bank, and its TPMT_SIGNATURE. */
+export function quoteBy(
+  tpm: Tpm,
+  nonce: string,
+  values: ReadonlyMap<number, string>,
+  { clockMs, resetCount, restartCount, safe }: Clock = CLOCK,
+): { quote: string; signature: string } {
+  const order = [...values.keys()].toSorted((a, b) => a - b)
+  const attest = Buffer.concat([
+    u32(0xff544347),
+    u16(0x8018),
+    sized(new Uint8Array(34)),
+    sized(Buffer.from(nonce, 'hex')),
+    u64(clockMs),
+    u32(resetCount),
+    u32(restartCount),
+    Uint8Array.of(safe ? 1 : 0),
+    u64(1),
+    writeSelection([{ bank: 'sha256', pcrs: order }]),
+    sized(Buffer.from(sha256(...order.map((pcr) => Buffer.from(values.get(pcr) ?? '', 'hex'))), 'hex')),
+  ])
+  const raw = sign('sha256', attest, { key: tpm.privateKey, dsaEncoding: 'ieee-p1363' })
+  const signature = Buffer.concat([u16(0x18), u16(0x0b), sized(raw.subarray(0, 32)), sized(raw.subarray(32))])
+  return { quote: attest.toString('base64'), signature: signature.toString('base64') }
+}
+
+export const logOf = (boot: Boot): Uint8Array => new Uint8Array(recording(`${boot}.bin`))
+export const valuesOf = (boot: Boot): Map<number, string> => {
+  const all = JSON.parse(recording(`${boot}.pcrs.json`).toString('utf8')).sha256 as Record<string, string>
+  return new Map(QUOTED_PCRS.map((pcr) => [pcr, all[pcr] ?? '']))
+}
+
+export const NONCE = 'a'.repeat(64)
+
+/** Good evidence of a recorded boot. */
+export function evidenceOf(
+  tpm: Tpm,
+  boot: Boot,
+  more: { nonce?: string; values?: Map<number, string>; log?: Uint8Array; clock?: Clock } = {},
+): EvidenceBody {
+  const { nonce = NONCE, values = valuesOf(boot), log = logOf(boot), clock = CLOCK } = more
+  return {
+    class: 'tpm',
+    bootId: 'boot-1',
+    slot: 'edgeos_1',
+    imageSha256: 'b'.repeat(64),
+    nonce,
+    akPublic: Buffer.from(writePublic(tpm.area)).toString('base64'),
+    ...quoteBy(tpm, nonce, values, clock),
+    pcrs: { sha256: Object.fromEntries(values) },
+    eventLog: Buffer.from(log).toString('base64'),
+    eventLogSha256: sha256(log),
+  }
+}
+
+/**
+ * What a manifest and a profile would say of the recorded machine, read off its good boot: the images themselves are too
+ * large to keep here. That reference values can be told from the images alone is held where they are computed.
+ */
+export function referenceOf(
+  tpm: Tpm,
+  boot: 'secure-boot-off' | 'secure-boot-on' = 'secure-boot-off',
+): Omit<TpmReference, 'image' | 'profile'> & { image: UkiBoot; profile: HardwareProfile } {
+  const values = valuesOf(boot)
+  const facts = factsOf(measuredIn(parseEventLog(logOf(boot)), 'sha256'))
+  const [loader = '', uki = '', kernel = '0'.repeat(64)] =
+    facts.boot.value?.applications.map(({ digest }) => digest) ?? []
+  const on = boot === 'secure-boot-on'
+  const list = (fact: typeof facts.pk) => Buffer.from(fact.value?.value ?? new Uint8Array()).toString('base64')
+  const pcr = (index: number) => values.get(index) ?? ''
+  return {
+    akName: tpm.name,
+    image: {
+      kind: 'uki',
+      stub: { vendor: 'systemd', version: '252.39' },
+      sections: [{ name: '.linux', length: 1, sha256: 'a'.repeat(64) }],
+      commandLine: 'console=ttyS0 panic=1 quiet',
+      signers: [],
+      measured: {
+        sha256: {
+          applications: { loaders: [loader], uki, kernel },
+          pcr9: pcr(9),
+          pcr11: { phases: [{ phase: '', value: pcr(11) }] },
+          pcr12: on ? { on: pcr(12), off: '0'.repeat(64) } : { on: '0'.repeat(64), off: pcr(12) },
+        },
+      },
+    },
+    others: [],
+    profile: {
+      kind: 'HardwareProfile',
+      name: 'shop-box',
+      hardwareIds: ['shop-box'],
+      tpm: { roots: [], inventory: [] },
+      banks: ['sha256'],
+      firmware: [{ pcrs: { 0: pcr(0), 2: pcr(2), 3: pcr(3), 6: pcr(6) } }],
+      learn: 'off',
+      ...(on
+        ? { secureBoot: { pk: list(facts.pk), kek: list(facts.kek), db: list(facts.db), dbx: [list(facts.dbx)] } }
+        : {}),
+    },
+    firmware: { atRegistration: undefined, otherClusters: 0 },
+    before: undefined,
+  }
+}

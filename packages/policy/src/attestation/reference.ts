@@ -1,0 +1,38 @@
+import type { Boot, HardwareProfile, PcrValues, UkiBoot } from '@skerry/api'
+
+// What evidence is judged against: reference values that people signed, and what is on record of the node.
+
+/** The PCRs that a quote is asked of. 10 is the kernel's own (IMA); 15 to 23 are nobody's at boot. */
+export const QUOTED_PCRS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14] as const
+/** What the firmware and what is plugged into the machine measure of themselves: the HardwareProfile's to know. */
+export const FIRMWARE_PCRS = [0, 2, 3, 6] as const
+
+/** TPMS_CLOCK_INFO as it was last seen of a node. */
+export type SeenClock = {
+  readonly bootId: string
+  readonly clockMs: number
+  readonly resetCount: number
+  readonly restartCount: number
+}
+
+export type TpmReference = {
+  /** Name of the attestation key on record, as hex; undefined where nobody has a record: the key is then only told. */
+  readonly akName: string | undefined
+  /**
+   * The boot block of the manifest of the image that the node says it runs. `unknown`: no signed manifest names these
+   * bytes. `not-given`: whoever asks brought none.
+   */
+  readonly image: Boot | 'unknown' | 'not-given'
+  /** Boot blocks of other signed images: of what a firmware may have tried before it came to this one. */
+  readonly others: readonly UkiBoot[]
+  readonly profile: HardwareProfile | undefined
+  /** What this node's firmware PCRs held when it registered, and at how many other clusters a node of this profile shows what it shows now. */
+  readonly firmware: { readonly atRegistration: PcrValues | undefined; readonly otherClusters: number }
+  readonly before: SeenClock | undefined
+}
+
+export type Reference = {
+  /** What evidence and quote must answer: hex. */
+  readonly nonce: string
+  readonly tpm?: TpmReference
+}
