@@ -62,6 +62,12 @@ describe('what a digest proves', () => {
     ['a command line with its NUL', part(12, 'EV_IPL', line), of(0, 12)],
     ['a command line without it', part(12, 'EV_IPL', line, line.subarray(0, -2)), of(0, 10)],
     ["a command of GRUB's, without prefix and NUL", part(8, 'EV_IPL', text('grub_cmd: ls\0'), text('ls')), of(10, 12)],
+    ["a command of RHEL 8's GRUB, with its NUL", part(8, 'EV_IPL', text('grub_cmd ls\0'), text('ls\0')), of(9, 12)],
+    [
+      "nothing of GRUB's that was not measured",
+      part(8, 'EV_IPL', text('grub_cmd: ls\0'), text('cat')),
+      { covered: 'no' },
+    ],
     ["not GRUB's prefix", part(8, 'EV_IPL', text('grub_cmd: ls\0')), { covered: 'no' }],
     ['nothing where the data is a label', part(11, 'EV_IPL', utf16le('.linux\0')), { covered: 'not-by-data' }],
     ['nothing of a type that nobody knows', part(2, 0x8401, text('x')), { covered: 'not-by-data' }],

@@ -44,14 +44,15 @@ const withoutNul: Rule = (data, proves) =>
     ? between(0, data.length - 2, proves)
     : NO
 
-/** GRUB measures what stands behind its prefix, without the NUL. */
-const GRUB_PREFIXES = ['grub_cmd: ', 'kernel_cmdline: ', 'module_cmdline: '] as const
-export function grubPrefixOf(data: Uint8Array): (typeof GRUB_PREFIXES)[number] | undefined {
-  return GRUB_PREFIXES.find((one) => Buffer.from(data.subarray(0, one.length)).toString('latin1') === one)
+/** GRUB measures what stands behind its prefix, without the NUL; RHEL 8's has no colon, and measures the NUL. */
+const GRUB_PREFIX = /^(grub_cmd|kernel_cmdline|module_cmdline):? /
+export function grubPrefixOf(data: Uint8Array): { readonly word: string; readonly length: number } | undefined {
+  const [whole, word] = GRUB_PREFIX.exec(Buffer.from(data.subarray(0, 20)).toString('latin1')) ?? []
+  return whole === undefined || word === undefined ? undefined : { word, length: whole.length }
 }
-const grub: Rule = (data, proves) => {
+const grubText: (nul: 'measured' | 'left out') => Rule = (nul) => (data, proves) => {
   const prefix = grubPrefixOf(data)
-  const end = data[data.length - 1] === 0 ? data.length - 1 : data.length
+  const end = nul === 'left out' && data[data.length - 1] === 0 ? data.length - 1 : data.length
   return prefix === undefined || end < prefix.length ? NO : between(prefix.length, end, proves)
 }
 
@@ -61,7 +62,7 @@ const RULES = {
   authority: firstOf(whole, oldShim),
   bootVariable: firstOf(valueOnly, whole),
   commandLine: firstOf(whole, withoutNul),
-  grub,
+  grub: firstOf(grubText('left out'), grubText('measured')),
 } as const
 type RuleName = keyof typeof RULES
 

@@ -178,7 +178,7 @@ function variables(all: readonly Measurement[]): Finding[] {
 
 function grub(all: readonly Measurement[]): Finding[] {
   const found = all.filter(({ event }) => grubPrefixOf(event.data) === undefined).map((one) => at('GrubPrefix', one))
-  const kernels = all.filter(({ event }) => grubPrefixOf(event.data) === 'kernel_cmdline: ')
+  const kernels = all.filter(({ event }) => grubPrefixOf(event.data)?.word === 'kernel_cmdline')
   return [...found, ...kernels.slice(1).map((one) => at('KernelCommandLineRepeated', one))]
 }
 

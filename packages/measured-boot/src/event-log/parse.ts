@@ -136,7 +136,8 @@ function isSha1Format(bytes: Uint8Array): boolean {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   let at = 0
   while (bytes.length - at >= 32) {
-    if (view.getUint32(at, true) >= PCRS) return false
+    const pcr = view.getUint32(at, true)
+    if (pcr >= PCRS && !(pcr === NO_PCR && view.getUint32(at + 4, true) === EVENT_TYPES.EV_NO_ACTION)) return false
     at += 32 + view.getUint32(at + 28, true)
   }
   return at === bytes.length && at > 0
