@@ -1,5 +1,6 @@
 import { type Reader, readerOf } from '../bytes.ts'
-import { guidOf, utf16 } from './variable.ts'
+import { guidOf } from '../guid.ts'
+import { utf16 } from './variable.ts'
 
 /** One node of an EFI_DEVICE_PATH_PROTOCOL (UEFI 10.2). */
 export type DevicePathNode = { readonly type: number; readonly subType: number; readonly data: Uint8Array }

@@ -1,4 +1,5 @@
-import { Malformed, readerOf, toHex } from '../bytes.ts'
+import { Malformed, readerOf } from '../bytes.ts'
+import { guidOf } from '../guid.ts'
 
 /** UEFI_VARIABLE_DATA (Platform Firmware Profile, 10.2.6), from an event's data. */
 export type Variable = {
@@ -38,13 +39,6 @@ export function variableIn(data: Uint8Array): Variable | undefined {
     if (error instanceof Malformed) return undefined
     throw error
   }
-}
-
-/** An EFI_GUID as people write it: three little-endian fields, then eight bytes. */
-export function guidOf(bytes: Uint8Array): string {
-  const part = (from: number, to: number): string => toHex(bytes.subarray(from, to))
-  const turned = (from: number, to: number): string => toHex(Uint8Array.from(bytes.subarray(from, to)).reverse())
-  return `${turned(0, 4)}-${turned(4, 6)}-${turned(6, 8)}-${part(8, 10)}-${part(10, 16)}`
 }
 
 export function utf16(bytes: Uint8Array): string {

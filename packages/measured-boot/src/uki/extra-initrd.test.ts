@@ -1,8 +1,7 @@
-import { execFileSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
 import { concat } from '../bytes.ts'
 import { passedInitrd } from './extra-initrd.ts'
-import { ascii, haveTool } from './fixture.ts'
+import { ascii, haveTool, run } from './fixture.ts'
 import type { UkiSectionName } from './sections.ts'
 
 const sections = (...names: [UkiSectionName, string][]) => new Map(names.map(([name, text]) => [name, ascii(text)]))
@@ -34,11 +33,7 @@ describe('the initrd that a kernel is given', () => {
 
   test.skipIf(!haveTool('busybox'))('is an archive that cpio lists', () => {
     const archive = concat(...passedInitrd(sections(['.pcrpkey', 'KEY'])))
-    const listed = execFileSync('busybox', ['cpio', '-t'], {
-      input: archive,
-      encoding: 'utf8',
-      stdio: ['pipe', 'pipe', 'ignore'],
-    })
+    const listed = run('busybox', ['cpio', '-t'], archive)
     expect(listed.trim().split('\n')).toEqual(['.extra', '.extra/tpm2-pcr-public-key.pem'])
   })
 })

@@ -8,7 +8,8 @@ import { digestUki, predictPcr11 } from './predict.ts'
 import { parseUki } from './sections.ts'
 
 const MEASURE = '/usr/lib/systemd/systemd-measure'
-const haveTools = haveStub && [MEASURE, 'swtpm', 'openssl'].every(haveTool)
+const SWTPM = 'swtpm'
+const haveTools = haveStub && [MEASURE, SWTPM, 'openssl'].every(haveTool)
 const dir = scratch()
 const plain = { '.linux': tinyPe(), '.cmdline': ascii('panic=1'), '.osrel': ascii('ID=x\n'), '.initrd': ascii('i') }
 const publicKey = (crt: string) => ascii(run('openssl', ['x509', '-in', crt, '-noout', '-pubkey']))
@@ -29,7 +30,7 @@ describe.skipIf(!haveTools)('.pcrsig as systemd-measure signs it', () => {
     const state = `${dir}/tpm`
     mkdirSync(state)
     // The policy is computed by a TPM, so that it is a TPM that ours is compared with.
-    swtpm = spawn('swtpm', [
+    swtpm = spawn(SWTPM, [
       ...['socket', '--tpm2', '--tpmstate', `dir=${state}`, '--flags', 'not-need-init,startup-clear'],
       ...['--server', `type=unixio,path=${dir}/s`, '--ctrl', `type=unixio,path=${dir}/s.ctrl`],
     ])

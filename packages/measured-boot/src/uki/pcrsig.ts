@@ -67,7 +67,7 @@ export function judgePcrSignatures(
 }
 
 /** TPM2_PolicyPCR (TPM 2.0 Part 3, 23.7) of PCR 11 alone, in a SHA-256 policy session. */
-export function policyOf(bank: Bank, pcr11: Uint8Array): Uint8Array {
+function policyOf(bank: Bank, pcr11: Uint8Array): Uint8Array {
   const selection = concat(big.u32(1), big.u16(BANKS[bank].id), Uint8Array.of(3, 0, 1 << (IMAGE_PCR - 8), 0))
   return digest('sha256', new Uint8Array(32), big.u32(TPM_CC_POLICY_PCR), selection, digest('sha256', pcr11))
 }

@@ -1,10 +1,11 @@
 import { beforeAll, describe, expect, test } from 'vitest'
 import { digest, extended, TRUSTED_BANKS } from '../banks.ts'
 import { concat, toHex } from '../bytes.ts'
+import { guidBytes } from '../guid.ts'
 import { authenticodeDigest } from './authenticode.ts'
 import { fileOf, haveTool, makeKey, patched, run, sbsigned, scratch, tinyPe } from './fixture.ts'
 import { authorityOf, NOTHING_ENROLLED, predictPcr7, type SecureBootVariables } from './secure-boot.ts'
-import { encodeSignatureLists, guidBytes, type SignatureEntry } from './signature-list.ts'
+import { encodeSignatureLists, type SignatureEntry } from './signature-list.ts'
 
 const owner = '11112222-3333-4444-5555-666677778888'
 const dir = scratch()

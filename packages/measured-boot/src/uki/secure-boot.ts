@@ -1,16 +1,11 @@
 import { X509Certificate } from 'node:crypto'
 import { type Bank, digest, extended } from '../banks.ts'
 import { concat, equal } from '../bytes.ts'
+import { guidBytes } from '../guid.ts'
 import { authenticodeDigest } from './authenticode.ts'
 import { type Certificate, type ImageSignature, imageSignatures } from './image-signature.ts'
 import { parsePe } from './pe.ts'
-import {
-  guidBytes,
-  parseSignatureLists,
-  type SignatureEntry,
-  type SignatureList,
-  signatureData,
-} from './signature-list.ts'
+import { parseSignatureLists, type SignatureEntry, type SignatureList, signatureData } from './signature-list.ts'
 
 /** The contents of a firmware's Secure Boot variables: signature lists, empty where nothing is enrolled. */
 export type SecureBootVariables = {

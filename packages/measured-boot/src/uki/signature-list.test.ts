@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { concat, toHex } from '../bytes.ts'
 import { fuzz, haveTool, makeKey, patched, run, scratch, thrown } from './fixture.ts'
-import { encodeSignatureLists, guidBytes, guidOf, parseSignatureLists, type SignatureList } from './signature-list.ts'
+import { encodeSignatureLists, parseSignatureLists, type SignatureList } from './signature-list.ts'
 
 const owner = '11112222-3333-4444-5555-666677778888'
 const dir = scratch()
@@ -53,16 +53,9 @@ describe('signature lists', () => {
       entries: [...certificates.entries, { owner, data: new Uint8Array(9) }],
     }
     expect(thrown(() => encodeSignatureLists([unlike]))).toMatchObject({ code: 'BadValue' })
-    expect(thrown(() => guidBytes('db'))).toMatchObject({ code: 'BadValue' })
   })
 
   test('of any bytes are lists that come back as they were, or Malformed', () => {
     fuzz((bytes) => expect(toHex(encodeSignatureLists(parseSignatureLists(bytes)))).toBe(toHex(bytes)), [both], 1000)
   })
-})
-
-test('a GUID has its first three fields backwards', () => {
-  const bytes = guidBytes('8be4df61-93ca-11d2-aa0d-00e098032b8c')
-  expect(toHex(bytes)).toBe('61dfe48bca93d211aa0d00e098032b8c')
-  expect(guidOf(bytes)).toBe('8be4df61-93ca-11d2-aa0d-00e098032b8c')
 })

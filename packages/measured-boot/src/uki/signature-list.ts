@@ -1,4 +1,5 @@
 import { concat, Malformed, readerOf } from '../bytes.ts'
+import { guidBytes, guidOf } from '../guid.ts'
 
 /** One entry of a list: EFI_SIGNATURE_DATA. `data` is a certificate in DER or an image's SHA-256. */
 export type SignatureEntry = { readonly owner: string; readonly data: Uint8Array }
@@ -57,27 +58,4 @@ export function encodeSignatureLists(lists: readonly SignatureList[]): Uint8Arra
 /** An entry as a firmware measures the one that let an image start. */
 export function signatureData({ owner, data }: SignatureEntry): Uint8Array {
   return concat(guidBytes(owner), data)
-}
-
-/** EFI_GUID in its usual text: the first three fields are little-endian. */
-export function guidOf(bytes: Uint8Array): string {
-  const reader = readerOf(bytes, 'EFI_GUID', 'little')
-  const [first, second, third] = [reader.u32(), reader.u16(), reader.u16()]
-  const hex = (value: number, digits: number) => value.toString(16).padStart(digits, '0')
-  const rest = [...reader.raw(8)].map((byte) => hex(byte, 2))
-  reader.end()
-  return [hex(first, 8), hex(second, 4), hex(third, 4), rest.slice(0, 2).join(''), rest.slice(2).join('')].join('-')
-}
-
-export function guidBytes(text: string): Uint8Array {
-  const match = /^([0-9a-f]{8})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{4})-([0-9a-f]{12})$/i.exec(text)
-  if (!match) throw new Malformed('BadValue', 'EFI_GUID', 0, `"${text}" is no GUID`)
-  const [, first = '', second = '', third = '', ...rest] = match
-  const backwards = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex')).reverse()
-  return concat(
-    backwards(first),
-    backwards(second),
-    backwards(third),
-    Uint8Array.from(Buffer.from(rest.join(''), 'hex')),
-  )
 }
