@@ -3,8 +3,12 @@ import { join, resolve } from 'node:path'
 import { parse, SiteBundle } from '@skerry/api'
 import { openTrust, parseStrictJson, type Trust, writeSecret } from '@skerry/trust'
 import type { Logger } from 'pino'
-import type { AgentConfig } from './config.ts'
+import type { AgentConfig, DriverConfig } from './config.ts'
+import type { Driver } from './drivers/driver.ts'
 import { openSlots } from './drivers/slots.ts'
+import { openUki } from './drivers/uki/index.ts'
+import { healthBy, rebootBy } from './drivers/uki/reboot.ts'
+import { openWritten } from './drivers/uki/written.ts'
 import { live, type Place } from './life.ts'
 import { enroll } from './registration/enroll.ts'
 import { loadEnrollment } from './registration/enrollment.ts'
@@ -45,7 +49,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
       ...(config.cluster ? { cluster: config.cluster } : {}),
     },
   }
-  const driver = await openSlots({ dir: join(dataDir, 'slots'), factoryImage: config.factoryImage, log })
+  const driver = await openDriver(config.driver, dataDir, log)
   try {
     const place: Place = {
       ...{ config, entry, driver, clock, now },
@@ -67,6 +71,19 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
     await driver.close()
     database.close()
   }
+}
+
+async function openDriver(config: DriverConfig, dataDir: string, log: Logger): Promise<Driver> {
+  if (config.name === 'slots') return openSlots({ dir: join(dataDir, 'slots'), factoryImage: config.factoryImage, log })
+  return openUki({
+    root: '/',
+    esp: config.esp,
+    dataDir,
+    tries: config.bootTries,
+    written: openWritten(join(dataDir, 'uki')),
+    reboot: rebootBy(config.rebootCommand),
+    healthy: config.healthCommand === undefined ? async () => true : healthBy(config.healthCommand),
+  })
 }
 
 /** The trusted hub.json, where there is one. */

@@ -2,13 +2,24 @@ import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { BOUND_MIB, LEAST_BOUND_MIB } from './outbox/room.ts'
 
+/** How this machine boots, and what its driver has to know. */
+export type DriverConfig =
+  | { readonly name: 'slots'; readonly factoryImage: string | undefined }
+  | {
+      readonly name: 'uki'
+      readonly esp: string | undefined
+      readonly bootTries: number
+      readonly rebootCommand: string
+      readonly healthCommand: string | undefined
+    }
+
 export type AgentConfig = {
   readonly dataDir: string
   readonly bundleFile: string | undefined
   readonly nodeName: string
   readonly cluster: string | undefined
   readonly hardwareId: string
-  readonly factoryImage: string | undefined
+  readonly driver: DriverConfig
   readonly claims: Readonly<Record<string, string>>
   readonly hubUrls: readonly string[]
   readonly natsUrls: readonly string[]
@@ -42,8 +53,15 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .option('--node-name <name>', "this node's name", hostname())
     .option('--cluster <id>', 'the cluster to join; by default what the token or the node name says')
     .option('--hardware-id <id>', 'what images must be for to be installed here', 'generic')
-    .addOption(new Option('--driver <name>', 'how this machine boots').choices(['slots']).default('slots'))
-    .option('--factory-image <file>', 'the image this machine came with; needed the first time')
+    .addOption(new Option('--driver <name>', 'how this machine boots').choices(['slots', 'uki']).default('slots'))
+    .option('--factory-image <file>', 'slots: the image this machine came with; needed the first time')
+    .option('--esp <folder>', 'uki: where the EFI system partition is mounted; by default looked for in usual places')
+    .option('--boot-tries <n>', 'uki: boots in which an image may prove itself', tries, 3)
+    .option('--reboot-command <words>', 'uki: what reboots this machine', 'systemctl reboot')
+    .option(
+      '--health-command <words>',
+      'uki: ends with 0 when this machine is well; by default it is when the agent runs',
+    )
     .addOption(
       new Option('--claim <name=value...>', 'cluster claims to register with').argParser(claim).default({}, 'none'),
     )
@@ -87,7 +105,16 @@ function toConfig(options: Record<string, unknown>): AgentConfig {
     nodeName: text('nodeName') ?? hostname(),
     cluster: text('cluster'),
     hardwareId: text('hardwareId') ?? 'generic',
-    factoryImage: text('factoryImage'),
+    driver:
+      text('driver') === 'uki'
+        ? {
+            name: 'uki',
+            esp: text('esp'),
+            bootTries: typeof options['bootTries'] === 'number' ? options['bootTries'] : 3,
+            rebootCommand: text('rebootCommand') ?? 'systemctl reboot',
+            healthCommand: text('healthCommand'),
+          }
+        : { name: 'slots', factoryImage: text('factoryImage') },
     claims: options['claim'] as AgentConfig['claims'],
     hubUrls: list('hubUrl'),
     natsUrls: list('natsUrl'),
@@ -110,6 +137,13 @@ function claim(text: string, before: Readonly<Record<string, string>>): Record<s
 function seconds(text: string): number {
   const value = Number(text)
   if (!Number.isFinite(value) || value <= 0) throw new InvalidArgumentError('A number of seconds above 0 is wanted.')
+  return value
+}
+
+function tries(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1 || value > 9)
+    throw new InvalidArgumentError('A whole number from 1 to 9 is wanted.')
   return value
 }
 

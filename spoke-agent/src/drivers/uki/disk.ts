@@ -1,0 +1,99 @@
+import { createHash } from 'node:crypto'
+import { constants } from 'node:fs'
+import { type FileHandle, open, readdir, readFile, rename, rm, stat, statfs } from 'node:fs/promises'
+
+/** A file as its folder shows it. */
+type FileFacts = { readonly name: string; readonly size: number; readonly stamp: string }
+
+/** What the driver does to files. Each call is one instant at which the power can fail; only `sync` makes anything last. */
+export type Disk = {
+  list(folder: string): Promise<readonly FileFacts[]>
+  read(path: string): Promise<Uint8Array>
+  write(path: string, bytes: Uint8Array): Promise<void>
+  /** A file's bytes, or a folder's names. */
+  sync(path: string): Promise<void>
+  rename(from: string, to: string): Promise<void>
+  remove(path: string): Promise<void>
+  /** SHA-256 of what the device gives back. */
+  digest(path: string): Promise<string>
+  freeBytes(folder: string): Promise<number>
+}
+
+const CHUNK = 1024 * 1024
+/** No device asks for more; a buffer's address is not known, so that its place is found by trying. */
+const PAGE = 4096
+const STEP = 16
+
+export const realDisk: Disk = {
+  async list(folder) {
+    const found = await readdir(folder, { withFileTypes: true })
+    const files = found.filter((entry) => entry.isFile())
+    return Promise.all(
+      files.map(async ({ name }) => {
+        const { size, mtimeMs, ino } = await stat(`${folder}/${name}`)
+        return { name, size, stamp: `${size}/${mtimeMs}/${ino}` }
+      }),
+    )
+  },
+  read: (path) => readFile(path),
+  async write(path, bytes) {
+    const file = await open(path, 'w')
+    try {
+      for (let at = 0; at < bytes.length; at += CHUNK) await file.writeFile(bytes.subarray(at, at + CHUNK))
+    } finally {
+      await file.close()
+    }
+  },
+  async sync(path) {
+    const file = await open(path, 'r')
+    try {
+      await file.sync()
+    } finally {
+      await file.close()
+    }
+  },
+  rename,
+  remove: (path) => rm(path, { force: true }),
+  async digest(path) {
+    const file = await openDirect(path)
+    try {
+      return await digestOf(file)
+    } finally {
+      await file.close()
+    }
+  },
+  async freeBytes(folder) {
+    const { bavail, bsize } = await statfs(folder)
+    return bavail * bsize
+  },
+}
+
+// O_DIRECT goes past the page cache, to what the device holds (or the device's own cache, which nobody sees past). Where a
+// file system has none the reading proves that the file is whole, and not that it lies on the device: fsync has said that.
+async function openDirect(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, constants.O_RDONLY | constants.O_DIRECT)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EINVAL') return open(path, 'r')
+    throw error
+  }
+}
+
+async function digestOf(file: FileHandle): Promise<string> {
+  const hash = createHash('sha256')
+  const buffer = Buffer.allocUnsafeSlow(CHUNK + PAGE)
+  let aligned = 0
+  let position = 0
+  for (;;) {
+    try {
+      const { bytesRead } = await file.read(buffer, aligned, CHUNK, position)
+      if (bytesRead === 0) return hash.digest('hex')
+      hash.update(buffer.subarray(aligned, aligned + bytesRead))
+      position += bytesRead
+    } catch (error) {
+      const unaligned = error instanceof Error && 'code' in error && error.code === 'EINVAL'
+      if (!unaligned || position > 0 || aligned >= PAGE - STEP) throw error
+      aligned += STEP
+    }
+  }
+}

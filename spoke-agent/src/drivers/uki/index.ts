@@ -1,0 +1,275 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { BootFacts, Target } from '@skerry/policy'
+import type { Driver } from '../driver.ts'
+import { bootedOf, runningImage } from './booted.ts'
+import { type Disk, realDisk } from './disk.ts'
+import { efiVars, requireEfiVars } from './efivars.ts'
+import { type Entry, openEntries } from './entries.ts'
+import {
+  armedName,
+  asideName,
+  confirmedName,
+  isArmed,
+  isConfirmed,
+  isSpent,
+  partName,
+  spentName,
+  unfitName,
+} from './entry-name.ts'
+import { espFault, fault } from './faults.ts'
+import { goodImage } from './image.ts'
+import { requireCountingLoader, startedName } from './loader.ts'
+import { findEsp } from './mounts.ts'
+import { compareVersions } from './version-order.ts'
+import type { Written, WrittenStore } from './written.ts'
+
+// UKIs on the ESP, started and counted by systemd-boot. All state is in the file names there and in what really booted;
+// every verb looks anew, because between two of them there may have been any number of boots. What each step leaves when
+// the power fails stands in DESIGN.md.
+
+export type UkiOptions = {
+  /** `/`, or a folder that looks like it. */
+  readonly root: string
+  /** Where the ESP is mounted; by default the first usual place that has a VFAT. */
+  readonly esp: string | undefined
+  /** Where downloads go. */
+  readonly dataDir: string
+  /** Boots that an image may try to be confirmed in. */
+  readonly tries: number
+  readonly written: WrittenStore
+  readonly reboot: () => Promise<void>
+  readonly healthy: () => Promise<boolean>
+  readonly disk?: Disk
+}
+
+/** Free bytes to leave on each disk beyond the image. */
+const ESP_RESERVE_BYTES = 1024 ** 2
+const DATA_RESERVE_BYTES = 16 * 1024 ** 2
+
+type Look = {
+  readonly bootId: string
+  readonly readOnly: boolean
+  readonly esp: string
+  readonly folder: string
+  readonly entries: readonly Entry[]
+  readonly parts: readonly { readonly file: string; readonly size: number }[]
+  readonly booted: ReturnType<typeof bootedOf>
+  readonly written: Written | undefined
+}
+
+export function openUki(options: UkiOptions): Driver {
+  const { root, dataDir, tries, written: store, reboot, healthy, disk = realDisk } = options
+  const variables = join(root, '/sys/firmware/efi/efivars')
+  const vars = efiVars(variables)
+  const readEntries = openEntries(disk)
+
+  async function look(): Promise<Look> {
+    const bootId = readFileSync(join(root, '/proc/sys/kernel/random/boot_id'), 'utf8').trim()
+    const { path: esp, readOnly } = findEsp(root, options.esp)
+    try {
+      const { folder, entries, parts } = await readEntries(esp, bootId)
+      const booted = bootedOf(entries, runningImage(root), startedName(vars))
+      return { bootId, esp, readOnly, folder, entries, parts, booted, written: store.load() }
+    } catch (cause) {
+      throw espFault(cause)
+    }
+  }
+
+  // A name that changes: it lasts before anything else is done.
+  async function rename({ folder }: Look, from: string, to: string): Promise<void> {
+    if (from === to) return
+    await disk.rename(join(folder, from), join(folder, to))
+    await disk.sync(folder)
+  }
+  async function remove({ folder }: Look, files: readonly { readonly file: string }[]): Promise<void> {
+    if (files.length === 0) return
+    for (const { file } of files) await disk.remove(join(folder, file))
+    await disk.sync(folder)
+  }
+  const slotOf = ({ booted }: Look, target: Target) => `${booted.image.id}_${target.version}`
+
+  /** What has to be true before a slot is written or armed. Touches nothing. */
+  function requireReady(seen: Look, target: Target): void {
+    const { booted, entries, written, bootId, readOnly, esp } = seen
+    if (readOnly) throw fault('EspReadOnly', `${esp} is mounted read-only`)
+    requireCountingLoader(esp, vars)
+    const slot = slotOf(seen, target)
+    const unfit = unfitName(slot)
+    if (unfit !== undefined) throw fault('NameUnfit', unfit)
+    if (!isConfirmed(booted)) throw fault('CounterPending', `${booted.file} runs, on trial`)
+    const armed = entries.find((entry) => isArmed(entry))
+    if (armed) throw fault('SlotArmed', `${armed.file} is armed`)
+    if (written?.bootId === bootId && written.imageSha256 !== target.imageSha256)
+      throw fault('SlotWritten', `${written.slot} was armed since this machine booted`)
+    const same = compareVersions(target.version, booted.image.version) === 0
+    if ((same || slot === booted.slot) && booted.sha256 !== target.imageSha256)
+      throw fault(
+        'SameVersion',
+        `${target.version} would stand beside ${booted.file}, which runs, with other bytes in it`,
+      )
+  }
+
+  /** Entries of this family that neither run nor are the target's, and halves of writes. */
+  function leftovers(seen: Look, target: Target): { readonly file: string; readonly size: number }[] {
+    const { booted, entries, parts } = seen
+    const slot = slotOf(seen, target)
+    const ours = ({ slot: one, image }: Entry) => image?.id === booted.image.id || one.startsWith(`${booted.image.id}_`)
+    return [
+      ...entries.filter((entry) => ours(entry) && entry.file !== booted.file && entry.sha256 !== target.imageSha256),
+      ...parts.filter(({ file }) => file !== partName(slot)),
+    ]
+  }
+
+  async function requireSpace(seen: Look, target: Target): Promise<void> {
+    const { esp, entries, parts } = seen
+    const there = [...parts.filter(({ file }) => file === partName(slotOf(seen, target)))]
+    const held = entries.some(({ sha256 }) => sha256 === target.imageSha256)
+    const freed = [...leftovers(seen, target), ...there].reduce((sum, { size }) => sum + size, 0)
+    for (const [folder, needed, free] of [
+      [esp, held ? 0 : target.imageLength + ESP_RESERVE_BYTES, (await disk.freeBytes(esp)) + freed],
+      [dataDir, target.imageLength + DATA_RESERVE_BYTES, await disk.freeBytes(dataDir)],
+    ] as const)
+      if (free < needed)
+        throw fault('NoSpace', `${needed} bytes are needed on ${folder} and ${free} are or can be free`)
+  }
+
+  /** Whether this very image was tried under its name, and is not to be tried again. */
+  const wasTried = (entry: Entry, { written }: Look, target: Target) =>
+    isSpent(entry) && (entry.sha256 === target.imageSha256 || armedAs(entry, written) === target.imageSha256)
+
+  return {
+    name: 'uki',
+    measuresBoot: true,
+    async status(): Promise<BootFacts> {
+      const { bootId, booted, entries, written } = await look()
+      const spent = entries.filter((entry) => isSpent(entry) && entry.file !== booted.file)
+      const last = spent.find((entry) => armedAs(entry, written)) ?? spent.toSorted(newestFirst)[0]
+      return {
+        bootId,
+        slot: booted.slot,
+        imageSha256: booted.sha256,
+        healthy: await healthy(),
+        ...(last ? { fellBackFrom: armedAs(last, written) ?? last.sha256 } : {}),
+      }
+    },
+    async preflight(target) {
+      requireEfiVars(variables)
+      const seen = await look()
+      requireReady(seen, target)
+      await requireSpace(seen, target)
+    },
+    async stage(target, file) {
+      requireEfiVars(variables)
+      const seen = await look()
+      if (seen.booted.sha256 === target.imageSha256) return
+      requireReady(seen, target)
+      const bytes = await goodImage(disk, file, target, seen.booted, vars)
+      await requireSpace(seen, target)
+      const { folder, entries, booted } = seen
+      const part = partName(slotOf(seen, target))
+      const path = join(folder, part)
+      try {
+        // What had to stand behind an older version is first again: that one is not on trial any more.
+        if (booted.aside) await rename(seen, booted.file, confirmedName(booted.slot))
+        await remove(seen, leftovers(seen, target))
+        const [held, ...more] = entries.filter((one) => one.file !== booted.file && one.sha256 === target.imageSha256)
+        await remove(seen, more)
+        if (held) await rename(seen, held.file, part)
+        if ((await digestOr(disk, path)) === target.imageSha256) return
+        await disk.write(path, bytes)
+        await disk.sync(path)
+        await disk.sync(folder)
+        if ((await disk.digest(path)) !== target.imageSha256)
+          throw fault('BytesDiffer', `${path} does not read back as it was written`)
+      } catch (cause) {
+        throw espFault(cause)
+      }
+    },
+    async activate(target) {
+      const seen = await look()
+      const { booted, entries, folder, bootId } = seen
+      if (booted.sha256 === target.imageSha256) return
+      const slot = slotOf(seen, target)
+      const mine = entries.filter((entry) => entry.slot === slot)
+      if (mine.some((entry) => wasTried(entry, seen, target))) return
+      if (mine.some((entry) => isArmed(entry) && entry.sha256 === target.imageSha256)) return reboot()
+      requireEfiVars(variables)
+      requireReady(seen, target)
+      const part = partName(slot)
+      try {
+        const staged = await digestOr(disk, join(folder, part))
+        if (staged !== target.imageSha256)
+          throw fault('NotStaged', staged === undefined ? `there is no ${part}` : `${part} has other bytes in it`)
+        // systemd-boot starts the newer of two versions: an older one comes first only if the newer has no tries left.
+        const older = compareVersions(target.version, booted.image.version) < 0
+        if (older) await rename(seen, booted.file, asideName(booted.slot))
+        store.save({ manifestSha256: target.manifestSha256, imageSha256: target.imageSha256, bootId, slot })
+        await rename(seen, part, armedName(slot, tries))
+      } catch (cause) {
+        throw espFault(cause)
+      }
+      await reboot()
+    },
+    async confirm(target) {
+      const seen = await look()
+      const { booted } = seen
+      if (booted.sha256 !== target.imageSha256)
+        throw fault('NotBooted', `${booted.file} runs, which is not ${target.version}`)
+      if (booted.file === confirmedName(booted.slot)) return
+      if (seen.readOnly) throw fault('EspReadOnly', `${seen.esp} is mounted read-only`)
+      try {
+        await rename(seen, booted.file, confirmedName(booted.slot))
+      } catch (cause) {
+        throw espFault(cause)
+      }
+    },
+    async rollback(target) {
+      const seen = await look()
+      const { booted, entries, parts } = seen
+      const slot = slotOf(seen, target)
+      // Under its name there may be other bytes: what is on trial there goes too, what was confirmed there does not.
+      const isTarget = (entry: Entry) =>
+        entry.sha256 === target.imageSha256 ||
+        armedAs(entry, seen.written) === target.imageSha256 ||
+        (entry.slot === slot && !isConfirmed(entry))
+      const good = entries.find((entry) => isConfirmed(entry) && !isTarget(entry))
+      if (isTarget(booted) && !good) throw fault('NoFallback', `there is no confirmed image beside ${booted.file}`)
+      const [bootable, part] = [
+        entries.filter((entry) => isTarget(entry) && !isSpent(entry)),
+        parts.filter(({ file }) => file === partName(slot)),
+      ]
+      const aside = entries.filter((entry) => entry.aside && !isTarget(entry))
+      if (seen.readOnly && bootable.length + part.length > 0)
+        throw fault('EspReadOnly', `${seen.esp} is mounted read-only`)
+      try {
+        await remove(seen, part)
+        for (const entry of bootable) await rename(seen, entry.file, spentName(entry))
+        for (const entry of aside) await rename(seen, entry.file, confirmedName(entry.slot))
+      } catch (cause) {
+        throw espFault(cause)
+      }
+      // A slot that never booted is disarmed, and nobody has to wait for a boot.
+      if (isTarget(booted)) await reboot()
+    },
+    async close() {},
+  }
+}
+
+/** The image that was armed in this entry's slot: bytes may have suffered since. */
+function armedAs({ slot }: Entry, written: Written | undefined): string | undefined {
+  return written?.slot === slot ? written.imageSha256 : undefined
+}
+
+function newestFirst(a: Entry, b: Entry): number {
+  return compareVersions(b.image?.version ?? '', a.image?.version ?? '')
+}
+
+async function digestOr(disk: Disk, path: string): Promise<string | undefined> {
+  try {
+    return await disk.digest(path)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return undefined
+    throw error
+  }
+}

@@ -1,0 +1,229 @@
+import { createHash, randomUUID } from 'node:crypto'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { assembleUki, parseUki } from '@skerry/measured-boot'
+import type { Driver } from '../driver.ts'
+import type { Behaviour, TestImage } from '../testing.ts'
+import type { Disk } from './disk.ts'
+import { parseEntryName } from './entry-name.ts'
+import { openUki, type UkiOptions } from './index.ts'
+import { compareVersions } from './version-order.ts'
+import { openWritten } from './written.ts'
+
+// A machine for tests, in a folder that looks like its root. Its firmware is a model of systemd-boot 252; what systemd-boot
+// itself makes of the same names was looked at once and stands in DESIGN.md.
+
+export const GUID = { loader: '4a67b082-0a4c-41cf-b6c7-440b29bb8c4f', global: '8be4df61-93ca-11d2-aa0d-00e098032b8c' }
+const SECURITY = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
+
+/** A machine that came with version `factory`, confirmed, and is off. */
+export function ukiMachine(root: string, factoryVersion = '1') {
+  const path = (...names: string[]) => join(root, ...names)
+  const linux = path('efi', 'EFI', 'Linux')
+  const efivars = path('sys/firmware/efi/efivars')
+  for (const folder of [linux, efivars, path('efi/loader'), path('proc/sys/kernel/random'), path('proc/self')])
+    mkdirSync(folder, { recursive: true })
+  for (const folder of [path('etc'), path('data'), path('images')]) mkdirSync(folder, { recursive: true })
+  let behaviour: Behaviour = 'healthy'
+  let off = true
+
+  const image = (version: string, kind: Behaviour = 'healthy', osRelease?: string): TestImage =>
+    ukiImage(path('images'), version, kind, osRelease)
+  const files = () => readdirSync(linux).sort()
+
+  // Four bytes of attributes, UTF-16LE, NUL.
+  function setVariable(owner: string, name: string, value: string | Uint8Array): void {
+    const data = typeof value === 'string' ? Buffer.from(`${value}\0`, 'utf16le') : value
+    writeFileSync(join(efivars, `${name}-${owner}`), Buffer.concat([Buffer.from([6, 0, 0, 0]), data]))
+  }
+
+  /** The entries in systemd-boot's order. */
+  function ordered() {
+    const entries = files().flatMap((file) => {
+      const name = parseEntryName(file)
+      if (!name) return []
+      const { osRelease, commandLine } = parseUki(readFileSync(join(linux, file)))
+      const [id, version] = [osRelease.get('IMAGE_ID') ?? '', osRelease.get('IMAGE_VERSION') ?? '']
+      return [{ ...name, id, version, behaviour: commandLine?.text as Behaviour }]
+    })
+    return entries.sort(
+      (a, b) =>
+        Number(a.left === 0) - Number(b.left === 0) ||
+        (a.id < b.id ? -1 : a.id > b.id ? 1 : 0) ||
+        compareVersions(b.version, a.version) ||
+        compareVersions(b.file, a.file),
+    )
+  }
+
+  /** One boot: the count first, then the variables, then the image; and again when what booted ends at once. */
+  function boot(): void {
+    const [entry] = ordered()
+    if (!entry) throw new Error('the firmware has nothing to boot')
+    rmSync(join(efivars, `LoaderBootCountPath-${GUID.loader}`), { force: true })
+    if (entry.left !== undefined) {
+      const base = entry.file.slice(0, entry.file.lastIndexOf('+'))
+      const counted = `${base}+${Math.max(entry.left - 1, 0)}-${entry.done + 1}.efi`
+      renameSync(join(linux, entry.file), join(linux, counted))
+      setVariable(GUID.loader, 'LoaderBootCountPath', `\\EFI\\Linux\\${counted}`)
+    }
+    setVariable(GUID.loader, 'LoaderEntrySelected', entry.file)
+    setVariable(GUID.loader, 'LoaderInfo', 'systemd-boot 252.39-1~deb12u2')
+    writeFileSync(path('proc/sys/kernel/random/boot_id'), `${randomUUID()}\n`)
+    writeFileSync(path('etc/os-release'), `IMAGE_ID=${entry.id}\nIMAGE_VERSION="${entry.version}"\n`)
+    behaviour = entry.behaviour
+    if (behaviour === 'dies') boot()
+  }
+
+  const factory = image(factoryVersion)
+  writeFileSync(join(linux, `edge_${factoryVersion}.efi`), readFileSync(factory.file))
+  setVariable(GUID.global, 'SecureBoot', Uint8Array.of(0))
+  const mounted = (line: string) =>
+    writeFileSync(path('proc/self/mountinfo'), `22 1 0:1 / / rw - rootfs rootfs rw\n${line}\n`)
+  mounted('31 22 254:1 / /efi rw,relatime shared:3 - vfat /dev/vda1 rw,fmask=0077,errors=remount-ro')
+
+  const open = (more: Partial<UkiOptions> = {}): Driver =>
+    openUki({
+      root,
+      esp: undefined,
+      dataDir: path('data'),
+      tries: 3,
+      written: openWritten(path('data/uki')),
+      reboot: async () => boot(),
+      healthy: async () => behaviour === 'healthy',
+      ...more,
+    })
+
+  return {
+    path,
+    linux,
+    factory,
+    image,
+    files,
+    ordered,
+    boot,
+    mounted,
+    setVariable,
+    setSignatures: (name: 'db' | 'dbx', lists: Uint8Array) => setVariable(SECURITY, name, lists),
+    clearVariable: (owner: string, name: string) => rmSync(join(efivars, `${name}-${owner}`), { force: true }),
+    driver: open,
+    /** Powers it on, as far as it was off. */
+    async on(more: Partial<UkiOptions> = {}): Promise<Driver> {
+      if (off || existsSync(path('etc/os-release'))) boot()
+      off = false
+      return open(more)
+    },
+  }
+}
+
+/** A UKI that no machine would run, but whose sections are where they belong; its command line is how it behaves. */
+export function ukiImage(dir: string, version: string, behaviour: Behaviour, osRelease?: string): TestImage {
+  const text = (value: string) => new TextEncoder().encode(value)
+  const uki = assembleUki(stub(), [
+    { name: '.osrel', data: text(osRelease ?? `ID=edge\nIMAGE_ID=edge\nIMAGE_VERSION=${version}\n`) },
+    { name: '.cmdline', data: text(behaviour) },
+    { name: '.linux', data: text(`the kernel of ${version}, ${behaviour}`.repeat(40)) },
+  ])
+  const file = join(dir, `uki-${version}-${behaviour}-${randomUUID()}.efi`)
+  writeFileSync(file, uki)
+  return { file, target: targetOf(uki, version) }
+}
+
+export function targetOf(bytes: Uint8Array, version: string): TestImage['target'] {
+  return {
+    position: { timeline: 0, generation: 1 },
+    manifestSha256: createHash('sha256').update(`manifest ${version}`).digest('hex'),
+    imageSha256: createHash('sha256').update(bytes).digest('hex'),
+    imageLength: bytes.length,
+    version,
+    releaseCounter: 1,
+    gates: { healthySeconds: 0, timeoutSeconds: 4 },
+  }
+}
+
+/** An EFI application of one section, with room in its headers. */
+function stub(): Uint8Array {
+  const [pe, headers, size] = [0x40, 0x400, 0x200]
+  const file = new Uint8Array(headers + size)
+  const view = new DataView(file.buffer)
+  const optional = pe + 24
+  const section = optional + 240
+  for (const [at, value] of [
+    [0, 0x5a4d],
+    [pe + 4, 0x8664],
+    [pe + 6, 1],
+    [pe + 20, 240],
+    [pe + 22, 0x206],
+    [optional, 0x20b],
+    [optional + 68, 10],
+  ] as const)
+    view.setUint16(at, value, true)
+  for (const [at, value] of [
+    [0x3c, pe],
+    [pe, 0x4550],
+    [optional + 16, 0x1000],
+    [optional + 32, 0x200],
+    [optional + 36, 0x200],
+    [optional + 56, 0x2000],
+    [optional + 60, headers],
+    [optional + 108, 16],
+    [section + 8, size],
+    [section + 12, 0x1000],
+    [section + 16, size],
+    [section + 20, headers],
+    [section + 36, 0x60000020],
+  ] as const)
+    view.setUint32(at, value, true)
+  file.set(new TextEncoder().encode('.text'), section)
+  return file
+}
+
+export class PowerCut extends Error {}
+
+/**
+ * A disk whose power fails at the n-th thing that changes it. What was not synced may be lost or may have come through:
+ * `lose()` takes it away, a file's bytes as well as a folder's names.
+ */
+export function failingDisk(
+  disk: Disk,
+  failAt: number,
+): Disk & { readonly changes: () => number; lose(): void; count(): void } {
+  let changes = 0
+  let undo: { readonly of: string; readonly act: () => void }[] = []
+  const count = () => {
+    changes += 1
+    if (changes === failAt) throw new PowerCut(`at change ${changes}`)
+  }
+  const folderOf = (file: string) => join(file, '..')
+  return {
+    ...disk,
+    changes: () => changes,
+    count,
+    lose() {
+      for (const { act } of undo.reverse()) act()
+      undo = []
+    },
+    async write(file, bytes) {
+      if (!existsSync(file)) undo.push({ of: folderOf(file), act: () => rmSync(file, { force: true }) })
+      undo.push({ of: file, act: () => existsSync(file) && writeFileSync(file, bytes.subarray(0, bytes.length / 3)) })
+      if (changes + 1 === failAt) writeFileSync(file, bytes.subarray(0, bytes.length / 2))
+      count()
+      await disk.write(file, bytes)
+    },
+    async sync(file) {
+      count()
+      await disk.sync(file)
+      undo = undo.filter(({ of }) => of !== file)
+    },
+    async rename(from, to) {
+      count()
+      undo.push({ of: folderOf(from), act: () => renameSync(to, from) })
+      await disk.rename(from, to)
+    },
+    async remove(file) {
+      count()
+      const bytes = existsSync(file) ? readFileSync(file) : undefined
+      if (bytes) undo.push({ of: folderOf(file), act: () => writeFileSync(file, bytes) })
+      await disk.remove(file)
+    },
+  }
+}
