@@ -1,6 +1,7 @@
 import { killAnything } from './stories/kill-anything.ts'
+import { machineRegisters } from './stories/machine-registers.ts'
 import { offlineSlots } from './stories/offline-slots.ts'
 import type { Story } from './stories/story.ts'
 import { upgradeAndRollbackSlots } from './stories/upgrade-and-rollback-slots.ts'
 
-export const STORIES: readonly Story[] = [upgradeAndRollbackSlots, offlineSlots, killAnything]
+export const STORIES: readonly Story[] = [upgradeAndRollbackSlots, offlineSlots, killAnything, machineRegisters]

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ObjectOf, SpecFor } from '@skerry/api'
+import type { ObjectOf, SiteBundle, SpecFor } from '@skerry/api'
 import type { Client } from '@skerry/client'
 import {
   buildImage,
@@ -23,6 +23,9 @@ import { openSite, type Site } from './site.ts'
 export type WorldOptions = { readonly dir: string; readonly say: (sentence: string) => void }
 export type World = ReturnType<typeof openWorld>
 
+/** What a story runs beside the hub and its sites of one process: a machine. It is closed before the hub. */
+export type Guest = { readonly name: string; boots(): readonly unknown[]; close(): Promise<void> }
+
 /** How soon a hub of a story calls a silent site offline. */
 const OFFLINE_AFTER = ['--late-after', '4', '--offline-after', '8']
 export const NAMESPACE = 'default'
@@ -36,6 +39,8 @@ export function openWorld({ dir, say }: WorldOptions) {
   let hub: HubProcess | undefined
   let ceremony: Ceremony | undefined
   let token = ''
+  const guests: Guest[] = []
+  let names: readonly string[] = []
 
   const standing = (): HubProcess => {
     if (!hub) throw new Error('the hub does not stand')
@@ -45,7 +50,7 @@ export function openWorld({ dir, say }: WorldOptions) {
   async function serve(): Promise<HubProcess> {
     hub = await startHub({
       dataDir: hubDir,
-      args: ['--port', '0', '--nats-tls', ...OFFLINE_AFTER],
+      args: ['--port', '0', '--nats-tls', ...OFFLINE_AFTER, ...names.flatMap((name) => ['--name', name])],
       logFile: join(dir, 'hub.log'),
     })
     return hub
@@ -58,9 +63,13 @@ export function openWorld({ dir, say }: WorldOptions) {
     client: (): Client => standing().client,
     hub: standing,
 
-    /** Starts the hub with images 1…n signed and published; those of `bad` never become healthy. */
-    async raise(count: number, bad: readonly number[] = []): Promise<void> {
+    /**
+     * Starts the hub with images 1…n signed and published; those of `bad` never become healthy. `calledToo` are names and
+     * addresses beside loopback by which sites reach it, for its certificate.
+     */
+    async raise(count: number, bad: readonly number[] = [], calledToo: readonly string[] = []): Promise<void> {
       mkdirSync(dir, { recursive: true, mode: 0o700 })
+      if (calledToo.length > 0) names = ['127.0.0.1', '::1', 'localhost', ...calledToo]
       const { client } = await serve()
       ceremony = openCeremony(join(dir, 'offline'), introduction(hubDir, []), Date.now())
       for (let n = 1; n <= count; n += 1) {
@@ -78,6 +87,24 @@ export function openWorld({ dir, say }: WorldOptions) {
         spec: { clusterSets: ['default'] },
       })
       say(`a hub stands, ${count} images are signed by two of three keys`)
+    },
+
+    /** What a site is given that reaches the hub at this address. */
+    bundle(hubUrl: string): SiteBundle {
+      if (!ceremony) throw new Error('raise() comes first')
+      return ceremony.bundle([hubUrl], standing().caPem, token)
+    },
+
+    /** The image that sites come with. */
+    factoryImage(): string {
+      if (!images[0]) throw new Error('raise() comes first')
+      return images[0].image.file
+    },
+
+    /** Ends with this world, and its boots are counted. */
+    take<G extends Guest>(guest: G): G {
+      guests.push(guest)
+      return guest
     },
 
     /** Kills the hub's process with SIGKILL and starts it again on the same data. */
@@ -163,7 +190,7 @@ export function openWorld({ dir, say }: WorldOptions) {
     },
 
     /** Boots of the sites' machines so far. */
-    boots: () => sites.reduce((sum, site) => sum + site.boots().length, 0),
+    boots: () => [...sites, ...guests].reduce((sum, { boots }) => sum + boots().length, 0),
 
     /** What a person needs to find out why a story failed. */
     async explain(): Promise<void> {
@@ -173,7 +200,7 @@ export function openWorld({ dir, say }: WorldOptions) {
     },
 
     async close(): Promise<void> {
-      await Promise.allSettled(sites.map((site) => site.close()))
+      await Promise.allSettled([...sites, ...guests].map((site) => site.close()))
       await hub?.program.stop(30_000)
       await hub?.client.close().catch(() => undefined)
       if (existsSync(hubDir)) forgetPostgres(join(hubDir, 'pg'))

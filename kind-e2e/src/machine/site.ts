@@ -1,0 +1,75 @@
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { SiteBundle } from '@skerry/api'
+import { openLink } from '../link.ts'
+import { makeDataDisk, makeEspDisk } from './disk.ts'
+import { type Machine, openMachine } from './machine.ts'
+import type { Parts } from './parts.ts'
+
+// A site whose one node is a UEFI machine: its disks made, its link to the hub one that a story can cut.
+
+/** Where a machine sees this computer's loopback. */
+export const HOST = '10.0.2.2'
+/** Where the machine's init mounts the agent's disk. */
+const DATA = '/var/lib/skerry'
+
+export type MachineSite = Machine & {
+  readonly link: { cut(): void; mend(): void }
+  readonly espDisk: string
+  readonly dataDisk: string
+}
+
+export type MachineSiteOptions = {
+  readonly name: string
+  readonly dir: string
+  readonly parts: Parts
+  /** What its ESP holds, by file name. */
+  readonly images: Readonly<Record<string, Uint8Array>>
+  readonly bundle: (hubUrl: string) => SiteBundle
+  /** More arguments of its agent, and files that they name by `data('name')`. */
+  readonly args: (data: (name: string) => string) => readonly string[]
+  readonly files?: Readonly<Record<string, string>>
+  readonly hubPort: () => number
+  readonly natsPort: () => number
+}
+
+/** Makes its disks. It is off until `start()`. */
+export async function openMachineSite(options: MachineSiteOptions): Promise<MachineSite> {
+  const { name, dir, parts, images, bundle, files = {} } = options
+  const [toHub, toNats] = [await openLink(options.hubPort), await openLink(options.natsPort)]
+  const [espDisk, dataDisk, seed] = [join(dir, 'esp.img'), join(dir, 'data.img'), join(dir, 'seed')]
+  const hubUrl = `https://${HOST}:${toHub.port}`
+  const data = (file: string) => `${DATA}/${file}`
+  const args = [
+    'run',
+    ...['--data', data('agent'), '--bundle', data('bundle.json'), '--node-name', name],
+    ...['--hub-url', hubUrl, '--nats-url', `tls://${HOST}:${toNats.port}`],
+    ...['--heartbeat-seconds', '1', '--reconnect-seconds', '4'],
+    ...options.args(data),
+  ]
+  mkdirSync(seed, { recursive: true, mode: 0o700 })
+  writeFileSync(join(seed, 'bundle.json'), JSON.stringify(bundle(hubUrl)), { mode: 0o600 })
+  writeFileSync(join(seed, 'agent.args'), args.map((argument) => `${argument}\n`).join(''))
+  writeFileSync(join(seed, 'hostname'), `${name}\n`)
+  for (const [file, from] of Object.entries(files)) copyFileSync(from, join(seed, file))
+  makeEspDisk(espDisk, { bootLoader: readFileSync(parts.bootLoader), images })
+  makeDataDisk(dataDisk, seed)
+  const machine = openMachine({ name, dir, tpmDir: join(dir, 'tpm'), espDisk, dataDisk })
+  return {
+    ...machine,
+    espDisk,
+    dataDisk,
+    link: {
+      cut() {
+        for (const link of [toHub, toNats]) link.cut()
+      },
+      mend() {
+        for (const link of [toHub, toNats]) link.mend()
+      },
+    },
+    async close() {
+      await machine.close()
+      await Promise.all([toHub, toNats].map((link) => link.close()))
+    },
+  }
+}
