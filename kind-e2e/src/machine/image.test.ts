@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import { zstdDecompressSync } from 'node:zlib'
 import { testFolder } from '@skerry/supervise/testing'
 import { describe, expect, test } from 'vitest'
-import { programFiles } from './agent-files.ts'
-import { cpio } from './cpio.ts'
+import { bundleAgent } from './agent-bundle.ts'
 import { initramfs, type Userland } from './initramfs.ts'
 import { lackingForMachines, type Parts } from './parts.ts'
 import { buildUki } from './uki.ts'
@@ -34,6 +33,7 @@ function smallParts(): Parts {
     busybox: file('busybox'),
     bootLoader: file('loader'),
     stub: STUB,
+    agent: new TextEncoder().encode('agent'),
   }
 }
 
@@ -90,25 +90,14 @@ describe('an image', () => {
   })
 })
 
-describe('the agent in an image', () => {
-  test('runs from what was put there alone, and has no test in it', () => {
-    const files = programFiles('spoke-agent', 'skerry')
-    expect(files.map(({ path }) => path)).toContain('skerry/spoke-agent/src/main.ts')
-    expect(files.filter(({ path }) => /\.test\.ts$|\.d\.ts$/.test(path))).toEqual([])
-    const dir = testFolder()
-    const busybox = existsSync('/bin/busybox') ? ['/bin/busybox', 'cpio', '-idm'] : ['cpio', '-idm']
-    execFileSync(busybox[0] ?? '', busybox.slice(1), {
-      cwd: dir,
-      input: cpio(files),
-      stdio: ['pipe', 'ignore', 'ignore'],
-    })
-    const main = join(dir, 'skerry', 'spoke-agent', 'src', 'main.ts')
-    const help = execFileSync(process.execPath, [main, '--help'], { cwd: dir, encoding: 'utf8' })
-    expect(help).toContain('Usage: skerry-agent')
-  })
+test('the agent of an image runs from that one file', () => {
+  const file = join(testFolder(), 'agent.mjs')
+  writeFileSync(file, bundleAgent())
+  const help = execFileSync(process.execPath, [file, '--help'], { cwd: '/', encoding: 'utf8' })
+  expect(help).toContain('Usage: skerry-agent')
 })
 
 test('where a machine cannot be made, the sentence names the packages', () => {
-  const said = lackingForMachines({ PATH: '/nowhere' })
+  const said = lackingForMachines('/nowhere')
   expect(said).toMatch(/apt-get install .*qemu-system-x86|run the story on a Debian of that kind/)
 })

@@ -45,7 +45,7 @@ ip route add default via 10.0.2.2
 say boot "\"bootId\":\"$(cat /proc/sys/kernel/random/boot_id)\",\"image\":\"$IMAGE_ID\",\"version\":\"$IMAGE_VERSION\",\"entry\":\"$(variable LoaderEntrySelected)\""
 
 # What this one machine's agent is told stands on its own disk, one argument a line.
-set -- /skerry/spoke-agent/src/main.ts
+set -- /skerry/agent.mjs
 while IFS= read -r argument; do set -- "$@" "$argument"; done </var/lib/skerry/agent.args
 hostname "$(cat /var/lib/skerry/hostname)"
 
@@ -55,10 +55,11 @@ begin() {
   agent=$!
   say agent "\"pid\":$agent"
 }
-# The power button is an input device, whichever number it got.
+# The power button is an input device, whichever number it got; one event of it has 24 bytes, and fewer cannot be read.
+# By its path: this shell takes the programs of busybox before those on the PATH.
 for device in /sys/class/input/event*; do
   [ "$(cat "$device/device/name")" = 'Power Button' ] || continue
-  (head -c 1 "/dev/input/${device##*/}" >/dev/null && poweroff) &
+  (head -c 24 "/dev/input/${device##*/}" >/dev/null && /sbin/poweroff) &
 done
 
 begin "$@"

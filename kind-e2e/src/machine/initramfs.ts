@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { constants, zstdCompressSync } from 'node:zlib'
-import { programFiles } from './agent-files.ts'
 import { cpio, type Entry } from './cpio.ts'
 import type { Parts } from './parts.ts'
 
@@ -29,7 +28,7 @@ const LEVEL = 10
 
 /** The initrd of an image, packed. The same parts and userland give the same bytes. */
 export function initramfs(parts: Parts, userland: Userland): Uint8Array {
-  return Buffer.concat([packedOnce(parts.cacheDir, cpio(common(parts))), pack(cpio(own(userland)))])
+  return Buffer.concat([packedOnce(parts.cacheDir, cpio(common(parts))), pack(cpio(own(parts, userland)))])
 }
 
 function common(parts: Parts): Entry[] {
@@ -57,19 +56,21 @@ function common(parts: Parts): Entry[] {
   ]
 }
 
-function own({ id, version, healthy, more = {} }: Userland): Entry[] {
+function own(parts: Parts, { id, version, healthy, more = {} }: Userland): Entry[] {
   const script = (path: string, body: string): Entry => ({ ...text(path, `#!/bin/sh\n${body}\n`), executable: true })
   return [
     { ...text('init', readFileSync(join(import.meta.dirname, 'init.sh'), 'utf8')), executable: true },
-    script('sbin/reboot', 'echo reboot >/run/skerry/wanted'),
-    script('sbin/poweroff', 'echo poweroff >/run/skerry/wanted'),
+    ...['reboot', 'poweroff'].map((name) => script(`sbin/${name}`, ask(name))),
     // What else an image would run for its site answers here whether it is well.
     script('etc/skerry/healthy', healthy ? 'exit 0' : 'exit 1'),
     text('etc/os-release', osRelease({ id, version })),
-    ...programFiles('spoke-agent', 'skerry'),
+    { path: 'skerry/agent.mjs', kind: 'file', data: parts.agent },
     ...Object.entries(more).map(([path, body]) => text(path, body)),
   ]
 }
+
+// Renamed into its place, so that the init never reads half of it.
+const ask = (what: string) => `echo ${what} >/run/skerry/wanted.$$ && mv /run/skerry/wanted.$$ /run/skerry/wanted`
 
 /** os-release(5) of an image. */
 export function osRelease({ id, version }: Pick<Userland, 'id' | 'version'>): string {

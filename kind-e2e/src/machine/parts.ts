@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   chmodSync,
@@ -14,8 +14,10 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { homedir } from 'node:os'
-import { basename, delimiter, join } from 'node:path'
+import { basename, join } from 'node:path'
 import type { Say } from '@skerry/supervise'
+import { howToGet, lackingTools, openTools, TOOLS } from '../../../scripts/tools.ts'
+import { bundleAgent } from './agent-bundle.ts'
 
 // What a machine is made of, found on this Debian or fetched once into the user's cache. What is in the cache stays as it
 // is, so that images do not change under a story: delete the folder to take up Debian's newest kernel.
@@ -30,12 +32,14 @@ export type Parts = {
     readonly modules: string
   }
   readonly node: { readonly version: string; readonly file: string }
-  /** Shared libraries of `node`: their place in the image, and the file here. */
+  /** Shared libraries of `node` and `busybox`: their place in the image, and the file here. */
   readonly libraries: ReadonlyMap<string, string>
   readonly busybox: string
   /** systemd-boot, and systemd-stub that a unified kernel image begins with. */
   readonly bootLoader: string
   readonly stub: string
+  /** The agent of this tree, as one file. */
+  readonly agent: Uint8Array
 }
 
 const META_PACKAGE = 'linux-image-cloud-amd64'
@@ -44,40 +48,18 @@ const EFI = '/usr/lib/systemd/boot/efi'
 const STUB = join(EFI, 'linuxx64.efi.stub')
 const BOOT_LOADER = join(EFI, 'systemd-bootx64.efi')
 
-/** What making and running a machine needs beside the kernel: the Debian package, and what of it is looked for. */
-const NEEDED: readonly { readonly deb: string; readonly has: readonly string[] }[] = [
-  { deb: 'apt', has: ['apt-get', 'apt-cache'] },
-  { deb: 'binutils', has: ['strip'] },
-  { deb: 'busybox-static', has: [BUSYBOX] },
-  { deb: 'dosfstools', has: ['mkfs.vfat'] },
-  { deb: 'dpkg', has: ['dpkg-deb'] },
-  { deb: 'e2fsprogs', has: ['mkfs.ext4', 'debugfs'] },
-  { deb: 'fdisk', has: ['sfdisk'] },
-  { deb: 'kmod', has: ['depmod'] },
-  { deb: 'mtools', has: ['mcopy', 'mmd', 'mdir'] },
-  { deb: 'ovmf', has: ['/usr/share/OVMF/OVMF_CODE.fd', '/usr/share/OVMF/OVMF_CODE_4M.secboot.fd'] },
-  { deb: 'qemu-system-x86', has: ['qemu-system-x86_64'] },
-  { deb: 'swtpm', has: ['swtpm'] },
-  { deb: 'systemd-boot-efi', has: [STUB, BOOT_LOADER] },
-  { deb: 'util-linux', has: ['setpriv'] },
-]
-
 /** Why no machine can be made here, with what to do about it; undefined when one can. */
-export function lackingForMachines(env: NodeJS.ProcessEnv = process.env): string | undefined {
+export function lackingForMachines(path = process.env['PATH']): string | undefined {
   if (process.platform !== 'linux' || process.arch !== 'x64')
     return `machines are made on Linux on x64, and this is ${process.platform} on ${process.arch}: run the story on a Debian of that kind`
-  const folders = [...(env['PATH'] ?? '').split(delimiter), '/usr/sbin', '/sbin']
-  const isHere = (what: string) =>
-    what.startsWith('/') ? existsSync(what) : folders.some((dir) => existsSync(join(dir, what)))
-  const lacking = NEEDED.filter(({ has }) => !has.every(isHere))
-  if (lacking.length === 0) return undefined
-  const things = lacking.flatMap(({ has }) => has.filter((what) => !isHere(what)))
-  return `this machine lacks ${things.join(', ')}; on Debian: apt-get install --no-install-recommends ${lacking.map(({ deb }) => deb).join(' ')}`
+  const lacking = lackingTools(TOOLS.machine, path)
+  return lacking.length === 0 ? undefined : `this computer lacks what makes a machine: ${howToGet(lacking)}`
 }
 
-/** Finds every part, fetching the kernel once. Throws with the remedy when that cannot be. */
+/** Finds every part, installing tools where it may and fetching the kernel once. Throws with the remedy when that cannot be. */
 export function findParts(say: Say, env: NodeJS.ProcessEnv = process.env): Parts {
-  const lacking = lackingForMachines(env)
+  openTools('machine', say)
+  const lacking = lackingForMachines(env['PATH'])
   if (lacking) throw new Error(lacking)
   const cacheDir = join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'skerry', 'machine')
   mkdirSync(cacheDir, { recursive: true })
@@ -86,10 +68,11 @@ export function findParts(say: Say, env: NodeJS.ProcessEnv = process.env): Parts
     cacheDir,
     kernel: kernel(join(cacheDir, 'kernel'), say),
     node: { version: process.versions.node, file: node },
-    libraries: librariesOf(node),
+    libraries: new Map([...librariesOf(node), ...librariesOf(BUSYBOX)]),
     busybox: BUSYBOX,
     bootLoader: BOOT_LOADER,
     stub: STUB,
+    agent: bundleAgent(),
   }
 }
 
@@ -150,7 +133,8 @@ function strippedNode(cacheDir: string): string {
 }
 
 function librariesOf(program: string): ReadonlyMap<string, string> {
-  const listed = execFileSync('ldd', [program], { encoding: 'utf8' })
+  // It fails for a program that is linked statically.
+  const listed = spawnSync('ldd', [program], { encoding: 'utf8' }).stdout
   const paths = [...listed.matchAll(/(?:=> |^\s+)(\/\S+)/gm)].flatMap(([, path]) => path ?? [])
   return new Map(paths.map((path) => [path.slice(1), realpathSync(path)]))
 }

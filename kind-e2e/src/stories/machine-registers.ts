@@ -35,7 +35,7 @@ export const machineRegisters: Story = {
       }),
     )
     await machine.start()
-    const boot = await machine.nextBoot()
+    const boot = await machine.boot(1)
     assert.deepEqual([boot.image, boot.version, boot.entry], [FAMILY, '1', `${FAMILY}_1.efi`])
     world.say(`${NAME} is up, ${boot.upS} s after its kernel began`)
     const node = () => world.client().list('EdgeNode', { namespace: NAME })
@@ -50,7 +50,7 @@ export const machineRegisters: Story = {
 
     await machine.cut()
     await machine.start()
-    const second = await machine.nextBoot()
+    const second = await machine.boot(2)
     assert.notEqual(second.bootId, boot.bootId, 'it is another boot')
     await machine.line(
       (line) => line.includes('"this node belongs"') || undefined,
@@ -59,7 +59,7 @@ export const machineRegisters: Story = {
     )
     world.say('its power was cut, and it knows where it belongs')
 
-    await machine.turnOff(2 * MINUTES)
+    await machine.turnOff(4 * MINUTES)
     assert.deepEqual(listEsp(machine.espDisk), [`${FAMILY}_1.efi`])
     assert.equal(machine.boots().length, 2)
     world.say('it was turned off by its power button')
