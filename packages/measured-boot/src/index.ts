@@ -35,6 +35,14 @@ export { OBJECT_ATTRIBUTES, type ObjectAttribute } from './tpm/attributes.ts'
 export * as command from './tpm/commands.ts'
 export { type Credential, type CredentialRandomness, makeCredential } from './tpm/credential.ts'
 export {
+  checkEkCertificate,
+  EK_CERTIFICATE_FAULTS,
+  type EkCertificateFault,
+  type EkCertificateFaultCode,
+  type EkCertificateToCheck,
+} from './tpm/ek-certificate.ts'
+export { EK_TEMPLATES, type EkTemplateName } from './tpm/ek-templates.ts'
+export {
   type AesBits,
   CURVES,
   type Curve,
