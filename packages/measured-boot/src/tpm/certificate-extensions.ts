@@ -6,8 +6,6 @@ export type CertificateExtensions = {
   readonly ca: boolean
   /** How many certificates of other CAs may follow below; undefined: any number. */
   readonly pathLength: number | undefined
-  /** Whether its key may sign certificates; undefined: it does not say. */
-  readonly signsCertificates: boolean | undefined
   /** Of the extended key usages, and of the critical extensions that nobody here understands: content of their OIDs, in hex. */
   readonly uses: readonly string[]
   readonly unknownCritical: readonly string[]
@@ -18,18 +16,14 @@ export const EK_USE = '6781050801'
 
 const WHAT = 'Certificate'
 const BOOLEAN = 0x01
-const BIT_STRING = 0x03
 const EXTENSIONS = 0xa3
-const OID = { keyUsage: '551d0f', basicConstraints: '551d13', extendedKeyUsage: '551d25' }
+const OID = { basicConstraints: '551d13', extendedKeyUsage: '551d25' }
 /**
- * Critical and harmless: the SAN, where an EK certificate has its subject, is shown and decides nothing; policies bind
+ * Critical, and not read here: the key usage, which checkIssued looks at; the SAN, where an EK certificate has its subject, is shown and decides nothing; policies bind
  * only whoever asks for one (RFC 5280, 6.1).
  */
-const HARMLESS = { subjectAltName: '551d11', certificatePolicies: '551d20' }
-const UNDERSTOOD: readonly string[] = [...Object.values(OID), ...Object.values(HARMLESS)]
-/** keyCertSign is bit 5, counted from the first (RFC 5280, 4.2.1.3). */
-const CERT_SIGN = 0x80 >> 5
-
+const OTHERS = { keyUsage: '551d0f', subjectAltName: '551d11', certificatePolicies: '551d20' }
+const UNDERSTOOD: readonly string[] = [...Object.values(OID), ...Object.values(OTHERS)]
 /** Throws Malformed. `der` is one certificate that node:crypto has read. */
 export function certificateExtensions(der: Uint8Array): CertificateExtensions {
   const certificate = derElement(der, WHAT)
@@ -46,12 +40,9 @@ export function certificateExtensions(der: Uint8Array): CertificateExtensions {
   }
   const read = (id: string): Der | undefined => extensions.get(id)?.value
   const constraints = childrenOf(read(OID.basicConstraints))
-  const usage = read(OID.keyUsage)
   return {
     ca: constraints.some(({ tag, content }) => tag === BOOLEAN && content[0] !== 0),
     pathLength: numberOf(constraints.find(({ tag }) => tag === TAG.integer)),
-    // A bit string begins with how many bits of its last byte do not count.
-    signsCertificates: usage && ((derTagged(usage, BIT_STRING, WHAT, usage).content[1] ?? 0) & CERT_SIGN) !== 0,
     uses: childrenOf(read(OID.extendedKeyUsage)).map((use) => derOid(use, WHAT, use)),
     unknownCritical: [...extensions]
       .filter(([id, { critical }]) => critical && !UNDERSTOOD.includes(id))

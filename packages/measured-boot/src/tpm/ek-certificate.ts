@@ -146,8 +146,8 @@ function issuerFaults(link: Link, below: Link | undefined, index: number): EkCer
   const who = nameOf(link, index)
   const faults: EkCertificateFault[] = []
   if (!extensions.ca) faults.push(fault('IssuerNotCa', who))
-  const fits = below === undefined || below.certificate.checkIssued(certificate)
-  if (extensions.signsCertificates === false || !fits) faults.push(fault('IssuerMayNotSign', who))
+  // Names in every byte, key identifiers, and a key usage that allows it.
+  if (below && !below.certificate.checkIssued(certificate)) faults.push(fault('IssuerMayNotSign', who))
   if (extensions.pathLength !== undefined && index - 1 > extensions.pathLength)
     faults.push(fault('PathTooLong', who, `${extensions.pathLength}, and there are ${index - 1}`))
   return faults

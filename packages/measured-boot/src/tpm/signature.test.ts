@@ -1,7 +1,8 @@
+import { constants, generateKeyPairSync, sign } from 'node:crypto'
 import { describe, expect, test } from 'vitest'
 import { BANKS } from '../banks.ts'
 import { big, concat, toHex } from '../bytes.ts'
-import { type EccArea, parsePublic } from './public-area.ts'
+import { type EccArea, parsePublic, type RsaArea } from './public-area.ts'
 import { bytesOf, fuzz, recorded } from './recorded/fixtures.ts'
 import { parseSignature, type Signature, verifyBy } from './signature.ts'
 import { ALG, sized } from './wire.ts'
@@ -91,6 +92,18 @@ describe('r and s', () => {
     expect(verifyBy(key, SHORT.message, write(short))).toBeUndefined()
     expect(verifyBy(key, SHORT.message, write({ ...parsed, r: SHORT.r, s: SHORT.s }))).toBeUndefined()
   })
+})
+
+test.each([
+  ['as long as the hash', constants.RSA_PSS_SALTLEN_DIGEST],
+  ['as long as fits', constants.RSA_PSS_SALTLEN_MAX_SIGN],
+])('a salt %s is good', (_, saltLength) => {
+  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  const modulus = new Uint8Array(Buffer.from(publicKey.export({ format: 'jwk' }).n ?? '', 'base64url'))
+  const message = new TextEncoder().encode('message')
+  const bytes = sign('sha256', message, { key: privateKey, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength })
+  const area = { ...(of('ak-pss').area as RsaArea), modulus }
+  expect(verifyBy(area, message, write({ algorithm: 'rsapss', hash: 'sha256', bytes }))).toBeUndefined()
 })
 
 test('a point that is none is a fault and no exception', () => {

@@ -1,5 +1,5 @@
 import { constants, type KeyObject, verify } from 'node:crypto'
-import { type BankName, isTrusted } from '../banks.ts'
+import { type Bank, type BankName, isTrusted } from '../banks.ts'
 import { concat, Malformed, type MalformedCode } from '../bytes.ts'
 import { CURVES, type Curve, type PublicArea, type Scheme } from './public-area.ts'
 import { padded, publicKeyOf } from './public-key.ts'
@@ -32,7 +32,11 @@ export function parseSignature(bytes: Uint8Array): Signature {
 }
 
 /** A key, and the one way in which it signs: its public area's, never what a signature says of itself. */
-export type Signer = { readonly key: KeyObject; readonly scheme: Scheme; readonly curve?: Curve }
+export type Signer = {
+  readonly key: KeyObject
+  readonly scheme: { readonly algorithm: Scheme['algorithm']; readonly hash: Bank }
+  readonly curve?: Curve
+}
 
 export const SIGNATURE_FAULTS = {
   NoScheme: 'the key has no signing scheme of its own',
@@ -53,7 +57,6 @@ export function schemeFault({ scheme }: Signer, { algorithm, hash }: Signature):
 /** Whether the key signed `message`, by the key's own scheme, whatever hash the signature names. */
 export function signatureFault(signer: Signer, message: Uint8Array, signature: Signature): SignatureFault | undefined {
   const { key, scheme, curve } = signer
-  if (!isTrusted(scheme.hash)) return { code: 'UntrustedHash', message: SIGNATURE_FAULTS.UntrustedHash }
   if ((signature.algorithm === 'ecdsa') !== (scheme.algorithm === 'ecdsa'))
     return { code: 'WrongScheme', message: `an ${signature.algorithm} signature says nothing about this key` }
   if (signature.algorithm === 'ecdsa') {
@@ -84,8 +87,9 @@ const wrong = (message: string = SIGNATURE_FAULTS.WrongSignature): SignatureFaul
 /** How a key signs, by its public area; a key without a scheme, or with SHA-1, is a fault. Throws Malformed for a bad key. */
 export function signerOf(area: PublicArea): Signer | SignatureFault {
   if (!area.scheme) return { code: 'NoScheme', message: SIGNATURE_FAULTS.NoScheme }
-  if (!isTrusted(area.scheme.hash)) return { code: 'UntrustedHash', message: SIGNATURE_FAULTS.UntrustedHash }
-  const signer = { key: publicKeyOf(area), scheme: area.scheme }
+  const { algorithm, hash } = area.scheme
+  if (!isTrusted(hash)) return { code: 'UntrustedHash', message: SIGNATURE_FAULTS.UntrustedHash }
+  const signer = { key: publicKeyOf(area), scheme: { algorithm, hash } }
   return area.type === 'ecc' ? { ...signer, curve: area.curve } : signer
 }
 
