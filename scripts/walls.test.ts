@@ -24,7 +24,7 @@ const MAY: Record<string, { uses: string[]; inTests?: string[] }> = {
 /** Rooms of one program that meet only in its store. */
 const APART: Record<string, string[]> = { hub: ['http', 'controllers', 'transport'], 'spoke-agent': ['site', 'node'] }
 /** Second doors of a package, for tests and development alone. */
-const TEST_DOORS = ['@skerry/supervise/testing']
+const TEST_DOORS = ['@skerry/supervise/testing', '@skerry/policy/testing']
 /** Packages of judgement and of bytes, and all that they may use from outside. */
 const PURE: Record<string, string[]> = {
   policy: ['@skerry/api', '@skerry/measured-boot', 'croner', 'node:crypto'],

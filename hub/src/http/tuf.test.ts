@@ -1,6 +1,13 @@
 import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { HUB_TARGET, type HubIntroduction, manifestTarget, type OSImageManifest } from '@skerry/api'
+import {
+  type HardwareProfile,
+  HUB_TARGET,
+  type HubIntroduction,
+  manifestTarget,
+  type OSImageManifest,
+  profileTarget,
+} from '@skerry/api'
 import { testFolder } from '@skerry/supervise/testing'
 import { initSigningFolder, openKeyFile, type SigningFolder, sha256Hex, signerKeyFile } from '@skerry/trust'
 import { describe, expect, test } from 'vitest'
@@ -11,7 +18,23 @@ const NAMES = ['one', 'two', 'three']
 const IMAGE = Buffer.from('the bytes of an image')
 const bytes = (body: Uint8Array) => ({ body: Buffer.from(body), type: 'application/octet-stream' })
 
-function manifest(version: string, releaseCounter: number): { path: string; bytes: Buffer } {
+type File = { path: string; bytes: Buffer }
+
+function profile(more: Partial<HardwareProfile> = {}): File {
+  const content: HardwareProfile = {
+    kind: 'HardwareProfile',
+    name: 'shop-box',
+    hardwareIds: ['box'],
+    tpm: { roots: [], inventory: [] },
+    banks: ['sha256'],
+    firmware: [],
+    learn: 'off',
+    ...more,
+  }
+  return { path: profileTarget('shop-box'), bytes: Buffer.from(JSON.stringify(content)) }
+}
+
+function manifest(version: string, releaseCounter: number, boot: object = { kind: 'none' }): File {
   const content: OSImageManifest = {
     kind: 'OSImageManifest',
     family: 'edge-os',
@@ -19,7 +42,8 @@ function manifest(version: string, releaseCounter: number): { path: string; byte
     releaseCounter,
     hardwareIds: ['box'],
     image: { sha256: sha256Hex(IMAGE), length: IMAGE.length, mediaType: 'application/octet-stream' },
-    boot: { kind: 'none' },
+    // Some of what tests sign is no boot block.
+    boot: boot as OSImageManifest['boot'],
   }
   return { path: manifestTarget('edge-os', version), bytes: Buffer.from(JSON.stringify(content)) }
 }
@@ -98,6 +122,40 @@ describe('publishing', () => {
     )
   })
 
+  test('a hardware profile is shown as it was signed, and again when signers changed it; an old one stays readable', async () => {
+    const world = await signing()
+    const shown = async () =>
+      (await world.ask('GET', '/apis/skerry.dev/v1alpha1/hardwareprofiles')).body.items.map(({ metadata, spec }) => [
+        metadata.name,
+        spec['target'],
+        spec['profileSha256'],
+        spec['learn'],
+        metadata.generation,
+      ])
+    await putRoot(world)
+    const versions = [profile(), profile({ learn: 'tofu' })]
+    for (const [index, file] of versions.entries()) {
+      const { learn } = JSON.parse(file.bytes.toString('utf8')) as HardwareProfile
+      world.folder.add([file], EXPIRES)
+      world.sign()
+      await putTargets(world)
+      expect((await putRelease(world)).code).toBe(200)
+      expect(await shown()).toEqual([['shop-box', 'hardware/shop-box.json', sha256Hex(file.bytes), learn, index + 1]])
+    }
+    world.folder.add([manifest('1', 1)], EXPIRES)
+    world.sign()
+    await putTargets(world)
+    await putImage(world)
+    expect((await putRelease(world)).code).toBe(200)
+    expect((await shown())[0]?.at(-1)).toBe(2)
+    for (const { bytes } of versions) {
+      const read = await world.ask('GET', `/tuf/targets/hardware/${sha256Hex(bytes)}.shop-box.json`, { token: '' })
+      expect(read.text).toBe(bytes.toString('utf8'))
+    }
+    const path = '/apis/skerry.dev/v1alpha1/hardwareprofiles/shop-box'
+    expect((await world.ask('DELETE', path)).code).toBe(405)
+  })
+
   test.each<{ what: string; act: (world: Signing) => Promise<{ code: number }>; code: number }>([
     {
       what: 'targets before any root',
@@ -137,6 +195,23 @@ describe('publishing', () => {
         await putTargets(world)
         return putRelease(world)
       },
+    },
+    {
+      what: 'a profile whose Secure Boot lists are no signature lists',
+      code: 422,
+      async act(world) {
+        const lists = { pk: 'AAAA', kek: '', db: '', dbx: [''] }
+        world.folder.add([profile({ secureBoot: lists })], EXPIRES)
+        world.sign()
+        await putRoot(world)
+        await putTargets(world)
+        return putRelease(world)
+      },
+    },
+    {
+      what: 'a profile of more than 1 MiB',
+      code: 413,
+      act: ({ ask }) => ask('PUT', '/tuf/targets/hardware/x.json', bytes(Buffer.alloc(1_048_577))),
     },
     {
       what: 'a root under another number',

@@ -1,10 +1,11 @@
 import { createReadStream, statSync } from 'node:fs'
 import type { Readable } from 'node:stream'
-import { HUB_TARGET, type OSImageSpec, osImageName, Refusal } from '@skerry/api'
-import { judgeRoot, judgeTargets, MAX_BYTES, type Role, sha256Hex } from '@skerry/trust'
+import { HUB_TARGET, type OSImageSpec, osImageName, PROFILE_BYTES, Refusal } from '@skerry/api'
+import { profileFault } from '@skerry/policy'
+import { type JudgedTargets, judgeRoot, judgeTargets, MAX_BYTES, type Role, sha256Hex } from '@skerry/trust'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { recordAudit } from '../store/audit.ts'
-import { createObject, getObject } from '../store/resources.ts'
+import { createObject, getObject, updateObject } from '../store/resources.ts'
 import { type Sealer, seal } from '../store/seal.ts'
 import { type Store, type Tx, write } from '../store/store.ts'
 import {
@@ -96,8 +97,8 @@ async function writeFile(door: TufDoor, path: string, bytes: Uint8Array, request
   const { store } = door
   const target = /^targets\/((?:[a-z0-9][a-z0-9.-]*\/)*[a-z0-9][a-z0-9.-]*\.json)$/.exec(path)?.[1]
   if (target) {
-    if (bytes.byteLength > MAX_TARGET_BYTES)
-      throw new Refusal('TooLarge', `a target file may have ${MAX_TARGET_BYTES} bytes`)
+    const most = target.startsWith('hardware/') ? PROFILE_BYTES : MAX_TARGET_BYTES
+    if (bytes.byteLength > most) throw new Refusal('TooLarge', `the target file ${target} may have ${most} bytes`)
     // Stored by digest, and worth nothing until signed targets name it.
     await write(store, async (tx) => {
       if (!(await saveTarget(tx, target, bytes))) return
@@ -174,7 +175,20 @@ async function takeTargets(
     }
     await createObject(tx, 'OSImage', { metadata: { name, labels: { 'skerry.dev/family': family } }, spec })
   }
+  await takeProfiles(tx, judged)
   return judged.version
+}
+
+async function takeProfiles(tx: Tx, { profiles, signers }: JudgedTargets): Promise<void> {
+  for (const { path, sha256, profile } of profiles) {
+    const fault = profileFault(profile)
+    if (fault !== undefined) throw new Refusal('InvalidField', `${path}: ${fault}`)
+    const { kind: _, name, ...says } = profile
+    const object = { metadata: { name }, spec: { target: path, profileSha256: sha256, signers: [...signers], ...says } }
+    const current = await getObject(tx, 'HardwareProfile', '', name)
+    if (!current) await createObject(tx, 'HardwareProfile', object)
+    else if (current.spec.profileSha256 !== sha256) await updateObject(tx, 'HardwareProfile', object)
+  }
 }
 
 async function collect(source: Readable, maxBytes: number): Promise<Uint8Array> {

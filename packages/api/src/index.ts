@@ -79,7 +79,7 @@ export {
 } from './wire/attestation.ts'
 export { BANK_NAMES, type BankName, BOOT_PHASES, Boot, type UkiBoot } from './wire/boot.ts'
 export { type ActivationWindow, DEFAULT_GATES, type DesiredState, type Gates } from './wire/desired-state.ts'
-export { HardwareProfile, type PcrValues, profileTarget } from './wire/hardware-profile.ts'
+export { HardwareProfile, type PcrValues, PROFILE_BYTES, profileTarget } from './wire/hardware-profile.ts'
 export { HUB_TARGET, HubDescription, HubIntroduction, type HubKey } from './wire/hub-description.ts'
 export { type BlobRef, manifestTarget, OSImageManifest, osImageName } from './wire/manifest.ts'
 export {

@@ -7,6 +7,7 @@ import {
 } from './kinds/cluster-set.ts'
 import { EdgeNodeStatus } from './kinds/edge-node.ts'
 import { EventSpec } from './kinds/event.ts'
+import { HardwareProfileSpec } from './kinds/hardware-profile.ts'
 import { ManagedClusterSpec, ManagedClusterStatus } from './kinds/managed-cluster.ts'
 import { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
 import { PlacementDecisionStatus, PlacementSpec, PlacementStatus } from './kinds/placement.ts'
@@ -122,6 +123,17 @@ const rows = {
     description: 'A signed OS image manifest of the TUF repository.',
     spec: OSImageSpec,
     status: OSImageStatus,
+  },
+  HardwareProfile: {
+    ...OURS,
+    plural: 'hardwareprofiles',
+    singular: 'hardwareprofile',
+    shortNames: ['hwp'],
+    namespaced: false,
+    verbs: READ,
+    description: 'A signed hardware profile of the TUF repository: what machines of a type are, and may measure.',
+    spec: HardwareProfileSpec,
+    status: undefined,
   },
   Rollout: {
     ...OURS,

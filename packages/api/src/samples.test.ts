@@ -73,6 +73,16 @@ const manifest = {
   },
   sbom: { sha256: A, length: 1 },
 }
+const profile = {
+  hardwareIds: ['x'],
+  tpm: { roots: ['pem'], inventory: [A] },
+  banks: ['sha256'],
+  firmware: [{ pcrs: { 0: A }, note: 'n' }],
+  learn: 'quorum',
+  quorum: 2,
+  secureBoot: { pk: base64, kek: base64, db: base64, dbx: [base64] },
+  allowed: ['NoExitBootServices'],
+}
 const hubKeys = [{ jwk, notBefore: TIME, notAfter: TIME }]
 const hub = {
   kind: 'HubDescription',
@@ -200,6 +210,9 @@ const SAMPLES: Record<string, object> = {
       signers: ['s'],
     },
     status: { nodesRunning: 1, nodesFailed: 1 },
+  }),
+  HardwareProfile: ours('HardwareProfile', {
+    spec: { target: 't', profileSha256: A, signers: ['s'], ...profile },
   }),
   Rollout: ours('Rollout', {
     spec: {
@@ -388,18 +401,7 @@ const SAMPLES: Record<string, object> = {
       },
     },
   },
-  HardwareProfile: {
-    kind: 'HardwareProfile',
-    name: 'shop-box',
-    hardwareIds: ['x'],
-    tpm: { roots: ['pem'], inventory: [A] },
-    banks: ['sha256'],
-    firmware: [{ pcrs: { 0: A }, note: 'n' }],
-    learn: 'quorum',
-    quorum: 2,
-    secureBoot: { pk: base64, kek: base64, db: base64, dbx: [base64] },
-    allowed: ['NoExitBootServices'],
-  },
+  HardwareProfileTarget: { kind: 'HardwareProfile', name: 'shop-box', ...profile },
   OSImageManifest: manifest,
   HubDescription: hub,
   HubIntroduction: { kind: 'HubIntroduction', hub, tuf: { snapshot: jwk, timestamp: jwk } },

@@ -11,7 +11,8 @@ import { Statement } from './wire/statement.ts'
 // What travels without a JWS of its own: inside another document, as a TUF target, as an HTTPS body or by hand.
 const PLAIN = {
   OSImageManifest,
-  HardwareProfile,
+  // The signed file; the kind of this name is the hub's view of it.
+  HardwareProfileTarget: HardwareProfile,
   HubDescription,
   HubIntroduction,
   Statement,

@@ -127,6 +127,21 @@ describe('the signers', () => {
     expect(stranger).toMatchObject({ code: 2, err: expect.stringContaining('no signed manifest names its bytes') })
   })
 
+  test('a hardware profile is signed like a manifest; one whose lists are none is not', async () => {
+    const profile = { kind: 'HardwareProfile', name: 'shop-box', hardwareIds: ['shop-box'], banks: ['sha256'] }
+    const more = { tpm: { roots: [], inventory: [] }, firmware: [], learn: 'tofu' }
+    writeFileSync(world.path('box.json'), JSON.stringify({ ...profile, ...more }))
+    const lists = { pk: 'AAAA', kek: '', db: '', dbx: [''] }
+    writeFileSync(world.path('bad.json'), JSON.stringify({ ...profile, ...more, secureBoot: lists }))
+    cpSync(world.path('at-berts'), world.path('aside'), { recursive: true })
+    cpSync(world.path('trust/keys'), world.path('aside/keys'), { recursive: true })
+    const bad = await world.run(['image', 'sign', 'bad.json', '--trust', 'aside', '--key', 'alice'], { offline: true })
+    expect(bad).toMatchObject({ code: 2, err: expect.stringContaining('bad.json: secureBoot.pk: ') })
+    expect(await offline('image', 'sign', 'box.json', '--trust', 'aside', '--key', 'alice')).toContain(
+      '  hardware/shop-box.json  sha256 ',
+    )
+  })
+
   test('publish the next release on top, and anybody can verify it as a site does', async () => {
     await offline(...manifest('2'))
     await offline(

@@ -42,6 +42,7 @@ export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Caus
     case 'PlacementDecision':
     case 'EdgeNode':
     case 'OSImage':
+    case 'HardwareProfile':
     case 'JoinToken':
     case 'Registration':
     case 'Event':

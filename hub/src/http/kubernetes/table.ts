@@ -63,6 +63,15 @@ const COLUMNS: Columns = {
     { name: 'Running', type: 'integer', of: (o) => o.status?.nodesRunning ?? 0 },
     { name: 'Target', priority: 1, of: (o) => o.spec.target },
   ],
+  HardwareProfile: [
+    { name: 'Hardware', of: (o) => o.spec.hardwareIds.join(',') },
+    { name: 'Banks', of: (o) => o.spec.banks.join(',') },
+    { name: 'Firmware', type: 'integer', of: (o) => o.spec.firmware.length },
+    { name: 'Learn', of: (o) => o.spec.learn },
+    { name: 'Secure-Boot', of: (o) => o.spec.secureBoot !== undefined },
+    { name: 'Signers', type: 'integer', of: (o) => o.spec.signers.length },
+    { name: 'Target', priority: 1, of: (o) => o.spec.target },
+  ],
   Rollout: [
     { name: 'Phase', of: (o) => o.status?.phase ?? 'Pending' },
     { name: 'Image', of: (o) => o.spec.image.name },

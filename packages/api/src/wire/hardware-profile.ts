@@ -64,6 +64,9 @@ export const HardwareProfile = closed({
 })
 export type HardwareProfile = Static<typeof HardwareProfile>
 
+/** The most bytes that a profile's file may have: lists of revoked images are long, and so are inventories. */
+export const PROFILE_BYTES = 1_048_576
+
 /** Path of a profile in the TUF repository. */
 export function profileTarget(name: string): string {
   return `hardware/${name}.json`

@@ -7,7 +7,7 @@ import { openSigningFolder, openTrust, readManifest, rootThumbprint, type Signin
 import type { Command } from 'commander'
 import { UsageError } from '../errors.ts'
 import { type Bytes, digestOf } from '../offline/digest.ts'
-import { readManifestFile, readTargetsKey } from '../offline/read.ts'
+import { readTargetFile, readTargetsKey } from '../offline/read.ts'
 import { otherRoot, rootGiven } from '../offline/roots.ts'
 import { addedText, expiry, releaseText } from '../offline/status.ts'
 import { writeOut } from '../output/files.ts'
@@ -75,9 +75,9 @@ function signCommand(image: Command, shell: Shell): void {
   image
     .command('sign')
     .description(
-      'Puts manifests into the next release and signs it, without a network. Others may sign after you, elsewhere.',
+      'Puts manifests and hardware profiles into the next release and signs it, without a network. Others may sign after you, elsewhere.',
     )
-    .argument('[manifest...]', 'manifests to add; none to sign what the release holds already')
+    .argument('[file...]', 'manifests and hardware profiles to add; none to sign what the release holds already')
     .requiredOption('--trust <folder>', 'the signers’ folder')
     .requiredOption('--key <name>', 'a signer of the folder, or a PEM file; once for each', collect)
     .option('--expires-days <n>', 'a release that is begun expires after so many days', count, 365)
@@ -86,7 +86,7 @@ function signCommand(image: Command, shell: Shell): void {
       const folder = openSigningFolder(trust)
       const keys = key.map((name) => readTargetsKey(trust, name))
       const before = folder.releases().at(-1)
-      const begun = folder.add(files.map(readManifestFile), expiry(shell.now(), expiresDays))
+      const begun = folder.add(files.map(readTargetFile), expiry(shell.now(), expiresDays))
       if (before && before.version === begun.version && before.signedBy.length > begun.signedBy.length)
         say(
           shell,

@@ -1,5 +1,14 @@
 import { existsSync, readFileSync, statSync } from 'node:fs'
-import { HubIntroduction, manifestTarget, OSImageManifest, parse } from '@skerry/api'
+import {
+  HardwareProfile,
+  HubIntroduction,
+  manifestTarget,
+  OSImageManifest,
+  PROFILE_BYTES,
+  parse,
+  profileTarget,
+} from '@skerry/api'
+import { profileFault } from '@skerry/policy'
 import { openKeyFile, parseStrictJson, type Signer, signerKeyFile, type TargetBytes } from '@skerry/trust'
 import { UsageError } from '../errors.ts'
 
@@ -9,9 +18,16 @@ export function readIntroduction(file: string): HubIntroduction {
   return parse(HubIntroduction, parseStrictJson(bytesOf(file), { maxBytes: 262_144 }), file)
 }
 
-/** A manifest's exact bytes under the path at which the repository lists it. */
-export function readManifestFile(file: string): TargetBytes {
+/** The exact bytes of a manifest or a hardware profile, under the path at which the repository lists it. */
+export function readTargetFile(file: string): TargetBytes {
   const bytes = bytesOf(file)
+  const read = parseStrictJson(bytes, { maxBytes: PROFILE_BYTES })
+  if (typeof read === 'object' && read !== null && 'kind' in read && read.kind === 'HardwareProfile') {
+    const profile = parse(HardwareProfile, read, file)
+    const fault = profileFault(profile)
+    if (fault !== undefined) throw new UsageError(`${file}: ${fault}`)
+    return { path: profileTarget(profile.name), bytes }
+  }
   const manifest = parse(OSImageManifest, parseStrictJson(bytes, { maxBytes: 65_536 }), file)
   return { path: manifestTarget(manifest.family, manifest.version), bytes }
 }

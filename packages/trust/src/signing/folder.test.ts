@@ -1,7 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { HUB_TARGET, type HubIntroduction, manifestTarget, type OSImageManifest } from '@skerry/api'
+import {
+  type HardwareProfile,
+  HUB_TARGET,
+  type HubIntroduction,
+  manifestTarget,
+  type OSImageManifest,
+  profileTarget,
+} from '@skerry/api'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { sha256Hex } from '../digest.ts'
 import { createKey, openKeyFile } from '../keys.ts'
@@ -45,6 +52,20 @@ function manifest(version: string, releaseCounter: number, bytes = 'x') {
     boot: { kind: 'none' },
   }
   return { path: manifestTarget('edge-os', version), bytes: Buffer.from(JSON.stringify(content)) }
+}
+
+function profile(name: string, hardwareIds: string[], more: Partial<HardwareProfile> = {}) {
+  const content: HardwareProfile = {
+    kind: 'HardwareProfile',
+    name,
+    hardwareIds,
+    tpm: { roots: [], inventory: [] },
+    banks: ['sha256'],
+    firmware: [],
+    learn: 'tofu',
+    ...more,
+  }
+  return { path: profileTarget(name), bytes: Buffer.from(JSON.stringify(content)) }
 }
 
 describe("a signers' folder", () => {
@@ -98,11 +119,30 @@ describe("a signers' folder", () => {
     ['a manifest changed in place', manifest('1', 1, 'other'), 'has other bytes than before'],
     ['a release counter used twice', manifest('2', 1), 'have one release counter'],
     ['a manifest under a foreign path', { ...manifest('2', 2), path: 'images/edge-os/3.json' }, 'stands under'],
+    ['a profile under a foreign path', { ...profile('box', ['box']), path: 'hardware/other.json' }, 'stands under'],
+    ['a profile that says nothing of learning', profile('box', ['box'], { learn: undefined as never }), 'learn'],
+    ['hardware that two profiles claim', profile('other', ['till', 'b']), 'the hardware till stands in two profiles'],
   ])('refuses %s before anybody signs it', (_, file, why) => {
-    init().add([manifest('1', 1)], EXPIRES)
+    init().add([manifest('1', 1), profile('shop', ['till'])], EXPIRES)
     openSigningFolder(dir).sign([key('one'), key('two')])
     expect(() => openSigningFolder(dir).add([file], EXPIRES)).toThrow(why)
     expect(openSigningFolder(dir).releases()).toHaveLength(1)
+  })
+
+  test('a hardware profile may change: machines get new firmware, and an image stays what it was', () => {
+    init().add([profile('shop', ['till'])], EXPIRES)
+    openSigningFolder(dir).sign([key('one'), key('two')])
+    const changed = profile('shop', ['till'], { learn: 'off' })
+    expect(openSigningFolder(dir).add([changed], EXPIRES).added).toEqual([
+      { path: 'hardware/shop.json', sha256: sha256Hex(changed.bytes) },
+    ])
+    const done = openSigningFolder(dir).sign([key('one'), key('two')])
+    const folder = openSigningFolder(dir)
+    const [first] = folder.releases()
+    const load = (path: string, sha256: string) => folder.target({ path, sha256 })
+    expect(judgeTargets(folder.root, first?.bytes, done.bytes, load).profiles).toMatchObject([
+      { path: 'hardware/shop.json', profile: { name: 'shop', learn: 'off' } },
+    ])
   })
 
   test('a key of another role or of nobody is refused, not counted', () => {

@@ -1,5 +1,15 @@
 import { sign } from 'node:crypto'
-import { HUB_TARGET, type HubIntroduction, OSImageManifest, type PublicJwk, parse, Refusal } from '@skerry/api'
+import {
+  HardwareProfile,
+  HUB_TARGET,
+  type HubIntroduction,
+  OSImageManifest,
+  PROFILE_BYTES,
+  type PublicJwk,
+  parse,
+  profileTarget,
+  Refusal,
+} from '@skerry/api'
 import { Metadata, MetadataKind, MetaFile, Signature, Snapshot, TargetFile, Targets, Timestamp } from '@tufjs/models'
 import { sha256Hex } from '../digest.ts'
 import type { Signer } from '../keys.ts'
@@ -9,7 +19,7 @@ import { readRoot, readTargets, SPEC_VERSION, toBytes, tufKey, validSigners } fr
 // The signing side of the TUF repository. Root and targets are signed by people with offline keys; snapshot and
 // timestamp by the hub. Everything here is bytes in, bytes out: files and networks are the caller's.
 
-/** A small file that targets metadata names: an image manifest, or hub.json. */
+/** A small file that targets metadata names: an image manifest, a hardware profile, or hub.json. */
 export type TargetBytes = { readonly path: string; readonly bytes: Uint8Array }
 
 export type RootPlan = {
@@ -162,6 +172,7 @@ export type JudgedTargets = JudgedChange & { readonly signers: readonly string[]
 type JudgedChange = {
   readonly version: number
   readonly manifests: readonly { path: string; sha256: string; manifest: OSImageManifest }[]
+  readonly profiles: readonly { path: string; sha256: string; profile: HardwareProfile }[]
   readonly files: readonly { path: string; sha256: string }[]
 }
 
@@ -179,7 +190,7 @@ export function judgeTargets(
 
 /**
  * Judges what targets change, whoever signed them: version, no target gone, no manifest changed in place, counters that
- * differ within a family, and every file's bytes at hand (`load`) and right.
+ * differ within a family, one profile for each hardware, and every file's bytes at hand (`load`) and right.
  */
 export function judgeChange(
   current: Uint8Array | undefined,
@@ -194,7 +205,7 @@ export function judgeChange(
   for (const [path, was] of Object.entries(before?.targets ?? {})) {
     const is = targets.signed.targets[path]
     if (!is) throw new Refusal('MetadataRollback', `target ${path} is gone; a published target stays`)
-    if (path !== HUB_TARGET && is.hashes['sha256'] !== was.hashes['sha256'])
+    if (!mayChange(path) && is.hashes['sha256'] !== was.hashes['sha256'])
       throw new Refusal(
         'MetadataRollback',
         `target ${path} has other bytes than before; a new image needs a new version`,
@@ -202,6 +213,7 @@ export function judgeChange(
   }
   const files: { path: string; sha256: string }[] = []
   const manifests: { path: string; sha256: string; manifest: OSImageManifest }[] = []
+  const profiles: { path: string; sha256: string; profile: HardwareProfile }[] = []
   for (const [path, target] of Object.entries(targets.signed.targets)) {
     const sha256 = target.hashes['sha256'] ?? ''
     const bytes = load(path, sha256)
@@ -210,9 +222,35 @@ export function judgeChange(
       throw new Refusal('ManifestMismatch', `the bytes of ${path} are not those the targets name`)
     files.push({ path, sha256 })
     if (path.startsWith('images/')) manifests.push({ path, sha256, manifest: readManifest(bytes, path) })
+    if (path.startsWith('hardware/')) profiles.push({ path, sha256, profile: readProfile(bytes, path) })
   }
   countersRise(manifests)
-  return { version: targets.signed.version, manifests, files }
+  oneProfileEach(profiles)
+  return { version: targets.signed.version, manifests, profiles, files }
+}
+
+/** An image stays what it was; a hub moves, and a type of machine gets new firmware. */
+function mayChange(path: string): boolean {
+  return path === HUB_TARGET || path.startsWith('hardware/')
+}
+
+/** A profile's bytes, judged: strict JSON, its schema, and the path it stands under. */
+function readProfile(bytes: Uint8Array, path: string): HardwareProfile {
+  const profile = parse(HardwareProfile, parseStrictJson(bytes, { maxBytes: PROFILE_BYTES }), path)
+  if (path !== profileTarget(profile.name))
+    throw new Refusal('ManifestMismatch', `the hardware profile ${profile.name} stands under ${path}`)
+  return profile
+}
+
+function oneProfileEach(profiles: readonly { profile: HardwareProfile }[]): void {
+  const seen = new Map<string, string>()
+  for (const { profile } of profiles)
+    for (const id of profile.hardwareIds) {
+      const other = seen.get(id)
+      if (other !== undefined)
+        throw new Refusal('ManifestMismatch', `the hardware ${id} stands in two profiles, ${other} and ${profile.name}`)
+      seen.set(id, profile.name)
+    }
 }
 
 /** A manifest's bytes, judged: strict JSON, its schema, and the path it stands under. */

@@ -1,0 +1,10 @@
+// Evidence of recorded boots and what it is held against, for tests of whoever asks for a verdict.
+export {
+  CLOCK,
+  type Clock,
+  evidenceOf,
+  makeTpm,
+  referenceOf,
+  type Tpm,
+  valuesOf,
+} from './attestation/fixture.ts'
