@@ -30,6 +30,7 @@ export {
 export { type EventLog, LOG_LIMITS, type LogEvent, parseEventLog } from './event-log/parse.ts'
 export { type PcrValues, replay } from './event-log/replay.ts'
 export { AK_FAULTS, type AkFaultCode, akFaults } from './tpm/ak.ts'
+export { type Ak, readAk } from './tpm/ak-signer.ts'
 export { type Attest, type Certify, type ClockInfo, parseCertify, parseQuote, type Quote } from './tpm/attest.ts'
 export { OBJECT_ATTRIBUTES, type ObjectAttribute } from './tpm/attributes.ts'
 export * as command from './tpm/commands.ts'

@@ -3,6 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { BANKS, type BankName, digest } from '../banks.ts'
 import { toHex } from '../bytes.ts'
+import { readAk } from './ak-signer.ts'
 import { parsePublic } from './public-area.ts'
 import { pemOf } from './public-key.ts'
 import { checkQuote, QUOTE_CHECKS, type QuoteToCheck } from './quote.ts'
@@ -40,6 +41,16 @@ test.each(['ak-ecc256', 'ak-ecc384', 'ak-ecc521', 'ak-rsa2048', 'ak-pss', 'ak-rs
     expect(checked).toMatchObject({ ok: true, authenticated: true, quote: { clock: { resetCount: 2, safe: true } } })
   },
 )
+
+test('a key that was read before serves many quotes, with the same answers', () => {
+  const ak = readAk(recorded('ak-ecc256.pub'))
+  const other = { ...honest(), signature: recorded('two-banks.sig') }
+  for (const given of [honest(), other]) expect(checkQuote({ ...given, ak })).toEqual(checkQuote(given))
+  expect(failing({ ...honest(), ak: readAk(recorded('node-key.pub')) })).toEqual([
+    'akAttributes: NotRestricted',
+    'signature: WrongSignature',
+  ])
+})
 
 const without = (pcr: number) => new Map([...values('sha256')].filter(([index]) => index !== pcr))
 const withAll = (...more: [number, Uint8Array][]) => new Map([...values('sha256'), ...more])

@@ -2,7 +2,7 @@ import { timingSafeEqual } from 'node:crypto'
 import { BANKS, type Bank, type BankName, digest } from '../banks.ts'
 import { concat, equal, Malformed, type MalformedCode, toHex } from '../bytes.ts'
 import type { AkFaultCode } from './ak.ts'
-import { readAk } from './ak-signer.ts'
+import { type Ak, readAk } from './ak-signer.ts'
 import { parseQuote, type Quote } from './attest.ts'
 import type { PcrSelection } from './selection.ts'
 import {
@@ -51,8 +51,11 @@ export type QuoteCheck = { readonly name: QuoteCheckName; readonly ok: boolean; 
 
 /** A quote as evidence brings it, and what a verifier expects of it. */
 export type QuoteToCheck = {
-  /** The attestation key that is on record for the node: TPM2B_PUBLIC, or PEM text, which cannot say what the key is for. */
-  readonly ak: Uint8Array | string
+  /**
+   * The attestation key that is on record for the node: TPM2B_PUBLIC, or PEM text, which cannot say what the key is for;
+   * or what `readAk` made of either, for those who check many quotes of one key.
+   */
+  readonly ak: Uint8Array | string | Ak
   /** TPMS_ATTEST and TPMT_SIGNATURE. */
   readonly quote: Uint8Array
   readonly signature: Uint8Array
@@ -79,7 +82,7 @@ export type CheckedQuote = { readonly ok: boolean; readonly checks: readonly Quo
  * fail their check with the code and the offset of `Malformed`. What clocks, counters and PCRs mean is not judged here.
  */
 export function checkQuote(given: QuoteToCheck): CheckedQuote {
-  const ak = readAk(given.ak)
+  const ak = given.ak instanceof Uint8Array || typeof given.ak === 'string' ? readAk(given.ak) : given.ak
   const signed = attempt(() => parseSignature(given.signature))
   const quoted = attempt(() => parseQuote(given.quote))
   const signer = signed instanceof Malformed ? undefined : ak.signer?.(signed)
