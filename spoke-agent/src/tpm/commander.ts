@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { command, type ResponseCodeName } from '@skerry/measured-boot'
 import { pause } from '../waits.ts'
 import { type Connection, openDoor } from './door.ts'
-import { faultOfResponse, notUnderstood } from './errors.ts'
+import { faultOfResponse, notUnderstood, TpmError } from './errors.ts'
 
 /** A TPM while it is ours: what is begun here is taken out of it again here. */
 export type Commander = {
@@ -37,7 +37,7 @@ export function makeTurns(
   return (use) => {
     const mine = last.then(async () => {
       signal.throwIfAborted()
-      const connection = await openDoor(path)
+      const connection = await openPatiently(path, signal)
       try {
         return await use(commanderOn(connection, signal))
       } finally {
@@ -46,6 +46,18 @@ export function makeTurns(
     })
     last = mine.catch(() => {})
     return mine
+  }
+}
+
+/** Whoever holds the TPM has it for milliseconds, most times. */
+async function openPatiently(path: string, signal: AbortSignal): Promise<Connection> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await openDoor(path)
+    } catch (error) {
+      if (!(error instanceof TpmError) || error.code !== 'DeviceBusy' || tries === MOST_TRIES) throw error
+      await pause(pauseMs(tries), signal)
+    }
   }
 }
 

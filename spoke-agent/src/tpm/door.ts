@@ -119,6 +119,8 @@ function faultOf(path: string, error: unknown): TpmError {
     case 'EPERM':
       return new TpmError('NoAccess', path, 'it may not be opened by this user', more)
     case 'EBUSY':
+    // The queue of a socket is full.
+    case 'EAGAIN':
       return new TpmError('DeviceBusy', path, 'another program uses it', more)
     case 'ETIME':
     case 'ETIMEDOUT':
