@@ -1,7 +1,10 @@
 import { execFile, spawnSync } from 'node:child_process'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { command } from '@skerry/measured-boot'
-import { lacksTpm, type TestTpm } from '@skerry/supervise/testing'
+import { lacksTpm, type TestTpm, testFolder } from '@skerry/supervise/testing'
+import { onTestFinished } from 'vitest'
 import { openDoor } from './door.ts'
 
 /** Whether the emulator or tpm2-tools, which it is held against, are missing here. */
@@ -31,4 +34,24 @@ export async function leftInMemory(tpm: TestTpm): Promise<readonly number[]> {
   } finally {
     await connection.close()
   }
+}
+
+/** A socket to the same TPM on which `before` runs before each command is passed on: what another program does in between. */
+export async function withSomebodyBetween(
+  tpm: TestTpm,
+  before: (asked: Buffer, transmit: (bytes: Uint8Array) => Promise<Uint8Array>) => Promise<void>,
+): Promise<string> {
+  const path = join(testFolder(), 's.sock')
+  const server = createServer(async (socket) => {
+    const behind = await openDoor(tpm.socketPath)
+    const transmit = (bytes: Uint8Array) => behind.transmit(bytes, 5_000)
+    for await (const asked of socket) {
+      await before(asked, transmit)
+      socket.write(await transmit(asked))
+    }
+    await behind.close()
+  })
+  await new Promise<void>((resolve) => server.listen(path, resolve))
+  onTestFinished(() => void server.close())
+  return path
 }

@@ -5,6 +5,7 @@ import {
   akFaults,
   type Bank,
   checkQuote,
+  command,
   nameOf,
   parseCertify,
   parsePublic,
@@ -15,7 +16,7 @@ import {
 import { type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { EkKind } from './templates.ts'
-import { FOREVER, lacksTools, leftInMemory, tool } from './test-world.ts'
+import { FOREVER, lacksTools, leftInMemory, tool, withSomebodyBetween } from './test-world.ts'
 import { type Tpm, tpmAt } from './tpm.ts'
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
@@ -137,18 +138,39 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
     await expect(check(quote)).rejects.toThrow('checkquote')
   })
 
-  test('values that move while they are read are quoted again', async () => {
+  describe('PCRs that change between a quote and the reading of them', () => {
+    const PCR_READ = 0x17e
+    /** Extends PCR 12 before each of the first so many readings. */
+    const extending = (times: number) => {
+      let readings = 0
+      return withSomebodyBetween(emulated, async (asked, transmit) => {
+        if (asked.readUInt32BE(6) !== PCR_READ || ++readings > times) return
+        await transmit(command.pcrExtend(12, 'sha256', randomBytes(32)).bytes)
+      })
+    }
+
+    test('are quoted again, until both agree', async () => {
+      const nonce = randomBytes(32)
+      const between = tpmAt(await extending(3), FOREVER)
+      const { quote, signature, pcrs } = await between.quote({ nonce, bank: 'sha256', pcrs: PCRS })
+      const { public: ak } = await tpm.attestationKey()
+      const given = { ak, quote, signature, nonce, bank: 'sha256', selection: PCRS } as const
+      expect(checkQuote({ ...given, pcrs: new Map([['sha256', pcrs]]) }).ok).toBe(true)
+    })
+
+    test('and do so without end are told by name', async () => {
+      const between = tpmAt(await extending(1000), FOREVER)
+      const asked = between.quote({ nonce: randomBytes(32), bank: 'sha256', pcrs: PCRS })
+      await expect(asked).rejects.toMatchObject({ code: 'Moving', canRetry: true })
+    })
+  })
+
+  test('another program at work at the same time is waited for', async () => {
     const extend = async () => {
       for (let times = 0; times < 10; times++) await tool(emulated, 'pcrextend', `12:sha256=${hex(randomBytes(32))}`)
     }
     const quotes = async () => {
-      for (let times = 0; times < 10; times++) {
-        const nonce = randomBytes(32)
-        const { quote, signature, pcrs } = await tpm.quote({ nonce, bank: 'sha256', pcrs: PCRS })
-        const { public: ak } = await tpm.attestationKey()
-        const given = { ak, quote, signature, nonce, bank: 'sha256', selection: PCRS } as const
-        expect(checkQuote({ ...given, pcrs: new Map([['sha256', pcrs]]) }).ok).toBe(true)
-      }
+      for (let times = 0; times < 10; times++) await tpm.quote({ nonce: randomBytes(32), bank: 'sha256', pcrs: PCRS })
     }
     await Promise.all([extend(), quotes()])
   })

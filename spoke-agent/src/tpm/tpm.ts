@@ -10,6 +10,7 @@ import {
 import { type Commander, makeTurns } from './commander.ts'
 import { type EndorsementKey, findEndorsementKeys, openCredential } from './endorsement.ts'
 import { TpmError } from './errors.ts'
+import { es256Of } from './es256.ts'
 import { raiseReleaseFloor, readReleaseFloor } from './release-floor.ts'
 import { AK_TEMPLATE, type EkKind, NODE_KEY_TEMPLATE } from './templates.ts'
 
@@ -58,7 +59,6 @@ export type Tpm = {
 
 /** PCRs move while something measures; a quote and its values are taken again so often. */
 const MOST_QUOTES = 5
-const COORDINATE = 32
 
 /** The TPM behind a device or a socket. Nothing is opened before the first turn; `signal` ends the pauses between tries. */
 export function tpmAt(path: string, signal: AbortSignal): Tpm {
@@ -117,14 +117,7 @@ async function readPcrs(tpm: Commander, bank: Bank, pcrs: readonly number[]): Pr
 }
 
 async function signES256(tpm: Commander, key: number, message: Uint8Array): Promise<Uint8Array> {
-  const signature = parseSignature(await tpm.run(command.sign(key, digest('sha256', message))))
-  if (signature.algorithm !== 'ecdsa')
-    throw new TpmError('NotUnderstood', 'TPM2_Sign', `it signed with ${signature.algorithm}`)
-  const both = new Uint8Array(2 * COORDINATE)
-  // Leading zeros may be left out.
-  both.set(signature.r, COORDINATE - signature.r.length)
-  both.set(signature.s, 2 * COORDINATE - signature.s.length)
-  return both
+  return es256Of(parseSignature(await tpm.run(command.sign(key, digest('sha256', message)))))
 }
 
 /** TPMA_PERMANENT (Part 2). */
