@@ -8,7 +8,7 @@ export type BankId = BankName | `0x${string}`
 export type PcrSelection = { readonly bank: BankId; readonly pcrs: readonly number[] }
 
 /** PC Client TPMs have 24 PCRs and write them as three bytes, no fewer and no more. */
-export const PCRS = 24
+const PCRS = 24
 const BITMAP = PCRS / 8
 /** HASH_COUNT of the reference implementation is smaller; no TPM has more banks. */
 const MOST_BANKS = 16
