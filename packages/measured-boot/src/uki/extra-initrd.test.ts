@@ -31,6 +31,21 @@ describe('the initrd that a kernel is given', () => {
     ])
   })
 
+  // As the machine of recorded/ was given it: PCR 9 held for these bytes.
+  test('is written field by field as systemd-stub writes it', () => {
+    const zeros = '0'.repeat(8)
+    const fields = (inode: string, mode: string, size: string, name: string) =>
+      ['070701', inode, mode, zeros, zeros, '00000001', zeros, size, zeros, zeros, zeros, zeros, name, zeros].join('')
+    const expected = [
+      `${fields('00000001', '0000416d', zeros, '00000007')}.extra\0\0\0\0`,
+      `${fields('00000002', '00008124', '00000003', '0000001f')}.extra/tpm2-pcr-public-key.pem\0\0\0\0KEY\0`,
+      `${fields(zeros, zeros, zeros, '0000000B')}TRAILER!!!\0\0\0\0`,
+    ]
+    expect(Buffer.from(concat(...passedInitrd(sections(['.pcrpkey', 'KEY'])))).toString('latin1')).toBe(
+      expected.join(''),
+    )
+  })
+
   test.skipIf(!haveTool('busybox'))('is an archive that cpio lists', () => {
     const archive = concat(...passedInitrd(sections(['.pcrpkey', 'KEY'])))
     const listed = run('busybox', ['cpio', '-t'], archive)

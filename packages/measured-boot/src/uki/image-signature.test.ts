@@ -1,5 +1,8 @@
+import { sign } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, test } from 'vitest'
-import { equal, toHex } from '../bytes.ts'
+import { concat, equal, toHex } from '../bytes.ts'
+import { type Der, derChildren, derElement, TAG } from '../der.ts'
 import { authenticodeDigest } from './authenticode.ts'
 import { fileOf, fuzz, haveTool, makeKey, patched, run, sbsigned, scratch, thrown, tinyPe } from './fixture.ts'
 import { imageSignatures } from './image-signature.ts'
@@ -84,6 +87,31 @@ describe.skipIf(!haveTools)('the signatures of an image', () => {
     expect(imageSignatures(swapped)).toMatchObject([{ verdict: 'NoSigner', signer: undefined }])
   })
 
+  test('made over SHA-1 are WeakDigest', () => {
+    // The same length: SHA-1's identifier, and an element that nobody reads.
+    const [sha2, sha1] = ['300d06096086480165030402010500', '300d06052b0e03021a050004020000'].map(hex)
+    const places = placesOf(signed, sha2 ?? hex('')).slice(-2)
+    for (const at of places) {
+      const weak = Uint8Array.from(signed)
+      weak.set(sha1 ?? hex(''), at)
+      expect(imageSignatures(weak)).toMatchObject([{ verdict: 'WeakDigest' }])
+    }
+  })
+
+  test('made over attributes that speak of other content say so, though the signer signed them', () => {
+    const forged = Uint8Array.from(signed)
+    // contentType: SPC_INDIRECT_DATA there, and its neighbour here.
+    const type = placesOf(signed, hex('060a2b060104018237020104')).at(-1) ?? 0
+    forged[type + 11] = 5
+    const attributes = derElement(forged.subarray(attributesAt(signed)), 'test')
+    const asSet = concat(Uint8Array.of(TAG.set), attributes.whole.subarray(1))
+    const made = sign('sha256', asSet, readFileSync(keys.one.key, 'utf8'))
+    forged.set(made, lastOf(signed) + 1 - made.length)
+    expect(imageSignatures(forged)).toMatchObject([{ verdict: 'OtherContent' }])
+    forged[type + 11] = 4
+    expect(imageSignatures(forged)).toMatchObject([{ verdict: 'BadSignature' }])
+  })
+
   test('never stay good when a byte that counts is changed', () => {
     const table = parsePe(signed).certificateTable
     expect(table).toBeDefined()
@@ -121,6 +149,23 @@ describe.skipIf(!haveTools)('the signatures of an image', () => {
     fuzz(imageSignatures, [signed], 1500)
   })
 })
+
+const hex = (text: string) => Uint8Array.from(Buffer.from(text, 'hex'))
+
+function placesOf(file: Uint8Array, part: Uint8Array): number[] {
+  const places: number[] = []
+  for (let at = Buffer.from(file).indexOf(part); at >= 0; at = Buffer.from(file).indexOf(part, at + 1)) places.push(at)
+  return places
+}
+
+/** Where the signed attributes of an image's one signature begin: RFC 2315, 9.2. */
+function attributesAt(file: Uint8Array): number {
+  const table = parsePe(file).certificateTable?.offset ?? 0
+  const child = (of: Der | undefined, index: number) => (of ? derChildren(of, 'test').at(index) : undefined)
+  const content = derElement(file.subarray(table + 8), 'test', table + 8)
+  const signedData = child(child(content, 1), 0)
+  return child(child(child(signedData, -1), 0), 3)?.offset ?? 0
+}
 
 /** The last byte of the DER: what follows is padding. */
 function lastOf(file: Uint8Array): number {

@@ -10,6 +10,7 @@ import {
   fuzz,
   haveStub,
   haveTool,
+  patched,
   readSdBoot,
   readStub,
   run,
@@ -25,6 +26,12 @@ const MEASURE = '/usr/lib/systemd/systemd-measure'
 const dir = scratch()
 const haveMeasure = haveStub && haveTool(MEASURE)
 const everyPhase = ['', ...PHASES.map((_, index) => PHASES.slice(0, index + 1).join(':'))]
+
+/** systemd-boot that says it is of release 255: from 254 on it passes no command line on. */
+function laterSdBoot(): Uint8Array {
+  const at = Buffer.from(readSdBoot()).indexOf('LoaderInfo: systemd-boot 252') + 'LoaderInfo: systemd-boot 25'.length
+  return patched(readSdBoot(), [at, 1, 0x35])
+}
 
 /** PCR 11 as systemd-measure computes it, by bank and phase. */
 function measured(sections: Record<string, Uint8Array>): Record<string, Record<string, string>> {
@@ -139,6 +146,7 @@ describe.skipIf(!haveStub)('what a UKI will be measured as', () => {
       /no command line/,
     ],
     ['another boot loader', () => digestBootLoader(readStub(), 'sha256'), /systemd-stub/],
+    ['another release of the boot loader', () => digestBootLoader(laterSdBoot(), 'sha256'), /systemd-boot 255/],
     ['a boot loader that does not say what it is', () => digestBootLoader(tinyPe(), 'sha256'), /unknown one/],
   ])('is refused for %s', (_, act, message) => {
     const error = thrown(act)
