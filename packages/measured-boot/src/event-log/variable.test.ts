@@ -35,6 +35,15 @@ describe('refused, with the byte', () => {
   })
 })
 
+test.each<[string, number[], string, number]>([
+  ['a node shorter than its head', [1, 1, 3, 0], 'BadValue', 2],
+  ['no end', [1, 1, 4, 0], 'Truncated', 4],
+  ['something behind the end', [0x7f, 0xff, 4, 0, 0], 'TrailingBytes', 4],
+])('a device path with %s is Malformed', (_, bytes, code, offset) => {
+  const read = () => parseDevicePath(Uint8Array.from(bytes))
+  expect(read).toThrow(expect.objectContaining({ name: 'Malformed', code, offset }))
+})
+
 describe('any bytes', () => {
   const path = Uint8Array.from(Buffer.from('02010c00d041030a00000000010106000001' + '7fff0400', 'hex'))
   const near = (good: Uint8Array) =>
