@@ -1,11 +1,20 @@
-import { command, Malformed, parsePublic, writePublic } from '@skerry/measured-boot'
+import {
+  command,
+  EK_TEMPLATES,
+  type EkTemplateName,
+  Malformed,
+  type PublicArea,
+  parsePublic,
+  writePublic,
+} from '@skerry/measured-boot'
 import type { Commander } from './commander.ts'
 import { TpmError } from './errors.ts'
-import { EK_KINDS, type EkKind, isMadeFrom } from './templates.ts'
+import { EK_KINDS, isMadeFrom } from './templates.ts'
 
 /** A TPM's identity: a key that its maker certified, and that can only open what was sealed to it. */
 export type EndorsementKey = {
-  readonly kind: EkKind
+  /** The template of the EK Credential Profile that it is made from. */
+  readonly kind: EkTemplateName
   /** TPM2B_PUBLIC. */
   readonly public: Uint8Array
   /** DER, from NV, for the hub to judge; undefined when the maker left none. */
@@ -24,11 +33,11 @@ const SMALLEST_NV_BUFFER = 512
  */
 export async function findEndorsementKeys(tpm: Commander): Promise<EndorsementKey[]> {
   const indexes = new Set(await tpm.run(command.getHandles(NV_CERTIFICATES)))
-  const certified = (Object.keys(EK_KINDS) as EkKind[]).filter((kind) => indexes.has(EK_KINDS[kind].certificateIndex))
+  const certified = EK_KINDS.filter((kind) => indexes.has(EK_TEMPLATES[kind].nvCertificate))
   const keys: EndorsementKey[] = []
-  for (const kind of certified.length > 0 ? certified : (['rsa2048'] as const)) {
-    const { certificateIndex } = EK_KINDS[kind]
-    const certificate = indexes.has(certificateIndex) ? trimmed(await readNv(tpm, certificateIndex)) : undefined
+  for (const kind of certified.length > 0 ? certified : (['L-1'] as const)) {
+    const { nvCertificate } = EK_TEMPLATES[kind]
+    const certificate = indexes.has(nvCertificate) ? trimmed(await readNv(tpm, nvCertificate)) : undefined
     keys.push({ kind, public: await withEk(tpm, kind, async (ek) => ek.public), certificate })
   }
   return keys
@@ -37,14 +46,14 @@ export async function findEndorsementKeys(tpm: Commander): Promise<EndorsementKe
 /** What was sealed to an endorsement key for `ak` alone. */
 export async function openCredential(
   tpm: Commander,
-  kind: EkKind,
+  kind: EkTemplateName,
   ak: command.Loaded,
   credential: { readonly idObject: Uint8Array; readonly encryptedSecret: Uint8Array },
 ): Promise<Uint8Array> {
   return withEk(tpm, kind, (ek) => {
     const open = (ekBy: command.Authorisation) =>
       tpm.run(command.activateCredential({ ak: ak.handle, ek: ek.handle, ekBy, ...credential }))
-    if (EK_KINDS[kind].by === 'empty-password') return open('empty-password')
+    if (EK_TEMPLATES[kind].area.attributes.includes('userWithAuth')) return open('empty-password')
     return tpm.withEndorsementPolicy((session) => open({ session }))
   })
 }
@@ -52,20 +61,20 @@ export async function openCredential(
 /** The persistent key, where the maker left one that is what the profile says; else one made from the profile's template. */
 async function withEk<Value>(
   tpm: Commander,
-  kind: EkKind,
+  kind: EkTemplateName,
   use: (ek: { readonly handle: number; readonly public: Uint8Array }) => Promise<Value>,
 ): Promise<Value> {
-  const { template } = EK_KINDS[kind]
+  const { area } = EK_TEMPLATES[kind]
   const handles = await tpm.run(command.getHandles(PERSISTENT.first))
   for (const handle of handles.filter((each) => each <= PERSISTENT.last)) {
     const { public: bytes } = await tpm.run(command.readPublic(handle))
-    if (isOfKind(template, bytes)) return use({ handle, public: bytes })
+    if (isOfKind(area, bytes)) return use({ handle, public: bytes })
   }
-  return tpm.withPrimary(writePublic(template), use)
+  return tpm.withPrimary(writePublic(area), use)
 }
 
 // What else lies there may be of a kind that is not read here.
-function isOfKind(template: (typeof EK_KINDS)[EkKind]['template'], bytes: Uint8Array): boolean {
+function isOfKind(template: PublicArea, bytes: Uint8Array): boolean {
   try {
     return isMadeFrom(template, parsePublic(bytes))
   } catch (error) {

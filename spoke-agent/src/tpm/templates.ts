@@ -1,67 +1,15 @@
 import { createHash } from 'node:crypto'
-import { type EccArea, type PublicArea, type RsaArea, writePublic } from '@skerry/measured-boot'
+import { type EccArea, type EkTemplateName, type PublicArea, writePublic } from '@skerry/measured-boot'
 
 // What keys are made from. A primary key is a function of its hierarchy's seed and these bytes: the same key after every
 // boot, and nothing to store, so that A and B of a machine have one identity. A changed byte is another key for every node:
 // never change one, add a new template. TPM2_Clear leaves the endorsement seed, and so all of these, as they are.
 
-const bytes = (hex: string) => new Uint8Array(Buffer.from(hex, 'hex'))
 const EMPTY = new Uint8Array()
 const ZEROS_32 = new Uint8Array(32)
 
-const RSA_EK: RsaArea = {
-  type: 'rsa',
-  nameAlg: 'sha256',
-  attributes: ['fixedTPM', 'fixedParent', 'sensitiveDataOrigin', 'adminWithPolicy', 'restricted', 'decrypt'],
-  // PolicyA: PolicySecret of the endorsement hierarchy.
-  authPolicy: bytes('837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa'),
-  symmetric: { keyBits: 128 },
-  scheme: null,
-  keyBits: 2048,
-  exponent: 0,
-  modulus: new Uint8Array(256),
-}
-
-const ECC_EK: EccArea = {
-  type: 'ecc',
-  nameAlg: 'sha256',
-  attributes: RSA_EK.attributes,
-  authPolicy: RSA_EK.authPolicy,
-  symmetric: { keyBits: 128 },
-  scheme: null,
-  curve: 'P-256',
-  kdf: null,
-  x: ZEROS_32,
-  y: ZEROS_32,
-}
-
-const ECC_384_EK: EccArea = {
-  ...ECC_EK,
-  nameAlg: 'sha384',
-  attributes: [
-    'fixedTPM',
-    'fixedParent',
-    'sensitiveDataOrigin',
-    'userWithAuth',
-    'adminWithPolicy',
-    'restricted',
-    'decrypt',
-  ],
-  // PolicyB of SHA-384.
-  authPolicy: bytes('b26e7d28d11a50bc53d882bcf5fd3a1a074148bb35d3b4e4cb1c0ad9bde419cacb47ba09699646150f9fc000f3f80e12'),
-  symmetric: { keyBits: 256 },
-  curve: 'P-384',
-  x: EMPTY,
-  y: EMPTY,
-}
-
-/** TCG EK Credential Profile 2.5, Annex B: templates L-1, L-2 and H-3, where their certificates lie in NV, and who may use them. */
-export const EK_KINDS = {
-  'ecc-p384': { template: ECC_384_EK, certificateIndex: 0x01c00016, by: 'empty-password' },
-  'ecc-p256': { template: ECC_EK, certificateIndex: 0x01c0000a, by: 'policy' },
-  rsa2048: { template: RSA_EK, certificateIndex: 0x01c00002, by: 'policy' },
-} as const
-export type EkKind = keyof typeof EK_KINDS
+/** The endorsement keys that are used here, best first: small and quick ones, and those that need no session, before RSA. */
+export const EK_KINDS = ['H-3', 'H-2', 'L-2', 'H-4', 'H-1', 'L-1', 'H-6'] as const satisfies readonly EkTemplateName[]
 
 /** Any number does, so long as it is always the same: it tells keys of one kind apart. */
 const unique = (use: string) => new Uint8Array(createHash('sha256').update(`skerry ${use} 1`).digest())

@@ -6,6 +6,7 @@ import {
   type Bank,
   checkQuote,
   command,
+  type EkTemplateName,
   nameOf,
   parseCertify,
   parsePublic,
@@ -15,7 +16,6 @@ import {
 } from '@skerry/measured-boot'
 import { type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import type { EkKind } from './templates.ts'
 import { FOREVER, lacksTools, leftInMemory, tool, withSomebodyBetween } from './test-world.ts'
 import { type Tpm, tpmAt } from './tpm.ts'
 
@@ -43,7 +43,7 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
 
   test('its endorsement keys are those that its maker certified, best first', async () => {
     const keys = await tpm.endorsementKeys()
-    expect(keys.map(({ kind }) => kind)).toEqual(['ecc-p384', 'rsa2048'])
+    expect(keys.map(({ kind }) => kind)).toEqual(['H-3', 'L-1'])
     const issuer = new X509Certificate(emulated.ca.issuer)
     for (const { public: area, certificate } of keys) {
       const read = new X509Certificate(certificate ?? new Uint8Array())
@@ -73,7 +73,7 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
     expect((await tpmAt(other.socketPath, FOREVER).attestationKey()).name).not.toEqual(ak.name)
   })
 
-  describe.each<EkKind>(['rsa2048', 'ecc-p384', 'ecc-p256'])('a credential for its %s endorsement key', (kind) => {
+  describe.each<EkTemplateName>(['L-1', 'H-3', 'L-2'])('a credential for its endorsement key %s', (kind) => {
     /** Made by tpm2_makecredential, with no TPM. Its file begins with a magic number and a version. */
     async function credentialFor(akName: Uint8Array, secret: Uint8Array) {
       const dir = testFolder()
@@ -100,7 +100,7 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
     })
   })
 
-  async function endorsementPublic(kind: EkKind): Promise<Uint8Array> {
+  async function endorsementPublic(kind: EkTemplateName): Promise<Uint8Array> {
     const known = (await tpm.endorsementKeys()).find((key) => key.kind === kind)
     if (known) return known.public
     // swtpm certifies none of this kind; tpm2-tools make it from the same profile.
@@ -209,7 +209,7 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
   test('it may be asked everything at once and in a row: nothing of it stays in the TPM', async () => {
     for (let times = 0; times < 4; times++) {
       const quote = () => tpm.quote({ nonce: randomBytes(32), bank: 'sha256', pcrs: PCRS })
-      const wrong = { ek: 'rsa2048', idObject: Uint8Array.of(0, 0), encryptedSecret: Uint8Array.of(0, 0) } as const
+      const wrong = { ek: 'L-1', idObject: Uint8Array.of(0, 0), encryptedSecret: Uint8Array.of(0, 0) } as const
       const refused = expect(tpm.activate(wrong)).rejects.toMatchObject({ code: 'WrongCredential' })
       await Promise.all([quote(), tpm.certifyNodeKey(randomBytes(32)), refused, tpm.sign(randomBytes(8)), tpm.clock()])
       expect(await leftInMemory(emulated)).toEqual([])
@@ -232,7 +232,7 @@ describe.skipIf(lacksTools)('a TPM that says no (needs swtpm and tpm2-tools)', (
     ).rejects.toThrow(/lockout/i)
     expect(await tpm.state()).toMatchObject({ inLockout: true, wrongPasswords: { remembered: 3, most: 3 } })
     const credential = { idObject: Uint8Array.of(0, 0), encryptedSecret: Uint8Array.of(0, 0) }
-    const error = await tpm.activate({ ek: 'ecc-p384', ...credential }).catch((reason: unknown) => reason)
+    const error = await tpm.activate({ ek: 'H-3', ...credential }).catch((reason: unknown) => reason)
     expect(error).toMatchObject({
       code: 'Lockout',
       canRetry: true,
@@ -241,7 +241,7 @@ describe.skipIf(lacksTools)('a TPM that says no (needs swtpm and tpm2-tools)', (
     await tpm.quote({ nonce: randomBytes(32), bank: 'sha256', pcrs: PCRS })
     await tpm.sign(randomBytes(8))
     await tool(emulated, 'dictionarylockout', '-c')
-    await expect(tpm.activate({ ek: 'ecc-p384', ...credential })).rejects.toMatchObject({ code: 'WrongCredential' })
+    await expect(tpm.activate({ ek: 'H-3', ...credential })).rejects.toMatchObject({ code: 'WrongCredential' })
   })
 
   test('with a password on its endorsement hierarchy: nothing of ours can be made, and it says what to do', async () => {

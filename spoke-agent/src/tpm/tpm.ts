@@ -3,6 +3,7 @@ import {
   type ClockInfo,
   command,
   digest,
+  type EkTemplateName,
   type PcrSelection,
   parseQuote,
   parseSignature,
@@ -12,7 +13,7 @@ import { type EndorsementKey, findEndorsementKeys, openCredential } from './endo
 import { TpmError } from './errors.ts'
 import { es256Of } from './es256.ts'
 import { raiseReleaseFloor, readReleaseFloor } from './release-floor.ts'
-import { AK_TEMPLATE, type EkKind, NODE_KEY_TEMPLATE } from './templates.ts'
+import { AK_TEMPLATE, NODE_KEY_TEMPLATE } from './templates.ts'
 
 /** TPM2B_PUBLIC and name of a key. */
 export type TpmKey = { readonly public: Uint8Array; readonly name: Uint8Array }
@@ -42,7 +43,7 @@ export type Tpm = {
   attestationKey(): Promise<TpmKey>
   /** The secret in a credential that was made for this attestation key and that endorsement key (WrongCredential: for others). */
   activate(given: {
-    readonly ek: EkKind
+    readonly ek: EkTemplateName
     readonly idObject: Uint8Array
     readonly encryptedSecret: Uint8Array
   }): Promise<Uint8Array>
