@@ -194,7 +194,9 @@ export function openWorld({ dir, say }: WorldOptions) {
 
     /** What a person needs to find out why a story failed. */
     async explain(): Promise<void> {
-      console.error(`logs: ${dir}/hub.log and ${dir}/sites/*/agent.log (kept with --keep)`)
+      console.error(
+        `logs: ${dir}/hub.log, ${dir}/sites/*/agent.log and ${dir}/machines/*/serial.log (kept with --keep)`,
+      )
       for (const site of sites) console.error(`${site.name}: ${JSON.stringify(site.view())}`)
       if (hub) console.error(JSON.stringify(await hub.client.list('Rollout'), null, 1))
     },

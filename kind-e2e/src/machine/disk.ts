@@ -15,6 +15,8 @@ const IMAGES = '/EFI/Linux'
 
 /** No `default`: a pattern there starts an image whose tries are used up. The editor would change what is measured. */
 const LOADER_CONF = 'timeout 0\neditor no\n'
+/** Without Secure Boot, a firmware whose boot loader cannot load an image ends in its shell: this leads out of it again. */
+const SHELL_SCRIPT = 'reset -c\r\n'
 
 export type EspOptions = {
   readonly bootLoader: Uint8Array
@@ -41,6 +43,7 @@ export function makeEspDisk(file: string, options: EspOptions): void {
   })
   const files = {
     '/EFI/BOOT/BOOTX64.EFI': bootLoader,
+    '/startup.nsh': new TextEncoder().encode(SHELL_SCRIPT),
     '/loader/loader.conf': new TextEncoder().encode(LOADER_CONF + loaderConf),
     ...Object.fromEntries(Object.entries(images).map(([name, data]) => [`${IMAGES}/${name}`, data])),
     ...more,

@@ -49,7 +49,8 @@ export function startQemu({ name, firmware, variables, disks, tpm, monitor }: Ma
     ...['-tpmdev', 'emulator,id=tpm0,chardev=tpm', '-device', 'tpm-tis,tpmdev=tpm0'],
     ...disks.flatMap((file, n) => [
       ...['-drive', `if=none,id=disk${n},format=raw,file=${file},cache=unsafe`],
-      ...['-device', `virtio-blk-pci,drive=disk${n},bootindex=${n}`],
+      // The firmware looks for a boot loader on the first alone.
+      ...['-device', `virtio-blk-pci,drive=disk${n}${n === 0 ? ',bootindex=0' : ''}`],
     ]),
     ...['-device', 'virtio-rng-pci', '-netdev', 'user,id=net', '-device', 'virtio-net-pci,netdev=net,romfile='],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],

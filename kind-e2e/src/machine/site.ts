@@ -1,10 +1,12 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SiteBundle } from '@skerry/api'
+import { manufactureTpm, type TpmState } from '@skerry/supervise'
 import { openLink } from '../link.ts'
 import { makeDataDisk, makeEspDisk } from './disk.ts'
 import { type Machine, openMachine } from './machine.ts'
 import type { Parts } from './parts.ts'
+import type { SecureBootKeys } from './secure-boot.ts'
 
 // A site whose one node is a UEFI machine: its disks made, its link to the hub one that a story can cut.
 
@@ -17,25 +19,31 @@ export type MachineSite = Machine & {
   readonly link: { cut(): void; mend(): void }
   readonly espDisk: string
   readonly dataDisk: string
+  /** Its TPM's memory, and the CA that signed its endorsement keys' certificates. */
+  readonly tpm: TpmState
 }
 
 export type MachineSiteOptions = {
   readonly name: string
   readonly dir: string
   readonly parts: Parts
-  /** What its ESP holds, by file name. */
+  /** What its ESP holds, by file name; with `secureBoot` they are signed. */
   readonly images: Readonly<Record<string, Uint8Array>>
+  /** Its firmware starts what these keys signed, and nothing else. */
+  readonly secureBoot?: SecureBootKeys
   readonly bundle: (hubUrl: string) => SiteBundle
   /** More arguments of its agent, and files that they name by `data('name')`. */
   readonly args: (data: (name: string) => string) => readonly string[]
   readonly files?: Readonly<Record<string, string>>
+  /** Of the CA that other machines' TPMs share; one of its own otherwise. */
+  readonly caDir?: string
   readonly hubPort: () => number
   readonly natsPort: () => number
 }
 
 /** Makes its disks. It is off until `start()`. */
 export async function openMachineSite(options: MachineSiteOptions): Promise<MachineSite> {
-  const { name, dir, parts, images, bundle, files = {} } = options
+  const { name, dir, parts, images, secureBoot, bundle, files = {} } = options
   const [toHub, toNats] = [await openLink(options.hubPort), await openLink(options.natsPort)]
   const [espDisk, dataDisk, seed] = [join(dir, 'esp.img'), join(dir, 'data.img'), join(dir, 'seed')]
   const hubUrl = `https://${HOST}:${toHub.port}`
@@ -52,11 +60,21 @@ export async function openMachineSite(options: MachineSiteOptions): Promise<Mach
   writeFileSync(join(seed, 'agent.args'), args.map((argument) => `${argument}\n`).join(''))
   writeFileSync(join(seed, 'hostname'), `${name}\n`)
   for (const [file, from] of Object.entries(files)) copyFileSync(from, join(seed, file))
-  makeEspDisk(espDisk, { bootLoader: readFileSync(parts.bootLoader), images })
+  const loader = readFileSync(parts.bootLoader)
+  makeEspDisk(espDisk, { bootLoader: secureBoot?.sign(loader) ?? loader, images, ...secureBoot })
   makeDataDisk(dataDisk, seed)
-  const machine = openMachine({ name, dir, tpmDir: join(dir, 'tpm'), espDisk, dataDisk })
+  const tpm = await manufactureTpm({ dir: join(dir, 'tpm'), ...(options.caDir ? { caDir: options.caDir } : {}), name })
+  const machine = openMachine({
+    name,
+    dir,
+    tpmDir: tpm.stateDir,
+    espDisk,
+    dataDisk,
+    firmware: secureBoot ? 'secure-boot' : 'open',
+  })
   return {
     ...machine,
+    tpm,
     espDisk,
     dataDisk,
     link: {

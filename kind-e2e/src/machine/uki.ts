@@ -7,7 +7,7 @@ import type { Parts } from './parts.ts'
 const WATCHDOG_S = 30
 
 /** panic=1: without it a kernel that panics waits for ever, and the firmware is never asked for another image. */
-export const commandLine = (watchdogS = WATCHDOG_S) => `console=ttyS0 quiet panic=1 skerry.watchdog=${watchdogS}`
+const commandLine = (watchdogS = WATCHDOG_S) => `console=ttyS0 quiet panic=1 skerry.watchdog=${watchdogS}`
 
 /** A unified kernel image of this userland. The same parts and the same userland give the same bytes. */
 export function buildUki(parts: Parts, userland: Userland, watchdogS?: number): Uint8Array {
