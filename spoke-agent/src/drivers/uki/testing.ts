@@ -16,6 +16,8 @@ import { openWritten } from './written.ts'
 export const GUID = { loader: '4a67b082-0a4c-41cf-b6c7-440b29bb8c4f', global: '8be4df61-93ca-11d2-aa0d-00e098032b8c' }
 const SECURITY = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
 
+export type UkiMachine = ReturnType<typeof ukiMachine>
+
 /** A machine that came with version `factory`, confirmed, and is off. */
 export function ukiMachine(root: string, factoryVersion = '1') {
   const path = (...names: string[]) => join(root, ...names)
@@ -181,7 +183,7 @@ export class PowerCut extends Error {}
 
 /**
  * A disk whose power fails at the n-th thing that changes it. What was not synced may be lost or may have come through:
- * `lose()` takes it away, a file's bytes as well as a folder's names.
+ * `lose()` takes it away, a file's bytes as well as a folder's names. Nothing is synced in truth.
  */
 export function failingDisk(
   disk: Disk,
@@ -191,7 +193,7 @@ export function failingDisk(
   let undo: { readonly of: string; readonly act: () => void }[] = []
   const count = () => {
     changes += 1
-    if (changes === failAt) throw new PowerCut(`at change ${changes}`)
+    if (changes >= failAt) throw new PowerCut(`at change ${changes}`)
   }
   const folderOf = (file: string) => join(file, '..')
   return {
@@ -211,7 +213,6 @@ export function failingDisk(
     },
     async sync(file) {
       count()
-      await disk.sync(file)
       undo = undo.filter(({ of }) => of !== file)
     },
     async rename(from, to) {
