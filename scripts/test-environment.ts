@@ -13,10 +13,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const dir = mkdtempSync(join(tmpdir(), 'skerry-test-pg-'))
   const database = await startPostgres({ dataDir: dir, durable: false, say: () => {} })
   project.provide('postgres', database.connection)
+  // Workers are ended without a turn of their own, so what outlives a test lies in one folder of the whole run.
+  const folder = mkdtempSync(join(tmpdir(), 'skerry-test-run-'))
+  project.provide('runFolder', folder)
   project.provide('natsServer', nats.kind === 'binary' ? nats.path : '')
   return async () => {
     await database.stop()
     forgetPostgres(dir)
-    rmSync(dir, { recursive: true, force: true })
+    for (const made of [dir, folder]) rmSync(made, { recursive: true, force: true })
   }
 }

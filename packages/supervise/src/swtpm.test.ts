@@ -75,6 +75,8 @@ describe.skipIf(lacksTpm)('an emulated TPM', () => {
     const script = `const { startTpm } = await import(${door}); const tpm = await startTpm({ stateDir: process.argv[1] }); console.log(tpm.pid()); setInterval(() => {}, 1000)`
     const other = spawn(process.execPath, ['--input-type=module', '-e', script, stateDir], {
       stdio: ['ignore', 'pipe', 'inherit'],
+      // Killed, it leaves the folder of its socket.
+      env: { ...process.env, TMPDIR: testFolder() },
     })
     const [said] = await once(other.stdout, 'data')
     const pid = Number(String(said))

@@ -14,6 +14,8 @@ declare module 'vitest' {
   interface ProvidedContext {
     postgres: Connection
     natsServer: string
+    /** Removed when the whole run ends. */
+    runFolder: string
   }
 }
 
@@ -77,11 +79,7 @@ export async function testTpm(
 
 function caFolder(ca: 'shared' | 'own' | undefined, dir: string): string {
   if (ca === 'own') return join(dir, 'ca')
-  if (sharedCa === undefined) {
-    const made = mkdtempSync(join(tmpdir(), 'skerry-test-ca-'))
-    process.once('exit', () => removeFolder(made))
-    sharedCa = made
-  }
+  sharedCa ??= mkdtempSync(join(inject('runFolder'), 'ca-'))
   return sharedCa
 }
 
