@@ -18,7 +18,12 @@ export async function introduce(config: HubConfig, say: Say): Promise<HubIntrodu
     kind: 'HubIntroduction',
     hub: {
       kind: 'HubDescription',
-      keys: { desiredState: key(keys.desiredState.jwk), ack: key(keys.ack.jwk), acceptance: key(keys.acceptance.jwk) },
+      keys: {
+        desiredState: key(keys.desiredState.jwk),
+        ack: key(keys.ack.jwk),
+        acceptance: key(keys.acceptance.jwk),
+        result: key(keys.result.jwk),
+      },
       caPem,
       apiUrls: [`https://${host}:${addresses.apiPort}`],
       natsUrls: [config.natsUrl ?? `${config.natsTls ? 'tls' : 'nats'}://${host}:${addresses.natsPort}`],

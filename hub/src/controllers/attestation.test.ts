@@ -1,8 +1,12 @@
-import { expect, test } from 'vitest'
+import type { HardwareProfile } from '@skerry/api'
+import { appraisalPolicyId } from '@skerry/policy'
+import { CLOCK, makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
+import { keyRing, verifyDocument } from '@skerry/trust'
+import { describe, expect, test } from 'vitest'
 import { unjudgedEvidence } from '../store/attestations.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
 import { attestationController } from './attestation.ts'
-import { addCluster, openWorld, type World } from './fixture.ts'
+import { addCluster, addMeasuredImage, addProfile, openWorld, RESULT_KEY, sha, type World } from './fixture.ts'
 
 const verdicts = ({ store }: World) =>
   store.sql<{ boot_id: string; verdict: string }[]>`select boot_id, verdict from attestation_result order by boot_id`
@@ -12,14 +16,14 @@ test('every boot’s evidence is judged once, and what was judged is not read ag
   const site = await addCluster(world, 'shop')
   await site.says(site.boot('b1', 'os-1'))
   await site.says({ kind: 'accepted', body: { timeline: 0, generation: 1, digest: 'a'.repeat(64) } })
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
   expect([...(await verdicts(world))]).toEqual([{ boot_id: 'b1', verdict: 'warning' }])
   expect(await unjudgedEvidence(world.store.sql, 10)).toEqual([])
 
   await site.says(site.boot('b2', 'os-2'))
   expect((await unjudgedEvidence(world.store.sql, 10)).map(({ ref }) => ref.seq)).toEqual([3])
-  await world.look(attestationController())
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
+  await world.look(attestationController(RESULT_KEY))
   expect((await verdicts(world)).map(({ boot_id }) => boot_id)).toEqual(['b1', 'b2'])
 })
 
@@ -29,7 +33,7 @@ test('evidence that was made for another statement is contraindicated', async ()
   const early = site.boot('b1', 'os-1')
   await site.says(site.boot('b0', 'os-1'))
   await site.says(early)
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
   expect((await verdicts(world)).map(({ verdict }) => verdict)).toEqual(['warning', 'contraindicated'])
 })
 
@@ -38,7 +42,7 @@ test('an exception leaves no verdict, keeps the evidence, is told once, and keep
   const [broken, whole] = [await addCluster(world, 'a'), await addCluster(world, 'b')]
   await broken.says(broken.boot('bad', 'os-1'), { text: '{"kind":"evidence"}' })
   await whole.says(whole.boot('good', 'os-1'))
-  const controller = attestationController()
+  const controller = attestationController(RESULT_KEY)
   const told = async () => (await world.list('Event')).map(({ spec }) => [spec.reason, spec.regarding.name])
   for (let look = 0; look < 3; look += 1) {
     await world.look(controller)
@@ -54,9 +58,231 @@ test('who holds an old lease judges nothing', async () => {
   await site.says(site.boot('b1', 'os-1'))
   await world.lease.release()
   const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(10_000))
-  await expect(world.look(attestationController())).rejects.toThrow(LeaseLost)
+  await expect(world.look(attestationController(RESULT_KEY))).rejects.toThrow(LeaseLost)
   expect([...(await verdicts(world))]).toEqual([])
-  await world.look(attestationController(), fresh)
+  await world.look(attestationController(RESULT_KEY), fresh)
   expect(await verdicts(world)).toHaveLength(1)
   await fresh.release()
+})
+
+const profile = (more: Partial<HardwareProfile> = {}): HardwareProfile => ({
+  ...referenceOf(makeTpm()).profile,
+  ...more,
+})
+const results = (world: World) =>
+  world.store.sql<
+    { cluster: string; boot_id: string; verdict: string; reason: string; revision: number }[]
+  >`select cluster, boot_id, verdict, reason, revision from attestation_result order by cluster, incarnation, seq, revision`
+const told = async (world: World) =>
+  (await results(world)).map(({ boot_id, verdict, reason }) => [boot_id, verdict, reason])
+
+/** A hub with a signed image and profile, and a node whose TPM they are of. */
+async function measured(more: Partial<HardwareProfile> = {}) {
+  const world = await openWorld()
+  const tpm = makeTpm()
+  const signed = { manifest: '', profile: '' }
+  signed.manifest = await addMeasuredImage(world, 'os-1', referenceOf(tpm).image)
+  signed.profile = await addProfile(world, profile(more))
+  const controller = attestationController(RESULT_KEY)
+  return { world, tpm, signed, judge: () => world.look(controller) }
+}
+
+describe('a node with a TPM', () => {
+  test('that booted what is signed is affirming; the result is an EAR by the hub’s result key, and keeps what it rests on', async () => {
+    const { world, tpm, signed, judge } = await measured()
+    const site = await addCluster(world, 'shop', { tpm })
+    await site.says(site.quotes('b1', 'os-1'))
+    await judge()
+    const [row] = await world.store.sql`select * from attestation_result`
+    expect(row).toMatchObject({
+      verdict: 'affirming',
+      reason: 'Matches',
+      findings: [],
+      bank: 'sha256',
+      clock: CLOCK,
+      profile: 'shop-box',
+      policy_id: appraisalPolicyId({ manifestSha256: signed.manifest, profileSha256: signed.profile }),
+    })
+    expect(row?.['pcrs']).toContainEqual(expect.objectContaining({ pcr: 11, by: 'manifest', ok: true }))
+    // Quote and log are in the statement; the row has no second copy.
+    expect(Object.keys(row?.['evidence'])).not.toContain('eventLog')
+    const { payload } = await verifyDocument('AttestationResult', row?.['ear'], keyRing([RESULT_KEY.jwk]))
+    expect(payload.submods['shop/shop']).toMatchObject({
+      'ear.status': 'affirming',
+      'ear.appraisal-policy-id': row?.['policy_id'],
+      'skerry.statement': { incarnation: 1, seq: 1 },
+      'skerry.boot': { bootId: 'b1', imageSha256: sha('os-1') },
+    })
+  })
+
+  type Site = Awaited<ReturnType<typeof addCluster>>
+  test.each<[string, string, string, (site: Site) => ReturnType<Site['quotes']>, object]>([
+    ['an image that nobody signed', 'contraindicated', 'ImageUnknown', (site) => site.quotes('b1', 'os-9'), {}],
+    [
+      'the quote of another TPM',
+      'contraindicated',
+      'AkNotOnRecord',
+      (site) => site.quotes('b1', 'os-1', {}, makeTpm()),
+      {},
+    ],
+    ['its word without a TPM', 'contraindicated', 'ClassMismatch', (site) => site.boot('b1', 'os-1'), {}],
+    ['no key on record', 'warning', 'AkUnknown', (site) => site.quotes('b1', 'os-1'), { akName: undefined }],
+    [
+      'hardware without a profile',
+      'warning',
+      'NoProfile',
+      (site) => site.quotes('b1', 'os-1'),
+      { hardwareId: 'kiosk' },
+    ],
+    [
+      'a replayed quote',
+      'contraindicated',
+      'NonceMismatch',
+      (site) => site.quotes('b1', 'os-1', { nonce: 'b'.repeat(64) }),
+      {},
+    ],
+    [
+      'no event log',
+      'none',
+      'EventLogMissing',
+      (site) => {
+        const said = site.quotes('b1', 'os-1')
+        if (said.kind !== 'evidence') throw new Error('no evidence')
+        const { eventLog: _, ...body } = said.body
+        return { kind: 'evidence', body }
+      },
+      {},
+    ],
+  ])('that shows %s is %s (%s)', async (_, verdict, reason, says, more) => {
+    const { world, tpm, judge } = await measured()
+    const site = await addCluster(world, 'shop', { tpm, ...more })
+    await site.says(says(site))
+    await judge()
+    expect(await told(world)).toEqual([['b1', verdict, reason]])
+  })
+
+  test('that booted another image is contraindicated, with PCR and event, and an event of the node says so once', async () => {
+    const { world, tpm, judge } = await measured()
+    const { sha256: real } = referenceOf(tpm).image.measured
+    if (!real) throw new Error('no bank')
+    const applications = { ...real.applications, uki: '0'.repeat(64) }
+    const other = { ...referenceOf(tpm).image, measured: { sha256: { ...real, applications } } }
+    await addMeasuredImage(world, 'os-2', other, 2)
+    const site = await addCluster(world, 'shop', { tpm })
+    await site.says(site.quotes('b1', 'os-2'))
+    await judge()
+    await judge()
+    const [row] = await world.store.sql`select verdict, findings from attestation_result`
+    expect(row).toMatchObject({ verdict: 'contraindicated' })
+    // What ran is os-1, which is signed as well: named, with its place in the log.
+    expect(row?.['findings']).toContainEqual(
+      expect.objectContaining({
+        code: 'ImageNotStarted',
+        pcr: 4,
+        event: expect.any(Number),
+        expected: ['0'.repeat(64)],
+      }),
+    )
+    const events = (await world.list('Event')).map(({ spec }) => [spec.reason, spec.regarding.name, spec.message])
+    expect(events).toEqual([['BootContraindicated', 'shop', expect.stringContaining('boot b1: ')]])
+  })
+
+  test('whose TPM counts fewer starts than it did is contraindicated, within one look and from one to the next', async () => {
+    const { world, tpm, judge } = await measured()
+    const site = await addCluster(world, 'shop', { tpm })
+    const clock = (resetCount: number) => ({ clock: { ...CLOCK, resetCount } })
+    await site.says(site.quotes('b1', 'os-1', clock(7)))
+    await site.says(site.quotes('b2', 'os-1', clock(5)))
+    await judge()
+    await site.says(site.quotes('b3', 'os-1', clock(4)))
+    await judge()
+    expect(await told(world)).toEqual([
+      ['b1', 'affirming', 'Matches'],
+      ['b2', 'contraindicated', 'ResetCountFell'],
+      ['b3', 'contraindicated', 'ResetCountFell'],
+    ])
+  })
+
+  test('that came before its profile is judged again when that is signed, and when it changes: each verdict stays', async () => {
+    const world = await openWorld()
+    const tpm = makeTpm()
+    await addMeasuredImage(world, 'os-1', referenceOf(tpm).image)
+    const [site, bare] = [await addCluster(world, 'shop', { tpm }), await addCluster(world, 'bare')]
+    await site.says(site.quotes('b1', 'os-1'))
+    await bare.says(bare.boot('b1', 'os-1'))
+    const controller = attestationController(RESULT_KEY)
+    const seen = async () =>
+      (await results(world)).filter(({ cluster }) => cluster === 'shop').map(({ verdict, reason }) => [verdict, reason])
+    await world.look(controller)
+    expect(await seen()).toEqual([['warning', 'NoProfile']])
+    await addProfile(world, profile())
+    await world.look(controller)
+    await world.look(controller)
+    expect(await seen()).toEqual([
+      ['warning', 'NoProfile'],
+      ['affirming', 'Matches'],
+    ])
+    await addProfile(world, profile({ firmware: [] }))
+    // A hub that starts meanwhile looks as well.
+    await world.look(attestationController(RESULT_KEY))
+    await world.look(controller)
+    expect((await seen()).at(-1)).toEqual(['contraindicated', 'FirmwareUnknown'])
+    expect((await results(world)).map(({ cluster, revision }) => [cluster, revision])).toEqual([
+      ['bare', 1],
+      ['shop', 1],
+      ['shop', 2],
+      ['shop', 3],
+    ])
+  })
+
+  test('shows a firmware that was learned: what it registered with, or what so many clusters show, each once', async () => {
+    const { world, tpm, judge } = await measured({ firmware: [], learn: 'tofu' })
+    const values = valuesOf('secure-boot-off')
+    const firmware = Object.fromEntries([0, 2, 3, 6].map((pcr) => [pcr, values.get(pcr) ?? '']))
+    const site = await addCluster(world, 'tofu', { tpm, firmware })
+    await site.says(site.quotes('b1', 'os-1'))
+    await judge()
+    expect(await told(world)).toEqual([['b1', 'affirming', 'Matches']])
+
+    const { learn: _, ...rest } = profile({ firmware: [] })
+    await addProfile(world, { ...rest, learn: 'quorum', quorum: 4 })
+    const verdicts = async () => {
+      await judge()
+      // Those who confirm each other are judged in the next look.
+      await judge()
+      const newest = new Map((await results(world)).map(({ cluster, verdict, reason }) => [cluster, [verdict, reason]]))
+      return Object.fromEntries(newest)
+    }
+    const unconfirmed = ['warning', 'FirmwareUnconfirmed']
+    expect(await verdicts()).toEqual({ tofu: unconfirmed })
+    const more = ['one', 'two', 'three'].map((name) => ({ name, tpm: makeTpm() }))
+    const sites = []
+    for (const { name, tpm: own } of more) sites.push(await addCluster(world, name, { tpm: own }))
+    for (const one of sites.slice(0, 2)) await one.says(one.quotes('b1', 'os-1'))
+    // Twice from one cluster is one.
+    await sites[0]?.says(sites[0].quotes('b2', 'os-1', { clock: { ...CLOCK, resetCount: 8 } }))
+    expect(await verdicts()).toEqual({ tofu: unconfirmed, one: unconfirmed, two: unconfirmed })
+    await sites[2]?.says(sites[2].quotes('b1', 'os-1'))
+    const good = ['affirming', 'Matches']
+    expect(await verdicts()).toEqual({ tofu: good, one: good, two: good, three: good })
+    const count = (await results(world)).length
+    expect(await verdicts()).toEqual({ tofu: good, one: good, two: good, three: good })
+    expect(await results(world)).toHaveLength(count)
+  })
+
+  test('whose signed manifest is not to be read has no verdict, and is told; the boot before it keeps its own', async () => {
+    const { world, tpm, judge } = await measured()
+    const site = await addCluster(world, 'shop', { tpm })
+    await site.says(site.quotes('b1', 'os-1'))
+    await judge()
+    await addMeasuredImage(world, 'os-2', referenceOf(tpm).image, 2)
+    await world.store.sql`delete from tuf_target where path = 'images/os/os-2.json'`
+    await site.says(site.quotes('b2', 'os-2', { clock: { ...CLOCK, resetCount: 8 } }))
+    await judge()
+    await judge()
+    expect(await told(world)).toEqual([['b1', 'affirming', 'Matches']])
+    expect((await world.list('Event')).map(({ spec }) => [spec.reason, spec.message])).toEqual([
+      ['EvidenceUnjudged', expect.stringContaining('the signed manifest images/os/os-2.json')],
+    ])
+  })
 })

@@ -1,79 +1,227 @@
-import { parse, Statement, type StatementRef } from '@skerry/api'
-import { appraise } from '@skerry/policy'
-import { evidenceNonce } from '@skerry/trust'
-import { appendResults, type NewResult, unjudgedEvidence } from '../store/attestations.ts'
+import { createHash } from 'node:crypto'
+import { type EvidenceBody, parse, Statement, type StatementRef, VERDICTS } from '@skerry/api'
+import {
+  type Appraisal,
+  appraisalPolicyId,
+  appraise,
+  attestationResult,
+  FIRMWARE_PCRS,
+  type SeenClock,
+} from '@skerry/policy'
+import { evidenceNonce, type Signer, signDocument } from '@skerry/trust'
+import {
+  appendResults,
+  clustersShowing,
+  type NewResult,
+  type NodeRecord,
+  newestByPolicy,
+  nodeRecords,
+  placeOf,
+  requeue,
+  requeueUnconfirmed,
+  unjudgedEvidence,
+} from '../store/attestations.ts'
 import { type NewEvent, recordEvents } from '../store/events.ts'
 import { writeFenced } from '../store/leases.ts'
+import type { Reader, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
-import type { Controller } from './run.ts'
+import { openReferences, type References } from './references.ts'
+import type { Controller, Reconciling } from './run.ts'
 
-const BATCH = 500
+/** Evidence read at a time: of a machine with a TPM it is up to 190 KB. */
+const BATCH = 100
 
 /**
- * Judges every boot's evidence once. An exception leaves no verdict: nothing good is kept from before, what stands behind
- * is judged all the same, and the evidence is set aside: told once, in the log and as an event of its node, and left in the
- * queue for a hub that starts later and may know how.
+ * Judges every boot's evidence once, and the newest of each node with a TPM again when other manifests or profiles are
+ * signed. Results are EARs by `signer`. An exception leaves no verdict: nothing good is kept from before, what stands
+ * behind is judged all the same, and the evidence is set aside: told once, in the log and as an event of its node, and left
+ * in the queue for a hub that starts later and may know how.
  */
-export function attestationController(): Controller {
+export function attestationController(signer: Signer): Controller {
   const aside = new Set<string>()
+  const readReferences = openReferences()
+  let judgedBy: string | undefined
   return {
     name: 'attestation',
-    async reconcile({ store, lease, log }) {
+    async reconcile(context) {
+      const { store, lease, mirrors, now, log } = context
+      const references = await readReferences(store, mirrors)
+      if (judgedBy !== references.mark) await judgeAgain(context, references)
+      judgedBy = references.mark
+      let confirmed = 0
       let after: StatementRef | undefined
       for (;;) {
         const found = await unjudgedEvidence(store.sql, BATCH, after)
+        const due = found.filter(({ ref }) => !aside.has(placeOf(ref)))
+        const records = await nodeRecords(
+          store.sql,
+          due.map(({ ref }) => ref),
+        )
         const results: NewResult[] = []
-        const unjudged = new Map<string, { readonly ref: StatementRef; readonly error: unknown }>()
-        for (const { ref, text } of found) {
-          const place = `${ref.cluster}/${ref.node} ${ref.incarnation}.${ref.seq}`
-          if (aside.has(place)) continue
+        const unjudged: { readonly ref: StatementRef; readonly error: unknown }[] = []
+        const clocks = new Map<string, SeenClock>()
+        for (const { ref, text } of due) {
+          const node = `${ref.cluster}/${ref.node}`
           try {
-            results.push(judge(ref, text))
+            const record = records.get(placeOf(ref))
+            // Judged in this very look, it is not in the rows yet.
+            const before = clocks.get(node) ?? record?.before ?? null
+            const made = await judge(store.sql, ref, text, { references, record, before, signer, nowMs: now() })
+            if (made.clock) clocks.set(node, { bootId: made.bootId, ...made.clock })
+            results.push(made)
           } catch (error) {
-            unjudged.set(place, { ref, error })
+            unjudged.push({ ref, error })
           }
         }
-        if (results.length + unjudged.size > 0)
-          await writeFenced(store, lease, async (tx) => {
-            await recordEvents(
-              tx,
-              [...unjudged.values()].map(({ ref, error }) => unjudgedEvent(ref, error)),
-            )
-            if (results.length === 0) return
+        if (results.length + unjudged.length > 0)
+          confirmed += await writeFenced(store, lease, async (tx) => {
+            await recordEvents(tx, [...unjudged.map(unjudgedEvent), ...results.flatMap(contraindicatedEvent)])
+            if (results.length === 0) return 0
             await appendResults(tx, results)
             await wake(tx, 'attestation')
+            return confirmFirmware(tx, results, references)
           })
-        for (const [place, { ref, error }] of unjudged) {
-          aside.add(place)
+        for (const { ref, error } of unjudged) {
+          aside.add(placeOf(ref))
           log.error({ err: error, ...ref }, 'evidence could not be judged and is set aside until a hub starts again')
         }
         after = found.at(-1)?.ref
         if (found.length < BATCH) break
       }
-      return {}
+      return confirmed > 0 ? { recheckAtMs: now() } : {}
     },
   }
 }
 
-function unjudgedEvent({ cluster, node, incarnation, seq }: StatementRef, error: unknown): NewEvent {
+// A verdict rests on what was signed when it was made. The boots that run are judged by what is signed now.
+async function judgeAgain({ store, lease }: Reconciling, references: References): Promise<void> {
+  const outdated = (await newestByPolicy(store.sql)).filter(({ policyId, imageSha256, hardwareId }) => {
+    const profileSha256 = references.profileOf(hardwareId)?.profileSha256
+    const manifests = references.manifestsOf(imageSha256)
+    const named = manifests.length > 0 ? manifests : [undefined]
+    return !named.some((manifestSha256) => policyId === appraisalPolicyId({ manifestSha256, profileSha256 }))
+  })
+  if (outdated.length > 0) await writeFenced(store, lease, (tx) => requeue(tx, outdated))
+}
+
+// The clusters that complete a quorum confirm what the others showed before them.
+async function confirmFirmware(tx: Tx, results: readonly NewResult[], references: References): Promise<number> {
+  const shown = new Map<string, { profile: string; firmware: string; quorum: number }>()
+  for (const { profile, firmware } of results) {
+    const quorum = profile === undefined ? undefined : references.quorumOf(profile)
+    if (profile === undefined || firmware === undefined || quorum === undefined) continue
+    shown.set(`${profile} ${firmware}`, { profile, firmware, quorum })
+  }
+  let count = 0
+  for (const one of shown.values()) count += await requeueUnconfirmed(tx, one)
+  return count
+}
+
+function unjudgedEvent({ ref, error }: { readonly ref: StatementRef; readonly error: unknown }): NewEvent {
   const why = (error instanceof Error ? error.message : String(error)).slice(0, 1_000)
+  const message = `evidence ${ref.incarnation}.${ref.seq} could not be judged and has no verdict: ${why}`
+  return warningOf(ref, 'EvidenceUnjudged', message)
+}
+
+function contraindicatedEvent({ verdict, evidence, message, ...ref }: NewResult): NewEvent[] {
+  if (verdict !== 'contraindicated' || evidence.class !== 'tpm') return []
+  return [warningOf(ref, 'BootContraindicated', `boot ${evidence.bootId}: ${message}`.slice(0, 1_000))]
+}
+
+function warningOf({ cluster, node }: { cluster: string; node: string }, reason: string, message: string): NewEvent {
+  const regarding = { kind: 'EdgeNode', namespace: cluster, name: node }
+  return { type: 'Warning', reason, message, component: 'attestation', regarding }
+}
+
+type By = {
+  readonly references: References
+  readonly record: NodeRecord | undefined
+  readonly before: SeenClock | null
+  readonly signer: Signer
+  readonly nowMs: number
+}
+
+async function judge(sql: Reader, ref: StatementRef, text: string, by: By): Promise<NewResult> {
+  const statement = parse(Statement, JSON.parse(text), 'statement')
+  if (statement.kind !== 'evidence') throw new Error(`it is a statement of kind ${statement.kind}`)
+  const { body: evidence, marker, seq, prev } = statement
+  const { references, record, signer, nowMs } = by
+  const nonce = evidenceNonce(marker, seq, prev)
+  const profile = evidence.class === 'tpm' ? references.profileOf(record?.hardwareId ?? null) : undefined
+  const firmware = firmwareDigest(evidence)
+  const judged =
+    evidence.class === 'tpm'
+      ? bestOf(await againstEach(sql, { evidence, nonce, cluster: ref.cluster, profile, firmware }, by))
+      : { appraisal: appraise(evidence, { nonce, class: record?.class ?? undefined }), manifestSha256: undefined }
+  const { appraisal, manifestSha256 } = judged
+  const policyId = appraisalPolicyId({ manifestSha256, profileSha256: profile?.profileSha256 })
+  const ear = attestationResult(appraisal, { evidence, statement: ref, policyId, nowMs })
+  const { verdict, reason, message, findings, pcrs, bank, clock } = appraisal
+  const { digest: _, ...place } = ref
   return {
-    type: 'Warning',
-    reason: 'EvidenceUnjudged',
-    message: `evidence ${incarnation}.${seq} could not be judged and has no verdict: ${why}`,
-    component: 'attestation',
-    regarding: { kind: 'EdgeNode', namespace: cluster, name: node },
+    ...place,
+    bootId: evidence.bootId,
+    evidence,
+    ...{ verdict, reason, message, findings, pcrs, bank, clock, policyId },
+    ...(profile && firmware !== undefined ? { profile: profile.profile.name, firmware } : {}),
+    ear: await signDocument('AttestationResult', ear, signer),
   }
 }
 
-function judge({ digest: _, ...ref }: StatementRef, text: string): NewResult {
-  const statement = parse(Statement, JSON.parse(text), 'statement')
-  if (statement.kind !== 'evidence') throw new Error(`it is a statement of kind ${statement.kind}`)
-  const { body, marker, seq, prev } = statement
-  return {
-    ...ref,
-    bootId: body.bootId,
-    evidence: body,
-    ...appraise(body, { nonce: evidenceNonce(marker, seq, prev) }),
-  }
+type Judged = { readonly appraisal: Appraisal; readonly manifestSha256: string | undefined }
+type Boot = {
+  readonly evidence: EvidenceBody
+  readonly nonce: string
+  readonly cluster: string
+  readonly profile: ReturnType<References['profileOf']>
+  readonly firmware: string | undefined
+}
+
+/** A verdict by each signed manifest that names the bytes: people may have signed them under several versions. */
+async function againstEach(
+  sql: Reader,
+  { evidence, nonce, cluster, profile, firmware }: Boot,
+  { references, record, before }: By,
+): Promise<Judged[]> {
+  const { imageSha256 } = evidence
+  const learning = profile?.profile
+  const otherClusters =
+    learning?.learn === 'quorum' && firmware !== undefined
+      ? await clustersShowing(sql, { profile: learning.name, firmware, but: cluster, most: learning.quorum ?? 2 })
+      : 0
+  const others = references.othersOf(imageSha256, record?.hardwareId ?? null)
+  const images = references.imagesOf(imageSha256)
+  const named = images.length > 0 ? images : [{ manifestSha256: undefined, boot: 'unknown' as const }]
+  return named.map(({ manifestSha256, boot }) => ({
+    manifestSha256,
+    appraisal: appraise(evidence, {
+      nonce,
+      class: record?.class ?? undefined,
+      tpm: {
+        akName: record?.akName ?? undefined,
+        image: boot,
+        others,
+        profile: learning,
+        firmware: { atRegistration: record?.firmware ?? undefined, otherClusters },
+        before: before ?? undefined,
+      },
+    }),
+  }))
+}
+
+function bestOf(judged: readonly Judged[]): Judged {
+  const rank = ({ appraisal }: Judged) => VERDICTS.indexOf(appraisal.verdict)
+  const [best] = judged.toSorted((a, b) => rank(a) - rank(b))
+  if (!best) throw new Error('no manifest was asked')
+  return best
+}
+
+/** What the firmware's PCRs hold, by bank, as one word to compare. */
+function firmwareDigest({ pcrs }: EvidenceBody): string | undefined {
+  const [[bank, values] = []] = Object.entries(pcrs ?? {})
+  if (bank === undefined || values === undefined) return undefined
+  const shown = FIRMWARE_PCRS.map((index) => values[index] ?? '')
+  return createHash('sha256')
+    .update([bank, ...shown].join('\n'))
+    .digest('hex')
 }

@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
 import { attestationController } from './attestation.ts'
 import { clusterStatusController } from './cluster-status.ts'
-import { addCluster, addImage, LIMITS, newest, openWorld, sha, type World } from './fixture.ts'
+import { addCluster, addImage, LIMITS, newest, openWorld, RESULT_KEY, sha, type World } from './fixture.ts'
 
 const quiet = () => clusterStatusController(LIMITS, () => {})
 const reached = async (world: World, name: string) => {
@@ -66,7 +66,7 @@ test('nothing is written when nothing changed: heartbeats, looks, and a hub that
   const site = await addCluster(world, 'shop')
   await addImage(world, 'os-1')
   await site.says(site.boot('b1', 'os-1'))
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
   await world.look(quiet())
   const before = await newest(world)
   await site.heartbeat()
@@ -118,13 +118,13 @@ test('a node runs what its newest boot is, with that boot’s verdict and no oth
   await addImage(world, 'os-1')
   await addImage(world, 'os-2', 2)
   await site.says(site.boot('b1', 'os-1'))
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
   await site.says(site.boot('b2', 'os-2'))
   await world.look(quiet())
   const shown = async () => (await world.get('EdgeNode', 'shop', 'shop')).status
   expect(await shown()).toMatchObject({ image: { sha256: sha('os-2'), name: 'os-2' } })
   expect((await shown())?.attestation).toBeUndefined()
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
   await world.look(quiet())
   expect(await shown()).toMatchObject({ attestation: { bootId: 'b2', verdict: 'warning' } })
   expect((await world.get('OSImage', 'os-1')).status?.nodesRunning).toBe(0)

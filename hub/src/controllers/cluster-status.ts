@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Condition, EdgeNodeStatus, ObjectOf, Reachability } from '@skerry/api'
 import { type ReachabilityLimits, reachability } from '@skerry/policy'
+import { placeOf, type ResultDetails, resultDetails } from '../store/attestations.ts'
 import type { FleetNode } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
 import { getObjects, listObjects, saveStatuses } from '../store/resources.ts'
@@ -67,10 +68,14 @@ export function clusterStatusController(
         return held?.from === from && held.version === versions.get(place) ? [] : [{ node, state, place, from }]
       })
       for (const some of chunks(due)) {
+        const details = await resultDetails(
+          store.sql,
+          some.flatMap(({ node }) => resultOf(node) ?? []),
+        )
         const statuses = some.map(({ node, state }) => ({
           namespace: node.cluster,
           name: node.node,
-          status: shownNode(node, state, bySha256),
+          status: shownNode(node, state, bySha256, details),
         }))
         const written = await writeFenced(store, lease, (tx) => saveStatuses(tx, 'EdgeNode', statuses))
         for (const { place, from } of some)
@@ -166,14 +171,20 @@ function shownReachability(
   return { ...current.status, conditions }
 }
 
+// A verdict is shown of the boot that runs alone.
+function resultOf({ booted, results }: FleetNode): FleetNode['results'][number] | undefined {
+  return booted && results.find(({ bootId }) => bootId === booted.body.bootId)
+}
+
 function shownNode(
   node: FleetNode,
   state: Reachability,
   images: ReadonlyMap<string, ObjectOf<'OSImage'>>,
+  details: ReadonlyMap<string, ResultDetails>,
 ): EdgeNodeStatus {
   const { status, transition } = node
-  // A verdict is shown of the boot that runs alone.
-  const result = node.booted && node.results.find(({ bootId }) => bootId === node.booted?.body.bootId)
+  const result = resultOf(node)
+  const { bank, findings, pcrs } = (result && details.get(placeOf(result))) ?? {}
   const booted = node.booted?.body.imageSha256 ?? status?.booted.imageSha256
   const image = booted === undefined ? undefined : images.get(booted)
   return {
@@ -209,6 +220,9 @@ function shownNode(
             message: result.message,
             bootId: result.bootId,
             judgedAt: result.judgedAt.toISOString(),
+            ...(bank ? { bank } : {}),
+            ...(findings ? { findings } : {}),
+            ...(pcrs ? { pcrs } : {}),
             statement: {
               cluster: result.cluster,
               node: result.node,

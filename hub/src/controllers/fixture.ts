@@ -1,6 +1,17 @@
 import { createHash } from 'node:crypto'
-import type { KindName, ObjectOf, RolloutSpec, Statement } from '@skerry/api'
-import { createKey, evidenceNonce, keyRing, openBatch, signDocument } from '@skerry/trust'
+import {
+  type HardwareProfile,
+  type KindName,
+  manifestTarget,
+  type ObjectOf,
+  type PcrValues,
+  profileTarget,
+  type RolloutSpec,
+  type Statement,
+  type UkiBoot,
+} from '@skerry/api'
+import { evidenceOf, type Tpm } from '@skerry/policy/testing'
+import { createKey, evidenceNonce, keyRing, openBatch, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { onTestFinished } from 'vitest'
 import { lockHeads, saveHeads } from '../store/heads.ts'
@@ -11,14 +22,18 @@ import { createObject, getObject, listObjects, updateObject } from '../store/res
 import { appendBatches, appendStatements, type NewStatement } from '../store/statements.ts'
 import { write } from '../store/store.ts'
 import { openTestStore } from '../store/testing.ts'
+import { saveTarget } from '../store/trust.ts'
 import type { Controller } from './run.ts'
 
 // Controllers on a real database, called by hand: what the other writers (http, ingest, registration) would have
 // written is written here by the same functions of the store.
 
 export const LIMITS = { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 }
+/** Signs verdicts. */
+export const RESULT_KEY = createKey('EdDSA')
 export const sha = (text: string) => createHash('sha256').update(text).digest('hex')
 const START = '0'.repeat(64)
+const NATS_KEY = `U${'A'.repeat(55)}`
 
 export type World = Awaited<ReturnType<typeof openWorld>>
 
@@ -80,6 +95,28 @@ export function addImage(world: World, name: string, releaseCounter = 1) {
   })
 }
 
+/** An OSImage of hardware `shop-box` whose manifest, as signers sign it, holds this boot block. */
+export async function addMeasuredImage(world: World, name: string, boot: UkiBoot, releaseCounter = 1): Promise<string> {
+  const image = { sha256: sha(name), length: 1, mediaType: 'application/octet-stream' }
+  const says = { family: 'os', version: name, releaseCounter, hardwareIds: ['shop-box'], image }
+  const bytes = Buffer.from(JSON.stringify({ kind: 'OSImageManifest', ...says, boot }))
+  const target = manifestTarget('os', name)
+  const manifestSha256 = sha256Hex(bytes)
+  await write(world.store, (tx) => saveTarget(tx, target, bytes))
+  await world.create('OSImage', name, { target, manifestSha256, ...says, boot: { kind: boot.kind }, signers: [] })
+  return manifestSha256
+}
+
+/** What the TUF door makes of a signed profile. */
+export async function addProfile(world: World, { kind: _, name, ...says }: HardwareProfile): Promise<string> {
+  const profileSha256 = sha(JSON.stringify(says))
+  const spec = { target: profileTarget(name), profileSha256, signers: [], ...says }
+  const there = await world.list('HardwareProfile')
+  if (there.some(({ metadata }) => metadata.name === name)) await world.edit('HardwareProfile', name, '', spec)
+  else await world.create('HardwareProfile', name, spec)
+  return profileSha256
+}
+
 /** A placement `all` in namespace `fleet` that takes every cluster. */
 export async function addPlacement(world: World): Promise<void> {
   await world.create('ManagedClusterSet', 'everyone', {
@@ -97,8 +134,11 @@ type Body = {
   [K in Statement['kind']]: { kind: K; body: Extract<Statement, { kind: K }>['body'] }
 }[Statement['kind']]
 
+/** A node's TPM, and what its record says of it; the record of a node may lack either. */
+type WithTpm = { tpm: Tpm; akName?: string | undefined; firmware?: PcrValues; hardwareId?: string }
+
 /** A cluster with one accepted node that says what a test has it say. */
-export async function addCluster(world: World, name: string) {
+export async function addCluster(world: World, name: string, as?: WithTpm) {
   const { store } = world
   await world.create('ManagedCluster', name, { hubAcceptsClient: true })
   await world.create('EdgeNode', name, undefined, { namespace: name })
@@ -112,7 +152,8 @@ export async function addCluster(world: World, name: string) {
         cluster: name,
         node: name,
         state: 'Accepted',
-        class: 'software-key',
+        class: as ? 'tpm' : 'software-key',
+        ...(as ? { akName: 'akName' in as ? as.akName : as.tpm.name, firmware: as.firmware } : {}),
         nodeKey: jwk,
         nodeKeyThumbprint: thumbprint,
         natsKey: name,
@@ -129,6 +170,16 @@ export async function addCluster(world: World, name: string) {
       },
     ]),
   )
+  if (as)
+    await world.create(
+      'Registration',
+      name,
+      {
+        ...{ nodeName: name, class: 'tpm', keysDigest: sha(name), nodeKeyThumbprint: thumbprint, natsKey: NATS_KEY },
+        ...{ fingerprint: 'f', hardwareId: as.hardwareId ?? 'shop-box', claims: {} },
+      },
+      { namespace: name },
+    )
   let [seq, prev] = [0, START]
   const id = { cluster: name, node: name, incarnation: 1 }
   type Manner = { text?: string; wall?: string; unsigned?: boolean }
@@ -165,6 +216,15 @@ export async function addCluster(world: World, name: string) {
     boot(bootId: string, image: string): Body {
       const nonce = evidenceNonce(START, seq + 1, prev)
       return { kind: 'evidence', body: { class: 'software-key', bootId, slot: 'a', imageSha256: sha(image), nonce } }
+    },
+    /** What the node's TPM quotes of a boot that was recorded, said of an image. */
+    quotes(bootId: string, image: string, more: Parameters<typeof evidenceOf>[2] = {}, by = as?.tpm): Body {
+      if (!by) throw new Error('this node has no TPM')
+      const nonce = evidenceNonce(START, seq + 1, prev)
+      return {
+        kind: 'evidence',
+        body: { ...evidenceOf(by, 'secure-boot-off', { nonce, ...more }), bootId, imageSha256: sha(image) },
+      }
     },
     /** The hub heard it now; it said nothing new. */
     heartbeat: () => write(store, (tx) => lockHeads(tx, [{ cluster: name, node: name, incarnation: 1 }])),

@@ -16,6 +16,7 @@ import {
   LIMITS,
   newest,
   openWorld,
+  RESULT_KEY,
   rolloutSpec,
   sha,
   type World,
@@ -49,7 +50,7 @@ async function fleetOf(...names: string[]) {
     /** What the hub does by itself until it rests. */
     async rest() {
       for (let n = 0; n < 3; n += 1) {
-        await world.look(attestationController())
+        await world.look(attestationController(RESULT_KEY))
         await world.look(rollout)
         await world.look(desired)
       }
@@ -180,7 +181,7 @@ test('after a breach who was sent the image holds, dark or not; an edit that tol
   await fleet.confirms('done', 'os-1', 'boot-1')
   await fleet.stages('staged', 'os-1')
   await fleet.fails('bad', 'os-1')
-  await fleet.world.look(attestationController())
+  await fleet.world.look(attestationController(RESULT_KEY))
   await fleet.world.look(rollout)
   await fleet.world.look(desired)
   const paused = async () =>

@@ -10,6 +10,7 @@ import {
   addPlacement,
   LIMITS,
   openWorld,
+  RESULT_KEY,
   rolloutSpec,
   sha,
   type World,
@@ -77,7 +78,7 @@ async function openFleet({ unsigned = false } = {}) {
   await shop.says(to('Preflight'), as)
   await kiosk.says(kiosk.boot('b1', 'os-1'), as)
   await kiosk.says(to('Idle', 'b1'), as)
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
   return { world, sql: world.store.sql, shop, kiosk, silent }
 }
 

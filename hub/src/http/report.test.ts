@@ -1,7 +1,16 @@
 import fastify from 'fastify'
 import { expect, onTestFinished, test } from 'vitest'
 import { attestationController } from '../controllers/attestation.ts'
-import { addCluster, addImage, addPlacement, LIMITS, openWorld, rolloutSpec, sha } from '../controllers/fixture.ts'
+import {
+  addCluster,
+  addImage,
+  addPlacement,
+  LIMITS,
+  openWorld,
+  RESULT_KEY,
+  rolloutSpec,
+  sha,
+} from '../controllers/fixture.ts'
 import { placementController } from '../controllers/placement.ts'
 import { rolloutController } from '../controllers/rollout.ts'
 import { reportRoutes } from './report.ts'
@@ -40,7 +49,7 @@ test('after a rollback every claim rests on the boot after it, also when the nod
     imageSha256: sha('os-1'),
   } as const
   await site.says({ kind: 'transition', body: { ...confirmed, bootId: 'b1' } })
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
   expect(await claims()).toEqual({
     HeardFrom: ['pass', 2],
     RunsAssignedImage: ['pass', 1, 2],
@@ -64,7 +73,7 @@ test('after a rollback every claim rests on the boot after it, also when the nod
   })
   await site.says({ kind: 'transition', body: { ...confirmed, from: 'Failed', bootId: 'b1' } })
   expect(await claims()).toMatchObject({ BootAttested: ['not-assessed', 4], RunsAssignedImage: ['pass', 4, 6] })
-  await world.look(attestationController())
+  await world.look(attestationController(RESULT_KEY))
   const answer = await app.inject('/apis/skerry.dev/v1alpha1/report')
   expect(answer.body).toContain('warning (SoftwareKey) for boot b3')
   expect(await claims()).toEqual({

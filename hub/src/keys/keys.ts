@@ -12,6 +12,8 @@ export type HubKeys = {
   readonly desiredState: Signer
   readonly ack: Signer
   readonly acceptance: Signer
+  /** Signs attestation results. */
+  readonly result: Signer
   /** Online TUF keys, each named in the root. */
   readonly snapshot: Signer
   readonly timestamp: Signer
@@ -41,6 +43,7 @@ export function openKeys(dir: string): HubKeys {
     desiredState: jws('desired-state'),
     ack: jws('ack'),
     acceptance: jws('acceptance'),
+    result: jws('result'),
     snapshot: jws('tuf-snapshot'),
     timestamp: jws('tuf-timestamp'),
     nats: {

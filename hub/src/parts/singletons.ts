@@ -117,7 +117,7 @@ function controllersOf(parts: Singletons, lease: Lease): Run[] {
       kinds: ['Placement', 'ManagedClusterSet', 'ManagedClusterSetBinding', 'ManagedCluster', 'PlacementDecision'],
       topics: [],
     },
-    { controller: attestationController(), kinds: [], topics: ['statement'] },
+    { controller: attestationController(keys.result), kinds: ['OSImage', 'HardwareProfile'], topics: ['statement'] },
     {
       controller: rolloutController(reachability),
       kinds: ['Rollout', 'OSImage', 'Placement', 'PlacementDecision', 'ManagedCluster'],

@@ -1,4 +1,14 @@
-import type { EvidenceBody, StatementRef, Verdict } from '@skerry/api'
+import type {
+  BankName,
+  EvidenceBody,
+  Finding,
+  NodeClass,
+  PcrAppraisal,
+  PcrValues,
+  StatementRef,
+  Verdict,
+} from '@skerry/api'
+import type { Appraisal, SeenClock } from '@skerry/policy'
 import { bumpRevisions, idsOf, type NodeId } from './heads.ts'
 import type { Reader, Tx } from './store.ts'
 
@@ -13,10 +23,26 @@ export type NewResult = {
   reason: string
   message: string
   evidence: EvidenceBody
+  findings: readonly Finding[]
+  pcrs: readonly PcrAppraisal[]
+  bank?: BankName | undefined
+  clock?: Appraisal['clock']
+  /** The profile that judged it, and `firmwareDigest()` of what it showed. */
+  profile?: string | undefined
+  firmware?: string | undefined
+  policyId: string
+  /** The EAR as it was signed. */
+  ear: string
 }
 
-/** A result as it is read: without the evidence, and with the digest of the statement that brought it. */
-export type AttestationResult = Omit<NewResult, 'evidence'> & { imageSha256: string; judgedAt: Date; digest: string }
+/** A result as it is read: without evidence and details, and with the digest of the statement that brought it. */
+export type AttestationResult = Pick<
+  NewResult,
+  'cluster' | 'node' | 'incarnation' | 'seq' | 'bootId' | 'verdict' | 'reason' | 'message'
+> & { imageSha256: string; judgedAt: Date; digest: string }
+
+/** What a verdict rests on, as it is shown. */
+export type ResultDetails = { findings: Finding[]; pcrs: PcrAppraisal[]; bank: BankName | null }
 
 type Place = Omit<StatementRef, 'digest'>
 
@@ -38,21 +64,136 @@ export async function unjudgedEvidence(
   return rows.map(({ text, seq, ...id }) => ({ ref: { ...id, seq: Number(seq) }, text }))
 }
 
-/** Appends verdicts and takes what they judge out of the queue. */
+/** Appends verdicts and takes what they judge out of the queue. A statement that is judged again has one result more. */
 export async function appendResults(tx: Tx, results: readonly NewResult[]): Promise<void> {
-  const rows = results.map(({ evidence, bootId, ...r }) => ({
+  const rows = results.map(({ evidence, bootId, policyId, ...r }) => ({
     ...r,
     boot_id: bootId,
-    evidence: JSON.stringify(evidence),
+    policy_id: policyId,
+    evidence: JSON.stringify(withoutQuote(evidence)),
   }))
-  await tx`insert into attestation_result (cluster, node, incarnation, seq, boot_id, verdict, reason, message, evidence, judged_at)
-    select r.cluster, r.node, r.incarnation, r.seq, r.boot_id, r.verdict, r.reason, r.message, r.evidence::jsonb, now()
-    from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r(cluster text, node text, incarnation int, seq bigint, boot_id text, verdict text, reason text, message text, evidence text)
+  await tx`insert into attestation_result (cluster, node, incarnation, seq, boot_id, verdict, reason, message, evidence, judged_at,
+      revision, findings, pcrs, bank, clock, profile, firmware, policy_id, ear)
+    select r.cluster, r.node, r.incarnation, r.seq, r.boot_id, r.verdict, r.reason, r.message, r.evidence::jsonb, now(),
+      1 + coalesce((select max(o.revision) from attestation_result o where o.cluster = r.cluster and o.node = r.node
+        and o.incarnation = r.incarnation and o.seq = r.seq), 0),
+      r.findings, r.pcrs, r.bank, r.clock, r.profile, r.firmware, r.policy_id, r.ear
+    from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r(cluster text, node text, incarnation int, seq bigint, boot_id text, verdict text, reason text, message text, evidence text,
+      findings jsonb, pcrs jsonb, bank text, clock jsonb, profile text, firmware text, policy_id text, ear text)
     on conflict do nothing`
   await tx`delete from evidence_queue q using unnest(${results.map((r) => r.cluster)}::text[], ${results.map((r) => r.node)}::text[],
       ${results.map((r) => r.incarnation)}::int[], ${results.map((r) => r.seq)}::bigint[]) as u(c, n, i, s)
     where q.cluster = u.c and q.node = u.n and q.incarnation = u.i and q.seq = u.s`
   await bumpRevisions(tx, results)
+}
+
+// Quote and logs are long and stand in the statement; what is asked of a result is which boot of which image it was.
+function withoutQuote({ class: as, bootId, slot, imageSha256, nonce, eventLogSha256 }: EvidenceBody): EvidenceBody {
+  return { class: as, bootId, slot, imageSha256, nonce, ...(eventLogSha256 === undefined ? {} : { eventLogSha256 }) }
+}
+
+/** What is on record of the node of a statement, as a verdict on it needs it. */
+export type NodeRecord = {
+  class: NodeClass | null
+  akName: string | null
+  firmware: PcrValues | null
+  hardwareId: string | null
+  /** What its TPM counted in the newest judged boot before this statement. */
+  before: SeenClock | null
+}
+
+/** The records behind these statements, by `cluster/node incarnation.seq`. */
+export async function nodeRecords(tx: Reader, places: readonly Place[]): Promise<Map<string, NodeRecord>> {
+  if (places.length === 0) return new Map()
+  const rows = await tx<
+    (NodeRecord & Place & { seq: string; bootId: string | null; clock: Appraisal['clock'] | null })[]
+  >`
+    select u.c as cluster, u.n as node, u.i as incarnation, u.s as seq, i.class, i.ak_name as "akName", i.firmware,
+      o.spec->>'hardwareId' as "hardwareId", b.boot_id as "bootId", b.clock
+    from unnest(${places.map((p) => p.cluster)}::text[], ${places.map((p) => p.node)}::text[],
+      ${places.map((p) => p.incarnation)}::int[], ${places.map((p) => p.seq)}::bigint[]) as u(c, n, i, s)
+    left join node_identity i on i.cluster = u.c and i.node = u.n
+    left join resource o on o.kind = 'Registration' and o.namespace = u.c and o.name = u.n
+    left join lateral (select r.boot_id, r.clock from attestation_result r where r.cluster = u.c and r.node = u.n
+      and (r.incarnation, r.seq) < (u.i, u.s) and r.clock is not null
+      order by r.incarnation desc, r.seq desc, r.revision desc limit 1) b on true`
+  return new Map(
+    rows.map(({ bootId, clock, ...row }) => [
+      placeOf(row),
+      { ...row, before: clock && bootId !== null ? { bootId, ...clock } : null },
+    ]),
+  )
+}
+
+/** `cluster/node incarnation.seq`. */
+export function placeOf({ cluster, node, incarnation, seq }: { [K in keyof Place]: Place[K] | string }): string {
+  return `${cluster}/${node} ${incarnation}.${seq}`
+}
+
+// The newest result of each node whose firmware shows this, where it is good enough to learn from.
+const showing = (tx: Reader, { profile, firmware }: { profile: string; firmware: string }) =>
+  tx`(select r.cluster, r.node, r.incarnation, r.seq, r.verdict, r.findings from attestation_result r
+    where r.profile = ${profile} and r.firmware = ${firmware} and r.verdict in ('affirming', 'warning')
+      and not exists (select 1 from attestation_result n where n.cluster = r.cluster and n.node = r.node
+        and (n.incarnation, n.seq, n.revision) > (r.incarnation, r.seq, r.revision)
+        and n.verdict in ('affirming', 'warning')))`
+
+/** At how many clusters but this one a node of this profile shows this firmware: counted up to `most`. */
+export async function clustersShowing(
+  tx: Reader,
+  shown: { profile: string; firmware: string; but: string; most: number },
+): Promise<number> {
+  const [row] = await tx<{ n: number }[]>`select count(*)::int as n from (
+    select distinct s.cluster from ${showing(tx, shown)} s where s.cluster <> ${shown.but} limit ${shown.most}) as c`
+  return row?.n ?? 0
+}
+
+/** Puts boots whose firmware too few had shown back into the queue, once enough show it. Returns how many. */
+export async function requeueUnconfirmed(
+  tx: Tx,
+  shown: { profile: string; firmware: string; quorum: number },
+): Promise<number> {
+  const rows = await tx`insert into evidence_queue (cluster, node, incarnation, seq)
+    select s.cluster, s.node, s.incarnation, s.seq from ${showing(tx, shown)} s
+    where s.findings @> '[{"code": "FirmwareUnconfirmed"}]'::jsonb
+      and (select count(distinct c.cluster) from ${showing(tx, shown)} c) >= ${shown.quorum}
+    on conflict do nothing returning 1`
+  return rows.length
+}
+
+/** The newest result of each node with a TPM, and by which policy, for which image and on which hardware it was judged. */
+export async function newestByPolicy(
+  tx: Reader,
+): Promise<(Place & { policyId: string | null; imageSha256: string; hardwareId: string | null })[]> {
+  const rows = await tx<
+    (Place & { seq: string; policyId: string | null; imageSha256: string; hardwareId: string | null })[]
+  >`
+    select r.cluster, r.node, r.incarnation, r.seq, r.policy_id as "policyId", r.evidence->>'imageSha256' as "imageSha256", o.spec->>'hardwareId' as "hardwareId"
+    from node_identity i cross join lateral (select * from attestation_result r where r.cluster = i.cluster and r.node = i.node
+      order by r.incarnation desc, r.seq desc, r.revision desc limit 1) r
+    left join resource o on o.kind = 'Registration' and o.namespace = i.cluster and o.name = i.node
+    where i.class = 'tpm' and i.state <> 'Left'`
+  return rows.map((row) => ({ ...row, seq: Number(row.seq) }))
+}
+
+/** Has statements judged again that were. */
+export async function requeue(tx: Tx, places: readonly Place[]): Promise<void> {
+  await tx`insert into evidence_queue (cluster, node, incarnation, seq)
+    select * from unnest(${places.map((p) => p.cluster)}::text[], ${places.map((p) => p.node)}::text[],
+      ${places.map((p) => p.incarnation)}::int[], ${places.map((p) => p.seq)}::bigint[]) on conflict do nothing`
+}
+
+/** What the newest verdicts on these statements rest on, by `placeOf()`. What was judged before details were kept has none. */
+export async function resultDetails(tx: Reader, places: readonly Place[]): Promise<Map<string, ResultDetails>> {
+  if (places.length === 0) return new Map()
+  const rows = await tx<(ResultDetails & Place & { seq: string })[]>`
+    select r.cluster, r.node, r.incarnation, r.seq, r.bank, r.findings, r.pcrs
+    from unnest(${places.map((p) => p.cluster)}::text[], ${places.map((p) => p.node)}::text[],
+      ${places.map((p) => p.incarnation)}::int[], ${places.map((p) => p.seq)}::bigint[]) as u(c, n, i, s)
+    cross join lateral (select * from attestation_result r where r.cluster = u.c and r.node = u.n and r.incarnation = u.i and r.seq = u.s
+      order by r.revision desc limit 1) r
+    where r.findings is not null and r.pcrs is not null`
+  return new Map(rows.map((row) => [placeOf(row), row]))
 }
 
 /** The newest result of each of these nodes, and the newest for each of these boots of a node. However many there are of old boots, they are not read. */
@@ -65,11 +206,11 @@ export async function listResults(
     select a.cluster, a.node, a.incarnation, a.seq, a.boot_id as "bootId", a.verdict, a.reason, a.message, a.evidence->>'imageSha256' as "imageSha256", a.judged_at as "judgedAt", s.digest
     from (
       select n.* from ${idsOf(tx, nodes)} cross join lateral (select * from attestation_result r where r.cluster = u.c and r.node = u.n
-        order by r.incarnation desc, r.seq desc limit 1) n
+        order by r.incarnation desc, r.seq desc, r.revision desc limit 1) n
       union
       select n.* from unnest(${boots.map(({ cluster }) => cluster)}::text[], ${boots.map(({ node }) => node)}::text[], ${boots.map(({ bootId }) => bootId)}::text[]) as b(c, n, i)
       cross join lateral (select * from attestation_result r where r.cluster = b.c and r.node = b.n and r.boot_id = b.i
-        order by r.incarnation desc, r.seq desc limit 1) n
+        order by r.incarnation desc, r.seq desc, r.revision desc limit 1) n
     ) a join statement s on s.cluster = a.cluster and s.node = a.node and s.incarnation = a.incarnation and s.seq = a.seq`
   return rows.map((row) => ({ ...row, seq: Number(row.seq) }))
 }

@@ -115,7 +115,19 @@ describe('the fleet as it is remembered', () => {
     }
   const judged = (seq: number, bootId: string) => (tx: Tx) =>
     appendResults(tx, [
-      { ...id, seq, bootId, verdict: 'warning', reason: 'r', message: 'm', evidence: { imageSha256: 'i' } as never },
+      {
+        ...id,
+        seq,
+        bootId,
+        verdict: 'warning',
+        reason: 'r',
+        message: 'm',
+        evidence: { imageSha256: 'i' } as never,
+        findings: [],
+        pcrs: [],
+        policyId: 'p',
+        ear: 'e',
+      },
     ])
   const status =
     (counter: number, incarnation = 1) =>

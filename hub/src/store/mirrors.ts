@@ -12,6 +12,8 @@ export type Mirrors = {
   /** The newest order of every cluster that is assigned something and has one. */
   readonly ordered: () => Promise<ReadonlyMap<string, Ordered>>
   readonly clusters: () => Promise<ReadonlyMap<string, ObjectOf<'ManagedCluster'>>>
+  readonly images: () => Promise<ReadonlyMap<string, ObjectOf<'OSImage'>>>
+  readonly profiles: () => Promise<ReadonlyMap<string, ObjectOf<'HardwareProfile'>>>
   /** The version of each EdgeNode, by `cluster/node`. */
   readonly nodeVersions: () => Promise<ReadonlyMap<string, string>>
 }
@@ -21,6 +23,8 @@ export function openMirrors(store: Store): Mirrors {
     fleet: openFleet(store.sql),
     ordered: openOrdered(store.sql),
     clusters: openMirror(store, 'ManagedCluster', (cluster) => cluster),
+    images: openMirror(store, 'OSImage', (image) => image),
+    profiles: openMirror(store, 'HardwareProfile', (profile) => profile),
     nodeVersions: openMirror(store, 'EdgeNode', ({ metadata }) => metadata.resourceVersion),
   }
 }

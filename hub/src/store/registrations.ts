@@ -1,5 +1,6 @@
 import {
   type NodeClass,
+  type PcrValues,
   type PublicJwk,
   parse,
   RegistrationRequest,
@@ -190,7 +191,12 @@ export async function identitiesByKey(tx: Reader, thumbprints: readonly string[]
 }
 
 /** A record as it is written: with the proof that the life it is in began with, where this is its beginning. */
-export type NewIdentity = NodeIdentity & { readonly proof?: string | undefined }
+export type NewIdentity = NodeIdentity & {
+  readonly proof?: string | undefined
+  /** Name of the attestation key, as hex, and what PCR 0, 2, 3 and 6 held. Once told they stay with the record. */
+  readonly akName?: string | undefined
+  readonly firmware?: PcrValues | undefined
+}
 
 /** Writes nodes' records, each node and each key once, and the lives they begin. A record elsewhere that a key has left gives the key up. */
 export async function saveIdentities(tx: Tx, all: readonly NewIdentity[]): Promise<void> {
@@ -204,17 +210,19 @@ export async function saveIdentities(tx: Tx, all: readonly NewIdentity[]): Promi
   await tx`delete from node_identity i using unnest(${clusters}::text[], ${nodes}::text[], ${thumbprints}::text[]) as u(c, n, t)
     where i.node_key_thumbprint = u.t and i.state = 'Left' and (i.cluster, i.node) <> (u.c, u.n)`
   await tx`insert into node_identity (cluster, node, state, class, node_key, node_key_thumbprint, nats_key, incarnation, request_id, transcript, acceptance, nats_jwt,
-      credential_issued_at, credential_expires_at, decided_by, decided_at)
-    select c, n, s, cl, k::jsonb, t, nk, inc, r, tr, a, j, ia, ea, db, da from unnest(${clusters}::text[], ${nodes}::text[], ${column((i) => i.state)}::text[],
+      credential_issued_at, credential_expires_at, decided_by, decided_at, ak_name, firmware)
+    select c, n, s, cl, k::jsonb, t, nk, inc, r, tr, a, j, ia, ea, db, da, ak, fw::jsonb from unnest(${clusters}::text[], ${nodes}::text[], ${column((i) => i.state)}::text[],
       ${column((i) => i.class)}::text[], ${column((i) => JSON.stringify(i.nodeKey))}::text[], ${thumbprints}::text[], ${column((i) => i.natsKey)}::text[],
       ${all.map((i) => i.incarnation)}::int[], ${column((i) => i.requestId)}::text[], ${column((i) => i.transcript)}::text[], ${column((i) => i.acceptance)}::text[],
       ${column((i) => i.natsJwt)}::text[], ${column((i) => i.credentialIssuedAt.toISOString())}::timestamptz[], ${column((i) => i.credentialExpiresAt.toISOString())}::timestamptz[],
-      ${column((i) => i.decidedBy)}::text[], ${column((i) => i.decidedAt.toISOString())}::timestamptz[])
-      as u(c, n, s, cl, k, t, nk, inc, r, tr, a, j, ia, ea, db, da)
+      ${column((i) => i.decidedBy)}::text[], ${column((i) => i.decidedAt.toISOString())}::timestamptz[],
+      ${all.map((i) => i.akName ?? null)}::text[], ${all.map((i) => (i.firmware ? JSON.stringify(i.firmware) : null))}::text[])
+      as u(c, n, s, cl, k, t, nk, inc, r, tr, a, j, ia, ea, db, da, ak, fw)
     on conflict (cluster, node) do update set state = excluded.state, class = excluded.class, node_key = excluded.node_key, node_key_thumbprint = excluded.node_key_thumbprint,
       nats_key = excluded.nats_key, incarnation = excluded.incarnation, request_id = excluded.request_id, transcript = excluded.transcript, acceptance = excluded.acceptance,
       nats_jwt = excluded.nats_jwt, credential_issued_at = excluded.credential_issued_at, credential_expires_at = excluded.credential_expires_at,
-      decided_by = excluded.decided_by, decided_at = excluded.decided_at`
+      decided_by = excluded.decided_by, decided_at = excluded.decided_at,
+      ak_name = coalesce(node_identity.ak_name, excluded.ak_name), firmware = coalesce(node_identity.firmware, excluded.firmware)`
   // Renewed, a life keeps the exchange that it began with: what it signed is verified with that for ever.
   await tx`insert into node_life (cluster, node, incarnation, node_key, transcript, proof, decided_by, decided_at)
     select c, n, i, k::jsonb, t, p, db, da from unnest(${clusters}::text[], ${nodes}::text[], ${all.map((i) => i.incarnation)}::int[],

@@ -1,12 +1,17 @@
 import type {
+  BankName,
   EvidenceBody,
+  Finding,
   NodeClass,
   NodeStatus,
+  PcrAppraisal,
+  PcrValues,
   PublicJwk,
   RegistrationState,
   StatementKind,
   Verdict,
 } from '@skerry/api'
+import type { Appraisal } from '@skerry/policy'
 import { sql } from 'drizzle-orm'
 import {
   bigint,
@@ -135,6 +140,9 @@ export const nodeIdentity = pgTable(
     class: text().$type<NodeClass>().notNull(),
     nodeKey: jsonb('node_key').$type<PublicJwk>().notNull(),
     nodeKeyThumbprint: text('node_key_thumbprint').notNull(),
+    /** Of a node with a TPM: the Name of its attestation key, and what its firmware's PCRs held when it registered. */
+    akName: text('ak_name'),
+    firmware: jsonb().$type<PcrValues>(),
     natsKey: text('nats_key').notNull(),
     incarnation: integer().notNull(),
     requestId: text('request_id').notNull(),
@@ -352,7 +360,7 @@ export const epochMarker = pgTable('epoch_marker', {
   digest: text().notNull(),
 })
 
-/** One a boot and evidence statement, append-only. */
+/** One a boot and evidence statement, and one more each time it is judged again by other signed files; append-only. */
 export const attestationResult = pgTable(
   'attestation_result',
   {
@@ -364,12 +372,28 @@ export const attestationResult = pgTable(
     verdict: text().$type<Verdict>().notNull(),
     reason: text().notNull(),
     message: text().notNull(),
+    /** Without quote and logs: the statement has those. */
     evidence: jsonb().$type<EvidenceBody>().notNull(),
     judgedAt: at('judged_at').notNull(),
+    /** Rises each time the statement is judged again. */
+    revision: integer().notNull().default(1),
+    findings: jsonb().$type<Finding[]>(),
+    pcrs: jsonb().$type<PcrAppraisal[]>(),
+    bank: text().$type<BankName>(),
+    clock: jsonb().$type<NonNullable<Appraisal['clock']>>(),
+    /** The profile it was judged by, and a digest of what the firmware's PCRs held: who shows the same is found by them. */
+    profile: text(),
+    firmware: text(),
+    policyId: text('policy_id'),
+    /** The EAR as the hub signed it. What was judged before there were any has none. */
+    ear: text(),
   },
   (t) => [
-    primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq] }),
+    primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq, t.revision] }),
     index('attestation_result_by_boot').on(t.cluster, t.node, t.bootId),
+    index('attestation_result_by_firmware')
+      .on(t.profile, t.firmware, t.cluster)
+      .where(sql`verdict in ('affirming', 'warning')`),
   ],
 )
 

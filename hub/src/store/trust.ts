@@ -35,6 +35,18 @@ export async function loadTarget(tx: Reader, path: string, sha256: string): Prom
   return row?.bytes
 }
 
+/** These target files by their SHA-256; what is not stored is not in the map. */
+export async function loadTargetFiles(
+  tx: Reader,
+  files: readonly { readonly path: string; readonly sha256: string }[],
+): Promise<Map<string, Uint8Array>> {
+  if (files.length === 0) return new Map()
+  const rows = await tx<{ sha256: string; bytes: Buffer }[]>`
+    select t.sha256, t.bytes from unnest(${files.map(({ path }) => path)}::text[], ${files.map(({ sha256 }) => sha256)}::text[]) as u(p, s)
+    join tuf_target t on t.path = u.p and t.sha256 = u.s`
+  return new Map(rows.map(({ sha256, bytes }) => [sha256, bytes]))
+}
+
 /** Every stored target file by `path sha256`: what targets metadata is judged against. */
 export async function loadTargets(tx: Reader): Promise<Map<string, Uint8Array>> {
   const rows = await tx<{ path: string; sha256: string; bytes: Buffer }[]>`select path, sha256, bytes from tuf_target`

@@ -9,6 +9,7 @@ export {
   type SeenClock,
   type TpmReference,
 } from './attestation/reference.ts'
+export { appraisalPolicyId, attestationResult } from './attestation/result.ts'
 export { assess, type ClusterInventory } from './compliance/assess.ts'
 export { type CheckedReport, checkReport, type Proven } from './compliance/check.ts'
 export { shapeFacts } from './compliance/facts.ts'

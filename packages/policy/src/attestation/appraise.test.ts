@@ -40,6 +40,14 @@ describe('a node whose key is a file', () => {
     expect(appraise({ ...evidence, ...more }, { nonce: NONCE })).toMatchObject({ verdict, reason })
   })
 
+  test('that registered with a TPM is contraindicated, whatever its nonce', () => {
+    expect(appraise(evidence, { nonce: NONCE, class: 'tpm' })).toMatchObject({
+      verdict: 'contraindicated',
+      reason: 'ClassMismatch',
+    })
+    expect(appraise(evidence, { nonce: NONCE, class: 'software-key' })).toMatchObject({ verdict: 'warning' })
+  })
+
   test.each<[Verdict, boolean, boolean]>([
     ['affirming', true, true],
     ['warning', false, true],
@@ -127,6 +135,14 @@ describe('who speaks', () => {
   ])('%s is contraindicated', (_, evidence, given, expected) => {
     const [verdict, ...found] = codes(evidence, given)
     expect([verdict, found]).toEqual(['contraindicated', expect.arrayContaining(expected)])
+  })
+
+  test('what another TPM counts is kept of nobody', () => {
+    const given = { nonce: NONCE, tpm: { ...reference, before } }
+    const foreign = evidenceOf(other, 'secure-boot-off', { clock: { ...CLOCK, resetCount: 1 } })
+    expect(appraise(foreign, given)).not.toHaveProperty('clock')
+    expect(appraise(foreign, given).findings.map(({ code }) => code)).not.toContain('ResetCountFell')
+    expect(appraise(good, given)).toHaveProperty('clock')
   })
 
   const before = { bootId: 'boot-0', clockMs: 50_000, resetCount: 6, restartCount: 3 }

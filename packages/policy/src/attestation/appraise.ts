@@ -18,7 +18,7 @@ export type Appraisal = {
   readonly bank?: BankName
   /** Each check of the quote, in order; empty where there is none. */
   readonly checks: readonly { readonly name: string; readonly ok: boolean }[]
-  /** What the TPM's clock said, where a quote is authentic. */
+  /** What the TPM's clock said, where a quote is authentic and its key not another than the one on record. */
   readonly clock?: ClockInfo
 }
 
@@ -31,11 +31,16 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   const answered = evidence.nonce === reference.nonce
   const nonce = answered ? [] : [found('NonceMismatch', 'the evidence was not made for this statement')]
   if (evidence.class === 'software-key') {
+    // Who registered with a TPM does not get by with a word: what cannot be proven any more is not what it was.
+    const lesser =
+      reference.class === 'tpm'
+        ? [found('ClassMismatch', 'the node registered with a TPM, and its evidence does without one')]
+        : []
     const why = found(
       'SoftwareKey',
       "the node's key is a file and nothing measured this boot: the image is the node's own word",
     )
-    return result([...nonce, why], [])
+    return result([...nonce, ...lesser, why], [])
   }
   const { akPublic, quote, signature, pcrs } = evidence
   if (akPublic === undefined || quote === undefined || signature === undefined || pcrs === undefined)
@@ -53,7 +58,11 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
     selection: QUOTED_PCRS,
     pcrs: new Map(BANK_NAMES.flatMap((name) => (pcrs[name] ? [[name, valuesOf(pcrs[name])] as const] : []))),
   })
-  const identity = [...judgeKey(akPublic, tpm), ...rejected(checked), ...judgeClock(checked, evidence, tpm.before)]
+  const key = judgeKey(akPublic, tpm)
+  // What another TPM counts says nothing of this one.
+  const stranger = key.some(({ code }) => code === 'AkNotOnRecord')
+  const clock = stranger ? [] : judgeClock(checked, evidence, tpm.before)
+  const identity = [...key, ...rejected(checked), ...clock]
   const quoted = pcrs[bank] ?? {}
   const hex: ReadonlyMap<number, string> = new Map(Object.entries(quoted).map(([pcr, value]) => [Number(pcr), value]))
   const { eventLog, eventLogSha256 = '' } = evidence
@@ -67,7 +76,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
     ...result(all, table),
     bank,
     checks: checked.checks.map(({ name, ok }) => ({ name, ok })),
-    ...(checked.authenticated ? { clock: checked.quote.clock } : {}),
+    ...(checked.authenticated && !stranger ? { clock: checked.quote.clock } : {}),
   }
 }
 

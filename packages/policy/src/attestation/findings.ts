@@ -6,6 +6,7 @@ export type Found = Finding & { readonly area: Area }
 
 /** Every reason of this room's own, beside those of measured-boot's readers, with what it leaves of a verdict. */
 const CODES = {
+  ClassMismatch: ['contraindicated', 'instance-identity'],
   SoftwareKey: ['warning', 'hardware'],
   NonceMismatch: ['contraindicated', 'instance-identity'],
   NoQuote: ['none', 'instance-identity'],

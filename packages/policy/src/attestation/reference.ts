@@ -1,4 +1,4 @@
-import type { Boot, HardwareProfile, PcrValues, UkiBoot } from '@skerry/api'
+import type { Boot, HardwareProfile, NodeClass, PcrValues, UkiBoot } from '@skerry/api'
 
 // What evidence is judged against: reference values that people signed, and what is on record of the node.
 
@@ -34,5 +34,7 @@ export type TpmReference = {
 export type Reference = {
   /** What evidence and quote must answer: hex. */
   readonly nonce: string
+  /** The class that the node registered with; undefined where nobody has a record. */
+  readonly class?: NodeClass | undefined
   readonly tpm?: TpmReference
 }
