@@ -26,7 +26,18 @@ export class Faults extends Error {
   }
 }
 
+/** The answer was given, and it is not good: nothing more is said, the exit code says it to scripts. */
+export class Answered extends Error {
+  override name = 'Answered'
+  readonly exitCode: number
+  constructor(exitCode: number) {
+    super('')
+    this.exitCode = exitCode
+  }
+}
+
 export function exitCodeOf(error: unknown): number {
+  if (error instanceof Answered) return error.exitCode
   if (error instanceof Faults) return error.exitCode
   if (error instanceof UsageError) return EXIT.usage
   if (error instanceof NotFound) return EXIT.notFound
@@ -38,6 +49,7 @@ export function exitCodeOf(error: unknown): number {
 
 /** An error as it is told: `skerry: sentence`, or one JSON object shaped as Kubernetes' Status. */
 export function tellError(error: unknown, asJson: boolean): string {
+  if (error instanceof Answered) return ''
   if (asJson) return `${JSON.stringify(statusOf(error), null, 2)}\n`
   const sentences = error instanceof Faults ? error.faults : [sentenceOf(error)]
   return sentences.map((sentence) => `skerry: ${sentence}\n`).join('')

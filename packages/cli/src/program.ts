@@ -1,5 +1,6 @@
 import { Command } from 'commander'
 import { applyCommand } from './commands/apply.ts'
+import { attestCommand } from './commands/attest.ts'
 import { auditCommand } from './commands/audit.ts'
 import { clusterCommand } from './commands/cluster.ts'
 import { contextCommand, loginCommand } from './commands/context.ts'
@@ -27,6 +28,7 @@ const COMMANDS = [
   explainCommand,
   eventsCommand,
   reportCommand,
+  attestCommand,
   auditCommand,
   applyCommand,
   diffCommand,

@@ -85,10 +85,12 @@ describe('the boot that the manifest and the profile promise', () => {
         [14, 'manifest', true],
       ])
       expect(found.checks).toEqual(
-        ['akAttributes', 'scheme', 'signature', 'structure', 'nonce', 'selection', 'pcrDigest'].map((name) => ({
-          name,
-          ok: true,
-        })),
+        ['akAttributes', 'scheme', 'signature', 'structure', 'nonce', 'selection', 'pcrDigest', 'replay'].map(
+          (name) => ({
+            name,
+            ok: true,
+          }),
+        ),
       )
       expect(found.vector).toEqual({
         'instance-identity': 2,

@@ -5,7 +5,7 @@ import { judgeImage } from './boot.ts'
 import { type Area, type Found, found, made, worst } from './findings.ts'
 import { judgeMachine } from './machine.ts'
 import { readMeasurements } from './measurements.ts'
-import { QUOTED_PCRS, type Reference, type SeenClock, type TpmReference } from './reference.ts'
+import { FIRMWARE_PCRS, QUOTED_PCRS, type Reference, type SeenClock, type TpmReference } from './reference.ts'
 
 /** An attestation result of one boot: the verdict, its reason (UpperCamel), a sentence, and everything they rest on. */
 export type Appraisal = {
@@ -50,12 +50,12 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
 
   const tpm = reference.tpm ?? NOTHING
   const checked = checkQuote({
-    ak: bytes(akPublic),
+    ak: isPem(akPublic) ? akPublic : bytes(akPublic),
     quote: bytes(quote),
     signature: bytes(signature),
     nonce: Buffer.from(reference.nonce, 'hex'),
     bank,
-    selection: QUOTED_PCRS,
+    selection: reference.selection ?? QUOTED_PCRS,
     pcrs: new Map(BANK_NAMES.flatMap((name) => (pcrs[name] ? [[name, valuesOf(pcrs[name])] as const] : []))),
   })
   const key = judgeKey(akPublic, tpm)
@@ -70,15 +70,24 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   const measurements = readMeasurements(log, bank, valuesOf(quoted), tpm.profile)
   const image = judgeImage(tpm.image, tpm.others, bank, hex, measurements.facts)
   const machine = judgeMachine(tpm, bank, hex, measurements.facts)
-  const all = [...nonce, ...identity, ...measurements.findings, ...image.findings, ...machine.findings]
+  const unquoted = NEEDED_PCRS.filter((pcr) => !hex.has(pcr)).map((pcr) =>
+    found('PcrNotQuoted', `PCR ${pcr} was not quoted, so nothing of it is known`, { pcr }),
+  )
+  const all = [...nonce, ...identity, ...unquoted, ...measurements.findings, ...image.findings, ...machine.findings]
   const table = [...image.pcrs, ...machine.pcrs].toSorted((a, b) => a.pcr - b.pcr)
   return {
     ...result(all, table),
     bank,
-    checks: checked.checks.map(({ name, ok }) => ({ name, ok })),
+    checks: [
+      ...checked.checks.map(({ name, ok }) => ({ name, ok })),
+      { name: 'replay', ok: measurements.facts !== undefined },
+    ],
     ...(checked.authenticated && !stranger ? { clock: checked.quote.clock } : {}),
   }
 }
+
+/** Without these nobody can say what ran, and on what. */
+const NEEDED_PCRS = [...FIRMWARE_PCRS, 4, 7, 9, 11, 12]
 
 /** Whoever asks without any reference: nothing can be affirmed, and nothing is hidden. */
 const NOTHING: TpmReference = {
@@ -92,6 +101,8 @@ const NOTHING: TpmReference = {
 
 function judgeKey(akPublic: string, { akName }: TpmReference): Found[] {
   if (akName === undefined) return [found('AkUnknown', 'no record says whose attestation key this is')]
+  if (isPem(akPublic))
+    return [found('AkUnknown', 'a key in PEM has no Name that could be compared with the one on record')]
   let name: string
   try {
     name = Buffer.from(nameOf(parsePublic(bytes(akPublic)))).toString('hex')
@@ -111,7 +122,15 @@ function judgeKey(akPublic: string, { akName }: TpmReference): Found[] {
 
 function rejected({ checks }: CheckedQuote): Found[] {
   return checks.flatMap(({ name, faults }) =>
-    faults.map(({ code, message }) => made(code, 'contraindicated', 'instance-identity', `${name}: ${message}`)),
+    faults.map(({ code, message }) =>
+      made(
+        code,
+        // What cannot be known of a key is no fault of it.
+        code === 'AttributesUnknown' ? 'warning' : 'contraindicated',
+        'instance-identity',
+        `${name}: ${message}`,
+      ),
+    ),
   )
 }
 
@@ -186,6 +205,10 @@ function result(all: readonly Found[], pcrs: readonly PcrAppraisal[]): Omit<Appr
 
 function valuesOf(values: Readonly<Record<string, string>>): Map<number, Uint8Array> {
   return new Map(Object.entries(values).map(([pcr, value]) => [Number(pcr), new Uint8Array(Buffer.from(value, 'hex'))]))
+}
+
+function isPem(text: string): boolean {
+  return text.startsWith('-----BEGIN ')
 }
 
 function bytes(base64: string): Uint8Array {

@@ -22,6 +22,7 @@ const CODES = {
   EventLogMissing: ['none', 'executables'],
   EventLogReplaced: ['contraindicated', 'executables'],
   EventLogMalformed: ['contraindicated', 'executables'],
+  PcrNotQuoted: ['warning', 'executables'],
   ReplayMismatch: ['contraindicated', 'executables'],
   ImageUnknown: ['contraindicated', 'executables'],
   ImageNotMeasured: ['contraindicated', 'executables'],

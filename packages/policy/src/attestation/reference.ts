@@ -36,5 +36,7 @@ export type Reference = {
   readonly nonce: string
   /** The class that the node registered with; undefined where nobody has a record. */
   readonly class?: NodeClass | undefined
+  /** PCRs that must be quoted, exactly; `QUOTED_PCRS` where nothing is said. */
+  readonly selection?: readonly number[]
   readonly tpm?: TpmReference
 }

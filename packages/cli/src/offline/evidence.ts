@@ -1,0 +1,170 @@
+import { readFileSync, statSync } from 'node:fs'
+import {
+  BANK_NAMES,
+  type EvidenceBody,
+  HardwareProfile,
+  OSImageManifest,
+  type PcrValues,
+  parse,
+  Refusal,
+  type UkiBoot,
+} from '@skerry/api'
+import type { TpmReference } from '@skerry/policy'
+import { parseStrictJson, sha256Hex } from '@skerry/trust'
+
+// What `skerry attest` reads from files: evidence as a node, a story or another tool wrote it, and what to hold it against.
+
+/** A file that is no evidence at all: told by its code, and no verdict is given. */
+export class Unusable extends Error {
+  override name = 'Unusable'
+  readonly code: string
+  readonly offset: number | undefined
+  constructor(code: string, message: string, offset?: number) {
+    super(message)
+    this.code = code
+    this.offset = offset
+  }
+}
+
+const EVIDENCE_BYTES = 4_194_304
+/** The largest event log that is read: as the parser's own bound. */
+export const LOG_BYTES = 1_048_576
+
+/** The bytes of a file up to a bound; Unusable says what is wrong with it. */
+export function readBounded(file: string, maxBytes: number): Uint8Array {
+  try {
+    const { size } = statSync(file)
+    if (size > maxBytes) throw new Unusable('TooLarge', `${file} has ${size} bytes, at most ${maxBytes} are read`)
+    return new Uint8Array(readFileSync(file))
+  } catch (error) {
+    if (error instanceof Unusable) throw error
+    throw new Unusable(
+      'Unreadable',
+      `${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+    )
+  }
+}
+
+function jsonOf(file: string, maxBytes: number): unknown {
+  try {
+    return parseStrictJson(readBounded(file, maxBytes), { maxBytes })
+  } catch (error) {
+    if (error instanceof Refusal) throw new Unusable(error.code, `${file}: ${error.message}`)
+    throw error
+  }
+}
+
+/** Evidence of class tpm, as the file has it; members that it has beside are left alone. Throws Unusable. */
+export function readEvidenceFile(file: string): EvidenceBody {
+  const members = new Map(Object.entries(objectOf(jsonOf(file, EVIDENCE_BYTES), file)))
+  const text = (name: string, form: RegExp, what: string): string => {
+    const value = members.get(name)
+    if (typeof value !== 'string' || !form.test(value))
+      throw new Unusable('InvalidField', `${file}: ${name} is no ${what}`)
+    return value
+  }
+  const optional = (name: string): string | undefined => (members.has(name) ? text(name, BASE64, 'base64') : undefined)
+  const akPublic = text(
+    'akPublic',
+    /^(-----BEGIN PUBLIC KEY-----[\s\S]+|[A-Za-z0-9+/]+={0,2})$/,
+    'TPM2B_PUBLIC in base64, nor a public key in PEM',
+  )
+  const eventLog = text('eventLog', BASE64, 'base64')
+  const measurementLog = optional('measurementLog')
+  return {
+    class: 'tpm',
+    bootId: '',
+    slot: '',
+    imageSha256: '0'.repeat(64),
+    akPublic,
+    quote: text('quote', BASE64, 'base64'),
+    signature: text('signature', BASE64, 'base64'),
+    pcrs: pcrsOf(members.get('pcrs'), file),
+    eventLog,
+    // A file that does not say it binds nothing more than its log's replay.
+    eventLogSha256: members.has('eventLogSha256')
+      ? text('eventLogSha256', /^[0-9a-f]{64}$/, 'SHA-256 in hex')
+      : sha256Hex(Buffer.from(eventLog, 'base64')),
+    ...(measurementLog === undefined ? {} : { measurementLog }),
+    nonce: text('nonce', /^([0-9a-fA-F]{2}){1,64}$/, 'nonce in hex').toLowerCase(),
+  }
+}
+
+const BASE64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/
+
+function pcrsOf(value: unknown, file: string): NonNullable<EvidenceBody['pcrs']> {
+  const banks = Object.entries(objectOf(value, `${file}: pcrs`))
+  if (banks.length === 0) throw new Unusable('NoPcrs', `${file}: pcrs is empty: comparing nothing proves nothing`)
+  return Object.fromEntries(
+    banks.map(([bank, values]) => {
+      const known = BANK_NAMES.find((name) => name === bank)
+      if (!known)
+        throw new Unusable('UntrustedBank', `${file}: pcrs.${bank}: only ${BANK_NAMES.join(', ')} can be evidence`)
+      const entries = Object.entries(objectOf(values, `${file}: pcrs.${bank}`))
+      if (entries.length === 0)
+        throw new Unusable('NoPcrs', `${file}: pcrs.${bank} is empty: comparing nothing proves nothing`)
+      for (const [pcr, hex] of entries)
+        if (!/^([0-9]|1[0-9]|2[0-3])$/.test(pcr) || typeof hex !== 'string' || !/^([0-9a-fA-F]{2}){1,64}$/.test(hex))
+          throw new Unusable('InvalidField', `${file}: pcrs.${bank}.${pcr} is no PCR with a value in hex`)
+      return [known, Object.fromEntries(entries.map(([pcr, hex]) => [pcr, String(hex).toLowerCase()])) as PcrValues]
+    }),
+  )
+}
+
+/**
+ * What evidence is held against: an image's manifest, or `{manifest, profile, akName, firmware, others}` with what there
+ * is. Throws Unusable.
+ */
+export function readReferenceFile(file: string): TpmReference {
+  const value = objectOf(jsonOf(file, EVIDENCE_BYTES), file)
+  const members = 'kind' in value ? { manifest: value } : value
+  const known = ['manifest', 'profile', 'akName', 'firmware', 'others']
+  const strange = Object.keys(members).find((name) => !known.includes(name))
+  if (strange)
+    throw new Unusable('InvalidField', `${file}: ${strange} is no member of a reference; there are ${known.join(', ')}`)
+  const { manifest, profile, akName, others = [] } = members as Record<string, unknown>
+  if (akName !== undefined && (typeof akName !== 'string' || !/^[0-9a-f]{8,132}$/.test(akName)))
+    throw new Unusable('InvalidField', `${file}: akName is no Name in hex`)
+  if (!Array.isArray(others)) throw new Unusable('InvalidField', `${file}: others is no list of manifests`)
+  const boot = manifest === undefined ? undefined : manifestOf(manifest, `${file}: manifest`).boot
+  return {
+    akName,
+    image: boot ?? 'not-given',
+    others: others.flatMap((one, at): UkiBoot[] => {
+      const { boot: other } = manifestOf(one, `${file}: others[${at}]`)
+      return other.kind === 'uki' ? [other] : []
+    }),
+    profile: profile === undefined ? undefined : profileOf(profile, `${file}: profile`),
+    firmware: { atRegistration: firmwareOf(members, file), otherClusters: 0 },
+    before: undefined,
+  }
+}
+
+function firmwareOf(members: object, file: string): PcrValues | undefined {
+  const value = 'firmware' in members ? members.firmware : undefined
+  if (value === undefined) return undefined
+  return pcrsOf({ sha256: value }, `${file}: firmware`).sha256
+}
+
+function manifestOf(value: unknown, what: string): OSImageManifest {
+  return parsed(() => parse(OSImageManifest, value, what))
+}
+
+function profileOf(value: unknown, what: string): HardwareProfile {
+  return parsed(() => parse(HardwareProfile, value, what))
+}
+
+function parsed<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof Refusal) throw new Unusable(error.code, error.message)
+    throw error
+  }
+}
+
+function objectOf(value: unknown, what: string): object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Unusable('InvalidField', `${what} is no JSON object`)
+  return value
+}
