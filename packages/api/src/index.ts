@@ -77,7 +77,7 @@ export {
   VERDICTS,
   type Verdict,
 } from './wire/attestation.ts'
-export { BANK_NAMES, type BankName, BOOT_PHASES, Boot, type UkiBoot } from './wire/boot.ts'
+export { BANK_NAMES, type BankName, BOOT_PHASES, Boot, UkiBoot } from './wire/boot.ts'
 export { type ActivationWindow, DEFAULT_GATES, type DesiredState, type Gates } from './wire/desired-state.ts'
 export { HardwareProfile, type PcrValues, PROFILE_BYTES, profileTarget } from './wire/hardware-profile.ts'
 export { HUB_TARGET, HubDescription, HubIntroduction, type HubKey } from './wire/hub-description.ts'

@@ -46,7 +46,7 @@ const Measured = closed({
 })
 
 const none = closed({ kind: oneOf(['none']) })
-const uki = closed({
+export const UkiBoot = closed({
   kind: oneOf(['uki']),
   stub: closed({ vendor: oneOf(['systemd']), version: Type.String({ maxLength: 32 }) }),
   sections: Type.Array(closed({ name: Type.String({ maxLength: 8 }), length: Bytes, sha256: Sha256 }), {
@@ -61,14 +61,14 @@ const uki = closed({
     sha512: Type.Optional(Measured),
   }),
 })
-export type UkiBoot = Static<typeof uki>
+export type UkiBoot = Static<typeof UkiBoot>
 
 /** `none`: nothing measures this boot, so nothing can be predicted (driver `slots`). */
 export const Boot = Type.Unsafe<Static<typeof none> | UkiBoot>({
   type: 'object',
   required: ['kind'],
   discriminator: { propertyName: 'kind' },
-  oneOf: [none, uki],
+  oneOf: [none, UkiBoot],
 })
 export type Boot = Static<typeof Boot>
 export const BOOT_KINDS = ['none', 'uki'] as const

@@ -1,11 +1,12 @@
 import { createReadStream, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { OSImageManifest, osImageName, parse } from '@skerry/api'
+import { BANK_NAMES, type BankName, OSImageManifest, osImageName, parse } from '@skerry/api'
 import { ApiError, publishReleases } from '@skerry/client'
 import { openSigningFolder, openTrust, readManifest, rootThumbprint, type SigningFolder } from '@skerry/trust'
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import { UsageError } from '../errors.ts'
+import { bootOf, inspect, inspectionText } from '../offline/boot.ts'
 import { type Bytes, digestOf } from '../offline/digest.ts'
 import { readTargetFile, readTargetsKey } from '../offline/read.ts'
 import { otherRoot, rootGiven } from '../offline/roots.ts'
@@ -23,6 +24,7 @@ export function imageCommand(program: Command, shell: Shell): void {
   signCommand(image, shell)
   publishCommand(image, shell)
   verifyCommand(image, shell)
+  inspectCommand(image, shell)
 }
 
 type ManifestOptions = {
@@ -32,6 +34,8 @@ type ManifestOptions = {
   hardwareId: string[]
   kubernetesVersion?: string
   mediaType: string
+  bootLoader?: string[]
+  bank?: BankName[]
   out?: string
 }
 
@@ -46,6 +50,8 @@ function manifestCommand(image: Command, shell: Shell): void {
     .requiredOption('--hardware-id <id>', 'hardware it is for; once for each', collect)
     .option('--kubernetes-version <version>', 'the Kubernetes in it')
     .option('--media-type <type>', 'what kind of bytes', 'application/octet-stream')
+    .option('--boot-loader <file>', 'a boot loader that may start this UKI, as deployed; once for each', collect)
+    .addOption(bankOption())
     .option('--out <file>', 'write it there')
     .addHelpText(
       'after',
@@ -54,6 +60,7 @@ function manifestCommand(image: Command, shell: Shell): void {
     .action(async (file: string, options: ManifestOptions) => {
       const { sha256, length } = await digestOf(file)
       const { family, version, releaseCounter, kubernetesVersion } = options
+      const boot = bootOf(file, options)
       const manifest: OSImageManifest = {
         kind: 'OSImageManifest',
         family,
@@ -62,12 +69,47 @@ function manifestCommand(image: Command, shell: Shell): void {
         hardwareIds: options.hardwareId,
         ...(kubernetesVersion ? { kubernetesVersion } : {}),
         image: { sha256, length, mediaType: options.mediaType },
-        boot: { kind: 'none' },
+        boot,
       }
       const text = toJson(parse(OSImageManifest, manifest, 'the manifest'))
       if (options.out === undefined) return shell.out(text)
       writeOut(options.out, text)
-      say(shell, `${options.out}: ${osImageName(manifest)}, image sha256 ${sha256}`)
+      const measured = boot.kind === 'none' ? '; nothing measures its boot' : ''
+      say(shell, `${options.out}: ${osImageName(manifest)}, image sha256 ${sha256}${measured}`)
+    })
+}
+
+function bankOption(): Option {
+  const known: readonly string[] = BANK_NAMES
+  return new Option(
+    '--bank <name>',
+    `a bank that machines quote: ${known.join(', ')}; once for each (default: sha256)`,
+  ).argParser((value: string, before: string[] | undefined) => {
+    if (!known.includes(value)) throw new InvalidArgumentError(`There are ${known.join(', ')}.`)
+    return collect(value, before)
+  })
+}
+
+type InspectOptions = { bootLoader?: string[]; bank?: BankName[]; secureBootKeys?: string; output: 'text' | 'json' }
+
+function inspectCommand(image: Command, shell: Shell): void {
+  image
+    .command('inspect')
+    .description(
+      'Shows a UKI: its sections, signatures, command line, what a machine will measure, and what a reviewer should look at.',
+    )
+    .argument('<file>', 'the UKI')
+    .option('--boot-loader <file>', 'a boot loader that may start it, as deployed; once for each', collect)
+    .addOption(bankOption())
+    .option('--secure-boot-keys <folder>', 'PK.esl, KEK.esl, db.esl and dbx.esl of a machine, for PCR 7')
+    .addOption(new Option('-o, --output <form>', 'how to show it').choices(['text', 'json']).default('text'))
+    .addHelpText(
+      'after',
+      '\nExample:\n  skerry image inspect edge-os-43.efi --boot-loader systemd-bootx64.efi --secure-boot-keys keys/',
+    )
+    .action((file: string, { output, ...options }: InspectOptions) => {
+      const seen = inspect(file, options)
+      shell.out(output === 'json' ? toJson(seen) : inspectionText(seen))
     })
 }
 
