@@ -3,6 +3,7 @@ export {
   CLOCK,
   type Clock,
   evidenceOf,
+  logOf,
   makeTpm,
   referenceOf,
   type Tpm,

@@ -1,0 +1,280 @@
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { EvidenceBody } from '@skerry/api'
+import { assembleUki } from '@skerry/measured-boot'
+import { evidenceOf, logOf, makeTpm, referenceOf } from '@skerry/policy/testing'
+import { testFolder } from '@skerry/supervise/testing'
+import { describe, expect, test } from 'vitest'
+import { exitCodeOf } from '../errors.ts'
+import { buildProgram } from '../program.ts'
+
+/** What a command printed, and the exit code that a shell would see. */
+async function run(...args: string[]): Promise<{ out: string; exit: number; why: string }> {
+  const out: string[] = []
+  const shell = {
+    out: (text: string) => void out.push(text),
+    err: () => {},
+    now: () => 0,
+    env: {},
+    signal: new AbortController().signal,
+    stdin: async () => '',
+  }
+  const found = (exit: number, why = '') => ({ out: out.join(''), exit, why })
+  return buildProgram(shell)
+    .parseAsync(args, { from: 'user' })
+    .then(() => found(0))
+    .catch((error: unknown) => found(exitCodeOf(error), String(error)))
+}
+
+const dir = testFolder()
+let files = 0
+const written = (value: unknown): string => {
+  const file = join(dir, `${++files}.json`)
+  writeFileSync(file, typeof value === 'string' ? value : JSON.stringify(value))
+  return file
+}
+
+describe('attest verify', () => {
+  const tpm = makeTpm()
+  const { akPublic, quote, signature, pcrs, eventLog, nonce }: EvidenceBody = evidenceOf(tpm, 'secure-boot-off')
+  const evidence = { akPublic, quote, signature, pcrs, eventLog, nonce }
+  const { akName, profile, image } = referenceOf(tpm)
+  const manifest = {
+    kind: 'OSImageManifest',
+    family: 'edge-os',
+    version: '1',
+    releaseCounter: 1,
+    hardwareIds: ['shop-box'],
+    image: { sha256: 'b'.repeat(64), length: 1, mediaType: 'a/b' },
+    boot: image,
+  }
+  const verify = async (given: unknown, ...more: string[]) => {
+    const { out, exit } = await run('attest', 'verify', '--evidence', written(given), ...more)
+    return {
+      exit,
+      ...(JSON.parse(out) as {
+        verdict?: string
+        checks?: object[]
+        findings?: { code: string }[]
+        error?: { code: string }
+      }),
+    }
+  }
+
+  test('honest evidence is a warning without a reference, and affirming with one', async () => {
+    const alone = await verify(evidence)
+    expect(alone).toMatchObject({ exit: 0, verdict: 'warning' })
+    expect(alone.checks).toEqual(
+      ['akAttributes', 'scheme', 'signature', 'structure', 'nonce', 'selection', 'pcrDigest', 'replay'].map((name) => ({
+        name,
+        ok: true,
+      })),
+    )
+    const held = await verify(evidence, '--reference', written({ manifest, profile, akName }))
+    expect(held).toMatchObject({ exit: 0, verdict: 'affirming', findings: [] })
+    // A manifest alone says nothing of the machine, nor whose key it is.
+    const half = await verify(evidence, '--reference', written(manifest))
+    expect([half.exit, half.verdict, half.findings?.map(({ code }) => code)]).toEqual([
+      0,
+      'warning',
+      ['AkUnknown', 'NoProfile'],
+    ])
+  })
+
+  test('a key in PEM is taken, and what it cannot say is told', async () => {
+    const { publicKey } = await import('node:crypto').then(({ createPublicKey }) => ({
+      publicKey: createPublicKey(tpm.privateKey),
+    }))
+    const found = await verify({ ...evidence, akPublic: publicKey.export({ format: 'pem', type: 'spki' }) })
+    expect([found.exit, found.verdict, found.findings?.some(({ code }) => code === 'AttributesUnknown')]).toEqual([
+      0,
+      'warning',
+      true,
+    ])
+  })
+
+  test.each<[string, object, string[], string]>([
+    ['another nonce than the one that was asked', {}, ['--nonce', 'ff'.repeat(32)], 'WrongNonce'],
+    [
+      'a value that was not quoted',
+      { pcrs: { sha256: { ...pcrs?.sha256, 16: '0'.repeat(64) } } },
+      [],
+      'WrongSelection',
+    ],
+    ['a changed value', { pcrs: { sha256: { ...pcrs?.sha256, 11: '0'.repeat(64) } } }, [], 'WrongPcrs'],
+    ['a quote of another key', { signature: evidenceOf(makeTpm(), 'secure-boot-off').signature }, [], 'WrongSignature'],
+    [
+      'a log of another boot',
+      { eventLog: Buffer.from(logOf('secure-boot-on')).toString('base64') },
+      [],
+      'ReplayMismatch',
+    ],
+  ])('%s: contraindicated, exit code 2, by its code', async (_, more, args, code) => {
+    const found = await verify({ ...evidence, ...more }, ...args)
+    expect([found.exit, found.verdict, found.findings?.map((one) => one.code)]).toEqual([
+      2,
+      'contraindicated',
+      expect.arrayContaining([code]),
+    ])
+  })
+
+  test.each<[string, unknown, string]>([
+    ['no JSON', 'nonsense', 'MalformedJson'],
+    ['a member twice', '{"nonce":"00","nonce":"01"}', 'DuplicateMember'],
+    ['no object', '[]', 'InvalidField'],
+    ['no quote', { ...evidence, quote: undefined }, 'InvalidField'],
+    ['no log', { ...evidence, eventLog: undefined }, 'InvalidField'],
+    ['a number for a text', { ...evidence, nonce: 1 }, 'InvalidField'],
+    ['only SHA-1', { ...evidence, pcrs: { sha1: { 0: '0'.repeat(40) } } }, 'UntrustedBank'],
+    ['SHA-1 beside', { ...evidence, pcrs: { ...pcrs, sha1: { 0: '0'.repeat(40) } } }, 'UntrustedBank'],
+    ['no values', { ...evidence, pcrs: {} }, 'NoPcrs'],
+    ['an empty bank', { ...evidence, pcrs: { sha256: {} } }, 'NoPcrs'],
+    ['a PCR that no TPM has', { ...evidence, pcrs: { sha256: { 24: '0'.repeat(64) } } }, 'InvalidField'],
+  ])('%s: unusable, exit code 1, by its code', async (_, given, code) => {
+    const found = await verify(given)
+    expect([found.exit, found.error?.code, found.verdict]).toEqual([1, code, undefined])
+  })
+
+  test('a reference that is none, and a file of any size, are told before anything is judged', async () => {
+    expect(await verify(evidence, '--reference', written({ manifets: manifest }))).toMatchObject({
+      exit: 1,
+      error: { code: 'InvalidField' },
+    })
+    expect(await verify(evidence, '--reference', written({ profile: { ...profile, learn: 'all' } }))).toMatchObject({
+      exit: 1,
+      error: { code: 'InvalidField' },
+    })
+    const large = written('')
+    truncateSync(large, 8_000_000)
+    const { out, exit } = await run('attest', 'verify', '--evidence', large)
+    expect([exit, JSON.parse(out).error.code]).toEqual([1, 'TooLarge'])
+    const missing = await run('attest', 'verify', '--evidence', join(dir, 'nothing'))
+    expect([missing.exit, JSON.parse(missing.out).error.code]).toEqual([1, 'Unreadable'])
+  })
+})
+
+describe('attest eventlog', () => {
+  const log = join(dir, 'log.bin')
+  writeFileSync(log, logOf('secure-boot-on'))
+
+  test('shows events, values, Secure Boot and findings, as JSON and for people', async () => {
+    const { out, exit } = await run('attest', 'eventlog', log, '-o', 'json')
+    const seen = JSON.parse(out) as {
+      banks: string[]
+      events: object[]
+      pcrs: { sha256: Record<string, string> }
+      secureBoot: boolean
+      findings: object[]
+    }
+    expect([exit, seen.banks, seen.secureBoot, seen.findings, seen.events.length]).toEqual([
+      0,
+      ['sha256'],
+      true,
+      [],
+      38,
+    ])
+    const text = await run('attest', 'eventlog', log)
+    expect(text.out).toContain(`sha256:11 ${seen.pcrs.sha256['11']}`)
+    expect(text.out).toContain('Secure Boot: on')
+  })
+
+  test.each<[string, Uint8Array | undefined, string[], string]>([
+    ['SHA-1', undefined, ['--bank', 'sha1'], 'Unsupported'],
+    ['a bank that it lacks', undefined, ['--bank', 'sha512'], 'Unsupported'],
+    ['a log that is cut', logOf('secure-boot-on').subarray(0, 3_000), [], 'Truncated'],
+    ['nothing', new Uint8Array(), [], 'Truncated'],
+    ['no log', Buffer.from('this is no event log, whatever its name says'), [], 'BadMagic'],
+  ])('%s: exit code 1, with code and offset as JSON, and a sentence for people', async (_, bytes, args, code) => {
+    const file = bytes ? join(dir, `${code}.bin`) : log
+    if (bytes) writeFileSync(file, bytes)
+    const { out, exit } = await run('attest', 'eventlog', file, ...args, '-o', 'json')
+    expect([exit, JSON.parse(out)]).toEqual([
+      1,
+      { error: { code, message: expect.any(String), offset: expect.any(Number) } },
+    ])
+    const text = await run('attest', 'eventlog', file, ...args)
+    expect([text.exit, text.out]).toEqual([1, ''])
+  })
+})
+
+describe('a UKI at the signers’ desk', () => {
+  const EFI = '/usr/lib/systemd/boot/efi'
+  const [stub, loader] = [`${EFI}/linuxx64.efi.stub`, `${EFI}/systemd-bootx64.efi`]
+  const can = existsSync(stub) && spawnSync('pesign', ['--version']).error === undefined
+  const uki = join(dir, 'edge-os-1.efi')
+  const make = (commandLine: string) => {
+    const text = (body: string) => new TextEncoder().encode(body)
+    const bytes = assembleUki(readFileSync(stub), [
+      { name: '.osrel', data: text('ID=edge\nIMAGE_ID=edge-os\nIMAGE_VERSION=1\n') },
+      { name: '.cmdline', data: text(commandLine) },
+      { name: '.linux', data: readFileSync(loader) },
+      { name: '.initrd', data: text('an initrd') },
+    ])
+    writeFileSync(uki, bytes)
+  }
+  const manifestOf = (...more: string[]) =>
+    run(
+      'image',
+      'manifest',
+      uki,
+      '--family',
+      'edge-os',
+      '--version',
+      '1',
+      '--release-counter',
+      '1',
+      '--hardware-id',
+      'x',
+      ...more,
+    )
+
+  test.skipIf(!can)(
+    'its manifest promises what pesign and the boot loader’s own digest say, in each bank that is asked for',
+    async () => {
+      make('console=ttyS0 panic=1')
+      const { out, exit } = await manifestOf('--boot-loader', loader, '--bank', 'sha256', '--bank', 'sha384')
+      expect(exit).toBe(0)
+      const { boot } = JSON.parse(out)
+      const pesign = (file: string) =>
+        execFileSync('pesign', ['-h', '-i', file], { encoding: 'utf8' }).match(/[0-9a-f]{64}/)?.[0]
+      expect(boot.measured.sha256.applications).toEqual({
+        loaders: [pesign(loader)],
+        uki: pesign(uki),
+        kernel: pesign(loader),
+      })
+      expect(Object.keys(boot.measured)).toEqual(['sha256', 'sha384'])
+      expect(boot.measured.sha384.pcr9).toHaveLength(96)
+    },
+  )
+
+  test.skipIf(!can)('without its boot loader nothing is promised, and what is no EFI program has none', async () => {
+    make('console=ttyS0 panic=1')
+    expect(await manifestOf()).toMatchObject({ exit: 2, why: expect.stringContaining('--boot-loader FILE') })
+    const plain = written('bytes')
+    const given = ['--family', 'a', '--version', '1', '--release-counter', '1', '--hardware-id', 'x']
+    const { out } = await run('image', 'manifest', plain, ...given)
+    expect(JSON.parse(out).boot).toEqual({ kind: 'none' })
+    expect(await run('image', 'manifest', plain, ...given, '--boot-loader', loader)).toMatchObject({ exit: 2 })
+  })
+
+  test.skipIf(!can)('inspect names what a reviewer should look at, and the same values as the manifest', async () => {
+    make('console=ttyS0 init=/bin/sh systemd.debug_shell')
+    const { out } = await run('image', 'inspect', uki, '--boot-loader', loader, '-o', 'json')
+    const seen = JSON.parse(out)
+    expect(seen.findings.map(({ code }: { code: string }) => code)).toEqual([
+      'Unsigned',
+      'InitOnCommandLine',
+      'DebugOnCommandLine',
+      'NoPanic',
+    ])
+    const { boot } = JSON.parse((await manifestOf('--boot-loader', loader)).out)
+    expect(seen.boot.pcr.predicted.sha256['9']).toBe(boot.measured.sha256.pcr9)
+    const text = await run('image', 'inspect', uki, '--boot-loader', loader)
+    expect(text.out).toContain(boot.measured.sha256.pcr12.off)
+    expect(await run('image', 'inspect', written('no program'))).toMatchObject({
+      exit: 1,
+      why: expect.stringContaining('no "MZ"'),
+    })
+  })
+})
