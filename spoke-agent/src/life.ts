@@ -122,7 +122,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     signer,
     trust,
     heartbeatMs: config.heartbeatMs,
-    now: clock.now,
+    clock,
     log,
     signal,
     status: () =>

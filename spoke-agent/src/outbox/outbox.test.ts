@@ -14,6 +14,7 @@ const PAGE = 4_096
 const nowMs = Date.parse('2026-06-01T00:00:00Z')
 const { cluster, node, incarnation, transcript } = enrollment
 const signer = createKey('ES256')
+const hubKey = { jwk: signer.jwk, notBefore: '1970-01-01T00:00:00Z' }
 
 let database: Database
 let outbox: Outbox
@@ -38,7 +39,8 @@ function linkIsBack(): string[] {
   const taken: string[] = []
   for (let batch = outbox.pending(); batch.length > 0; batch = outbox.pending()) {
     taken.push(...batch)
-    outbox.acknowledged(said(batch.at(-1)).seq, { digest: sha256Hex('marker'), atMs: nowMs + ++minute })
+    const marker = { digest: sha256Hex('marker'), by: signer.thumbprint, atMs: nowMs + ++minute }
+    outbox.acknowledged(said(batch.at(-1)).seq, { ...marker, keys: [hubKey] })
   }
   return taken
 }

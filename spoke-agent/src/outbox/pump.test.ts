@@ -8,6 +8,7 @@ import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { createKey, type Signer, signDocument } from '@skerry/trust'
 import pino, { type Logger } from 'pino'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { openClock } from '../store/clock.ts'
 import { openDatabase } from '../store/database.ts'
 import { enrollment as known } from '../testing.ts'
 import { openCourier } from '../transport/courier.ts'
@@ -27,6 +28,7 @@ const description: HubDescription = {
   apiUrls: ['https://127.0.0.1:1'],
   natsUrls: ['nats://127.0.0.1:1'],
 }
+let keys = description.keys
 const nowMs = Date.parse('2026-06-01T00:00:00Z')
 const silent = pino({ level: 'silent' })
 // A server without accounts asks for none: it has the form alone.
@@ -63,9 +65,21 @@ const open = ({ servers = [], status = nobody, log = silent }: Opened = {}) => {
     ...{ onDesiredHint: nothing, onAck: nothing, onConnected: nothing, onRefused: nothing },
   })
   const pump = startPump({
-    ...{ courier, outbox, enrollment, signer: nodeKey, trust: { hub: () => description }, log, signal: over.signal },
+    ...{
+      courier,
+      outbox,
+      enrollment,
+      signer: nodeKey,
+      trust: { hub: () => ({ ...description, keys }) },
+      log,
+      signal: over.signal,
+    },
     heartbeatMs: 60_000,
-    now: () => nowMs,
+    clock: openClock(
+      database,
+      () => nowMs,
+      () => keys,
+    ),
     status,
     nextCounter: () => 1,
   })
@@ -141,6 +155,38 @@ describe('an ack of the hub', () => {
     await site.pump.onAck(await ack(5, { minute: 1 }))
     expect(waiting()).toBe(5)
     expect(site.outbox.pending()[0]).toContain('"seq":6')
+  })
+})
+
+describe('a marker that names the date of 2100', () => {
+  const far = (Date.parse('2100-01-01T00:00:00Z') - nowMs) / 60_000
+  const poisoned = async () => {
+    await site.pump.onAck(await ack(8, { minute: far }))
+    expect(waiting()).toBe(2)
+    // While that key counts, a lower watermark is an old word.
+    await site.pump.onAck(await ack(5, { minute: 1 }))
+    expect(waiting()).toBe(2)
+  }
+  afterEach(() => {
+    keys = description.keys
+  })
+
+  test('is outlived by the key that comes after it: a restored hub brings back what it lost', async () => {
+    await poisoned()
+    keys = { ...keys, ack: listed(otherKey) }
+    await site.pump.onAck(await ack(5, { minute: 2, by: otherKey, markerBy: otherKey }))
+    expect(waiting()).toBe(5)
+    // And no word of that key is late.
+    await site.pump.onAck(await ack(3, { minute: 1, by: otherKey, markerBy: otherKey }))
+    expect(waiting()).toBe(5)
+  })
+
+  test('counts up to the end of the key that signed it', async () => {
+    await poisoned()
+    const notAfter = new Date(nowMs - 60_000).toISOString()
+    keys = { ...keys, ack: [...listed(ackKey).map((key) => ({ ...key, notAfter })), ...listed(otherKey)] }
+    await site.pump.onAck(await ack(5, { minute: 0, by: otherKey, markerBy: otherKey }))
+    expect(waiting()).toBe(5)
   })
 })
 

@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
-import { type DesiredState, HUB_TARGET, type HubDescription, manifestTarget, type OSImageManifest } from '@skerry/api'
+import {
+  type DesiredState,
+  HUB_TARGET,
+  type HubDescription,
+  type HubKey,
+  manifestTarget,
+  type OSImageManifest,
+} from '@skerry/api'
 import { until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import {
@@ -88,10 +95,14 @@ function openRepository() {
   }
 }
 
-function hubJson(...keys: Signer[]): { path: string; bytes: Uint8Array } {
+function hubJson(...keys: Signer[]) {
+  return hubJsonOf(keys.map(listed))
+}
+
+function hubJsonOf(desiredState: HubKey[]): { path: string; bytes: Uint8Array } {
   const description: HubDescription = {
     kind: 'HubDescription',
-    keys: { desiredState: keys.map(listed), ack: [listed(hubKey)], acceptance: [listed(hubKey)] },
+    keys: { desiredState, ack: [listed(hubKey)], acceptance: [listed(hubKey)] },
     caPem: '',
     apiUrls: ['https://127.0.0.1:1'],
     natsUrls: ['nats://127.0.0.1:1'],
@@ -162,11 +173,16 @@ function open(incarnation = 1, prepare?: (database: Database) => void, boundByte
   const bus = openBus(database)
   const outbox = openOutbox(database, { ...enrollment, incarnation }, () => wallMs, boundBytes)
   const { root, source } = repository
+  const trust = openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), sources: () => [source] })
+  const keys = () => {
+    if (trust.versions().targets > 0) return trust.hub().keys
+  }
+  const clock = openClock(database, () => wallMs, keys)
   let looks = 0
   const leader = startLeader({
     enrollment: { ...enrollment, incarnation },
     ...{ database, bus, outbox, log, signal: over.signal },
-    trust: openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), sources: () => [source] }),
+    trust,
     fetchDesired: async () => {
       looks += 1
       return brought
@@ -175,10 +191,11 @@ function open(incarnation = 1, prepare?: (database: Database) => void, boundByte
     measuresBoot: false,
     pollMs: 600_000,
     now: () => wallMs,
-    clock: openClock(database, () => wallMs),
+    clock,
   })
   return {
     bus,
+    clock,
     database,
     looks: () => looks,
     hint: leader.hint,
@@ -378,6 +395,49 @@ describe('a wrong clock', () => {
     wallMs = startMs + DAY_MS
     site.hint()
     await accepted(2)
+  }, 30_000)
+})
+
+describe('a hub that signs the date of 2100', () => {
+  const until2100 = Date.parse('2100-01-01T00:00:00Z')
+  const poisoned = async () => {
+    await bring(await signed(order(1, images.two, { issuedAt: iso(until2100) })))
+    await refusedAs('MetadataExpired')
+    expect(site.clock.now()).toBe(until2100)
+  }
+
+  test.each<[string, () => HubKey[]]>([
+    ['lists its key no longer', () => [listed(nextKey)]],
+    [
+      'says until when its key could sign',
+      () => [{ ...listed(hubKey), notAfter: iso(startMs + DAY_MS) }, listed(nextKey)],
+    ],
+  ])(
+    'does no lasting harm: it is healed by metadata of the offline keys that %s',
+    async (_, keys) => {
+      await poisoned()
+      wallMs = startMs + 2 * DAY_MS
+      repository.publish([hubJsonOf(keys()), images.two, images.three], wallMs)
+      await bring(await signed(order(2, images.three, { issuedAt: iso(wallMs) }), nextKey))
+      await accepted(2)
+      expect(site.clock.now()).toBe(wallMs)
+      // Also after a restart.
+      await site.close()
+      site = open()
+      expect(site.clock.now()).toBe(wallMs)
+    },
+    30_000,
+  )
+
+  test('is healed by no metadata that has expired by the clock of the machine', async () => {
+    await poisoned()
+    repository.publish([hubJson(nextKey), images.two, images.three], startMs + DAY_MS)
+    wallMs = startMs + 20 * DAY_MS
+    const asked = repository.asked()
+    await bring(await signed(order(2, images.three), nextKey))
+    await until(() => repository.asked() > asked, 'a refresh', 10_000)
+    await refusedAs('UnknownKey')
+    expect(site.clock.now()).toBe(until2100)
   }, 30_000)
 })
 

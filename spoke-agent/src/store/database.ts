@@ -23,7 +23,8 @@ type Kept =
   | 'left_out'
   | 'marker'
   | 'marker_at'
-  | 'time_floor'
+  | 'marker_by'
+  | 'time_floors'
   | 'refused'
   | 'status_counter'
 
