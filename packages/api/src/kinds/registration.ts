@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { Condition, Message, Reason } from '../meta.ts'
+import { Message, Reason } from '../meta.ts'
 import { RegistrationState } from '../wire/registration.ts'
 import { NodeClass } from '../wire/status.ts'
 import { Count, closed, integer, Label, mapOf, Name, NatsUserKey, oneOf, Sha256, Time } from '../words.ts'
@@ -53,6 +53,5 @@ export const RegistrationStatus = closed({
   message: Type.Optional(Message),
   incarnation: Type.Optional(integer({ minimum: 1 })),
   credentialExpiresAt: Type.Optional(Time),
-  conditions: Type.Optional(Type.Array(Condition)),
 })
 export type RegistrationStatus = Static<typeof RegistrationStatus>
