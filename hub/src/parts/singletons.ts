@@ -9,6 +9,7 @@ import { registrationController } from '../controllers/registration.ts'
 import { rolloutController } from '../controllers/rollout.ts'
 import { type Controller, type Hints, runController } from '../controllers/run.ts'
 import type { HubKeys } from '../keys/keys.ts'
+import { pause } from '../pause.ts'
 import { pruneEvents } from '../store/events.ts'
 import { acquireLease, type Lease, writeFenced } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
@@ -61,7 +62,7 @@ export async function runSingletons(parts: Singletons): Promise<void> {
       )
     } catch (error) {
       if (!signal.aborted) log.warn({ err: error }, 'the controllers wait for their lease')
-      await new Promise((done) => setTimeout(done, RETRY_MS))
+      await pause(RETRY_MS, signal)
     } finally {
       parts.hub.leaveSites()
       await lease?.release().catch(() => undefined)
