@@ -35,6 +35,8 @@ export type Singletons = {
 
 const KEPT_VERSIONS = 100_000
 const KEPT_EVENTS = 10_000
+/** Deleted under the lock of all writers at a time. */
+const EVENTS_AT_ONCE = 500
 const HOUSEKEEPING_MS = 10 * 60_000
 /** The stream is looked at so often, and compared whole so often. */
 const LOOK_MS = 30_000
@@ -177,11 +179,12 @@ function publisherController(
 function housekeepingController({ store, sealer, now }: Singletons, lease: Lease): Controller {
   return {
     name: 'housekeeping',
-    async reconcile() {
-      await writeFenced(store, lease, async (tx) => {
-        await compactChanges(tx, KEPT_VERSIONS)
-        await pruneEvents(tx, KEPT_EVENTS)
-      })
+    async reconcile({ signal }) {
+      await writeFenced(store, lease, (tx) => compactChanges(tx, KEPT_VERSIONS))
+      // Each batch is a transaction, so that others write between two of them.
+      let gone = EVENTS_AT_ONCE
+      while (gone === EVENTS_AT_ONCE && !signal.aborted)
+        gone = await writeFenced(store, lease, (tx) => pruneEvents(tx, KEPT_EVENTS, EVENTS_AT_ONCE))
       // Last: metadata that cannot be signed keeps no table from being pruned.
       await renewSeal(store, lease, sealer)
       return { recheckAtMs: now() + HOUSEKEEPING_MS }
