@@ -130,7 +130,7 @@ describe('two hubs on one database', () => {
       child.kill('SIGTERM')
       await ended
     })
-    await until(() => said.out.includes('"ready":true'), `a hub being ready (${said.err})`, 30_000)
+    await until(() => said.out.includes('\n'), `a hub being ready (${said.err})`, 60_000)
     const ready = JSON.parse(said.out.split('\n')[0] ?? '') as { pids: Record<string, number> }
     return {
       pids: ready.pids,
@@ -147,13 +147,13 @@ describe('two hubs on one database', () => {
   test('one runs the controllers; when it is killed, the other takes over with the next term', async () => {
     const config = await configure()
     const first = await spawned(config)
-    await until(() => first.terms().length === 1, 'the first hub holding the lease', 10_000)
+    await until(() => first.terms().length === 1, 'the first hub holding the lease', 30_000)
     const second = await spawned({ ...config, dataDir: testFolder() })
     expect(second.terms()).toEqual([])
     await first.kill()
-    await until(() => second.terms().length === 1, 'the second hub taking over', 20_000)
+    await until(() => second.terms().length === 1, 'the second hub taking over', 30_000)
     expect([...first.terms(), ...second.terms()]).toEqual([1, 2])
-  }, 60_000)
+  })
 })
 
 describe('NATS', () => {
@@ -181,7 +181,7 @@ describe('NATS', () => {
       expect(hub.pids).not.toHaveProperty('nats')
       const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
       onTestFinished(() => client.close())
-      await until(async () => (await client.file('/readyz').catch(() => undefined)) !== undefined, 'readiness', 10_000)
+      await until(async () => (await client.file('/readyz').catch(() => undefined)) !== undefined, 'readiness', 30_000)
       const said = await run(['init', '--data', config.dataDir, '--port', '0'], { NATS_URL: natsUrl })
       expect(JSON.parse(said.stdout)).toMatchObject({ hub: { natsUrls: [natsUrl] } })
     },
@@ -198,9 +198,9 @@ describe('NATS', () => {
     })
     await until(() => said.includes('this hub waits for NATS at 127.0.0.1'), 'the sentence', 30_000)
     child.kill('SIGTERM')
-    await until(() => child.exitCode !== null || child.signalCode !== null, 'its end', 10_000)
+    await until(() => child.exitCode !== null || child.signalCode !== null, 'its end', 30_000)
     expect({ code: child.exitCode, signal: child.signalCode }).toEqual({ code: 0, signal: null })
-  }, 60_000)
+  })
 
   test('a server that takes too little to be told who is revoked: /readyz says why and what to do until it is told', async () => {
     const dir = testFolder()
@@ -221,47 +221,47 @@ describe('NATS', () => {
         () => 'ready',
         (error: unknown) => String(error),
       )
-    await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
+    await until(async () => (await ready()) === 'ready', 'readiness', 30_000)
     await sql`insert into nats_revocation (nats_key, cluster, node, revoked_at, expires_at)
       select 'U' || lpad(n::text, 55, 'A'), 'site', 'n' || n, now(), now() + interval '90 days' from generate_series(1, 1000) as n`
     await sql`select pg_notify('skerry_wake', 'identity')`
-    await until(async () => (await ready()).includes('[-]revocations failed'), 'unreadiness', 10_000)
+    // Sooner than a look by time alone: the hint is what it rests on.
+    await until(async () => (await ready()).includes('[-]revocations failed'), 'unreadiness', 20_000)
     expect(await ready()).toMatch(/not told of 1000 revoked keys.*max_payload.*nats-config/)
     await sql`delete from nats_revocation`
     await sql`select pg_notify('skerry_wake', 'identity')`
     await until(async () => (await ready()) === 'ready', 'readiness', 20_000)
-  }, 60_000)
+  })
 
   test.each(['it hangs', 'it goes on'])(
     'one that hangs: /readyz says so, the API serves on; a hub ends while %s',
     async (when) => {
       const hub = await start(await configure())
       const { client, ready } = clientOf(hub)
-      expect(await ready()).toBe('ready')
+      await until(async () => (await ready()) === 'ready', 'readiness', 30_000)
       const nats = hub.pids['nats'] ?? -1
       process.kill(nats, 'SIGSTOP')
       onTestFinished(() => letGo(nats))
-      await until(async () => (await ready()).includes('[-]nats failed: no answer within 2 s'), 'unreadiness', 10_000)
+      await until(async () => (await ready()).includes('[-]nats failed: no answer within 2 s'), 'unreadiness', 30_000)
       expect(await client.list('ManagedClusterSet')).toHaveLength(2)
       if (when === 'it goes on') {
         letGo(nats)
-        await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
+        await until(async () => (await ready()) === 'ready', 'readiness', 30_000)
       }
       await hub.stop()
       expect(await isFree(Number(new URL(hub.natsUrl).port))).toBe(true)
     },
-    60_000,
   )
 
   test('when it ends by itself, /readyz says so, and it is started again and connected to without a restart of the hub', async () => {
     const hub = await start(await configure())
     const { client, ready } = clientOf(hub)
-    expect(await ready()).toBe('ready')
+    await until(async () => (await ready()) === 'ready', 'readiness', 30_000)
     process.kill(hub.pids['nats'] ?? -1, 'SIGKILL')
-    await until(async () => (await ready()).includes('[-]nats failed'), 'unreadiness', 10_000)
+    await until(async () => (await ready()).includes('[-]nats failed'), 'unreadiness', 30_000)
     expect(await client.list('ManagedClusterSet')).toHaveLength(2)
-    await until(async () => (await ready()) === 'ready', 'readiness', 20_000)
-  }, 60_000)
+    await until(async () => (await ready()) === 'ready', 'readiness', 30_000)
+  })
 })
 
 test.each(['it hangs', 'it goes on'])(

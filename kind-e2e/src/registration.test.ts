@@ -19,14 +19,11 @@ import {
 import { type Connection, freePort, toOptions } from '@skerry/supervise'
 import { testDatabase, testFolder } from '@skerry/supervise/testing'
 import postgres from 'postgres'
-import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest'
 import { type Call, type Door, openDoor } from './door.ts'
 
 // Registration on real processes that are killed between any two calls: the same end, one record, one credential, one use
 // of the token.
-
-// Whole processes start here, several a test, perhaps on a busy machine.
-vi.setConfig({ testTimeout: 90_000 })
 
 let dir: string
 let env: NodeJS.ProcessEnv
@@ -61,7 +58,7 @@ beforeAll(async () => {
   ceremony = openCeremony(join(dir, 'offline'), introduction(join(dir, 'hub'), []), Date.now())
   image = buildImage(join(dir, 'images'), '1', { healthy: true, ballastBytes: 1_000 })
   await ceremony.publish(hub.client, [{ image, releaseCounter: 1 }])
-}, 120_000)
+})
 
 afterAll(async () => {
   await door.close()
@@ -166,8 +163,9 @@ async function joinedOnce({ name, token, dir: data }: Site, incarnation = 1): Pr
     30_000,
   )
   expect(row).toMatchObject({ state: 'Accepted', incarnation })
-  const registrations = await hub.client.list('Registration', { namespace: name })
-  expect(registrations.map(({ status }) => status?.state)).toEqual(['Accepted'])
+  const states = async () =>
+    (await hub.client.list('Registration', { namespace: name })).map(({ status }) => status?.state)
+  await eventually(async () => (await states()).join() === 'Accepted', `one registration of ${name}, accepted`, 30_000)
   expect((await hub.client.get('JoinToken', undefined, token)).status?.uses).toBe(1)
   expect(readFileSync(join(data, 'nats.creds'), 'utf8')).toContain(row.natsJwt)
   expect(existsSync(join(data, 'keys', 'nats.seed'))).toBe(false)
@@ -202,7 +200,7 @@ describe('killed between two calls', () => {
     await hub.client.approve(one.name, one.name, { state: 'Denied' })
     await eventually(async () => word()?.state === 'Denied', 'the site knowing that it was denied', 60_000)
     expect(word()?.next).toContain('node accept')
-  }, 150_000)
+  })
 
   test('a hub that died between a person’s approval and the credential: it is made by the next', async () => {
     const one = await site({ acceptance: 'Manual' })
@@ -345,7 +343,7 @@ describe('a node that comes back by itself', () => {
         return found?.status?.reason === 'AwaitingClusterAcceptance'
       },
       'waiting for a person',
-      20_000,
+      30_000,
     )
     await hub.client.mergePatch('ManagedCluster', undefined, one.name, { spec: { hubAcceptsClient: true } })
     await again

@@ -136,7 +136,7 @@ test('who holds an old lease shows nothing', async () => {
   const site = await addCluster(world, 'shop')
   await site.heartbeat()
   await world.lease.release()
-  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(10_000))
+  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(60_000))
   await expect(world.look(quiet())).rejects.toThrow(LeaseLost)
   expect((await world.get('ManagedCluster', 'shop')).status).toBeUndefined()
   await fresh.release()

@@ -57,15 +57,15 @@ test('a term that is over listens no more: after three terms as many listen for 
   const seen: number[] = []
   for (let term = 1; term <= 3; term += 1) {
     const held = async () => (await store.sql`select 1 from controller_lease where token = ${term}`).length === 1
-    await until(held, `term ${term}`, 20_000)
-    await until(() => listening === (seen[0] ?? 4), `the listeners of term ${term}`, 10_000)
+    await until(held, `term ${term}`, 30_000)
+    await until(() => listening === (seen[0] ?? 4), `the listeners of term ${term}`, 30_000)
     seen.push(listening)
     await store.sql`select pg_terminate_backend(pid) from pg_locks
       where locktype = 'advisory' and granted and database = (select oid from pg_database where datname = current_database())
       and pid in (select pid from pg_stat_activity where query like '%controller_lease%')`
   }
   expect(seen).toEqual([4, 4, 4])
-}, 90_000)
+})
 
 test('a return of NATS is a reason to look: who is revoked is told again at once, not at the next look by time', async () => {
   let told = 0
@@ -80,11 +80,12 @@ test('a return of NATS is a reason to look: who is revoked is told again at once
       return () => void listeners.delete(listener)
     },
   }))
-  await until(() => told === 1, 'the first word', 20_000)
+  await until(() => told >= 1, 'the first word', 30_000)
+  const before = told
   for (const listener of listeners) listener()
   // A look by time alone comes after half a minute.
-  await until(() => told === 2, 'the word after a return', 10_000)
-}, 60_000)
+  await until(() => told > before, 'the word after a return', 20_000)
+})
 
 test('a wait for the lease ends with the signal, not when its pause is over', async () => {
   const nowhere = openStore('postgres://nobody@127.0.0.1:1/none')
