@@ -356,6 +356,18 @@ describe('the command line', () => {
     expect(stderr).toContain(named)
   })
 
+  test('a hub that cannot start says why in its last line, and all of its log is out before, however busy the machine', async () => {
+    // Whatever is written in the background is late.
+    const late =
+      "import fs from 'node:fs'; const { write } = fs; fs.write = (...args) => void setTimeout(() => write(...args), 50)"
+    const NODE_OPTIONS = `--import data:text/javascript,${encodeURIComponent(late)}`
+    const args = ['--data', testFolder(), '--port', '0']
+    const { code, stderr } = await run(args, { DATABASE_URL: 'not a url', NODE_OPTIONS })
+    expect(code).toBe(1)
+    expect(stderr).toContain('the hub cannot start')
+    expect(stderr.trim().split('\n').at(-1)).toMatch(/^skerry-hub: DATABASE_URL is no URL/)
+  })
+
   test.each(['init', 'nats-config'])('%s on a folder that cannot be: one sentence, exit code 1', async (verb) => {
     const file = join(testFolder(), 'file')
     writeFileSync(file, '')
