@@ -53,7 +53,14 @@ test('a cluster that is denied is neither reachable nor available, however latel
   for (const ms of [0, LIMITS.lateMs, LIMITS.offlineMs]) {
     world.pass(ms)
     await world.look(quiet())
-    expect(await reached(world, 'shop')).toEqual(['Denied', 'False'])
+    const { conditions = [] } = (await world.get('ManagedCluster', 'shop')).status ?? {}
+    const told = conditions.map(({ type, status, reason }) => `${type}=${status} ${reason}`)
+    expect(told).toEqual(
+      expect.arrayContaining([
+        'Reachable=False Denied',
+        'ManagedClusterConditionAvailable=False HubClusterAdminDenied',
+      ]),
+    )
   }
   await world.edit('ManagedCluster', 'shop', '', { hubAcceptsClient: true })
   await site.heartbeat()
