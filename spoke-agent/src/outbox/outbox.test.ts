@@ -88,6 +88,18 @@ test('what the hub has already gives way before anything is left out, and never 
   expect(database.sql.prepare('select count(*) as n from statement').get()).toEqual({ n: 1 })
 })
 
+test('what cannot be written when it is opened ends the start with its reason', () => {
+  const { page_count: pages } = database.sql.prepare('pragma page_count').get() as { page_count: number }
+  database.sql.exec(`pragma max_page_count = ${pages}`)
+  const fill = database.sql.prepare("insert into kept (name, value) values (?, printf('%.*c', ?, 'x'))")
+  for (const bytes of [1_000, 100, 1])
+    expect(() => {
+      for (let n = 0; ; n += 1) fill.run(`filler ${bytes} ${n}`, bytes)
+    }).toThrow('full')
+  // Another bound is kept before anything is judged by it.
+  expect(() => open(10 ** 15)).toThrow('database or disk is full')
+})
+
 test('a greater bound at the next start is room: what was left out is told then', () => {
   const unsaid = storm(300)
   outbox = open(4 * BOUND)

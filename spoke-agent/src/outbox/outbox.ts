@@ -130,15 +130,12 @@ export function openOutbox(
     const message = leftOutWords(missing, boundBytes)
     const code = 'OutboxFull'
     add({ kind: 'refused', body: { document: 'Statement', code, message, digest: sha256Hex(`${code} ${message}`) } })
-    sql.exec(`delete from kept where name = 'left_out'`)
+    database.forget('left_out')
     return true
   }
 
-  try {
-    database.transact(makeRoom)
-  } catch {
-    // A full disk, perhaps: whoever writes next comes by here again, and tells of it.
-  }
+  // A disk that is full ends the start with that reason: whoever started this agent starts it again.
+  database.transact(makeRoom)
 
   return {
     append(make) {

@@ -254,10 +254,10 @@ async function judge(
       database.transact(() => {
         if (!sameLife) endLife(database, before?.transcript)
         // What one cluster was told binds no other.
-        if (before && before.cluster !== fresh.cluster) database.sql.exec(`delete from kept where name = 'edge_site'`)
+        if (before && before.cluster !== fresh.cluster) database.forget('edge_site')
         database.save('enrollment', enrollment)
         forgetWord(database)
-        database.sql.exec(`delete from kept where name = 'exchanges'`)
+        database.forget('exchanges')
       })
       forgetEntrySeed(dataDir)
     },

@@ -22,8 +22,8 @@ export function keepWord(database: Pick<Database, 'load' | 'save'>, word: HubWor
   if (JSON.stringify(word) !== JSON.stringify(database.load('registration'))) database.save('registration', word)
 }
 
-export function forgetWord({ sql }: Pick<Database, 'sql'>): void {
-  sql.exec(`delete from kept where name = 'registration'`)
+export function forgetWord(database: Pick<Database, 'forget'>): void {
+  database.forget('registration')
 }
 
 /** Statements that wait for so long, with a connection, ask why: a suspended node keeps its credential. */
