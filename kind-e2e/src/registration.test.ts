@@ -123,6 +123,8 @@ function atAnswer(wanted: Call, matches: (body: string) => boolean, act: () => P
 }
 
 type View = {
+  readonly cluster: string | null
+  readonly node: string | null
   readonly registration?: Record<'state' | 'reason' | 'message' | 'next', string> & { readonly fingerprint?: string }
 }
 
@@ -200,6 +202,25 @@ describe('killed between two calls', () => {
     await hub.client.approve(one.name, one.name, { state: 'Denied' })
     await eventually(async () => word()?.state === 'Denied', 'the site knowing that it was denied', 60_000)
     expect(word()?.next).toContain('node accept')
+  })
+
+  test('the site’s own status shows what became of a node that waited: let in, and then revoked', async () => {
+    const one = await site({ acceptance: 'Manual' })
+    one.start()
+    const view = () => viewOf(one.dir)
+    await eventually(async () => view()?.registration?.state === 'Pending', 'the site waiting', 60_000)
+    expect(view()).toMatchObject({ cluster: null, node: null })
+    await hub.client.mergePatch('ManagedCluster', undefined, one.name, { spec: { hubAcceptsClient: true } })
+    await hub.client.approve(one.name, one.name, { state: 'Accepted' })
+    await joinedOnce(one)
+    expect(view()).toMatchObject({ cluster: one.name, node: one.name })
+    expect(view()).not.toHaveProperty('registration')
+    await hub.client.approve(one.name, one.name, { state: 'Revoked' })
+    await eventually(async () => view()?.registration !== undefined, 'the site being told why', 60_000)
+    expect(view()?.registration).toMatchObject({
+      ...{ state: 'Revoked', reason: 'Revoked', message: expect.stringMatching(/^revoked by \S/) },
+      next: expect.stringContaining('node accept'),
+    })
   })
 
   test('a hub that died between a person’s approval and the credential: it is made by the next', async () => {

@@ -12,9 +12,12 @@ import { until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import { createKey, type Signer, sha256Hex, signDocument, thumbprint, transcriptDigest } from '@skerry/trust'
 import pino from 'pino'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { openDatabase } from '../store/database.ts'
+import { enrollment as known } from '../testing.ts'
 import { enroll } from './enroll.ts'
+import type { Enrollment } from './enrollment.ts'
+import type { HubWord } from './standing.ts'
 
 // The three calls, against a hub that answers as the test wants. What a whole hub does is played by the end-to-end tests.
 
@@ -75,9 +78,10 @@ async function openHub(signers: readonly Signer[]) {
   return { natsKeys, url: `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}` }
 }
 
-function enter(url: string, acceptance: HubKey[]) {
+function enter(url: string, acceptance: HubKey[], before?: Enrollment) {
   const dataDir = testFolder()
   const database = openDatabase(dataDir)
+  if (before) database.save('enrollment', before)
   const over = new AbortController()
   onTestFinished(() => {
     over.abort()
@@ -132,4 +136,64 @@ test('one by a key that nobody listed is not, and no key is spent on it', async 
   expect(said[0]).toContain('not listed')
   expect(new Set(hub.natsKeys).size).toBe(1)
   expect(database.load('enrollment')).toBeUndefined()
+})
+
+describe('what a site says of itself when its entry was refused', () => {
+  const answer = (state: string, reason = state): [number, object] => [
+    200,
+    {
+      ...{ kind: 'RegistrationAnswer', id: ID, state, reason, message: `${state} by anna` },
+      fingerprint: '786e-253d-ba32-bcd2',
+    },
+  ]
+
+  /** A hub that refuses whoever asks to enter with this code, and says of every registration the same. */
+  async function openRefusing(code: string, [status, body]: [number, object]) {
+    const asked: string[] = []
+    const server = createServer((request, response) => {
+      asked.push(`${request.method} ${request.url}`)
+      if (request.method === 'GET') return void response.writeHead(status).end(JSON.stringify(body))
+      request.resume().once('end', () => {
+        response.writeHead(403).end(JSON.stringify({ message: 'a person decides', details: { code } }))
+      })
+    })
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+    onTestFinished(() => new Promise((done) => server.close(() => done())))
+    const address = server.address()
+    return { asked, url: `http://127.0.0.1:${typeof address === 'object' ? address?.port : 0}` }
+  }
+  const tried = async (url: string, before: Enrollment | undefined) => {
+    const { entered, said, database, over } = enter(url, [key(serving)], before)
+    entered.catch(() => {})
+    await until(() => said.length >= 2, 'two refusals', 10_000)
+    const word = database.load<HubWord>('registration')
+    over.abort()
+    return word
+  }
+  const member: Enrollment = { ...known, registrationId: ID }
+  const refused = (reason: string): HubWord => ({ state: 'Refused', reason, message: 'a person decides' })
+
+  test.each<[string, [number, object], Partial<HubWord>]>([
+    ['revoked', answer('Revoked'), { state: 'Revoked', reason: 'Revoked', message: 'Revoked by anna' }],
+    ['denied with its cluster', answer('Denied', 'HubClusterAdminDenied'), { reason: 'HubClusterAdminDenied' }],
+    ['suspended', answer('Suspended', 'ForkedChain'), { state: 'Suspended', reason: 'ForkedChain' }],
+    ['waiting for a person', answer('Pending', 'AwaitingDecision'), { fingerprint: '786e-253d-ba32-bcd2' }],
+    ['asked for by a later exchange', answer('Challenged', 'AwaitingProof'), refused('NotAllowed')],
+    ['accepted meanwhile', answer('Accepted'), refused('NotAllowed')],
+    ['forgotten', [404, {}], refused('NotAllowed')],
+    ['not to be read', [503, {}], refused('NotAllowed')],
+  ])('its registration is %s', async (_, says, word) => {
+    const hub = await openRefusing('NotAllowed', says)
+    expect(await tried(hub.url, member)).toMatchObject(word)
+    expect(hub.asked).toContain(`GET /agent/v1/registrations/${ID}`)
+  })
+
+  test.each<[string, string, Enrollment | undefined]>([
+    ['the refusal is about its token', 'TokenExpired', member],
+    ['it never belonged to a site', 'NotAllowed', undefined],
+  ])('%s: nothing more is asked', async (_, code, before) => {
+    const hub = await openRefusing(code, answer('Revoked'))
+    expect(await tried(hub.url, before)).toEqual(refused(code))
+    expect(hub.asked.filter((call) => call.startsWith('GET'))).toEqual([])
+  })
 })

@@ -26,7 +26,7 @@ import { endLife } from './former.ts'
 import { type Answer, ask } from './http.ts'
 import { credsFile, forgetEntrySeed, openEntrySeed, openNodeKey } from './keys.ts'
 import { publicUserKey } from './nkey.ts'
-import { forgetWord, keepWord } from './standing.ts'
+import { forgetWord, keepRefusal, keepWord } from './standing.ts'
 
 // The three calls by which a node comes to belong, comes back, and renews its credential. Killed between any two, it
 // begins again with the same keys and meets the same row at the hub.
@@ -79,8 +79,7 @@ export async function enroll(options: EnrollOptions): Promise<Entry> {
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof NotYet) {
-        if (error.refusedAs !== undefined)
-          keepWord(options.database, { state: 'Refused', reason: error.refusedAs, message: error.message })
+        if (error.refusedAs !== undefined) await keepRefusal(options, error.refusedAs, error.message)
         if (error.field === 'natsKey') forgetEntrySeed(dataDir)
         // What a person must decide is not asked about often; a key that is not taken is simply replaced.
         else if (error.decided) waitMs = slowestMs

@@ -58,20 +58,37 @@ export async function watchStanding(
   }
 }
 
-async function lookAtStanding({ bundle, trust, hubUrls, database, signal, log }: Asking): Promise<void> {
+async function lookAtStanding(asking: Asking): Promise<void> {
+  const { database, log } = asking
+  const word = await askStanding(asking)
+  if (word === undefined) return
+  if (word.state === 'Accepted') return forgetWord(database)
+  log.warn({ state: word.state, reason: word.reason, message: word.message }, 'the hub takes nothing of this node')
+  keepWord(database, word)
+}
+
+/** A refused entry names no decision: where one was made about this node, its registration says which. */
+export async function keepRefusal(asking: Asking, reason: string, message: string): Promise<void> {
+  const word = reason === 'NotAllowed' ? await askStanding(asking).catch(() => undefined) : undefined
+  asking.signal.throwIfAborted()
+  const decided = word && DECIDED.has(word.state)
+  keepWord(asking.database, decided ? word : { state: 'Refused', reason, message })
+}
+
+const DECIDED: ReadonlySet<HubWord['state']> = new Set(['Pending', 'Denied', 'Suspended', 'Revoked'])
+
+/** Undefined for a node that has no registration to ask about. */
+async function askStanding({ bundle, trust, hubUrls, database, signal }: Asking): Promise<HubWord | undefined> {
   const id = loadEnrollment(database)?.registrationId
-  if (id === undefined) return
+  if (id === undefined) return undefined
   const caPem = [bundle.caPem, trust.hub().caPem].filter(Boolean).join('\n')
   const { status, body } = await ask(hubUrls(), caPem, 'GET', `/agent/v1/registrations/${id}`, undefined, signal)
-  if (status !== 200 && status !== 404) throw new Error(`the hub answered ${status}`)
-  const word: HubWord =
-    status === 404
-      ? { state: 'Left', reason: 'NotRegistered', message: 'the hub knows no such registration any more' }
-      : parse(RegistrationAnswer, parseStrictJson(Buffer.from(body), { maxBytes: 65_536 }), 'answer')
-  if (word.state === 'Accepted') return forgetWord(database)
-  const { state, reason, message, fingerprint } = word
-  log.warn({ state, reason, message }, 'the hub takes nothing of this node')
-  keepWord(database, { state, reason, message, ...(fingerprint === undefined ? {} : { fingerprint }) })
+  if (status === 404)
+    return { state: 'Left', reason: 'NotRegistered', message: 'the hub knows no such registration any more' }
+  if (status !== 200) throw new Error(`the hub answered ${status}`)
+  const answer = parse(RegistrationAnswer, parseStrictJson(Buffer.from(body), { maxBytes: 65_536 }), 'answer')
+  const { state, reason, message, fingerprint } = answer
+  return { state, reason, message, fingerprint }
 }
 
 /** What the person at the site does next. */
