@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
@@ -158,21 +159,26 @@ describe('two hubs on one database', () => {
 
 describe('NATS', () => {
   test.each([
-    { on: 'on loopback', args: [], listen: '127.0.0.1:4222', scheme: 'nats' },
+    { on: 'on loopback', args: [], listen: '127.0.0.1:4222', scheme: 'nats', name: '127.0.0.1' },
     {
       on: 'over a network with TLS',
       args: ['--listen', '0.0.0.0:4222', '--name', 'nats.example.org'],
       listen: '0.0.0.0:4222',
       scheme: 'tls',
+      name: 'nats.example.org',
     },
   ])(
     'a server of somebody’s own $on, set up by nats-config and named by NATS_URL, serves the hub and its offline signers',
-    async ({ args, listen, scheme }) => {
+    async ({ args, listen, scheme, name }) => {
       const dir = testFolder()
       const config = await configure()
       const { code, stdout } = await run(['nats-config', '--data', config.dataDir, '--nats-data', dir, ...args])
       expect(code).toBe(0)
-      expect(stdout).toContain(`\nlisten: "${listen}"\n`)
+      expect(stdout).toContain(`# The hub is started with NATS_URL=${scheme}://${name}:4222\nlisten: "${listen}"\n`)
+      const certificate = /^tls \{ cert_file: "([^"]+)"/m.exec(stdout)?.[1]
+      expect(certificate !== undefined).toBe(scheme === 'tls')
+      // Sites compare the name by which they reach it.
+      if (certificate) expect(new X509Certificate(readFileSync(certificate)).checkHost(name)).toBe(name)
       const server = await testNatsServer(stdout.replace(/^listen: .*$/m, ''), { dir })
       onTestFinished(() => server.stop())
       const natsUrl = server.url.replace('nats:', `${scheme}:`)
