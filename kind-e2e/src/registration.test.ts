@@ -73,7 +73,7 @@ type Site = {
   readonly dir: string
   readonly token: string
   readonly secret: string
-  start(bundle?: ReturnType<Ceremony['bundle']>, hubUrl?: string): Program
+  start(bundle?: ReturnType<Ceremony['bundle']>, hubUrl?: string, more?: readonly string[]): Program
 }
 
 const pinned = ({ root, thumbprint }: Ceremony) => ({ acceptHub: thumbprint, root: Buffer.from(root).toString('utf8') })
@@ -89,13 +89,13 @@ async function site(spec: Parameters<typeof createJoinToken>[2] = {}): Promise<S
     dir: data,
     token,
     secret,
-    start(bundle = ceremony.bundle([door.url], hub.caPem, secret), hubUrl = door.url) {
+    start(bundle = ceremony.bundle([door.url], hub.caPem, secret), hubUrl = door.url, more = []) {
       const program = startAgent({
         name,
         dir: data,
         bundle,
         factoryImage: image.file,
-        args: ['--hub-url', hubUrl, '--heartbeat-seconds', '1'],
+        args: ['--hub-url', hubUrl, '--heartbeat-seconds', '1', ...more],
       })
       onTestFinished(() => program.kill())
       return program
@@ -220,6 +220,27 @@ describe('killed between two calls', () => {
     expect(view()?.registration).toMatchObject({
       ...{ state: 'Revoked', reason: 'Revoked', message: expect.stringMatching(/^revoked by \S/) },
       next: expect.stringContaining('node accept'),
+    })
+  })
+
+  test('a site whose node was suspended keeps its credential, asks why nothing is taken in, and shows it', async () => {
+    const one = await site()
+    const agent = one.start()
+    await joinedOnce(one)
+    await agent.kill()
+    // As the hub does it when it has seen two machines speak as this node.
+    await query(
+      "update node_identity set state = 'Suspended', decided_at = now() where cluster = $1 returning pg_notify('skerry_wake', 'identity')",
+      [one.name],
+    )
+    const state = async () => (await hub.client.get('Registration', one.name, one.name)).status?.state
+    await eventually(async () => (await state()) === 'Suspended', 'the hub having suspended it', 60_000)
+    one.start(undefined, undefined, ['--unheard-seconds', '1'])
+    const word = () => viewOf(one.dir)?.registration
+    await eventually(async () => word() !== undefined, 'the site being told why', 60_000)
+    expect(word()).toMatchObject({
+      ...{ state: 'Suspended', reason: 'ForkedChain' },
+      next: expect.stringContaining('find the copy and switch it off'),
     })
   })
 

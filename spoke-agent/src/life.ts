@@ -145,7 +145,11 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
       )
     }
   })()
-  const standing = watchStanding({ ...entry, signal }, { connected: () => courier.connected, oldest: outbox.oldest })
+  const standing = watchStanding(
+    { ...entry, signal },
+    { connected: () => courier.connected, oldest: outbox.oldest },
+    { unheardMs: config.unheardMs, againMs: 3 * config.unheardMs },
+  )
   const node = runNode({
     database,
     bus,

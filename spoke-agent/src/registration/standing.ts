@@ -26,10 +26,6 @@ export function forgetWord(database: Pick<Database, 'forget'>): void {
   database.forget('registration')
 }
 
-/** Statements that wait for so long, with a connection, ask why: a suspended node keeps its credential. */
-const UNHEARD_MS = 5 * 60_000
-const AGAIN_MS = 15 * 60_000
-
 type Asking = Pick<EnrollOptions, 'bundle' | 'hubUrls' | 'database' | 'signal'> & {
   readonly trust: Pick<EnrollOptions['trust'], 'hub'>
   readonly log: Logger
@@ -39,7 +35,8 @@ type Asking = Pick<EnrollOptions, 'bundle' | 'hubUrls' | 'database' | 'signal'> 
 export async function watchStanding(
   asking: Asking,
   { connected, oldest }: { connected: () => boolean; oldest: () => number | undefined },
-  { unheardMs, againMs } = { unheardMs: UNHEARD_MS, againMs: AGAIN_MS },
+  /** Statements that wait for so long, with a connection, ask why: a suspended node keeps its credential. */
+  { unheardMs, againMs }: { unheardMs: number; againMs: number },
 ): Promise<void> {
   const { signal, log } = asking
   let waits: { seq: number; askAtMs: number } | undefined
