@@ -13,7 +13,7 @@ export type Clock = {
   heard(signed: SignedTime): void
 }
 
-export type SignedTime = {
+type SignedTime = {
   /** For what hub.json lists the key. */
   readonly role: ClockRole
   /** Thumbprint of the key. */
