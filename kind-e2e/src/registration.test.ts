@@ -162,12 +162,12 @@ async function joinedOnce({ name, token, dir: data }: Site, incarnation = 1): Pr
   const row = await eventually(
     async () => (await rows(name, incarnation)).find(({ statements }) => statements > 0),
     `${name} telling of its boot`,
-    30_000,
+    120_000,
   )
   expect(row).toMatchObject({ state: 'Accepted', incarnation })
   const states = async () =>
     (await hub.client.list('Registration', { namespace: name })).map(({ status }) => status?.state)
-  await eventually(async () => (await states()).join() === 'Accepted', `one registration of ${name}, accepted`, 30_000)
+  await eventually(async () => (await states()).join() === 'Accepted', `one registration of ${name}, accepted`, 120_000)
   expect((await hub.client.get('JoinToken', undefined, token)).status?.uses).toBe(1)
   expect(readFileSync(join(data, 'nats.creds'), 'utf8')).toContain(row.natsJwt)
   expect(existsSync(join(data, 'keys', 'nats.seed'))).toBe(false)
@@ -193,14 +193,14 @@ describe('killed between two calls', () => {
     const one = await site({ acceptance: 'Manual' })
     one.start()
     const word = () => viewOf(one.dir)?.registration
-    await eventually(async () => word()?.state === 'Pending', 'the site waiting', 60_000)
+    await eventually(async () => word()?.state === 'Pending', 'the site waiting', 120_000)
     const [registration] = await hub.client.list('Registration', { namespace: one.name })
     expect(word()).toMatchObject({
       fingerprint: registration?.spec.fingerprint,
       next: expect.stringContaining(`cluster accept <cluster> --fingerprint ${registration?.spec.fingerprint}`),
     })
     await hub.client.approve(one.name, one.name, { state: 'Denied' })
-    await eventually(async () => word()?.state === 'Denied', 'the site knowing that it was denied', 60_000)
+    await eventually(async () => word()?.state === 'Denied', 'the site knowing that it was denied', 120_000)
     expect(word()?.next).toContain('node accept')
   })
 
@@ -208,7 +208,7 @@ describe('killed between two calls', () => {
     const one = await site({ acceptance: 'Manual' })
     one.start()
     const view = () => viewOf(one.dir)
-    await eventually(async () => view()?.registration?.state === 'Pending', 'the site waiting', 60_000)
+    await eventually(async () => view()?.registration?.state === 'Pending', 'the site waiting', 120_000)
     expect(view()).toMatchObject({ cluster: null, node: null })
     await hub.client.mergePatch('ManagedCluster', undefined, one.name, { spec: { hubAcceptsClient: true } })
     await hub.client.approve(one.name, one.name, { state: 'Accepted' })
@@ -216,7 +216,7 @@ describe('killed between two calls', () => {
     expect(view()).toMatchObject({ cluster: one.name, node: one.name })
     expect(view()).not.toHaveProperty('registration')
     await hub.client.approve(one.name, one.name, { state: 'Revoked' })
-    await eventually(async () => view()?.registration !== undefined, 'the site being told why', 60_000)
+    await eventually(async () => view()?.registration !== undefined, 'the site being told why', 120_000)
     expect(view()?.registration).toMatchObject({
       ...{ state: 'Revoked', reason: 'Revoked', message: expect.stringMatching(/^revoked by \S/) },
       next: expect.stringContaining('node accept'),
@@ -234,10 +234,10 @@ describe('killed between two calls', () => {
       [one.name],
     )
     const state = async () => (await hub.client.get('Registration', one.name, one.name)).status?.state
-    await eventually(async () => (await state()) === 'Suspended', 'the hub having suspended it', 60_000)
+    await eventually(async () => (await state()) === 'Suspended', 'the hub having suspended it', 120_000)
     one.start(undefined, undefined, ['--unheard-seconds', '1'])
     const word = () => viewOf(one.dir)?.registration
-    await eventually(async () => word() !== undefined, 'the site being told why', 60_000)
+    await eventually(async () => word() !== undefined, 'the site being told why', 120_000)
     expect(word()).toMatchObject({
       ...{ state: 'Suspended', reason: 'ForkedChain' },
       next: expect.stringContaining('find the copy and switch it off'),
@@ -276,7 +276,7 @@ describe('killed between two calls', () => {
   test('an agent that died right after it had kept its credential: it goes on where it was', async () => {
     const one = await site()
     const agent = one.start()
-    await eventually(async () => existsSync(join(one.dir, 'nats.creds')), 'the credential', 30_000)
+    await eventually(async () => existsSync(join(one.dir, 'nats.creds')), 'the credential', 120_000)
     await agent.kill()
     const before = readFileSync(join(one.dir, 'nats.creds'), 'utf8')
     one.start()
@@ -287,7 +287,7 @@ describe('killed between two calls', () => {
 
 describe('a hub that is not the one', () => {
   const waits = (program: Program) =>
-    program.line((line) => line.includes('registration waits and tries again') || undefined, 'the refusal', 30_000)
+    program.line((line) => line.includes('registration waits and tries again') || undefined, 'the refusal', 120_000)
 
   test('has another root under the right CA: the site never shows it a token', async () => {
     const one = await site()
@@ -339,7 +339,7 @@ describe('a node that comes back by itself', () => {
     const again = agent.line(
       (line) => line.includes('a new credential is here') || undefined,
       'the return',
-      30_000,
+      120_000,
       'now',
     )
     await hub.client.call(`/apis/skerry.dev/v1alpha1/namespaces/${one.name}/registrations/${one.name}/rotation`, {
@@ -352,7 +352,7 @@ describe('a node that comes back by itself', () => {
     const seed = /SEED-----\n(\S+)/
     expect(seed.exec(readFileSync(join(one.dir, 'nats.creds'), 'utf8'))?.[1]).not.toBe(seed.exec(stolen)?.[1])
     // It is taken up without a new life, and said once: no second entry follows.
-    await agent.line((line) => line.includes('courier connected') || undefined, 'the connection', 30_000)
+    await agent.line((line) => line.includes('courier connected') || undefined, 'the connection', 120_000)
     expect(await rows(one.name, 2)).toEqual([])
   })
 
@@ -374,7 +374,7 @@ describe('a node that comes back by itself', () => {
     const again = agent.line(
       (line) => (line.includes('belongs') && line.includes('"incarnation":2')) || undefined,
       'the next life',
-      40_000,
+      120_000,
       'now',
     )
     await hub.client.delete('ManagedCluster', undefined, one.name)
@@ -385,14 +385,14 @@ describe('a node that comes back by itself', () => {
         return found?.status?.reason === 'AwaitingClusterAcceptance'
       },
       'waiting for a person',
-      30_000,
+      120_000,
     )
     await hub.client.mergePatch('ManagedCluster', undefined, one.name, { spec: { hubAcceptsClient: true } })
     await again
     const row = await eventually(
       async () => (await rows(one.name, 2)).find(({ statements }) => statements > 0),
       'evidence in the new chain',
-      30_000,
+      120_000,
     )
     expect(row.incarnation).toBe(2)
   })
@@ -403,7 +403,9 @@ describe('a node that comes back by itself', () => {
     await joinedOnce(one)
     await agent.kill()
     rmSync(join(one.dir, 'keys'), { recursive: true })
-    const told = one.start().line((line) => line.includes('belongs to another key') || undefined, 'the refusal', 30_000)
+    const told = one
+      .start()
+      .line((line) => line.includes('belongs to another key') || undefined, 'the refusal', 120_000)
     await told
     expect((await rows(one.name, 1)).map(({ incarnation }) => incarnation)).toEqual([1])
   })
