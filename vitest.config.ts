@@ -14,7 +14,9 @@ export default defineConfig({
     reporters: ['default', './scripts/last-line.ts'],
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Above the sum of the waits inside any test, also where the machine is slow: each wait has a deadline of its own that
+    // says what did not happen, and it must be the one that speaks.
+    testTimeout: 300_000,
+    hookTimeout: 180_000,
   },
 })

@@ -39,4 +39,4 @@ test('of two agents, the one that is killed is named on the screen with its log;
   await one.agent.stop()
   await one.told
   expect(said).toHaveLength(1)
-}, 90_000)
+})

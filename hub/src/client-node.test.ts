@@ -125,7 +125,7 @@ test('an informer sees everything that is added, changed and deleted, over cut c
     await informer.stop()
   })
   const saw = (what: string) =>
-    until(() => seen.includes(what), `the informer's "${what}" (it saw: ${seen.join(', ')})`, 15_000)
+    until(() => seen.includes(what), `the informer's "${what}" (it saw: ${seen.join(', ')})`, 30_000)
 
   await informer.start()
   await saw('add default')
@@ -165,4 +165,4 @@ test('an informer sees everything that is added, changed and deleted, over cut c
       .toSorted(),
   ).toEqual(['default', 'forgotten', 'global'])
   expect(errors).toBeGreaterThan(0)
-}, 60_000)
+})

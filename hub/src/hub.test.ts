@@ -1,4 +1,5 @@
 import { execFile, spawn } from 'node:child_process'
+import { X509Certificate } from 'node:crypto'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
@@ -130,7 +131,7 @@ describe('two hubs on one database', () => {
       child.kill('SIGTERM')
       await ended
     })
-    await until(() => said.out.includes('"ready":true'), `a hub being ready (${said.err})`, 30_000)
+    await until(() => said.out.includes('\n'), `a hub being ready (${said.err})`, 120_000)
     const ready = JSON.parse(said.out.split('\n')[0] ?? '') as { pids: Record<string, number> }
     return {
       pids: ready.pids,
@@ -147,32 +148,37 @@ describe('two hubs on one database', () => {
   test('one runs the controllers; when it is killed, the other takes over with the next term', async () => {
     const config = await configure()
     const first = await spawned(config)
-    await until(() => first.terms().length === 1, 'the first hub holding the lease', 10_000)
+    await until(() => first.terms().length === 1, 'the first hub holding the lease', 120_000)
     const second = await spawned({ ...config, dataDir: testFolder() })
     expect(second.terms()).toEqual([])
     await first.kill()
-    await until(() => second.terms().length === 1, 'the second hub taking over', 20_000)
+    await until(() => second.terms().length === 1, 'the second hub taking over', 120_000)
     expect([...first.terms(), ...second.terms()]).toEqual([1, 2])
-  }, 60_000)
+  })
 })
 
 describe('NATS', () => {
   test.each([
-    { on: 'on loopback', args: [], listen: '127.0.0.1:4222', scheme: 'nats' },
+    { on: 'on loopback', args: [], listen: '127.0.0.1:4222', scheme: 'nats', name: '127.0.0.1' },
     {
       on: 'over a network with TLS',
       args: ['--listen', '0.0.0.0:4222', '--name', 'nats.example.org'],
       listen: '0.0.0.0:4222',
       scheme: 'tls',
+      name: 'nats.example.org',
     },
   ])(
     'a server of somebody’s own $on, set up by nats-config and named by NATS_URL, serves the hub and its offline signers',
-    async ({ args, listen, scheme }) => {
+    async ({ args, listen, scheme, name }) => {
       const dir = testFolder()
       const config = await configure()
       const { code, stdout } = await run(['nats-config', '--data', config.dataDir, '--nats-data', dir, ...args])
       expect(code).toBe(0)
-      expect(stdout).toContain(`\nlisten: "${listen}"\n`)
+      expect(stdout).toContain(`# The hub is started with NATS_URL=${scheme}://${name}:4222\nlisten: "${listen}"\n`)
+      const certificate = /^tls \{ cert_file: "([^"]+)"/m.exec(stdout)?.[1]
+      expect(certificate !== undefined).toBe(scheme === 'tls')
+      // Sites compare the name by which they reach it.
+      if (certificate) expect(new X509Certificate(readFileSync(certificate)).checkHost(name)).toBe(name)
       const server = await testNatsServer(stdout.replace(/^listen: .*$/m, ''), { dir })
       onTestFinished(() => server.stop())
       const natsUrl = server.url.replace('nats:', `${scheme}:`)
@@ -181,7 +187,7 @@ describe('NATS', () => {
       expect(hub.pids).not.toHaveProperty('nats')
       const client = openClient({ server: hub.apiUrl, caPem: hub.caPem, token: hub.adminToken })
       onTestFinished(() => client.close())
-      await until(async () => (await client.file('/readyz').catch(() => undefined)) !== undefined, 'readiness', 10_000)
+      await until(async () => (await client.file('/readyz').catch(() => undefined)) !== undefined, 'readiness', 120_000)
       const said = await run(['init', '--data', config.dataDir, '--port', '0'], { NATS_URL: natsUrl })
       expect(JSON.parse(said.stdout)).toMatchObject({ hub: { natsUrls: [natsUrl] } })
     },
@@ -196,11 +202,11 @@ describe('NATS', () => {
     child.stderr.on('data', (text) => {
       said += text
     })
-    await until(() => said.includes('this hub waits for NATS at 127.0.0.1'), 'the sentence', 30_000)
+    await until(() => said.includes('this hub waits for NATS at 127.0.0.1'), 'the sentence', 120_000)
     child.kill('SIGTERM')
-    await until(() => child.exitCode !== null || child.signalCode !== null, 'its end', 10_000)
+    await until(() => child.exitCode !== null || child.signalCode !== null, 'its end', 120_000)
     expect({ code: child.exitCode, signal: child.signalCode }).toEqual({ code: 0, signal: null })
-  }, 60_000)
+  })
 
   test('a server that takes too little to be told who is revoked: /readyz says why and what to do until it is told', async () => {
     const dir = testFolder()
@@ -221,47 +227,47 @@ describe('NATS', () => {
         () => 'ready',
         (error: unknown) => String(error),
       )
-    await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
+    await until(async () => (await ready()) === 'ready', 'readiness', 120_000)
     await sql`insert into nats_revocation (nats_key, cluster, node, revoked_at, expires_at)
       select 'U' || lpad(n::text, 55, 'A'), 'site', 'n' || n, now(), now() + interval '90 days' from generate_series(1, 1000) as n`
     await sql`select pg_notify('skerry_wake', 'identity')`
-    await until(async () => (await ready()).includes('[-]revocations failed'), 'unreadiness', 10_000)
+    // Sooner than a look by time alone: the hint is what it rests on.
+    await until(async () => (await ready()).includes('[-]revocations failed'), 'unreadiness', 20_000)
     expect(await ready()).toMatch(/not told of 1000 revoked keys.*max_payload.*nats-config/)
     await sql`delete from nats_revocation`
     await sql`select pg_notify('skerry_wake', 'identity')`
     await until(async () => (await ready()) === 'ready', 'readiness', 20_000)
-  }, 60_000)
+  })
 
   test.each(['it hangs', 'it goes on'])(
     'one that hangs: /readyz says so, the API serves on; a hub ends while %s',
     async (when) => {
       const hub = await start(await configure())
       const { client, ready } = clientOf(hub)
-      expect(await ready()).toBe('ready')
+      await until(async () => (await ready()) === 'ready', 'readiness', 120_000)
       const nats = hub.pids['nats'] ?? -1
       process.kill(nats, 'SIGSTOP')
       onTestFinished(() => letGo(nats))
-      await until(async () => (await ready()).includes('[-]nats failed: no answer within 2 s'), 'unreadiness', 10_000)
+      await until(async () => (await ready()).includes('[-]nats failed: no answer within 2 s'), 'unreadiness', 120_000)
       expect(await client.list('ManagedClusterSet')).toHaveLength(2)
       if (when === 'it goes on') {
         letGo(nats)
-        await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
+        await until(async () => (await ready()) === 'ready', 'readiness', 120_000)
       }
       await hub.stop()
       expect(await isFree(Number(new URL(hub.natsUrl).port))).toBe(true)
     },
-    60_000,
   )
 
   test('when it ends by itself, /readyz says so, and it is started again and connected to without a restart of the hub', async () => {
     const hub = await start(await configure())
     const { client, ready } = clientOf(hub)
-    expect(await ready()).toBe('ready')
+    await until(async () => (await ready()) === 'ready', 'readiness', 120_000)
     process.kill(hub.pids['nats'] ?? -1, 'SIGKILL')
-    await until(async () => (await ready()).includes('[-]nats failed'), 'unreadiness', 10_000)
+    await until(async () => (await ready()).includes('[-]nats failed'), 'unreadiness', 120_000)
     expect(await client.list('ManagedClusterSet')).toHaveLength(2)
-    await until(async () => (await ready()) === 'ready', 'readiness', 20_000)
-  }, 60_000)
+    await until(async () => (await ready()) === 'ready', 'readiness', 120_000)
+  })
 })
 
 test.each(['it hangs', 'it goes on'])(
@@ -275,7 +281,11 @@ test.each(['it hangs', 'it goes on'])(
     expect(await ready()).toBe('ready')
     const go = await hangAll(postgres.pid)
     onTestFinished(go)
-    await until(async () => (await ready()).includes('[-]database failed: no answer within 2 s'), 'unreadiness', 30_000)
+    await until(
+      async () => (await ready()).includes('[-]database failed: no answer within 2 s'),
+      'unreadiness',
+      120_000,
+    )
     if (when === 'it goes on') {
       go()
       await until(async () => (await ready()) === 'ready', 'readiness', 10_000)
@@ -283,7 +293,7 @@ test.each(['it hangs', 'it goes on'])(
     await hub.stop()
     expect(await isFree(Number(new URL(hub.apiUrl).port))).toBe(true)
   },
-  90_000,
+  240_000,
 )
 
 /** Stops a server and its children, and gives what lets them go on. The server first: it makes a child for each who connects. */
@@ -354,6 +364,18 @@ describe('the command line', () => {
     const { code, stderr, stdout } = await run(args)
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
     expect(stderr).toContain(named)
+  })
+
+  test('a hub that cannot start says why in its last line, and all of its log is out before, however busy the machine', async () => {
+    // Whatever is written in the background is late.
+    const late =
+      "import fs from 'node:fs'; const { write } = fs; fs.write = (...args) => void setTimeout(() => write(...args), 50)"
+    const NODE_OPTIONS = `--import data:text/javascript,${encodeURIComponent(late)}`
+    const args = ['--data', testFolder(), '--port', '0']
+    const { code, stderr } = await run(args, { DATABASE_URL: 'not a url', NODE_OPTIONS })
+    expect(code).toBe(1)
+    expect(stderr).toContain('the hub cannot start')
+    expect(stderr.trim().split('\n').at(-1)).toMatch(/^skerry-hub: DATABASE_URL is no URL/)
   })
 
   test.each(['init', 'nats-config'])('%s on a folder that cannot be: one sentence, exit code 1', async (verb) => {

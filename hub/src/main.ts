@@ -13,10 +13,8 @@ import { serverConfig } from './transport/index.ts'
 // skerry-hub: `serve` (default), `init`, `nats-config` and `leftovers`. Logs go to standard error, answers to standard output.
 
 const command = parseCommand(process.argv.slice(2), process.env)
-const log = pino(
-  { level: command.config.logLevel, base: null, redact: ['req.headers.authorization', 'token'] },
-  pino.destination(2),
-)
+const out = pino.destination(2)
+const log = pino({ level: command.config.logLevel, base: null, redact: ['req.headers.authorization', 'token'] }, out)
 
 if (command.verb === 'serve') await serve(command)
 else
@@ -79,13 +77,22 @@ async function serve(command: Extract<HubCommand, { verb: 'serve' }>): Promise<v
     tell({ ready: true, apiUrl, ...(plainUrl ? { plainUrl } : {}), natsUrl, pids })
     if (!over.signal.aborted) await once(over.signal, 'abort')
     await hub.stop()
-    process.exit(0)
+    await end(0)
   } catch (error) {
-    if (over.signal.aborted) process.exit(0)
+    if (over.signal.aborted) await end(0)
     log.fatal({ err: error }, 'the hub cannot start')
-    console.error(`skerry-hub: ${reasonOf(error)}`)
-    process.exit(1)
+    await end(1, `skerry-hub: ${reasonOf(error)}\n`)
   }
+}
+
+/** Ends with this as the last line: what the log still has under way would be lost, or come after it. */
+async function end(code: number, last = ''): Promise<never> {
+  // Whoever read there may be gone, or read no more: then it is not waited for.
+  const long = new Promise((done) => setTimeout(done, 2_000))
+  const written = once(out, 'drain').catch(() => undefined)
+  out.write(last)
+  await Promise.race([written, long])
+  process.exit(code)
 }
 
 function reasonOf(error: unknown): string {

@@ -47,3 +47,12 @@ export async function start(config: HubConfig): Promise<Hub & { lines: string[] 
   onTestFinished(() => hub.stop())
   return { ...hub, lines }
 }
+
+/** Makes a pause before another try, which is half a second everywhere, last a day: what ends before has heard its signal. */
+export function stretchPauses(): void {
+  const { setTimeout } = globalThis
+  const stretched = (act: (...given: unknown[]) => void, ms?: number, ...given: unknown[]) =>
+    setTimeout(act, ms === 500 ? 86_400_000 : ms, ...given)
+  vi.stubGlobal('setTimeout', Object.assign(stretched, setTimeout))
+  onTestFinished(() => void vi.unstubAllGlobals())
+}

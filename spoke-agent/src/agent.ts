@@ -27,9 +27,9 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   const dataDir = resolve(config.dataDir)
   const now = () => Date.now()
   const database = openDatabase(dataDir)
-  const clock = openClock(database, now)
   const bundle = openBundle(dataDir, config.bundleFile)
   let trust: Trust | undefined
+  const clock = openClock(database, now, () => hubOf(trust)?.keys)
   const hubUrls = () =>
     config.hubUrls.length > 0 ? config.hubUrls : [...new Set([...(hubOf(trust)?.apiUrls ?? []), ...bundle.hubUrls])]
   trust = openTrust({

@@ -26,6 +26,7 @@ export type AgentConfig = {
   readonly pollMs: number
   readonly heartbeatMs: number
   readonly reconnectMs: number
+  readonly unheardMs: number
   readonly watchMs: number
   readonly outboxBytes: number
   readonly logLevel: string
@@ -70,6 +71,7 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .option('--poll-seconds <n>', 'look for a newer desired state so often, hints apart', seconds, 600)
     .option('--heartbeat-seconds <n>', 'say so often that this node is there', seconds, 30)
     .option('--reconnect-seconds <n>', 'the longest pause between two attempts to connect', seconds, 300)
+    .option('--unheard-seconds <n>', 'ask the hub why when it has taken no statement for so long', seconds, 300)
     .option('--watch-seconds <n>', 'look so often at a boot that must prove itself', seconds, 1)
     .option('--outbox-mib <n>', 'from so much in agent.db on, only what proves an upgrade is said', mib, BOUND_MIB)
     .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
@@ -121,6 +123,7 @@ function toConfig(options: Record<string, unknown>): AgentConfig {
     pollMs: ms('pollSeconds', 600),
     heartbeatMs: ms('heartbeatSeconds', 30),
     reconnectMs: ms('reconnectSeconds', 300),
+    unheardMs: ms('unheardSeconds', 300),
     watchMs: ms('watchSeconds', 1),
     outboxBytes: (typeof options['outboxMib'] === 'number' ? options['outboxMib'] : BOUND_MIB) * 1024 ** 2,
     logLevel: text('logLevel') ?? 'info',

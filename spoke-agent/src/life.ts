@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import type { HubDescription } from '@skerry/api'
 import type { BootFacts } from '@skerry/policy'
+import type { Trust } from '@skerry/trust'
 import { download } from './blobs/download.ts'
 import type { AgentConfig } from './config.ts'
 import type { Driver } from './drivers/driver.ts'
@@ -27,7 +28,7 @@ const RENEWAL_LOOK_MS = 60_000
 /** What a node keeps from one of its lives to the next. */
 export type Place = {
   readonly config: AgentConfig
-  readonly entry: EnrollOptions
+  readonly entry: EnrollOptions & { readonly trust: Trust }
   readonly pauses: EntryPauses
   readonly driver: Driver
   /** The trusted hub.json, where there is one. */
@@ -122,7 +123,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     signer,
     trust,
     heartbeatMs: config.heartbeatMs,
-    now: clock.now,
+    clock,
     log,
     signal,
     status: () =>
@@ -144,7 +145,11 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
       )
     }
   })()
-  const standing = watchStanding({ ...entry, signal }, { connected: () => courier.connected, oldest: outbox.oldest })
+  const standing = watchStanding(
+    { ...entry, signal },
+    { connected: () => courier.connected, oldest: outbox.oldest },
+    { unheardMs: config.unheardMs, againMs: 3 * config.unheardMs },
+  )
   const node = runNode({
     database,
     bus,

@@ -57,7 +57,7 @@ test('who holds an old lease judges nothing', async () => {
   const site = await addCluster(world, 'shop')
   await site.says(site.boot('b1', 'os-1'))
   await world.lease.release()
-  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(10_000))
+  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(60_000))
   await expect(world.look(attestationController(RESULT_KEY))).rejects.toThrow(LeaseLost)
   expect([...(await verdicts(world))]).toEqual([])
   await world.look(attestationController(RESULT_KEY), fresh)

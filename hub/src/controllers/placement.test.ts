@@ -102,7 +102,7 @@ test('who holds an old lease decides nothing', async () => {
   await addPlacement(world)
   await addClusters(world, ['a'])
   await world.lease.release()
-  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(10_000))
+  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(60_000))
   await expect(look(world)).rejects.toThrow(LeaseLost)
   expect(await decided(world)).toEqual([])
   expect((await world.get('Placement', 'all', 'fleet')).status).toBeUndefined()

@@ -1,16 +1,13 @@
-import type { ObjectOf, StatusFor } from '@skerry/api'
+import { DENIED_BECAUSE_ANNOTATION, type ObjectOf, type StatusFor } from '@skerry/api'
 import type { NewEvent } from '../store/events.ts'
 import { setCondition } from './conditions.ts'
-
-/** Where a person says why a cluster was denied. */
-const DENIED_BECAUSE = 'skerry.dev/denied-because'
 
 /** What is told when a cluster that had been accepted is not any more, or is again: its status says what it was before. */
 export function acceptanceEvent({ metadata, spec, status }: ObjectOf<'ManagedCluster'>): NewEvent[] {
   const was = status?.conditions?.find(({ type }) => type === 'HubAcceptedManagedCluster')
   const accepted = spec.hubAcceptsClient === true
   if (!was || (was.status === 'True') === accepted) return []
-  const why = metadata.annotations?.[DENIED_BECAUSE]
+  const why = metadata.annotations?.[DENIED_BECAUSE_ANNOTATION]
   const regarding = { kind: 'ManagedCluster', name: metadata.name }
   if (accepted)
     return [

@@ -40,6 +40,9 @@ afterAll(async () => {
   await drop()
 })
 
+/** Less than the half minute after which a controller looks by time alone: what is waited for follows from a hint. */
+const SOON_MS = 20_000
+
 let made = 0
 const fresh = (what: string) => `${what}-${++made}`
 
@@ -80,7 +83,7 @@ async function join(node: TestNode, more: object = {}): Promise<Credential> {
       return true
     },
     `${node.name} being accepted`,
-    10_000,
+    SOON_MS,
   )
   if (!credential) throw new Error('no credential')
   return credential
@@ -110,7 +113,7 @@ async function connected(spec: Partial<JoinTokenSpec> = {}) {
 }
 
 async function cutOff(nc: NatsConnection, node: TestNode, credential: Credential, seed?: string): Promise<void> {
-  await until(() => nc.isClosed(), `${node.name} being cut off`, 10_000)
+  await until(() => nc.isClosed(), `${node.name} being cut off`, SOON_MS)
   await expect(dial(node, credential, seed)).rejects.toThrow(/authorization/i)
 }
 
@@ -140,7 +143,7 @@ describe('acceptance', () => {
         return spec.hubAcceptsClient === true && types?.includes('ManagedClusterJoined') === true
       },
       'the cluster being joined',
-      10_000,
+      SOON_MS,
     )
   })
 
@@ -148,7 +151,7 @@ describe('acceptance', () => {
     const node = makeNode({ nodeName: fresh('site'), token: await token({ acceptance: 'Manual' }) })
     expect((await register(send, node)).reason).toBe('AwaitingDecision')
     await client.approve(...place(node), { state: 'Accepted' })
-    await until(async () => (await reason(node)) === 'AwaitingClusterAcceptance', 'waiting for the cluster', 10_000)
+    await until(async () => (await reason(node)) === 'AwaitingClusterAcceptance', 'waiting for the cluster', SOON_MS)
     await client.mergePatch('ManagedCluster', undefined, node.name, { spec: { hubAcceptsClient: true } })
     expect((await join(node)).acceptance.decidedBy).toBe('admin')
   })
@@ -157,10 +160,10 @@ describe('acceptance', () => {
     const node = makeNode({ nodeName: fresh('site'), token: await token({ acceptance: 'Manual', maxUses: 2 }) })
     await register(send, node)
     await client.approve(...place(node), { state: 'Denied', reason: 'not ours' })
-    await until(async () => (await reason(node)) === 'Denied', 'the denial', 10_000)
+    await until(async () => (await reason(node)) === 'Denied', 'the denial', SOON_MS)
     const automatic = await token({ cluster: node.name })
     expect((await register(send, node, { token: automatic })).state).not.toBe('Accepted')
-    await until(async () => (await reason(node)) === 'Denied', 'the denial to stay', 10_000)
+    await until(async () => (await reason(node)) === 'Denied', 'the denial to stay', SOON_MS)
     expect((await registration(node)).spec.decision).toMatchObject({ state: 'Denied', reason: 'not ours' })
     const rows = await store.sql`select 1 from node_identity where cluster = ${node.name}`
     expect(rows).toHaveLength(0)
@@ -237,11 +240,11 @@ describe('an end of trust', () => {
         spec: { hubAcceptsClient: accepted },
       })
     await set(false, 'stolen on Monday')
-    await until(async () => (await told()).length === 1, 'the event', 10_000)
-    await until(async () => (await reason(node)) === 'HubClusterAdminDenied', 'the denial', 10_000)
+    await until(async () => (await told()).length === 1, 'the event', SOON_MS)
+    await until(async () => (await reason(node)) === 'HubClusterAdminDenied', 'the denial', SOON_MS)
     expect(await decider()).toBe(`ManagedCluster/${node.name}`)
     await set(true, null)
-    await until(async () => (await told()).length === 2, 'the second event', 10_000)
+    await until(async () => (await told()).length === 2, 'the second event', SOON_MS)
     expect(await told()).toEqual([
       [
         'Warning',
@@ -272,7 +275,7 @@ describe('an end of trust', () => {
       if (!again) return
 
       await again(node)
-      await until(async () => (await reason(node)) === 'AwaitingProof', 'waiting for the node', 10_000)
+      await until(async () => (await reason(node)) === 'AwaitingProof', 'waiting for the node', SOON_MS)
       // The key that was ended stays ended, whoever has it.
       const stolen = await node.request({ incarnation: 1, natsKey: credential.acceptance.natsKey })
       expect(codeOf(await send('POST', '', stolen))).toBe('403 NotAllowed')
@@ -298,14 +301,14 @@ describe('an end of trust', () => {
           subjects.report(cluster, id, 'statements'),
           await signDocument('StatementBatch', batch, node.key),
           {
-            timeout: 2_000,
+            timeout: SOON_MS,
           },
         )
         const events = await client.list('Event', { namespace: cluster })
         return events.some(({ spec }) => spec.reason === 'NotAllowed')
       },
       'the refusal being told',
-      10_000,
+      SOON_MS,
     )
   })
 })
@@ -317,7 +320,7 @@ describe('a suspension', () => {
     await client.approve(...place(node), { state: 'Accepted' })
     await store.sql`update node_identity set state = 'Suspended', decided_at = now() where cluster = ${node.name}`
     await store.sql`select pg_notify('skerry_wake', 'identity')`
-    await until(async () => (await reason(node)) === 'ForkedChain', 'the suspension', 10_000)
+    await until(async () => (await reason(node)) === 'ForkedChain', 'the suspension', SOON_MS)
     // Its evidence is still taken in, so its connection stays; a return is for a person to allow.
     expect(nc.isClosed()).toBe(false)
     node.renew()
@@ -393,7 +396,7 @@ describe('a return', () => {
     await write(store, (tx) => saveHeads(tx, [{ ...first, watermark: 5, newestSeq: 5 }]))
     await client.delete('Registration', ...place(gone))
     const state = async () => (await loadIdentity(store.sql, gone.name, gone.name))?.state
-    await until(async () => (await state()) === 'Left', `${gone.name} having left`, 10_000)
+    await until(async () => (await state()) === 'Left', `${gone.name} having left`, SOON_MS)
     gone.renew()
     await join(gone, { nodeName: fresh('site'), token: await token() })
     expect(await state()).toBeUndefined()

@@ -350,7 +350,7 @@ test('what was planned of a rollout that was deleted and made anew meanwhile is 
     return mirrors.clusters()
   }
   const { store, lease, now } = world
-  const context = { store, lease, now, log: pino({ level: 'silent' }), signal: AbortSignal.timeout(30_000) }
+  const context = { store, lease, now, log: pino({ level: 'silent' }), signal: AbortSignal.timeout(60_000) }
   await rolloutController(LIMITS).reconcile({ ...context, mirrors: { ...mirrors, clusters } })
   expect(replaced).toBe(true)
   expect(await listAssignments(store.sql)).toEqual([])
@@ -435,7 +435,7 @@ test('who holds an old lease writes neither assignments nor status', async () =>
   const { world, roll, rolloutOf } = await fleetOf('a')
   await roll('r', rolloutSpec('os-1'))
   await world.lease.release()
-  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(10_000))
+  const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(60_000))
   await expect(world.look(rollout)).rejects.toThrow(LeaseLost)
   expect([...(await listAssignments(world.store.sql))]).toEqual([])
   expect((await rolloutOf('r')).status).toBeUndefined()

@@ -518,7 +518,7 @@ describe('a node that comes with a new NATS key again and again', () => {
 
   /** The controller that gives what the door let in its credential, by the same clock. */
   async function settler(): Promise<() => Promise<unknown>> {
-    const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(10_000))
+    const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(60_000))
     onTestFinished(() => lease.release())
     const controller = registrationController({
       mint: ({ natsKey }) => `credential of ${natsKey}`,
@@ -530,7 +530,7 @@ describe('a node that comes with a new NATS key again and again', () => {
     const log = pino({ level: 'silent' })
     const mirrors = openMirrors(store)
     return () =>
-      controller.reconcile({ store, lease, mirrors, now: () => nowMs, log, signal: AbortSignal.timeout(10_000) })
+      controller.reconcile({ store, lease, mirrors, now: () => nowMs, log, signal: AbortSignal.timeout(60_000) })
   }
 
   /** A node that has entered and come back so often, one minute after the other. */

@@ -65,9 +65,9 @@ test('PostgreSQL stopped: 503 with a time to wait, /readyz names it; started aga
   expect((await ask('GET', '/livez', { token: '' })).code).toBe(200)
 
   server = await begin()
-  await until(async () => (await ask('GET', '/readyz', { token: '' })).code === 200, 'readiness', 15_000)
+  await until(async () => (await ask('GET', '/readyz', { token: '' })).code === 200, 'readiness', 30_000)
   expect((await ask('GET', ROLLOUTS)).code).toBe(200)
-}, 60_000)
+})
 
 describe('/metrics', () => {
   test('count each cluster in the state that it is in now, and in no other', async () => {

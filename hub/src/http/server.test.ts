@@ -46,4 +46,4 @@ test('whoever never ends the first lines of a request is cut off, over either do
   onTestFinished(() => plain.close())
   for (const each of [url, `http://127.0.0.1:${plainPort}`])
     expect(await sendHalf(each, 'GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: ')).toMatch(/^HTTP\/1.1 408/)
-}, 20_000)
+})

@@ -1,6 +1,7 @@
 import type { Refusal } from '@skerry/api'
 import type { Signer } from '@skerry/trust'
 import type { Logger } from 'pino'
+import { pause } from '../pause.ts'
 import { highestStreamSeq } from '../store/desired-states.ts'
 import type { Store } from '../store/store.ts'
 import {
@@ -52,7 +53,7 @@ async function whenStreamsExist({ hub, store, signal, log }: Pick<IngestOptions,
       return
     } catch (error) {
       log.warn({ err: error }, 'the streams cannot be had yet')
-      await new Promise((done) => setTimeout(done, RETRY_MS))
+      await pause(RETRY_MS, signal)
     }
   }
 }

@@ -19,7 +19,7 @@ test.each(ENDINGS)(
     const ready = () => ask('GET', '/readyz?verbose', { token: '' })
     expect(await ready()).toMatchObject({ code: 200, text: expect.stringContaining('[+]controllers ok\n') })
     loops.run('controllers', ending())
-    await until(async () => (await ready()).code === 503, 'unreadiness', 5_000)
+    await until(async () => (await ready()).code === 503, 'unreadiness', 30_000)
     const { text } = await ready()
     expect(text).toContain('[+]ingest ok\n')
     expect(text).toContain(`[-]controllers failed: it ended and does not begin again (${why}); restart this hub\n`)

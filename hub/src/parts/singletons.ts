@@ -9,6 +9,7 @@ import { registrationController } from '../controllers/registration.ts'
 import { rolloutController } from '../controllers/rollout.ts'
 import { type Controller, type Hints, runController } from '../controllers/run.ts'
 import type { HubKeys } from '../keys/keys.ts'
+import { pause } from '../pause.ts'
 import { pruneEvents } from '../store/events.ts'
 import { acquireLease, type Lease, writeFenced } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
@@ -34,6 +35,8 @@ export type Singletons = {
 
 const KEPT_VERSIONS = 100_000
 const KEPT_EVENTS = 10_000
+/** Deleted under the lock of all writers at a time. */
+const EVENTS_AT_ONCE = 500
 const HOUSEKEEPING_MS = 10 * 60_000
 /** The stream is looked at so often, and compared whole so often. */
 const LOOK_MS = 30_000
@@ -61,7 +64,7 @@ export async function runSingletons(parts: Singletons): Promise<void> {
       )
     } catch (error) {
       if (!signal.aborted) log.warn({ err: error }, 'the controllers wait for their lease')
-      await new Promise((done) => setTimeout(done, RETRY_MS))
+      await pause(RETRY_MS, signal)
     } finally {
       parts.hub.leaveSites()
       await lease?.release().catch(() => undefined)
@@ -176,11 +179,12 @@ function publisherController(
 function housekeepingController({ store, sealer, now }: Singletons, lease: Lease): Controller {
   return {
     name: 'housekeeping',
-    async reconcile() {
-      await writeFenced(store, lease, async (tx) => {
-        await compactChanges(tx, KEPT_VERSIONS)
-        await pruneEvents(tx, KEPT_EVENTS)
-      })
+    async reconcile({ signal }) {
+      await writeFenced(store, lease, (tx) => compactChanges(tx, KEPT_VERSIONS))
+      // Each batch is a transaction, so that others write between two of them.
+      let gone = EVENTS_AT_ONCE
+      while (gone === EVENTS_AT_ONCE && !signal.aborted)
+        gone = await writeFenced(store, lease, (tx) => pruneEvents(tx, KEPT_EVENTS, EVENTS_AT_ONCE))
       // Last: metadata that cannot be signed keeps no table from being pruned.
       await renewSeal(store, lease, sealer)
       return { recheckAtMs: now() + HOUSEKEEPING_MS }

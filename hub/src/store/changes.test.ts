@@ -23,9 +23,9 @@ test('a commit wakes those who read one of the kinds that it made versions of, a
     await createObject(tx, 'ManagedClusterSet', { metadata: { name: 'set' }, spec: {} })
   })
   // One word for each kind of a commit, however many versions it made.
-  await until(() => heard.both === 2, 'a word for each of the two kinds', 5_000)
+  await until(() => heard.both === 2, 'a word for each of the two kinds', 30_000)
   end()
   await write(store, (tx) => createObject(tx, 'ManagedCluster', { metadata: { name: 'c' }, spec: {} }))
-  await until(() => heard.clusters === 2, 'a word for the next commit', 5_000)
+  await until(() => heard.clusters === 2, 'a word for the next commit', 30_000)
   expect(heard).toEqual({ clusters: 2, both: 2, rollouts: 0 })
 })

@@ -1,5 +1,5 @@
 import type { EventSpec } from '@skerry/api'
-import { createObjects, deleteObject } from './resources.ts'
+import { createObjects, deleteObjects } from './resources.ts'
 import type { Tx } from './store.ts'
 
 export type NewEvent = Omit<EventSpec, 'eventTime'>
@@ -27,9 +27,13 @@ export async function recordEvents(tx: Tx, events: readonly NewEvent[]): Promise
   )
 }
 
-/** Events older than the newest `keep` go, as deletions that every watcher sees: the statements and audit records they tell of stay. */
-export async function pruneEvents(tx: Tx, keep: number): Promise<void> {
+/**
+ * Events older than the newest `keep` go, as deletions that every watcher sees: the statements and audit records they tell
+ * of stay. At most so many, the oldest first, because every other writer waits meanwhile. Returns how many went.
+ */
+export async function pruneEvents(tx: Tx, keep: number, atMost: number): Promise<number> {
   const old = await tx<{ namespace: string; name: string }[]>`
-    select namespace, name from resource where kind = 'Event' order by resource_version desc offset ${keep}`
-  for (const { namespace, name } of old) await deleteObject(tx, 'Event', namespace, name)
+    select namespace, name from resource where kind = 'Event' order by resource_version
+    limit (select least(${atMost}, greatest(count(*) - ${keep}, 0)) from resource where kind = 'Event')`
+  return (await deleteObjects(tx, 'Event', old)).length
 }

@@ -190,7 +190,7 @@ async function listPulses(tx: Reader): Promise<Pulse[]> {
     where i.state <> 'Left' order by i.cluster, i.node`
   return rows.map(({ current, heard, watermark, seq, counter, revision, ...node }) => ({
     ...node,
-    lastHeardAt: heard === null ? undefined : new Date(heard),
+    lastHeardAt: current && heard !== null ? new Date(heard) : undefined,
     watermark: current ? Number(watermark) : 0,
     newestSeq: current ? Number(seq) : 0,
     statusCounter: current ? Number(counter) : 0,

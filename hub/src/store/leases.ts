@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { pause } from '../pause.ts'
 import { type Store, type Tx, write } from './store.ts'
 
 // One hub of many runs a singleton: whoever holds the advisory lock. The lock goes with its connection; the token says
@@ -61,19 +62,5 @@ export function writeFenced<T>(store: Store, lease: Lease, act: (tx: Tx) => Prom
       await tx`select 1 from controller_lease where name = ${lease.name} and token = ${lease.token} for share`
     if (!row) throw new LeaseLost(lease.name)
     return act(tx)
-  })
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const end = () => {
-      clearTimeout(timer)
-      reject(signal.reason)
-    }
-    const timer = setTimeout(() => {
-      signal.removeEventListener('abort', end)
-      resolve()
-    }, ms)
-    signal.addEventListener('abort', end, { once: true })
   })
 }

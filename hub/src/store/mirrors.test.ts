@@ -196,4 +196,18 @@ describe('the fleet as it is remembered', () => {
     expect(JSON.stringify(await whole())).not.toBe(before)
     expect(await fleet()).toEqual(await whole())
   })
+
+  test('a new life was not heard of until it speaks, whatever was heard of the one before', async () => {
+    const store = await openTestStore()
+    const heardAt = async () => (await openFleet(store.sql)())[0]?.lastHeardAt
+    await write(store, async (tx) => {
+      await identity(1)(tx)
+      await lockHeads(tx, [id])
+    })
+    expect(await heardAt()).toBeInstanceOf(Date)
+    await write(store, identity(2))
+    expect(await heardAt()).toBeUndefined()
+    await write(store, (tx) => lockHeads(tx, [{ ...id, incarnation: 2 }]))
+    expect(await heardAt()).toBeInstanceOf(Date)
+  })
 })

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { listAudit, recordAudits, verifyAudit } from './audit.ts'
-import { pruneEvents, recordEvent } from './events.ts'
+import { pruneEvents, recordEvents } from './events.ts'
 import {
   changesSince,
   compactChanges,
@@ -100,23 +100,29 @@ describe('history', () => {
   })
 })
 
-test('events beyond the newest are deleted so that a watcher sees it', async () => {
+test('events beyond the newest are deleted in one statement, so many at most, oldest first and so that a watcher sees it', async () => {
   const store = await openTestStore()
-  await write(store, async (tx) => {
-    for (const name of ['a', 'b', 'c'])
-      await recordEvent(tx, {
-        type: 'Normal',
-        reason: 'Tested',
-        message: name,
-        component: 'test',
-        regarding: { kind: 'ManagedCluster', name },
-      })
+  const event = (name: string) => ({
+    type: 'Normal' as const,
+    reason: 'Tested',
+    message: name,
+    component: 'test',
+    regarding: { kind: 'ManagedCluster', name },
   })
+  await write(store, (tx) => recordEvents(tx, ['a', 'b', 'c', 'd', 'e'].map(event)))
   const before = await newestVersion(store.sql)
-  await write(store, (tx) => pruneEvents(tx, 2))
-  expect((await listObjects(store.sql, 'Event')).map(({ spec }) => spec.message)).toEqual(['b', 'c'])
+  const messages = async () => (await listObjects(store.sql, 'Event')).map(({ spec }) => spec.message)
+  expect(await write(store, (tx) => pruneEvents(tx, 2, 2))).toBe(2)
+  expect(await messages()).toEqual(['c', 'd', 'e'])
+  expect(await write(store, (tx) => pruneEvents(tx, 2, 2))).toBe(1)
+  expect(await write(store, (tx) => pruneEvents(tx, 2, 2))).toBe(0)
+  expect(await messages()).toEqual(['d', 'e'])
   const found = await changesSince(store.sql, 'Event', before, 10)
-  expect(found?.changes.map(({ type, object }) => [type, object.metadata.namespace])).toEqual([['DELETED', 'a']])
+  expect(found?.changes.map(({ type, object }) => [type, object.metadata.namespace])).toEqual([
+    ['DELETED', 'a'],
+    ['DELETED', 'b'],
+    ['DELETED', 'c'],
+  ])
 })
 
 describe('many at once', () => {

@@ -288,10 +288,28 @@ export async function deleteObject<K extends KindName>(
   namespace: string,
   name: string,
 ): Promise<ObjectOf<K> | undefined> {
-  const [row] = await tx<(Row & { next: string })[]>`
-    delete from resource where kind = ${kind} and namespace = ${namespace} and name = ${name} returning *, nextval('resource_version') as next`
+  const [deleted] = await deleteObjects(tx, kind, [{ namespace, name }])
+  return deleted
+}
+
+/** Deletes many objects of a kind, the oldest version first. Returns them; those that are gone are passed over. */
+export async function deleteObjects<K extends KindName>(
+  tx: Tx,
+  kind: K,
+  places: readonly { namespace: string; name: string }[],
+): Promise<ObjectOf<K>[]> {
+  if (places.length === 0) return []
   // A deletion is a version of its own, so that a watch orders it.
-  return row && announce<K>(tx, 'DELETED', { ...row, resource_version: row.next }, row.labels)
+  const rows = await tx<(Row & { next: string })[]>`
+    with gone as (delete from resource r using ${placesOf(tx, places)}
+      where r.kind = ${kind} and r.namespace = p.namespace and r.name = p.name returning r.*)
+    select o.*, nextval('resource_version') as next from (select * from gone order by resource_version) o`
+  const made = rows.map(({ next, ...row }) => ({
+    row: { ...row, resource_version: next },
+    labelsBefore: row.labels,
+  }))
+  await record(tx, 'DELETED', made)
+  return made.map(({ row }) => toObject<K>(row))
 }
 
 /** The newest version that is committed. */
@@ -362,16 +380,6 @@ export async function compactChanges(tx: Tx, keep: number): Promise<void> {
   if (upTo <= 0) return
   await tx`delete from resource_change where resource_version <= ${upTo}`
   await tx`insert into hub_state (key, value, changed) values ('compacted', ${tx.json(upTo)}, now()) on conflict (key) do update set value = excluded.value, changed = now()`
-}
-
-async function announce<K extends KindName>(
-  tx: Tx,
-  type: Change['type'],
-  row: Row,
-  labelsBefore: Record<string, string>,
-): Promise<ObjectOf<K>> {
-  await record(tx, type, [{ row, labelsBefore }])
-  return toObject<K>(row)
 }
 
 // Every version that was made, in the history, and one word that their kind has newer ones.

@@ -11,7 +11,7 @@ const keys = { snapshot: createKey('EdDSA'), timestamp: createKey('EdDSA') }
 const sealer = (afterHours = 0) => ({ ...keys, now: () => Date.now() + afterHours * HOUR_MS })
 
 async function held(store: Store) {
-  const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(30_000))
+  const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(60_000))
   onTestFinished(() => lease.release())
   return lease
 }

@@ -35,7 +35,7 @@ test('a credential holds a bounded number of connections; its first ones and its
       )),
     )
   const open = () => all.filter((nc) => !nc.isClosed())
-  await until(() => open().length <= MAX_CONNECTIONS, 'the others being ended', 10_000)
+  await until(() => open().length <= MAX_CONNECTIONS, 'the others being ended', 30_000)
   await Promise.all([first, neighbour, ...open()].map((nc) => nc.flush()))
   expect([open().length, first.isClosed(), neighbour.isClosed()]).toEqual([MAX_CONNECTIONS, false, false])
 
@@ -51,6 +51,6 @@ test('a credential holds a bounded number of connections; its first ones and its
       )
     },
     'a place for another',
-    10_000,
+    30_000,
   )
 })

@@ -24,7 +24,7 @@ test('ingest that is ended while it asks a hung server for its consumer ends, th
     ended = true
   })
   hung.goOn()
-  await until(() => ended, 'the end of ingest', 10_000)
+  await until(() => ended, 'the end of ingest', 30_000)
   await end
 })
 
@@ -48,7 +48,7 @@ test('whoever listens for connections is told of each, until it ends', async () 
   world.hub.onConnected(() => (told.ended += 1))()
   expect(told).toEqual({ listening: 1, ended: 1 })
   await world.restartNats({})
-  await until(() => told.listening === 2, 'the reconnect', 10_000)
+  await until(() => told.listening >= 2, 'the reconnect', 30_000)
   end()
   expect(told.ended).toBe(1)
 })

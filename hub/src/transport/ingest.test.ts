@@ -32,7 +32,7 @@ const untilQuiet = () =>
       return state.messages === 0
     },
     'an empty stream',
-    20_000,
+    30_000,
   )
 /** All that the hub has of a node's present life, as a report carries it. */
 async function evidenceOf({ cluster, node, incarnation, signer, transcript }: TestNode): Promise<NodeEvidence> {
@@ -128,7 +128,7 @@ describe('the signature under which a statement came', () => {
       work = commitReports(world.store, [report]).catch(() => 'died')
       const waiting = () => sql<{ pid: number }[]>`
         select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%insert into statement_batch%'`
-      await until(async () => (await waiting()).length === 1, 'the writer between statements and signature', 10_000)
+      await until(async () => (await waiting()).length === 1, 'the writer between statements and signature', 30_000)
       await sql`select pg_terminate_backend(${(await waiting())[0]?.pid ?? 0})`
     })
     expect(await work).toBe('died')
@@ -183,7 +183,7 @@ describe('the signature under which a statement came', () => {
 test('what a site has refused is an event of its node: one a minute for each code', async () => {
   const node = await newNode()
   await send(node, await batchOf(node, chainOf(node, 3)))
-  await until(async () => (await world.events(node.cluster)).length > 0, 'the event', 10_000)
+  await until(async () => (await world.events(node.cluster)).length > 0, 'the event', 30_000)
   expect(await world.events(node.cluster)).toMatchObject([
     {
       reason: 'SiteRefusedDesiredState',
@@ -286,7 +286,7 @@ describe('what is refused has a code, is counted and shown, and changes nothing'
     for (const from of [0, 100, MAX_ABOVE.count + 200]) await part(from)
     expect((await world.head(node))?.watermark).toBe(MAX_ABOVE.count + 300)
     expect(await stored(node)).toEqual(texts)
-  }, 60_000)
+  })
 
   test('a batch below that does not lead to what is stored above', async () => {
     const node = await newNode()
@@ -355,7 +355,7 @@ describe('acknowledgement', () => {
     })
     const texts = chainOf(node, 3)
     await nc.request(subjectOf(node), await batchOf(node, texts))
-    await until(() => heard.length === 1, 'an ack', 10_000)
+    await until(() => heard.length === 1, 'an ack', 30_000)
     const keys = keyRing([world.ackSigner.jwk])
     const aud = `${node.cluster}/${node.node}`
     const { payload } = await verifyDocument('Ack', String(heard[0]), keys, { aud })
@@ -369,7 +369,7 @@ describe('acknowledgement', () => {
         return heard.length >= 2
       },
       'the ack again',
-      10_000,
+      30_000,
     )
     expect((await verifyDocument('Ack', String(heard[1]), keys, { aud })).payload.watermark).toBe(3)
   })
@@ -407,7 +407,7 @@ describe('faults', () => {
             () => true,
             () => false,
           )
-        await until(taken, `batch ${at} being taken`, 20_000)
+        await until(taken, `batch ${at} being taken`, 30_000)
         if (at === 15) await world.restartNats({ loseStore: false })
         if (at === 30) {
           await world.restartNats({ loseStore: true })
@@ -418,7 +418,7 @@ describe('faults', () => {
                 () => false,
               ),
             'new streams',
-            20_000,
+            30_000,
           )
         }
       }
@@ -433,7 +433,7 @@ describe('faults', () => {
         return mark === 60
       },
       'every statement',
-      20_000,
+      30_000,
     )
     expect(await stored(node)).toEqual(texts)
   })

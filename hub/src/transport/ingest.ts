@@ -1,6 +1,7 @@
 import { AckPolicy, type Consumer, type JsMsg, jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { Refusal, STREAM_REPORTS } from '@skerry/api'
 import type { Logger } from 'pino'
+import { pause } from '../pause.ts'
 import type { Store } from '../store/store.ts'
 import type { Acknowledger } from './acknowledger.ts'
 import { commitReports } from './commit.ts'
@@ -154,17 +155,4 @@ async function readOrRefusal({ subject, data }: JsMsg, directory: Directory): Pr
     if (error instanceof Refusal) return error
     throw error
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal.aborted) return resolve()
-    const end = () => {
-      clearTimeout(timer)
-      signal.removeEventListener('abort', end)
-      resolve()
-    }
-    const timer = setTimeout(end, ms)
-    signal.addEventListener('abort', end, { once: true })
-  })
 }

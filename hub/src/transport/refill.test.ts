@@ -49,7 +49,7 @@ test('a store that was lost is filled again with the very same texts, above ever
     ]),
   )
   await publishNew(publisher)
-  const get = () => nc.request(subjects.getDesired(node.cluster, node.routingToken), '', { timeout: 1_000 })
+  const get = (timeout = 30_000) => nc.request(subjects.getDesired(node.cluster, node.routingToken), '', { timeout })
   const before = await get()
   expect(Buffer.from(before.string().split('.')[1] ?? '', 'base64url')).toEqual(payload)
   expect(await refill(publisher)).toBe(0)
@@ -62,16 +62,16 @@ test('a store that was lost is filled again with the very same texts, above ever
         () => false,
       ),
     'the refill',
-    20_000,
+    30_000,
   )
   await until(
     () =>
-      get().then(
+      get(1_000).then(
         () => true,
         () => false,
       ),
     'the site being answered',
-    20_000,
+    30_000,
   )
   const after = await get()
   expect(after.string()).toBe(before.string())
@@ -79,7 +79,7 @@ test('a store that was lost is filled again with the very same texts, above ever
 
   // Reports go their way again, through the consumer that ingest makes anew by itself.
   const report = await batchOf(node, chainOf(node, 3))
-  await nc.request(subjects.report(node.cluster, node.node, 'statements'), report, { timeout: 2_000 })
+  await nc.request(subjects.report(node.cluster, node.node, 'statements'), report, { timeout: 30_000 })
   await until(async () => (await world.head(node))?.watermark === 3, 'the reports being taken in', 30_000)
   await ingest.stop()
   await lease.release()

@@ -3,7 +3,13 @@ export { DOCUMENTS, type DocumentKind, type DocumentOf } from './documents.ts'
 export { CLUSTER_SET_LABEL } from './kinds/cluster-set.ts'
 export type { EdgeNodeStatus } from './kinds/edge-node.ts'
 export type { EventSpec } from './kinds/event.ts'
-export { type ClusterClaim, REACHABILITY, type Reachability, type Taint } from './kinds/managed-cluster.ts'
+export {
+  type ClusterClaim,
+  DENIED_BECAUSE_ANNOTATION,
+  REACHABILITY,
+  type Reachability,
+  type Taint,
+} from './kinds/managed-cluster.ts'
 export type { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
 export {
   type ClusterPredicate,

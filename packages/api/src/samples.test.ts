@@ -292,7 +292,6 @@ const SAMPLES: Record<string, object> = {
       message: 'm',
       incarnation: 1,
       credentialExpiresAt: TIME,
-      conditions: [condition],
     },
   }),
   Event: ours('Event', {

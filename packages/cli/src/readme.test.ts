@@ -30,14 +30,14 @@ beforeAll(async () => {
     metadata: { name: 'edge-os-3', namespace: 'default' },
     spec: { placementRef: { name: 'all-shops' }, image: { name: 'edge-os-3' } },
   })
-}, 120_000)
+})
 afterAll(() => world?.close())
 
 const environment = () => ({ ...world.env, PATH: `${BINS}${delimiter}${process.env['PATH']}` })
 
 /** Types a line in a shell; what it prints on standard output. */
 async function sh(line: string): Promise<string> {
-  const options = { cwd: world.dir, env: environment(), timeout: 60_000 }
+  const options = { cwd: world.dir, env: environment(), timeout: 120_000 }
   return (await promisify(execFile)('bash', ['-euo', 'pipefail', '-c', line], options)).stdout
 }
 
@@ -66,15 +66,11 @@ function linesOf(heading: string): string[] {
 const inline = [...README.matchAll(/`(?:npx )?(skerry-(?:hub|agent) [^`]+)`/g)].map(([, command = '']) => command)
 
 describe('the README', () => {
-  test.each(['Two commands', 'For platform teams'])(
-    '"%s" can be typed as it is printed',
-    async (heading) => {
-      const lines = linesOf(heading).filter((line) => !ELSEWHERE.some((one) => one.test(line)))
-      expect(lines.length).toBeGreaterThan(3)
-      for (const line of lines) if (!line.includes('kubectl ')) await sh(here(line))
-    },
-    120_000,
-  )
+  test.each(['Two commands', 'For platform teams'])('"%s" can be typed as it is printed', async (heading) => {
+    const lines = linesOf(heading).filter((line) => !ELSEWHERE.some((one) => one.test(line)))
+    expect(lines.length).toBeGreaterThan(3)
+    for (const line of lines) if (!line.includes('kubectl ')) await sh(here(line))
+  })
 
   test.skipIf(KUBECTL === undefined)('its kubectl sees the hub', async () => {
     const [line = ''] = linesOf('For platform teams').filter((one) => one.includes('kubectl '))
@@ -99,7 +95,7 @@ describe('the README', () => {
       for (const command of status) expect(await sh(here(command))).toContain(spec.fingerprint)
       const accept = /`(skerry cluster accept [^`]+)`/.exec(README)?.[1] ?? ''
       await sh(here(accept.replace(/--fingerprint \S+/, `--fingerprint ${spec.fingerprint}`)))
-      await sh('skerry wait cluster shop-17 --for=condition=ManagedClusterJoined --timeout 30s')
+      await sh('skerry wait cluster shop-17 --for=condition=ManagedClusterJoined --timeout 60s')
       // The hub says that it is a member a moment before the node has heard so, and said a first word.
       for (const command of status)
         await eventually(
@@ -114,7 +110,7 @@ describe('the README', () => {
       agent.kill('SIGTERM')
       await ended
     }
-  }, 120_000)
+  })
 
   test('an auditor types what it says', async () => {
     const lines = linesOf('For auditors')
@@ -136,5 +132,5 @@ describe('the README', () => {
     }
     const named = [...README.matchAll(/npm (?:run )?([a-z0-9]+)\b/g)].map(([, name = '']) => name)
     expect(named.filter((name) => name !== 'run' && scripts[name] === undefined)).toEqual([])
-  }, 60_000)
+  })
 })

@@ -3,14 +3,11 @@ import { chmodSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statS
 import { fileURLToPath } from 'node:url'
 import { parse, SiteBundle } from '@skerry/api'
 import { buildImage, eventually, HARDWARE_ID, type Image, type Program, startAgent } from '@skerry/demo'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse as parseYaml } from 'yaml'
 import { KUBECTL, openRelay, openWorld, type World } from './test-world.ts'
 
 // The command as people use it, on a real hub with a real site: one life of a small fleet, told in order.
-
-// A test starts up to a dozen processes, and a busy machine takes seconds for each.
-vi.setConfig({ testTimeout: 180_000 })
 
 const SITE = 'shop-17'
 const AGENT = fileURLToPath(new URL('../../../spoke-agent/src/main.ts', import.meta.url))
@@ -23,7 +20,7 @@ beforeAll(async () => {
   world.write('introduction.json', JSON.stringify(world.introduced))
   world.write('ca.pem', world.hub.caPem)
   images = ['1', '2'].map((version) => buildImage(world.path('images'), version, { healthy: true }))
-}, 120_000)
+})
 afterAll(async () => {
   await agent?.stop()
   await world?.close()
@@ -217,7 +214,7 @@ describe('a site joins', () => {
     const { spec } = await eventually(
       async () => (await world.hub.client.list('Registration'))[0],
       'the registration',
-      20_000,
+      30_000,
     )
     expect(await ok('get', 'registrations')).toMatch(
       new RegExp(`shop-17 +shop-17 +Pending +software-key +${spec.fingerprint}`),
@@ -237,10 +234,10 @@ describe('a site joins', () => {
     expect(await ok('cluster', 'accept', SITE, '--fingerprint', spec.fingerprint)).toContain(
       `node shop-17 of shop-17, class software-key, fingerprint ${spec.fingerprint}: accepted`,
     )
-    expect(await ok('wait', 'cluster', SITE, '--for=condition=ManagedClusterJoined', '--timeout', '20s')).toContain(
+    expect(await ok('wait', 'cluster', SITE, '--for=condition=ManagedClusterJoined', '--timeout', '60s')).toContain(
       'condition met',
     )
-    await ok('wait', 'cluster', SITE, '--for=condition=Reachable', '--timeout', '20s')
+    await ok('wait', 'cluster', SITE, '--for=condition=Reachable', '--timeout', '60s')
     expect(await ok('cluster', 'accept', SITE)).toMatch(
       /"?shop-17"? was accepted already; no registration waits: shop-17\/shop-17 was accepted by admin\n$/,
     )
@@ -370,12 +367,12 @@ spec:
       code: 1,
       err: expect.stringMatching(/timed out waiting for phase Paused on rollout.*its phase is/),
     })
-    await ok('wait', 'rollout', 'edge-os-2', '--for=phase=Completed', '--timeout', '60s')
-  }, 90_000)
+    await ok('wait', 'rollout', 'edge-os-2', '--for=phase=Completed', '--timeout', '120s')
+  })
 })
 
 // Only looks, so that all may look at once.
-describe.concurrent('what is told', { timeout: 180_000 }, () => {
+describe.concurrent('what is told', () => {
   test('get: the server’s tables, and objects in every form', async () => {
     expect(await ok('get', 'clusters')).toMatch(
       /^NAME +ACCEPTED +JOINED +AVAILABLE +REACHABILITY +AGE\nshop-17 +true +True +True +Online/,
@@ -608,7 +605,7 @@ describe('a watch', () => {
 describe('decisions', () => {
   test('a taint keeps placements away, and comes off again', async () => {
     expect(await ok('cluster', 'taint', SITE, 'rebuilding=yes:NoSelect')).toContain('tainted')
-    await ok('wait', 'placement', 'all-shops', '--for=condition=PlacementSatisfied=False', '--timeout', '10s')
+    await ok('wait', 'placement', 'all-shops', '--for=condition=PlacementSatisfied=False', '--timeout', '60s')
     expect(await ok('explain', 'placement', 'all-shops')).toMatch(
       /shop-17 +TaintNotTolerated +.*taint rebuilding=yes:NoSelect/,
     )
@@ -627,14 +624,14 @@ describe('decisions', () => {
       return now.spec.natsKey !== spec.natsKey && now.status?.state === 'Accepted'
     }
     await eventually(back, 'the node with another NATS key', 30_000)
-  }, 60_000)
+  })
 
   test('deny, accept and revoke cut a site off and take it back', async () => {
     const state = (wanted: string) =>
       eventually(
         async () => (await world.hub.client.get('Registration', SITE, SITE)).status?.state === wanted,
         `state ${wanted}`,
-        10_000,
+        30_000,
       )
     await ok('cluster', 'deny', SITE, '--reason', 'moved')
     await state('Denied')

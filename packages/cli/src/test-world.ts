@@ -94,7 +94,7 @@ export async function openWorld() {
         })
       return {
         seen: () => seen,
-        until: (pattern: RegExp, deadlineMs = 15_000) =>
+        until: (pattern: RegExp, deadlineMs = 60_000) =>
           new Promise<string>((resolve, reject) => {
             const end = (act: () => void) => {
               clearTimeout(timer)

@@ -147,7 +147,8 @@ describe('a watch', () => {
 
   test('is told when it is lost, once, and goes on when the hub answers again', async () => {
     const { client } = await impatient(
-      { watchSilentMs: 300 },
+      // Longer than a busy machine takes for an answer of this process to itself.
+      { watchSilentMs: 2_000 },
       broken(frame('ADDED', 'a', 3), frame('BOOKMARK', '', 9, END)),
       status(503, 'ServiceUnavailable'),
       silent,

@@ -57,7 +57,7 @@ test('what is left of a data folder that is gone, or made anew, is named with it
   const path = home(running, join(data, 'gone-too'))
   const server = spawn('sh', ['-c', 'sleep 60; :', path])
   onTestFinished(() => void server.kill('SIGKILL'))
-  await until(() => commandLine(server.pid ?? 0).includes(path), 'the server', 5_000)
+  await until(() => commandLine(server.pid ?? 0).includes(path), 'the server', 30_000)
   writeFileSync(join(path, 'cluster', 'postmaster.pid'), `${server.pid}\n`)
 
   const found = [

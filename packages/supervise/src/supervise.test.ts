@@ -62,7 +62,7 @@ describe('nats-server', () => {
   test('takes another port when the wanted one is taken, and says so', async () => {
     const port = await freePort()
     const other = createServer().listen(port, '127.0.0.1')
-    await until(() => other.listening, 'listening', 5_000)
+    await until(() => other.listening, 'listening', 30_000)
     const server = await testNatsServer('', { port })
     expect(server.port).not.toBe(port)
     await server.stop()
@@ -79,7 +79,7 @@ describe('nats-server', () => {
     )
     const { pid } = kept.current()
     process.kill(pid, 'SIGKILL')
-    await until(() => kept.current().pid !== pid, 'a new nats-server', 15_000)
+    await until(() => kept.current().pid !== pid, 'a new nats-server', 30_000)
     expect(isAlive(kept.current().pid)).toBe(true)
     expect(warned).toEqual(['nats-server ended, by signal SIGKILL, though nobody told it to; it is started again'])
     await kept.stop()
@@ -88,7 +88,7 @@ describe('nats-server', () => {
 
   test('a foreign process that got the old id is left alone', async () => {
     const stranger = spawn('sleep', ['60'])
-    await until(() => commandLine(stranger.pid ?? 0).includes('sleep'), 'the stranger', 5_000)
+    await until(() => commandLine(stranger.pid ?? 0).includes('sleep'), 'the stranger', 30_000)
     const folder = testFolder()
     const { writeFileSync } = await import('node:fs')
     writeFileSync(join(folder, 'nats.pid'), String(stranger.pid))

@@ -3,6 +3,7 @@ export { evidenceNonce, sha256Hex, transcriptDigest } from './digest.ts'
 export { signBytes, signDocument, type Verified, verifyDocument, verifySelfSigned } from './documents.ts'
 export { type ReadEvidence, type ReadStatement, readEvidence } from './evidence.ts'
 export {
+  countedTime,
   createKey,
   keyPem,
   keyRing,

@@ -80,6 +80,18 @@ export function keysInForce(keys: readonly HubKey[], nowMs: number): ReadonlyMap
   return keyRing(keys.filter(counts).map(({ jwk }) => jwk))
 }
 
+/**
+ * How far a time counts that a key of hub.json has signed: up to that key's notAfter, because later it could not sign
+ * anything; undefined when it is not listed any more.
+ */
+export function countedTime(
+  keys: readonly HubKey[],
+  { by, atMs }: { readonly by: string; readonly atMs: number },
+): number | undefined {
+  const key = keys.find(({ jwk }) => thumbprint(jwk) === by)
+  return key && Math.min(atMs, key.notAfter === undefined ? atMs : Date.parse(key.notAfter))
+}
+
 /** RFC 7638: SHA-256 over the required members in lexical order, base64url. */
 export function thumbprint(jwk: PublicJwk): string {
   const members =

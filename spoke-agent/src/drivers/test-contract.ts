@@ -32,7 +32,7 @@ export function driverContract(name: string, makeMachine: () => Machine): void {
       await on()
       onTestFinished(() => driver.close())
     })
-    const healthy = () => until(async () => (await driver.status()).healthy, 'the boot being healthy', 10_000)
+    const healthy = () => until(async () => (await driver.status()).healthy, 'the boot being healthy', 30_000)
     const stage = async ({ target, file }: TestImage) => {
       await driver.preflight(target)
       await driver.stage(target, file)
@@ -123,10 +123,10 @@ export function driverContract(name: string, makeMachine: () => Machine): void {
       const next = machine.image('2', 'dies')
       await stage(next)
       await driver.activate(next.target)
-      await until(async () => (await driver.status()).fellBackFrom === next.target.imageSha256, 'the fallback', 20_000)
+      await until(async () => (await driver.status()).fellBackFrom === next.target.imageSha256, 'the fallback', 30_000)
       await healthy()
       expect((await driver.status()).imageSha256).toBe(machine.factory.target.imageSha256)
-    }, 30_000)
+    })
 
     test.each(['ill', 'lies'] as const)('an image that is %s boots and is not healthy', async (behaviour) => {
       const next = machine.image('2', behaviour)

@@ -85,7 +85,7 @@ function makeSite() {
       bus.saveSite({ ...site, plan: { turns: ['shop'], hold: [], staged: position } })
     }, 20)
     try {
-      await until(() => over.signal.aborted || done(transitions(database)), 'the end', 20_000)
+      await until(() => over.signal.aborted || done(transitions(database)), 'the end', 30_000)
     } finally {
       clearInterval(turns)
       over.abort(new Error('the end'))
@@ -190,7 +190,6 @@ describe('the power fails', () => {
       expect(told.filter(({ to }) => to === 'Failed')).toHaveLength(1)
       expect(told.filter(({ to }) => to === 'Activating')).toHaveLength(1)
     },
-    40_000,
   )
 })
 
@@ -211,7 +210,7 @@ test('an image that is never healthy is taken back, told with its outcome, and i
       .slice(BACK.length)
       .map(({ to }) => to),
   ).toEqual(WAY)
-}, 40_000)
+})
 
 describe('while the room is short', () => {
   type Told = { kind: string; body: { bootId?: string; reason?: string; code?: string; message?: string } }

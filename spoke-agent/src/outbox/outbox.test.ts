@@ -14,6 +14,7 @@ const PAGE = 4_096
 const nowMs = Date.parse('2026-06-01T00:00:00Z')
 const { cluster, node, incarnation, transcript } = enrollment
 const signer = createKey('ES256')
+const hubKey = { jwk: signer.jwk, notBefore: '1970-01-01T00:00:00Z' }
 
 let database: Database
 let outbox: Outbox
@@ -38,7 +39,8 @@ function linkIsBack(): string[] {
   const taken: string[] = []
   for (let batch = outbox.pending(); batch.length > 0; batch = outbox.pending()) {
     taken.push(...batch)
-    outbox.acknowledged(said(batch.at(-1)).seq, { digest: sha256Hex('marker'), atMs: nowMs + ++minute })
+    const marker = { digest: sha256Hex('marker'), by: signer.thumbprint, atMs: nowMs + ++minute }
+    outbox.acknowledged(said(batch.at(-1)).seq, { ...marker, keys: [hubKey] })
   }
   return taken
 }
@@ -84,6 +86,18 @@ test('what the hub has already gives way before anything is left out, and never 
   outbox = open(PAGE)
   expect(outbox.newest()).toEqual(head)
   expect(database.sql.prepare('select count(*) as n from statement').get()).toEqual({ n: 1 })
+})
+
+test('what cannot be written when it is opened ends the start with its reason', () => {
+  const { page_count: pages } = database.sql.prepare('pragma page_count').get() as { page_count: number }
+  database.sql.exec(`pragma max_page_count = ${pages}`)
+  const fill = database.sql.prepare("insert into kept (name, value) values (?, printf('%.*c', ?, 'x'))")
+  for (const bytes of [1_000, 100, 1])
+    expect(() => {
+      for (let n = 0; ; n += 1) fill.run(`filler ${bytes} ${n}`, bytes)
+    }).toThrow('full')
+  // Another bound is kept before anything is judged by it.
+  expect(() => open(10 ** 15)).toThrow('database or disk is full')
 })
 
 test('a greater bound at the next start is room: what was left out is told then', () => {

@@ -1,5 +1,12 @@
-import { BATCH_BYTES, Refusal, STATEMENTS_PER_BATCH, type Statement, type StatementKind } from '@skerry/api'
-import { sha256Hex } from '@skerry/trust'
+import {
+  BATCH_BYTES,
+  type HubKey,
+  Refusal,
+  STATEMENTS_PER_BATCH,
+  type Statement,
+  type StatementKind,
+} from '@skerry/api'
+import { countedTime, sha256Hex } from '@skerry/trust'
 import type { Enrollment } from '../registration/enrollment.ts'
 import type { Database } from '../store/database.ts'
 import type { LeftOut } from '../store/left-out.ts'
@@ -16,6 +23,13 @@ const KEPT_COUNT = 50_000
 const GIVING_WAY = 500
 
 type Row = { seq: number; kind: string; text: string; digest: string; at: string; acknowledged_at: string | null }
+/** The hub's word on what time it is, as far as it counts. `keys` are those that may give it now. */
+type Marker = {
+  readonly digest: string
+  readonly by: string
+  readonly atMs: number
+  readonly keys: readonly HubKey[]
+}
 /** What a statement says; the outbox adds who, when and after what. */
 type Said = Pick<Statement, 'kind' | 'body'>
 
@@ -43,7 +57,7 @@ export type Outbox = {
    * Takes the hub's word, verified. A watermark that grew is believed. One that went back is that of a hub restored from a
    * backup only with a marker newer than any seen, and brings what is still kept back; otherwise it is an old word again.
    */
-  acknowledged(watermark: number, marker: { readonly digest: string; readonly atMs: number }): void
+  acknowledged(watermark: number, marker: Marker): void
   onAppend(listener: () => void): void
 }
 
@@ -116,15 +130,12 @@ export function openOutbox(
     const message = leftOutWords(missing, boundBytes)
     const code = 'OutboxFull'
     add({ kind: 'refused', body: { document: 'Statement', code, message, digest: sha256Hex(`${code} ${message}`) } })
-    sql.exec(`delete from kept where name = 'left_out'`)
+    database.forget('left_out')
     return true
   }
 
-  try {
-    database.transact(makeRoom)
-  } catch {
-    // A full disk, perhaps: whoever writes next comes by here again, and tells of it.
-  }
+  // A disk that is full ends the start with that reason: whoever started this agent starts it again.
+  database.transact(makeRoom)
 
   return {
     append(make) {
@@ -166,8 +177,11 @@ export function openOutbox(
     },
     oldest: () => (first.get() as Pick<Row, 'seq'> | undefined)?.seq,
     length: () => (count.get() as { n: number }).n,
-    acknowledged(watermark, { digest, atMs }) {
-      const isNews = atMs > (database.load<number>('marker_at') ?? 0)
+    acknowledged(watermark, { digest, by, keys, ...said }) {
+      const atMs = countedTime(keys, { by, atMs: said.atMs }) ?? 0
+      const before = { by: database.load<string>('marker_by') ?? '', atMs: database.load<number>('marker_at') ?? 0 }
+      // One of a key that is not listed any more came before all that do come now, whatever time it named.
+      const isNews = atMs > (countedTime(keys, before) ?? 0)
       // The same word comes again with every heartbeat: it costs no write.
       if (!isNews && unheard.get(watermark) === undefined) return
       const hasTold = database.transact(() => {
@@ -177,6 +191,7 @@ export function openOutbox(
           bringBack.run(watermark)
           database.save('marker', digest)
           database.save('marker_at', atMs)
+          database.save('marker_by', by)
         }
         return makeRoom()
       })

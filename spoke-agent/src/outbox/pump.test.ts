@@ -8,6 +8,7 @@ import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { createKey, type Signer, signDocument } from '@skerry/trust'
 import pino, { type Logger } from 'pino'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { openClock } from '../store/clock.ts'
 import { openDatabase } from '../store/database.ts'
 import { enrollment as known } from '../testing.ts'
 import { openCourier } from '../transport/courier.ts'
@@ -27,6 +28,7 @@ const description: HubDescription = {
   apiUrls: ['https://127.0.0.1:1'],
   natsUrls: ['nats://127.0.0.1:1'],
 }
+let keys = description.keys
 const nowMs = Date.parse('2026-06-01T00:00:00Z')
 const silent = pino({ level: 'silent' })
 // A server without accounts asks for none: it has the form alone.
@@ -63,9 +65,21 @@ const open = ({ servers = [], status = nobody, log = silent }: Opened = {}) => {
     ...{ onDesiredHint: nothing, onAck: nothing, onConnected: nothing, onRefused: nothing },
   })
   const pump = startPump({
-    ...{ courier, outbox, enrollment, signer: nodeKey, trust: { hub: () => description }, log, signal: over.signal },
+    ...{
+      courier,
+      outbox,
+      enrollment,
+      signer: nodeKey,
+      trust: { hub: () => ({ ...description, keys }) },
+      log,
+      signal: over.signal,
+    },
     heartbeatMs: 60_000,
-    now: () => nowMs,
+    clock: openClock(
+      database,
+      () => nowMs,
+      () => keys,
+    ),
     status,
     nextCounter: () => 1,
   })
@@ -144,6 +158,38 @@ describe('an ack of the hub', () => {
   })
 })
 
+describe('a marker that names the date of 2100', () => {
+  const far = (Date.parse('2100-01-01T00:00:00Z') - nowMs) / 60_000
+  const poisoned = async () => {
+    await site.pump.onAck(await ack(8, { minute: far }))
+    expect(waiting()).toBe(2)
+    // While that key counts, a lower watermark is an old word.
+    await site.pump.onAck(await ack(5, { minute: 1 }))
+    expect(waiting()).toBe(2)
+  }
+  afterEach(() => {
+    keys = description.keys
+  })
+
+  test('is outlived by the key that comes after it: a restored hub brings back what it lost', async () => {
+    await poisoned()
+    keys = { ...keys, ack: listed(otherKey) }
+    await site.pump.onAck(await ack(5, { minute: 2, by: otherKey, markerBy: otherKey }))
+    expect(waiting()).toBe(5)
+    // And no word of that key is late.
+    await site.pump.onAck(await ack(3, { minute: 1, by: otherKey, markerBy: otherKey }))
+    expect(waiting()).toBe(5)
+  })
+
+  test('counts up to the end of the key that signed it', async () => {
+    await poisoned()
+    const notAfter = new Date(nowMs - 60_000).toISOString()
+    keys = { ...keys, ack: [...listed(ackKey).map((key) => ({ ...key, notAfter })), ...listed(otherKey)] }
+    await site.pump.onAck(await ack(5, { minute: 0, by: otherKey, markerBy: otherKey }))
+    expect(waiting()).toBe(5)
+  })
+})
+
 test('of acks that come faster than they are judged, 64 wait; what is dropped comes again with the next heartbeat', async () => {
   const good = await ack(9)
   const flood = Array.from({ length: 64 }, () => site.pump.onAck('garbage'))
@@ -178,9 +224,9 @@ test('a status that is not taken keeps no statement and no heartbeat back, and i
     second.database.close()
   })
   second.outbox.append({ kind: 'gap', body: { fromSeq: 1, toSeq: 1, reason: 'Compacted' } })
-  await until(() => came.statements > 0 && came.heartbeats > 0, 'statements and a heartbeat', 10_000)
+  await until(() => came.statements > 0 && came.heartbeats > 0, 'statements and a heartbeat', 30_000)
   const untaken = () => lines.filter(({ what }) => what === 'status')
-  await until(() => untaken().length >= 3, 'three tries with the status', 10_000)
+  await until(() => untaken().length >= 3, 'three tries with the status', 30_000)
   expect(untaken().filter(({ level }) => level >= 40)).toHaveLength(1)
   expect(lines.filter(({ what }) => what === 'statements')).toEqual([])
 })

@@ -3,6 +3,7 @@ import { keysInForce, type Signer, sha256Hex, signDocument, type Trust, verifyDo
 import type { Logger } from 'pino'
 import { reasonOf } from '../reason.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
+import type { Clock } from '../store/clock.ts'
 import type { Courier } from '../transport/courier.ts'
 import { makeBell } from '../waits.ts'
 import type { Outbox } from './outbox.ts'
@@ -21,7 +22,7 @@ export type PumpOptions = {
   /** The number of the next status that leaves: one that was never given before, also over a restart. */
   readonly nextCounter: () => number
   readonly heartbeatMs: number
-  readonly now: () => number
+  readonly clock: Clock
   readonly log: Logger
   readonly signal: AbortSignal
 }
@@ -148,15 +149,15 @@ export function startPump(options: PumpOptions): Pump {
 
   // Whatever arrives on the subject, only the hub's key says what may be forgotten.
   async function take(jws: string): Promise<void> {
-    const keys = keysInForce(trust.hub().keys.ack, options.now())
+    const listed = trust.hub().keys.ack
+    const keys = keysInForce(listed, options.clock.now())
     const { payload } = await verifyDocument('Ack', jws, keys, { aud: `${cluster}/${node}` })
     if (payload.incarnation !== incarnation) return
     const marker = await verifyDocument('EpochMarker', payload.marker, keys)
     const before = outbox.length()
-    outbox.acknowledged(payload.watermark, {
-      digest: sha256Hex(payload.marker),
-      atMs: Date.parse(marker.payload.time),
-    })
+    const said = { by: marker.thumbprint, atMs: Date.parse(marker.payload.time) }
+    outbox.acknowledged(payload.watermark, { digest: sha256Hex(payload.marker), keys: listed, ...said })
+    options.clock.heard({ role: 'ack', ...said })
     if (outbox.length() > 0) {
       if (outbox.length() !== before) sentSeq = -1
       bell.ring()

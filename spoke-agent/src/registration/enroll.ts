@@ -7,7 +7,16 @@ import {
   type SiteBundle,
 } from '@skerry/api'
 import { nodeIdOf } from '@skerry/policy'
-import { keyRing, parseStrictJson, signDocument, type Trust, transcriptDigest, writeSecret } from '@skerry/trust'
+import {
+  keyRing,
+  parseStrictJson,
+  signDocument,
+  type Trust,
+  thumbprint,
+  transcriptDigest,
+  verifyDocument,
+  writeSecret,
+} from '@skerry/trust'
 import type { Logger } from 'pino'
 import { reasonOf } from '../reason.ts'
 import type { Database } from '../store/database.ts'
@@ -17,7 +26,7 @@ import { endLife } from './former.ts'
 import { type Answer, ask } from './http.ts'
 import { credsFile, forgetEntrySeed, openEntrySeed, openNodeKey } from './keys.ts'
 import { publicUserKey } from './nkey.ts'
-import { forgetWord, keepWord } from './standing.ts'
+import { forgetWord, keepRefusal, keepWord } from './standing.ts'
 
 // The three calls by which a node comes to belong, comes back, and renews its credential. Killed between any two, it
 // begins again with the same keys and meets the same row at the hub.
@@ -26,7 +35,7 @@ export type EnrollOptions = {
   readonly dataDir: string
   readonly database: Database
   readonly bundle: SiteBundle
-  readonly trust: Trust
+  readonly trust: Pick<Trust, 'hub' | 'refresh' | 'versions'>
   /** Where the hub may be now: hub.json can have changed it since the last look. */
   readonly hubUrls: () => readonly string[]
   readonly facts: {
@@ -70,8 +79,7 @@ export async function enroll(options: EnrollOptions): Promise<Entry> {
     } catch (error) {
       signal.throwIfAborted()
       if (error instanceof NotYet) {
-        if (error.refusedAs !== undefined)
-          keepWord(options.database, { state: 'Refused', reason: error.refusedAs, message: error.message })
+        if (error.refusedAs !== undefined) await keepRefusal(options, error.refusedAs, error.message)
         if (error.field === 'natsKey') forgetEntrySeed(dataDir)
         // What a person must decide is not asked about often; a key that is not taken is simply replaced.
         else if (error.decided) waitMs = slowestMs
@@ -206,7 +214,14 @@ async function judge(
   asked: Asked,
   registrationId: string,
 ): Promise<Entry> {
-  const keys = keyRing(trust.hub().keys.acceptance.map(({ jwk }) => jwk))
+  const listed = trust.hub().keys.acceptance
+  const keys = keyRing(listed.map(({ jwk }) => jwk))
+  const signed = await verifyDocument('Acceptance', acceptance, keys)
+  // A clock at 1970 must keep nobody away: only the end of a key counts here, not its beginning.
+  const { notAfter } = listed.find(({ jwk }) => thumbprint(jwk) === signed.thumbprint) ?? {}
+  if (notAfter !== undefined && now() >= Date.parse(notAfter))
+    // The hub keeps what it answered an exchange. Another NATS key is another exchange, signed with the key that serves.
+    throw new NotYet(`the key that signed the acceptance may sign nothing since ${notAfter}`, { field: 'natsKey' })
   const payload = await believeAcceptance(acceptance, keys, asked).catch((error: unknown) => {
     // Of an exchange that is forgotten: another NATS key is another exchange, which the hub accepts anew.
     if (error instanceof Refusal && error.field === 'transcript') throw new NotYet(error.message, { field: 'natsKey' })
@@ -238,10 +253,10 @@ async function judge(
       database.transact(() => {
         if (!sameLife) endLife(database, before?.transcript)
         // What one cluster was told binds no other.
-        if (before && before.cluster !== fresh.cluster) database.sql.exec(`delete from kept where name = 'edge_site'`)
+        if (before && before.cluster !== fresh.cluster) database.forget('edge_site')
         database.save('enrollment', enrollment)
         forgetWord(database)
-        database.sql.exec(`delete from kept where name = 'exchanges'`)
+        database.forget('exchanges')
       })
       forgetEntrySeed(dataDir)
     },

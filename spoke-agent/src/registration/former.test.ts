@@ -18,7 +18,7 @@ beforeEach(() => {
 function say(transcript: string, count: number, heard: number): void {
   const outbox = openOutbox(database, { ...enrollment, transcript }, () => Date.parse('2026-06-01T00:00:00Z'))
   for (let n = 0; n < count; n += 1) outbox.append({ kind: 'gap', body: { fromSeq: 1, toSeq: 1, reason: 'Compacted' } })
-  outbox.acknowledged(heard, { digest: sha256Hex('marker'), atMs: 1 })
+  outbox.acknowledged(heard, { digest: sha256Hex('marker'), by: 'a key', atMs: 1, keys: [] })
 }
 const kept = () =>
   database.sql

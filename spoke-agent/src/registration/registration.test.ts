@@ -182,19 +182,19 @@ describe('statements that are not taken in', () => {
     })
     const word = () => database.load<HubWord>('registration')
     oldest = 7
-    await until(() => word() !== undefined, 'a word of the hub', 10_000)
+    await until(() => word() !== undefined, 'a word of the hub', 30_000)
     expect(asked[0]).toBe(`/agent/v1/registrations/${id}`)
     expect(word()).toEqual({
       ...{ state: 'Suspended', reason: 'ForkedChain', message: 'two machines', fingerprint: '786e-253d-ba32-bcd2' },
     })
     says.status = 503
     const before = asked.length
-    await until(() => asked.length > before + 1, 'another try', 10_000)
+    await until(() => asked.length > before + 1, 'another try', 30_000)
     expect(word()).toBeDefined()
     says.status = 404
-    await until(() => word()?.state === 'Left', 'the hub having forgotten it', 10_000)
+    await until(() => word()?.state === 'Left', 'the hub having forgotten it', 30_000)
     Object.assign(says, { status: 200, body: JSON.stringify(answer('Accepted')) })
-    await until(() => word() === undefined, 'the word being over', 10_000)
+    await until(() => word() === undefined, 'the word being over', 30_000)
   })
 
   test('and those that are ask nothing', async () => {
@@ -214,7 +214,7 @@ describe('statements that are not taken in', () => {
       { connected: () => true, oldest: () => ++looks },
       { unheardMs: 5, againMs: 5 },
     )
-    await until(() => looks > 20, 'twenty looks', 10_000)
+    await until(() => looks > 20, 'twenty looks', 30_000)
     over.abort()
     await watching
     expect(database.load('registration')).toBeUndefined()
@@ -259,7 +259,7 @@ describe('where a token may go', () => {
     const address = server.address()
     return { port: typeof address === 'object' ? address?.port : 0, bodies }
   }
-  const send = (urls: readonly string[]) => ask(urls, undefined, 'POST', '/x', 'secret', AbortSignal.timeout(10_000))
+  const send = (urls: readonly string[]) => ask(urls, undefined, 'POST', '/x', 'secret', AbortSignal.timeout(60_000))
 
   test.each(['0.0.0.0', '127.1.example', '[::]', 'hub.example', '10.0.0.1'])(
     'not to http://%s, which is not this machine: nothing is sent',

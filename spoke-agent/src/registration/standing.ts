@@ -22,13 +22,9 @@ export function keepWord(database: Pick<Database, 'load' | 'save'>, word: HubWor
   if (JSON.stringify(word) !== JSON.stringify(database.load('registration'))) database.save('registration', word)
 }
 
-export function forgetWord({ sql }: Pick<Database, 'sql'>): void {
-  sql.exec(`delete from kept where name = 'registration'`)
+export function forgetWord(database: Pick<Database, 'forget'>): void {
+  database.forget('registration')
 }
-
-/** Statements that wait for so long, with a connection, ask why: a suspended node keeps its credential. */
-const UNHEARD_MS = 5 * 60_000
-const AGAIN_MS = 15 * 60_000
 
 type Asking = Pick<EnrollOptions, 'bundle' | 'hubUrls' | 'database' | 'signal'> & {
   readonly trust: Pick<EnrollOptions['trust'], 'hub'>
@@ -39,7 +35,8 @@ type Asking = Pick<EnrollOptions, 'bundle' | 'hubUrls' | 'database' | 'signal'> 
 export async function watchStanding(
   asking: Asking,
   { connected, oldest }: { connected: () => boolean; oldest: () => number | undefined },
-  { unheardMs, againMs } = { unheardMs: UNHEARD_MS, againMs: AGAIN_MS },
+  /** Statements that wait for so long, with a connection, ask why: a suspended node keeps its credential. */
+  { unheardMs, againMs }: { unheardMs: number; againMs: number },
 ): Promise<void> {
   const { signal, log } = asking
   let waits: { seq: number; askAtMs: number } | undefined
@@ -58,20 +55,37 @@ export async function watchStanding(
   }
 }
 
-async function lookAtStanding({ bundle, trust, hubUrls, database, signal, log }: Asking): Promise<void> {
+async function lookAtStanding(asking: Asking): Promise<void> {
+  const { database, log } = asking
+  const word = await askStanding(asking)
+  if (word === undefined) return
+  if (word.state === 'Accepted') return forgetWord(database)
+  log.warn({ state: word.state, reason: word.reason, message: word.message }, 'the hub takes nothing of this node')
+  keepWord(database, word)
+}
+
+/** A refused entry names no decision: where one was made about this node, its registration says which. */
+export async function keepRefusal(asking: Asking, reason: string, message: string): Promise<void> {
+  const word = reason === 'NotAllowed' ? await askStanding(asking).catch(() => undefined) : undefined
+  asking.signal.throwIfAborted()
+  const decided = word && DECIDED.has(word.state)
+  keepWord(asking.database, decided ? word : { state: 'Refused', reason, message })
+}
+
+const DECIDED: ReadonlySet<HubWord['state']> = new Set(['Pending', 'Denied', 'Suspended', 'Revoked'])
+
+/** Undefined for a node that has no registration to ask about. */
+async function askStanding({ bundle, trust, hubUrls, database, signal }: Asking): Promise<HubWord | undefined> {
   const id = loadEnrollment(database)?.registrationId
-  if (id === undefined) return
+  if (id === undefined) return undefined
   const caPem = [bundle.caPem, trust.hub().caPem].filter(Boolean).join('\n')
   const { status, body } = await ask(hubUrls(), caPem, 'GET', `/agent/v1/registrations/${id}`, undefined, signal)
-  if (status !== 200 && status !== 404) throw new Error(`the hub answered ${status}`)
-  const word: HubWord =
-    status === 404
-      ? { state: 'Left', reason: 'NotRegistered', message: 'the hub knows no such registration any more' }
-      : parse(RegistrationAnswer, parseStrictJson(Buffer.from(body), { maxBytes: 65_536 }), 'answer')
-  if (word.state === 'Accepted') return forgetWord(database)
-  const { state, reason, message, fingerprint } = word
-  log.warn({ state, reason, message }, 'the hub takes nothing of this node')
-  keepWord(database, { state, reason, message, ...(fingerprint === undefined ? {} : { fingerprint }) })
+  if (status === 404)
+    return { state: 'Left', reason: 'NotRegistered', message: 'the hub knows no such registration any more' }
+  if (status !== 200) throw new Error(`the hub answered ${status}`)
+  const answer = parse(RegistrationAnswer, parseStrictJson(Buffer.from(body), { maxBytes: 65_536 }), 'answer')
+  const { state, reason, message, fingerprint } = answer
+  return { state, reason, message, fingerprint }
 }
 
 /** What the person at the site does next. */

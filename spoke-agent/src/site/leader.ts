@@ -92,7 +92,7 @@ export function startLeader(options: LeaderOptions): Leader {
     try {
       const verified = await verify(jws)
       document = verified.payload
-      clock.heard(Date.parse(document.issuedAt))
+      clock.heard({ role: 'desiredState', by: verified.thumbprint, atMs: Date.parse(document.issuedAt) })
       // A place in the far future would be the last one this site ever takes.
       if (document.timeline * 1_000 > Date.parse(document.issuedAt) + TIMELINE_AHEAD_MS)
         throw new Refusal(
@@ -211,10 +211,24 @@ export function startLeader(options: LeaderOptions): Leader {
   }
 
   async function refreshTrust(): Promise<void> {
+    const byMs = clock.now()
     try {
-      for (const lie of await trust.refresh(clock.now(), signal)) metadataRefused(lie)
+      for (const lie of await trust.refresh(byMs, signal)) metadataRefused(lie)
     } catch (error) {
+      // A floor that a stolen key set may call everything expired. What the offline keys have signed since, and is good by
+      // the machine's clock, is read all the same: it says which keys count. Nothing is installed on it below the floor.
+      if (byMs > now() && isExpired(error) && (await readBelowFloor()) && clock.now() < byMs) return
       metadataRefused(error)
+    }
+  }
+
+  async function readBelowFloor(): Promise<boolean> {
+    try {
+      await trust.refresh(now(), signal)
+      return true
+    } catch (error) {
+      if (!isExpired(error)) metadataRefused(error)
+      return false
     }
   }
 
@@ -250,4 +264,8 @@ export function startLeader(options: LeaderOptions): Leader {
       bell.ring()
     },
   }
+}
+
+function isExpired(error: unknown): boolean {
+  return error instanceof Refusal && error.code === 'MetadataExpired'
 }

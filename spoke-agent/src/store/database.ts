@@ -23,7 +23,8 @@ type Kept =
   | 'left_out'
   | 'marker'
   | 'marker_at'
-  | 'time_floor'
+  | 'marker_by'
+  | 'time_floors'
   | 'refused'
   | 'status_counter'
 
@@ -32,6 +33,7 @@ export type Database = {
   transact<T>(act: () => T): T
   load<T>(name: Kept): T | undefined
   save(name: Kept, value: unknown): void
+  forget(...names: readonly Kept[]): void
   readonly sql: DatabaseSync
   close(): void
 }
@@ -77,6 +79,7 @@ export function openDatabase(dataDir: string): Database {
   const upsert = sql.prepare(
     'insert into kept (name, value) values (?, ?) on conflict (name) do update set value = excluded.value',
   )
+  const remove = sql.prepare('delete from kept where name = ?')
   let depth = 0
   return {
     sql,
@@ -102,6 +105,9 @@ export function openDatabase(dataDir: string): Database {
     },
     save(name, value) {
       upsert.run(name, JSON.stringify(value))
+    },
+    forget(...names) {
+      for (const name of names) remove.run(name)
     },
     close: () => sql.close(),
   }

@@ -19,6 +19,22 @@ test('a full disk is told as a full disk, and the next transaction is taken', ()
   expect(database.load('refused')).toEqual(['a'])
 })
 
+test('what is forgotten is not there any more, with the rest of its transaction or not at all', () => {
+  const database = openDatabase(testFolder())
+  onTestFinished(() => database.close())
+  database.save('refused', ['a'])
+  database.save('exchanges', ['b'])
+  expect(() =>
+    database.transact(() => {
+      database.forget('refused', 'exchanges')
+      throw new Error('no')
+    }),
+  ).toThrow('no')
+  expect(database.load('refused')).toEqual(['a'])
+  database.forget('refused', 'registration')
+  expect([database.load('refused'), database.load('exchanges')]).toEqual([undefined, ['b']])
+})
+
 test('what fails in a transaction leaves nothing of it', () => {
   const database = openDatabase(testFolder())
   onTestFinished(() => database.close())

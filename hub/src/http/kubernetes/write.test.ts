@@ -335,7 +335,7 @@ describe('fields', () => {
       })
       const waiting = () =>
         store.sql`select 1 from pg_locks where relation = 'statement_newest'::regclass and not granted`
-      await until(async () => (await waiting()).length > 0, 'the look through the fleet', 10_000)
+      await until(async () => (await waiting()).length > 0, 'the look through the fleet', 30_000)
       expect((await ask('POST', PLACEMENTS, { body: placement({}) })).code).toBe(201)
       over.resolve()
       expect(await warned).toMatchObject({ code: 201 })

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { Condition, Message, Reason } from '../meta.ts'
+import { Message, Reason } from '../meta.ts'
 import { Verdict } from '../wire/attestation.ts'
 import { RegistrationState } from '../wire/registration.ts'
 import { NodeClass } from '../wire/status.ts'
@@ -63,6 +63,5 @@ export const RegistrationStatus = closed({
   message: Type.Optional(Message),
   incarnation: Type.Optional(integer({ minimum: 1 })),
   credentialExpiresAt: Type.Optional(Time),
-  conditions: Type.Optional(Type.Array(Condition)),
 })
 export type RegistrationStatus = Static<typeof RegistrationStatus>

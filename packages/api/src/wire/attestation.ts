@@ -13,13 +13,13 @@ const base64 = (maxLength: number) =>
   Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength, description: 'base64' })
 
 /** A log of up to 96 KiB. Machines were seen with up to 75 KB (attestation of public logs). */
-export const EVENT_LOG_BASE64 = 131_072
+const EVENT_LOG_BASE64 = 131_072
 
 /**
  * What a TPM says of a boot: the members of evidence, of a registration's proof and of the file that `skerry attest
  * verify` reads. The quote is the only part that the TPM signed; the rest is believed as far as it follows from it.
  */
-export const quoteMembers = {
+const quoteMembers = {
   akPublic: base64(2_048),
   quote: base64(2_048),
   signature: base64(2_048),

@@ -1,4 +1,4 @@
-import { kindRow, type ObjectOf } from '@skerry/api'
+import { DENIED_BECAUSE_ANNOTATION, kindRow, type ObjectOf } from '@skerry/api'
 import { ApiError, type Client } from '@skerry/client'
 import type { Command } from 'commander'
 import { NotFound } from '../errors.ts'
@@ -7,9 +7,6 @@ import { nameOf } from '../objects/kinds.ts'
 import { registrationText, undecided, whoWaits } from '../objects/registrations.ts'
 import { applyTaints, parseTaint } from '../objects/taints.ts'
 import { line, type Shell, withHub } from '../shell.ts'
-
-/** Why a cluster was denied; goes when it is accepted again. */
-const DENIED_BECAUSE = 'skerry.dev/denied-because'
 
 export function clusterCommand(program: Command, shell: Shell): void {
   const cluster = program
@@ -96,8 +93,8 @@ async function setAccepted(
   reason: string | null,
 ): Promise<void> {
   const annotations =
-    reason !== null || metadata.annotations?.[DENIED_BECAUSE] !== undefined
-      ? { annotations: { [DENIED_BECAUSE]: reason } }
+    reason !== null || metadata.annotations?.[DENIED_BECAUSE_ANNOTATION] !== undefined
+      ? { annotations: { [DENIED_BECAUSE_ANNOTATION]: reason } }
       : {}
   if (spec.hubAcceptsClient === accepted && Object.keys(annotations).length === 0) return
   await client.mergePatch('ManagedCluster', undefined, metadata.name, {

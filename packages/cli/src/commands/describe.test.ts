@@ -12,10 +12,18 @@ const NODE = {
   status: { class: 'software-key', phase: 'Idle' },
 }
 
-/** What "skerry describe node n1" prints of a hub that has the node and answers this when asked who was heard. */
+const NOW = '2026-06-01T12:00:00.000Z'
+const JUST_AFTER = '2026-06-01T12:00:00.400Z'
+
+/**
+ * What "skerry describe node n1" prints of a hub that has the node and answers this when asked who was heard. The clock
+ * goes on by then: it is JUST_AFTER when the answer is sent.
+ */
 async function described(code: number, heard: object): Promise<string> {
+  let now = NOW
   const server = createServer(({ url = '' }, response) => {
     const asked = url.endsWith('/heard')
+    if (asked) now = JUST_AFTER
     response.writeHead(asked ? code : 200, { 'content-type': 'application/json' })
     const items = url.includes('/edgenodes') ? [NODE] : []
     response.end(JSON.stringify(asked ? heard : { kind: 'List', metadata: { resourceVersion: '1' }, items }))
@@ -29,7 +37,7 @@ async function described(code: number, heard: object): Promise<string> {
   const shell = {
     out: (text: string) => void out.push(text),
     err: () => {},
-    now: () => Date.parse('2026-06-01T12:00:00Z'),
+    now: () => Date.parse(now),
     env: {},
     signal: new AbortController().signal,
     stdin: async () => '',
@@ -52,6 +60,12 @@ test('a node of which others were heard was not', async () => {
   expect(await described(200, { nodes })).toMatch(/Last heard: +never\n/)
   expect(await described(200, { nodes: [{ ...nodes[0], node: 'n1' }] })).toMatch(
     /Last heard: +2026-06-01T11:59:00.000Z \(60s ago\)\n/,
+  )
+})
+
+test('a node that is heard while the hub is asked was heard by then: what is told is never of the future', async () => {
+  expect(await described(200, { nodes: [{ node: 'n1', lastHeardAt: JUST_AFTER }] })).toMatch(
+    /Last heard: +2026-06-01T12:00:00.400Z \(0s ago\)\n/,
   )
 })
 

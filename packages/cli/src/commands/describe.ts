@@ -31,7 +31,7 @@ export function describeCommand(program: Command, shell: Shell): void {
           const objects = name
             ? [await locate(client, row, name, options, namespace)]
             : await listObjects(client, row, { namespace: namespaceFor(row, options, namespace) })
-          for (const object of objects) texts.push(formatEntries(await describe(client, row, object, shell.now())))
+          for (const object of objects) texts.push(formatEntries(await describe(client, row, object, shell.now)))
         }
         if (texts.length === 0) say(shell, 'No resources found')
         shell.out(texts.join('\n\n'))
@@ -39,13 +39,13 @@ export function describeCommand(program: Command, shell: Shell): void {
     })
 }
 
-async function describe(client: Client, row: KindRow, object: SkerryObject, nowMs: number): Promise<Entry[]> {
+async function describe(client: Client, row: KindRow, object: SkerryObject, now: () => number): Promise<Entry[]> {
   const { metadata } = object
   return [
     ...metadataEntries(metadata),
     { label: 'Kind', value: `${row.kind} (${row.group}/${row.version})` },
-    ...(await middle(client, object, nowMs)),
-    eventTable(row.kind, await eventsOf(client, row.kind, object), nowMs),
+    ...(await middle(client, object, now)),
+    eventTable(row.kind, await eventsOf(client, row.kind, object), now()),
   ]
 }
 
@@ -56,20 +56,21 @@ async function eventsOf(client: Client, kind: KindName, { metadata }: SkerryObje
   return events.filter((event) => regards(event, kind, metadata))
 }
 
-async function middle(client: Client, object: SkerryObject, nowMs: number): Promise<Entry[]> {
+// What is told is as old as it is when all of it is here: a node may be heard while the hub is asked.
+async function middle(client: Client, object: SkerryObject, now: () => number): Promise<Entry[]> {
   switch (object.kind) {
     case 'Rollout':
-      return describeRollout(object, nowMs)
+      return describeRollout(object, now())
     case 'EdgeNode':
-      return describeNode(object, await lastHeard(client, object.metadata), nowMs)
+      return describeNode(object, await lastHeard(client, object.metadata), now())
     case 'ManagedCluster':
-      return describeCluster(object, await surroundings(client, object.metadata.name), nowMs)
+      return describeCluster(object, await surroundings(client, object.metadata.name), now())
     case 'Placement': {
       const { namespace = '', name } = object.metadata
-      return describePlacement(object, await client.why(namespace, name), nowMs)
+      return describePlacement(object, await client.why(namespace, name), now())
     }
     default:
-      return describeAny(object, nowMs)
+      return describeAny(object, now())
   }
 }
 
