@@ -1,9 +1,21 @@
 import type { Reachability } from '@skerry/api'
+import { CLOCK, makeTpm, referenceOf } from '@skerry/policy/testing'
 import { expect, test } from 'vitest'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
 import { attestationController } from './attestation.ts'
 import { clusterStatusController } from './cluster-status.ts'
-import { addCluster, addImage, LIMITS, newest, openWorld, RESULT_KEY, sha, type World } from './fixture.ts'
+import {
+  addCluster,
+  addImage,
+  addMeasuredImage,
+  addProfile,
+  LIMITS,
+  newest,
+  openWorld,
+  RESULT_KEY,
+  sha,
+  type World,
+} from './fixture.ts'
 
 const quiet = () => clusterStatusController(LIMITS, () => {})
 const reached = async (world: World, name: string) => {
@@ -136,6 +148,43 @@ test('a node runs what its newest boot is, with that boot’s verdict and no oth
   expect(await shown()).toMatchObject({ attestation: { bootId: 'b2', verdict: 'warning' } })
   expect((await world.get('OSImage', 'os-1')).status?.nodesRunning).toBe(0)
   expect((await world.get('OSImage', 'os-2')).status?.nodesRunning).toBe(1)
+})
+
+test('a node with a TPM shows what its verdict rests on: each finding with PCR and event, each PCR beside what it should be', async () => {
+  const world = await openWorld()
+  const tpm = makeTpm()
+  const { image, profile } = referenceOf(tpm)
+  const { sha256: real } = image.measured
+  if (!real) throw new Error('no bank')
+  await addMeasuredImage(world, 'os-1', image)
+  await addMeasuredImage(world, 'os-2', { ...image, measured: { sha256: { ...real, pcr9: '0'.repeat(64) } } }, 2)
+  await addProfile(world, profile)
+  const site = await addCluster(world, 'shop', { tpm })
+  const shown = async () => {
+    await world.look(attestationController(RESULT_KEY))
+    await world.look(quiet())
+    return (await world.get('EdgeNode', 'shop', 'shop')).status?.attestation
+  }
+  await site.says(site.quotes('b1', 'os-1'))
+  const good = await shown()
+  expect(good).toMatchObject({ verdict: 'affirming', bank: 'sha256', findings: [] })
+  expect(good?.pcrs?.map(({ pcr, ok }) => [pcr, ok])).toEqual(
+    [0, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14].map((n) => [n, true]),
+  )
+
+  await site.says(site.quotes('b2', 'os-2', { clock: { ...CLOCK, resetCount: 8 } }))
+  const bad = await shown()
+  expect(bad).toMatchObject({ verdict: 'contraindicated', reason: 'PcrMismatch', bootId: 'b2' })
+  const finding = { pcr: 9, expected: ['0'.repeat(64)], actual: real.pcr9 }
+  expect(bad?.findings).toMatchObject([{ code: 'PcrMismatch', tier: 'contraindicated', ...finding }])
+  expect(bad?.pcrs?.filter(({ ok }) => !ok)).toEqual([{ ...finding, by: 'manifest', ok: false }])
+
+  // A verdict that is made anew is shown anew, though the node said nothing.
+  await addProfile(world, { ...profile, banks: ['sha384'] })
+  expect(await shown()).toMatchObject({
+    verdict: 'contraindicated',
+    findings: [{ code: 'PcrMismatch' }, { code: 'BankNotTrusted' }],
+  })
 })
 
 test('who holds an old lease shows nothing', async () => {

@@ -8,9 +8,9 @@ import { openKeys } from './keys.ts'
 
 /** What identifies a set of keys from outside. */
 function shown(dir: string) {
-  const { desiredState, ack, acceptance, snapshot, timestamp, nats, adminToken, continueSecret } = openKeys(dir)
+  const { desiredState, ack, acceptance, result, snapshot, timestamp, nats, adminToken, continueSecret } = openKeys(dir)
   return {
-    jwks: [desiredState, ack, acceptance, snapshot, timestamp].map(({ jwk }) => jwk),
+    jwks: [desiredState, ack, acceptance, result, snapshot, timestamp].map(({ jwk }) => jwk),
     nats: [nats.operator, nats.system, nats.hub, nats.sites, nats.scoped].map(({ seed }) => seed),
     secrets: [adminToken, continueSecret],
   }

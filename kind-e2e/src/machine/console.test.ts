@@ -6,7 +6,7 @@ import { openConsole } from './console.ts'
 
 const boot = (version: string) =>
   `{"machine":"boot","upS":6.5,"bootId":"b${version}","image":"edge-os","version":"${version}","entry":"edge-os_${version}.efi"}`
-const word = (text: string) => (line: string) => line.includes(text) || undefined
+const word = (text: string) => (line: string) => (line.includes(text) ? line : undefined)
 
 test('what is waited for may have been said in the present boot, and not in one before', async () => {
   const file = join(testFolder(), 'serial.log')
@@ -14,11 +14,11 @@ test('what is waited for may have been said in the present boot, and not in one 
   said.powerOn()
   said.hear(boot('1'))
   said.hear('agent joined')
-  await expect(said.line(word('joined'), 'joining', 5_000)).resolves.toBe(true)
+  await expect(said.line(word('joined'), 'joining', 5_000)).resolves.toBe('agent joined')
   said.hear(boot('2'))
   const again = said.line(word('joined'), 'joining', 5_000)
   said.hear('agent joined again')
-  await expect(again).resolves.toBe(true)
+  await expect(again).resolves.toBe('agent joined again')
   expect(said.boots().map(({ version, entry }) => [version, entry])).toEqual([
     ['1', 'edge-os_1.efi'],
     ['2', 'edge-os_2.efi'],

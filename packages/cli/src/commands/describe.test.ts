@@ -19,13 +19,13 @@ const JUST_AFTER = '2026-06-01T12:00:00.400Z'
  * What "skerry describe node n1" prints of a hub that has the node and answers this when asked who was heard. The clock
  * goes on by then: it is JUST_AFTER when the answer is sent.
  */
-async function described(code: number, heard: object): Promise<string> {
+async function described(code: number, heard: object, node: object = NODE): Promise<string> {
   let now = NOW
   const server = createServer(({ url = '' }, response) => {
     const asked = url.endsWith('/heard')
     if (asked) now = JUST_AFTER
     response.writeHead(asked ? code : 200, { 'content-type': 'application/json' })
-    const items = url.includes('/edgenodes') ? [NODE] : []
+    const items = url.includes('/edgenodes') ? [node] : []
     response.end(JSON.stringify(asked ? heard : { kind: 'List', metadata: { resourceVersion: '1' }, items }))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -71,4 +71,50 @@ test('a node that is heard while the hub is asked was heard by then: what is tol
 
 test('that nobody may say when it was heard is an error, not silence', async () => {
   await expect(described(403, status(403, 'Forbidden'))).rejects.toThrow('no: Forbidden')
+})
+
+test('a boot that is not what was signed is told with each finding, and each PCR beside what it should hold', async () => {
+  const [a, b, c] = ['a'.repeat(64), 'b'.repeat(64), 'c'.repeat(64)]
+  const attestation = {
+    verdict: 'contraindicated',
+    reason: 'PcrMismatch',
+    message: 'm',
+    bootId: 'b1',
+    judgedAt: '2026-06-01T11:59:00.000Z',
+    bank: 'sha256',
+    findings: [
+      { code: 'PcrMismatch', tier: 'contraindicated', message: 'PCR 11 differs', pcr: 11, expected: [a, b], actual: c },
+      {
+        code: 'UnknownApplication',
+        tier: 'contraindicated',
+        message: 'a stranger',
+        pcr: 4,
+        event: 17,
+        expected: [a],
+        actual: b,
+      },
+    ],
+    pcrs: [
+      { pcr: 0, actual: a, expected: [], by: 'nothing', ok: false },
+      { pcr: 4, actual: b, expected: [a], by: 'log', ok: false },
+      { pcr: 9, actual: a, expected: [b, a], by: 'manifest', ok: true },
+      { pcr: 11, actual: c, expected: [a, b], by: 'manifest', ok: false },
+    ],
+  }
+  const told = await described(200, { nodes: [] }, { ...NODE, status: { class: 'tpm', attestation } })
+  const lines = told.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, ' | '))
+  const from = lines.indexOf('Findings:')
+  expect(lines.slice(from, from + 10)).toEqual([
+    'Findings:',
+    'CODE | LEAVES | PCR | EVENT | MESSAGE',
+    'PcrMismatch | contraindicated | 11 | - | PCR 11 differs',
+    `UnknownApplication | contraindicated | 4 | 17 | a stranger: expected ${a}, was ${b}`,
+    'PCRs (sha256):',
+    'PCR | IS | BY | EXPECTED | ACTUAL',
+    `0 | - | nothing | unknown | ${a}`,
+    `4 | DIFFERS | log | its events | ${b}`,
+    `9 | ok | manifest | ${a} | ${a}`,
+    `11 | DIFFERS | manifest | ${a} | ${c}`,
+  ])
+  expect(lines[from + 10]).toBe(b)
 })

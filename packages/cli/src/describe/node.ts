@@ -1,5 +1,5 @@
 import type { EdgeNodeStatus, ObjectOf } from '@skerry/api'
-import { type Entry, entries, entry } from '../output/sections.ts'
+import { type Entry, entries, entry, table } from '../output/sections.ts'
 import { when } from '../output/times.ts'
 import { classText, statementText } from './parts.ts'
 
@@ -41,7 +41,36 @@ function attestationEntries(attestation: EdgeNodeStatus['attestation'], nowMs: n
     entry('Of boot', attestation.bootId),
     entry('Judged', when(attestation.judgedAt, nowMs)),
     entry('Rests on', statementText(attestation.statement)),
+    attestation.findings?.length ? findingTable(attestation.findings) : undefined,
+    attestation.pcrs?.length ? pcrTable(attestation.pcrs, attestation.bank) : undefined,
   )
+}
+
+type Attestation = NonNullable<EdgeNodeStatus['attestation']>
+
+function findingTable(findings: NonNullable<Attestation['findings']>): Entry {
+  const rows = findings.map(({ code, tier, pcr, event, message, expected, actual }) => [
+    code,
+    tier,
+    pcr === undefined ? '-' : String(pcr),
+    event === undefined ? '-' : String(event),
+    // A PCR's own values stand in the table below; what an event held stands only here.
+    event === undefined || actual === undefined
+      ? message
+      : `${message}: expected ${expected?.length ? expected.join(' or ') : 'nothing'}, was ${actual}`,
+  ])
+  return table('Findings', ['CODE', 'LEAVES', 'PCR', 'EVENT', 'MESSAGE'], rows)
+}
+
+/** A row a PCR, and one more for each other value that it might hold. */
+function pcrTable(pcrs: NonNullable<Attestation['pcrs']>, bank: Attestation['bank']): Entry {
+  const rows = pcrs.flatMap(({ pcr, actual, expected, by, ok }) => {
+    // What the log explains event by event has no value of its own; where one of several fits, the others only bury it.
+    const [first, ...others] = by === 'log' ? ['its events'] : ok ? [by === 'nothing' ? '-' : actual] : expected
+    const word = by === 'nothing' ? '-' : ok ? 'ok' : 'DIFFERS'
+    return [[String(pcr), word, by, first ?? 'unknown', actual], ...others.map((value) => ['', '', '', value, ''])]
+  })
+  return table(`PCRs (${bank ?? 'bank unknown'})`, ['PCR', 'IS', 'BY', 'EXPECTED', 'ACTUAL'], rows)
 }
 
 function failureEntries(failed: NonNullable<EdgeNodeStatus['failed']>, nowMs: number): Entry[] {
