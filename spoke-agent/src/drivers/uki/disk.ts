@@ -84,10 +84,12 @@ async function digestOf(file: FileHandle): Promise<string> {
   const buffer = Buffer.allocUnsafeSlow(CHUNK + PAGE)
   let aligned = 0
   let position = 0
-  for (;;) {
+  // To the end and no further: past it some kernels call the place unaligned instead of saying that nothing is there.
+  const { size } = await file.stat()
+  while (position < size) {
     try {
       const { bytesRead } = await file.read(buffer, aligned, CHUNK, position)
-      if (bytesRead === 0) return hash.digest('hex')
+      if (bytesRead === 0) break
       hash.update(buffer.subarray(aligned, aligned + bytesRead))
       position += bytesRead
     } catch (error) {
@@ -96,4 +98,5 @@ async function digestOf(file: FileHandle): Promise<string> {
       aligned += STEP
     }
   }
+  return hash.digest('hex')
 }

@@ -19,7 +19,7 @@ import {
 } from './entry-name.ts'
 import { espFault, fault } from './faults.ts'
 import { goodImage } from './image.ts'
-import { requireCountingLoader, startedName } from './loader.ts'
+import { armedText, requireCountingLoader, startedName } from './loader.ts'
 import { findEsp } from './mounts.ts'
 import { compareVersions } from './version-order.ts'
 import type { Written, WrittenStore } from './written.ts'
@@ -98,8 +98,8 @@ export function openUki(options: UkiOptions): Driver {
     const unfit = unfitName(slot)
     if (unfit !== undefined) throw fault('NameUnfit', unfit)
     if (!isConfirmed(booted)) throw fault('CounterPending', `${booted.file} runs, on trial`)
-    const armed = entries.find((entry) => isArmed(entry))
-    if (armed) throw fault('SlotArmed', `${armed.file} is armed`)
+    const armed = entries.find((entry) => isArmed(entry))?.file ?? armedText(esp)
+    if (armed) throw fault('SlotArmed', `${armed} is armed`)
     if (written?.bootId === bootId && written.imageSha256 !== target.imageSha256)
       throw fault('SlotWritten', `${written.slot} was armed since this machine booted`)
     const same = compareVersions(target.version, booted.image.version) === 0
@@ -233,7 +233,9 @@ export function openUki(options: UkiOptions): Driver {
         entry.sha256 === target.imageSha256 ||
         armedAs(entry, seen.written) === target.imageSha256 ||
         (entry.slot === slot && !isConfirmed(entry))
-      const good = entries.find((entry) => isConfirmed(entry) && !isTarget(entry))
+      const good = entries.find(
+        (entry) => isConfirmed(entry) && !isTarget(entry) && entry.image?.id === booted.image.id,
+      )
       if (isTarget(booted) && !good) throw fault('NoFallback', `there is no confirmed image beside ${booted.file}`)
       const [bootable, part] = [
         entries.filter((entry) => isTarget(entry) && !isSpent(entry)),

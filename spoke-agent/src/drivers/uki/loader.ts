@@ -1,6 +1,7 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { EfiVars } from './efivars.ts'
+import { isArmed, parseEntryName } from './entry-name.ts'
 import { fault } from './faults.ts'
 
 // What systemd-boot goes by, besides the names of the entries.
@@ -21,6 +22,16 @@ export function requireCountingLoader(esp: string, vars: EfiVars): void {
     const value = vars.loader(variable)
     if (value !== undefined) throw fault('LoaderDefaultSet', `the variable ${variable} is "${value}"`)
   }
+}
+
+/** An entry of the other kind (a text in loader/entries, counted by its name in the same way) that is armed. */
+export function armedText(esp: string): string | undefined {
+  const folder = join(esp, 'loader', 'entries')
+  if (!existsSync(folder)) return undefined
+  return readdirSync(folder).find((file) => {
+    const name = parseEntryName(file.replace(/\.conf$/i, '.efi'))
+    return name !== undefined && isArmed(name)
+  })
 }
 
 /** The line of a loader.conf that names an entry. */

@@ -118,7 +118,7 @@ export function ukiMachine(root: string, factoryVersion = '1') {
 }
 
 /** A UKI that no machine would run, but whose sections are where they belong; its command line is how it behaves. */
-export function ukiImage(dir: string, version: string, behaviour: Behaviour, osRelease?: string): TestImage {
+function ukiImage(dir: string, version: string, behaviour: Behaviour, osRelease?: string): TestImage {
   const text = (value: string) => new TextEncoder().encode(value)
   const uki = assembleUki(stub(), [
     { name: '.osrel', data: text(osRelease ?? `ID=edge\nIMAGE_ID=edge\nIMAGE_VERSION=${version}\n`) },

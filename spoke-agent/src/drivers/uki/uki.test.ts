@@ -82,6 +82,14 @@ describe('before anything is touched it is known that', () => {
       (machine) => copyFileSync(machine.image('7').file, join(machine.linux, 'other+1-2.efi')),
     ],
     [
+      'SlotArmed',
+      'an entry of the other kind is armed',
+      (machine) => {
+        mkdirSync(machine.path('efi/loader/entries'))
+        writeFileSync(machine.path('efi/loader/entries/debian+3.conf'), 'linux /vmlinuz\n')
+      },
+    ],
+    [
       'BootedImageUnknown',
       'the file that booted is gone',
       (machine) => renameSync(join(machine.linux, 'edge_1.efi'), machine.path('away')),
@@ -482,8 +490,12 @@ test('without a confirmed image beside it what runs is not rolled back', async (
   const next = machine.image('2')
   await arm(driver, next)
   rmSync(join(machine.linux, 'edge_1.efi'))
+  copyFileSync(
+    machine.image('8', 'healthy', 'IMAGE_ID=other\nIMAGE_VERSION=8\n').file,
+    join(machine.linux, 'other.efi'),
+  )
   await expect(driver.rollback(next.target)).rejects.toThrow(fault('NoFallback'))
-  expect(machine.files()).toEqual(['edge_2+2-1.efi'])
+  expect(machine.files()).toEqual(['edge_2+2-1.efi', 'other.efi'])
 })
 
 test('rolling back an image that has the name of what runs and other bytes leaves what runs', async () => {

@@ -1,6 +1,5 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
-import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { testFolder } from '@skerry/supervise/testing'
 import fc from 'fast-check'
@@ -114,7 +113,5 @@ test.each([0, 1, 511, 512, 513, 4097, 1024 * 1024, 1024 * 1024 + 3])(
     await realDisk.write(path, bytes)
     await realDisk.sync(path)
     expect(await realDisk.digest(path)).toBe(createHash('sha256').update(bytes).digest('hex'))
-    writeFileSync(path, 'less')
-    expect(execFileSync('sha256sum', [path], { encoding: 'utf8' })).toContain(await realDisk.digest(path))
   },
 )
