@@ -1,4 +1,5 @@
 import type { ActivationWindow, ObjectOf, RolloutSpec } from '@skerry/api'
+import { makeTpm, referenceOf } from '@skerry/policy/testing'
 import pino from 'pino'
 import { expect, test } from 'vitest'
 import { listAssignments } from '../store/assignments.ts'
@@ -12,7 +13,9 @@ import { desiredController } from './desired.ts'
 import {
   addCluster,
   addImage,
+  addMeasuredImage,
   addPlacement,
+  addProfile,
   LIMITS,
   newest,
   openWorld,
@@ -35,6 +38,10 @@ async function fleetOf(...names: string[]) {
   await addPlacement(world)
   const sites: Record<string, Awaited<ReturnType<typeof addCluster>>> = {}
   for (const name of names) sites[name] = await addCluster(world, name)
+  return fleetOn(world, sites)
+}
+
+async function fleetOn(world: World, sites: Record<string, Awaited<ReturnType<typeof addCluster>>>) {
   for (const site of Object.values(sites)) await site.heartbeat()
   await world.look(placementController())
   const site = (name: string) => {
@@ -170,6 +177,46 @@ test('edited windows, gates and attestation reach who is under way as the next g
   expect(await fleet.documentOf('staged')).toMatchObject({ attestation: 'affirming', gates: { timeoutSeconds: 77 } })
   await fleet.rest()
   expect(await generations(fleet.world)).toEqual({ done: 1, soaking: 3, staged: 3 })
+})
+
+type Site = Awaited<ReturnType<typeof addCluster>>
+const logless = (site: Site): Site => ({
+  ...site,
+  says: (said, manner) => {
+    if (said.kind !== 'evidence') return site.says(said, manner)
+    const { eventLog: _, ...body } = said.body
+    return site.says({ kind: 'evidence', body }, manner)
+  },
+})
+test.each<[string, object | undefined, boolean, object]>([
+  ['affirming counts', {}, true, { state: 'Succeeded' }],
+  [
+    'affirming of another boot than the confirmed one waits',
+    {},
+    false,
+    { state: 'Soaking', reason: 'AwaitingAttestation' },
+  ],
+  ['warning waits', { akName: undefined }, true, { state: 'Soaking', reason: 'AttestationInsufficient' }],
+  ['none waits', undefined, true, { state: 'Soaking', reason: 'AttestationInsufficient' }],
+  ['contraindicated fails', { akName: '00' }, true, { state: 'Failed', reason: 'AttestationContraindicated' }],
+])('of a rollout that asks for affirming boots %s', async (_, record, same, expected) => {
+  const world = await openWorld()
+  const tpm = makeTpm()
+  const { image, profile } = referenceOf(tpm)
+  await addMeasuredImage(world, 'os-1', image)
+  await addProfile(world, profile)
+  await addPlacement(world)
+  const shop = await addCluster(world, 'shop', { tpm, ...record })
+  const site = record ? shop : logless(shop)
+  const fleet = await fleetOn(world, { shop: site })
+  await fleet.roll('r', rolloutSpec('os-1', { attestation: 'affirming' }))
+  await fleet.rest()
+  await fleet.accepts('shop')
+  await site.says(site.quotes('b2', 'os-1'))
+  const bootId = same ? 'b2' : 'b3'
+  await fleet.goes('shop', 'Confirming', 'Idle', { imageSha256: sha('os-1'), bootId })
+  await fleet.rest()
+  expect(await fleet.stateOf('r', 'shop')).toMatchObject(expected)
 })
 
 test('after a breach who was sent the image holds, dark or not; an edit that tolerates it lets them go', async () => {
