@@ -1,5 +1,6 @@
-import type { ComplianceReport, Reachability, Statement } from '@skerry/api'
+import type { ComplianceReport, EvidenceBody, Reachability, Statement, Verdict } from '@skerry/api'
 import { describe, expect, test } from 'vitest'
+import { evidenceOf, makeTpm, quoteBy, valuesOf } from '../attestation/fixture.ts'
 import { assess, type NodeInventory } from './assess.ts'
 import { checkReport, type Proven } from './check.ts'
 import { factsOf } from './facts.ts'
@@ -51,6 +52,7 @@ type Made = {
   statements?: readonly Statement[]
   reachability?: Reachability
   verdict?: NodeInventory['verdict'] | undefined
+  class?: NodeInventory['class']
 }
 
 /** The report that a hub makes of all three statements, or of others. */
@@ -67,7 +69,7 @@ function reported(more: Made = {}): ComplianceReport {
         nodes: [
           {
             node: 'n1',
-            class: 'software-key',
+            class: more.class ?? 'software-key',
             incarnation: 1,
             watermark,
             newestSeq,
@@ -279,5 +281,80 @@ describe('checkReport', () => {
     expect(
       check({ ...reported(), clusters: [{ ...cluster, nodes: [{ ...node, claims }] }] }, proven(chain)).faults,
     ).toEqual(['shop/n1/HeardFrom: stands twice in the report'])
+  })
+})
+
+describe('evidence of a TPM', () => {
+  const tpm = makeTpm()
+  const nonce = DIGEST(77)
+  const good: EvidenceBody = { ...evidenceOf(tpm, 'secure-boot-off', { nonce }), bootId: 'b1', imageSha256: IMAGE }
+  const { eventLog: _, ...logless } = good
+  const forged = { ...good, ...quoteBy(makeTpm(), nonce, valuesOf('secure-boot-off')) }
+  const plain: EvidenceBody = { class: 'software-key', bootId: 'b1', slot: 'a', imageSha256: IMAGE, nonce }
+  const attested = (body: EvidenceBody, verdict: Verdict | undefined, reason: string) => {
+    const statements = [said(1, { kind: 'evidence', body }), ...chain.slice(1)]
+    const made = verdict && { ...warned(1, 'b1'), verdict, reason }
+    const { faults, claims } = check(reported({ statements, verdict: made, class: 'tpm' }), proven(statements))
+    const { outcome, reason: why } = claims.find(({ claim }) => claim === 'BootAttested') ?? {}
+    return { faults, outcome, why }
+  }
+  const hubs = expect.stringContaining('judged by the hub, not by this report')
+
+  test.each<[string, EvidenceBody, Verdict | undefined, string, string, unknown]>([
+    ['good, and called so', good, 'affirming', 'Matches', 'not-assessed', hubs],
+    ['good, and called bad by what only the hub has', good, 'contraindicated', 'PcrMismatch', 'not-assessed', hubs],
+    ['good, and not judged yet', good, undefined, '', 'not-assessed', expect.stringContaining('warning (NoReference)')],
+    [
+      'forged, and called so',
+      forged,
+      'contraindicated',
+      'WrongSignature',
+      'verified',
+      expect.stringContaining('judged again'),
+    ],
+    ['without a log, and called nothing', logless, 'none', 'EventLogMissing', 'verified', expect.anything()],
+  ])('%s: no fault, and %s says how far it is known', (_name, body, verdict, reason, outcome, why) => {
+    expect(attested(body, verdict, reason)).toEqual({ faults: [], outcome, why })
+  })
+
+  test.each<[string, EvidenceBody, Verdict | undefined, string, string]>([
+    [
+      'forged, and called good',
+      forged,
+      'affirming',
+      'Matches',
+      'is contraindicated (WrongSignature), the report says affirming',
+    ],
+    [
+      'forged, and passed over',
+      forged,
+      undefined,
+      '',
+      'contraindicated (WrongSignature), and the report no verdict on it',
+    ],
+    [
+      'without a log, and called good',
+      logless,
+      'warning',
+      'NoProfile',
+      'is none (EventLogMissing), the report says warning',
+    ],
+    [
+      'made for another statement, and called good',
+      { ...good, nonce: DIGEST(78) },
+      'affirming',
+      'Matches',
+      'is contraindicated (NonceMismatch), the report says affirming',
+    ],
+    [
+      'a word instead, and called good',
+      plain,
+      'warning',
+      'SoftwareKey',
+      'is contraindicated (ClassMismatch), the report says warning',
+    ],
+  ])('%s: a fault', (_name, body, verdict, reason, fault) => {
+    const { faults, outcome } = attested(body, verdict, reason)
+    expect([faults.some((one) => one.includes(fault)), outcome, faults]).toEqual([true, 'not-verified', faults])
   })
 })

@@ -1,5 +1,6 @@
 import type { Claim, ComplianceReport, StatementRef } from '@skerry/api'
 import { appraise } from '../attestation/appraise.ts'
+import type { AppraisalCode } from '../attestation/findings.ts'
 import { assess, limitation, type NodeInventory } from './assess.ts'
 import { factsOf, type KnownStatement } from './facts.ts'
 
@@ -20,8 +21,8 @@ type ProvenStatement = KnownStatement & {
 }
 
 /**
- * `verified`: it follows from statements of the node's key. `not-assessed`: nothing was claimed, and nothing is there; or
- * there is evidence that the hub had not judged.
+ * `verified`: it follows from statements of the node's key. `not-assessed`: nothing was claimed, and nothing is there;
+ * there is evidence that the hub had not judged; or that it judged by what the report does not carry.
  */
 type CheckedClaim = {
   readonly cluster: string
@@ -138,6 +139,8 @@ type Found = {
   readonly proven: Proven | undefined
   /** Why the running boot has no result, where there is evidence of it. */
   readonly unjudged: string | undefined
+  /** Whether its verdict rests on manifest, profile and records, which only the hub held the evidence against. */
+  readonly byHub: boolean
   readonly faults: readonly string[]
 }
 
@@ -166,7 +169,8 @@ function checkNode(
     faults.push(
       `its class ${node.class} has ${limited === undefined ? 'no limitation' : `the limitation "${limited}"`}; the report ${node.limitation === undefined ? 'leaves it out' : `says "${node.limitation}"`}`,
     )
-  const due = running && verdictOf(running)
+  const found = running && verdictOf(running, node.class, verdict)
+  const due = found?.due
   const unjudged = due && unjudgedOf(verdict, due)
   faults.push(...verdictFaults(verdict, unjudged === undefined ? due : undefined, statements))
   return {
@@ -175,6 +179,7 @@ function checkNode(
     pinned: pin !== undefined && proven?.key === pin,
     proven,
     unjudged,
+    byHub: found?.byHub === true,
     faults,
     inventory: {
       node: node.node,
@@ -207,10 +212,38 @@ function gaps(statements: ReadonlyMap<number, ProvenStatement>, watermark: numbe
   return found
 }
 
-function verdictOf({ statement, digest, nonce }: ProvenStatement): NodeInventory['verdict'] {
+/** What no manifest, profile or record can mend, beside a check of the quote that fails. */
+const UNMENDABLE: ReadonlySet<string> = new Set<AppraisalCode | 'EmptyBank'>([
+  'NonceMismatch',
+  'ClassMismatch',
+  'NoQuote',
+  'EventLogMissing',
+  'EventLogReplaced',
+  'EventLogMalformed',
+  'ReplayMismatch',
+  'EmptyBank',
+])
+
+type Verdict = NonNullable<NodeInventory['verdict']>
+
+// A report carries what nodes signed, and not the manifests and profiles that a TPM's quote is held against. So such a
+// verdict is the hub's word, but for what the evidence shows by itself: that it is not authentic, or not whole.
+function verdictOf(
+  { statement, digest, nonce }: ProvenStatement,
+  as: Node['class'],
+  said: Node['hubSays']['verdict'],
+): { readonly due: Verdict; readonly byHub: boolean } | undefined {
   if (statement.kind !== 'evidence') return undefined
-  const { verdict, reason } = appraise(statement.body, { nonce })
-  return { bootId: statement.body.bootId, verdict, reason, statement: refOf({ statement, digest }) }
+  const { verdict, reason, checks, findings } = appraise(statement.body, { nonce, class: as })
+  const { bootId } = statement.body
+  const own: Verdict = { bootId, verdict, reason, statement: refOf({ statement, digest }) }
+  if (statement.body.class !== 'tpm') return { due: own, byHub: false }
+  const refuted = checks.some(({ ok }) => !ok) || findings.some(({ code }) => UNMENDABLE.has(code))
+  const saidOfIt = said?.seq === statement.seq && said.bootId === bootId ? said : undefined
+  if (refuted && (saidOfIt?.verdict === 'affirming' || saidOfIt?.verdict === 'warning'))
+    return { due: own, byHub: false }
+  if (saidOfIt) return { due: { ...own, verdict: saidOfIt.verdict, reason: saidOfIt.reason }, byHub: !refuted }
+  return { due: refuted ? own : { ...own, verdict: 'warning', reason: 'NoReference' }, byHub: false }
 }
 
 // A hub may not have come to a boot's evidence, or not know how to judge it. What it then leaves open is no more than it
@@ -248,7 +281,7 @@ function verdictFaults(
 function judge(
   said: Claim,
   due: Claim | undefined,
-  { proven, unjudged, faults, reachability }: Found,
+  { proven, unjudged, byHub, faults, reachability }: Found,
 ): Pick<CheckedClaim, 'outcome' | 'reason'> {
   const no = (reason: string) => ({ outcome: 'not-verified', reason }) as const
   const [fault, ...more] = faults
@@ -270,6 +303,12 @@ function judge(
   const unsigned = said.statements.find(({ seq }) => proven?.statements.get(seq)?.reached === 'not-kept')
   if (unsigned)
     return no(`signature not kept: statement ${unsigned.seq} came before signatures were, and none reaches it`)
+  if (said.claim === 'BootAttested' && byHub && said.result !== 'not-assessed')
+    return {
+      outcome: 'not-assessed',
+      reason:
+        'its quote is authentic, answers this statement and explains its event log; what that is held against was judged by the hub, not by this report',
+    }
   return { outcome: 'verified', reason: wordOf(said, reachability) }
 }
 
