@@ -95,12 +95,6 @@ export function openWorld({ dir, say }: WorldOptions) {
       return ceremony.bundle([hubUrl], standing().caPem, token)
     },
 
-    /** The image that sites come with. */
-    factoryImage(): string {
-      if (!images[0]) throw new Error('raise() comes first')
-      return images[0].image.file
-    },
-
     /** Ends with this world, and its boots are counted. */
     take<G extends Guest>(guest: G): G {
       guests.push(guest)

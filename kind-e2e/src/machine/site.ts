@@ -1,4 +1,4 @@
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SiteBundle } from '@skerry/api'
 import { manufactureTpm, type TpmState } from '@skerry/supervise'
@@ -32,9 +32,8 @@ export type MachineSiteOptions = {
   /** Its firmware starts what these keys signed, and nothing else. */
   readonly secureBoot?: SecureBootKeys
   readonly bundle: (hubUrl: string) => SiteBundle
-  /** More arguments of its agent, and files that they name by `data('name')`. */
-  readonly args: (data: (name: string) => string) => readonly string[]
-  readonly files?: Readonly<Record<string, string>>
+  /** More arguments of its agent. */
+  readonly args: readonly string[]
   /** Of the CA that other machines' TPMs share; one of its own otherwise. */
   readonly caDir?: string
   readonly hubPort: () => number
@@ -43,7 +42,7 @@ export type MachineSiteOptions = {
 
 /** Makes its disks. It is off until `start()`. */
 export async function openMachineSite(options: MachineSiteOptions): Promise<MachineSite> {
-  const { name, dir, parts, images, secureBoot, bundle, files = {} } = options
+  const { name, dir, parts, images, secureBoot, bundle } = options
   const [toHub, toNats] = [await openLink(options.hubPort), await openLink(options.natsPort)]
   const [espDisk, dataDisk, seed] = [join(dir, 'esp.img'), join(dir, 'data.img'), join(dir, 'seed')]
   const hubUrl = `https://${HOST}:${toHub.port}`
@@ -53,13 +52,13 @@ export async function openMachineSite(options: MachineSiteOptions): Promise<Mach
     ...['--data', data('agent'), '--bundle', data('bundle.json'), '--node-name', name],
     ...['--hub-url', hubUrl, '--nats-url', `tls://${HOST}:${toNats.port}`],
     ...['--heartbeat-seconds', '1', '--reconnect-seconds', '4'],
-    ...options.args(data),
+    ...['--driver', 'uki', '--reboot-command', 'reboot', '--health-command', '/etc/skerry/healthy'],
+    ...options.args,
   ]
   mkdirSync(seed, { recursive: true, mode: 0o700 })
   writeFileSync(join(seed, 'bundle.json'), JSON.stringify(bundle(hubUrl)), { mode: 0o600 })
   writeFileSync(join(seed, 'agent.args'), args.map((argument) => `${argument}\n`).join(''))
   writeFileSync(join(seed, 'hostname'), `${name}\n`)
-  for (const [file, from] of Object.entries(files)) copyFileSync(from, join(seed, file))
   const loader = readFileSync(parts.bootLoader)
   makeEspDisk(espDisk, { bootLoader: secureBoot?.sign(loader) ?? loader, images, ...secureBoot })
   makeDataDisk(dataDisk, seed)

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { eventually, FAMILY, HARDWARE_ID } from '@skerry/demo'
 import { listEsp } from '../machine/disk.ts'
@@ -28,8 +29,7 @@ export const machineRegisters: Story = {
         parts,
         images: { [`${FAMILY}_1.efi`]: uki },
         bundle: world.bundle,
-        args: (data) => ['--hardware-id', HARDWARE_ID, '--factory-image', data('factory.mjs')],
-        files: { 'factory.mjs': world.factoryImage() },
+        args: ['--hardware-id', HARDWARE_ID],
         hubPort: () => Number(new URL(world.hub().apiUrl).port),
         natsPort: () => Number(new URL(world.hub().natsUrl).port),
       }),
@@ -46,6 +46,8 @@ export const machineRegisters: Story = {
     )
     const [joined] = await node()
     assert.equal(joined?.status?.class, 'software-key')
+    const sha256 = createHash('sha256').update(uki).digest('hex')
+    assert.equal(joined?.status?.image?.sha256, sha256, 'what booted is found on the ESP')
     world.say(`${NAME} joined and says what it runs`)
 
     await machine.cut()
