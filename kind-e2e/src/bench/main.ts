@@ -1,4 +1,5 @@
 import { Command, InvalidArgumentError } from 'commander'
+import { benchAppraisal } from './appraisal.ts'
 import { benchFleet } from './fleet.ts'
 import { benchIngest } from './ingest.ts'
 
@@ -25,6 +26,14 @@ program
   .option('--agents <n>', 'sites, of one node each', count, 2_000)
   .option('--json', 'print JSON alone')
   .action(async ({ json, ...options }) => show(await benchFleet({ ...options, say: sayer(json) }), json))
+
+program
+  .command('appraisal')
+  .description('Whole appraisals of boots a second, on one core, with the logs of real machines.')
+  .option('--seconds <n>', 'for how long', count, 10)
+  .option('--nodes <n>', 'machines, each with its own key', count, 200)
+  .option('--json', 'print JSON alone')
+  .action(({ json, ...options }) => show(benchAppraisal({ ...options, say: sayer(json) }), json))
 
 await program.parseAsync()
 

@@ -1,0 +1,46 @@
+import { availableParallelism, loadavg } from 'node:os'
+import { appraise } from '@skerry/policy'
+import { recordedBoots } from './fixture.ts'
+
+// Whole appraisals on one core: quote, log, replay, grammar, facts, manifest and profile, from base64 to the verdict.
+
+const GOAL_PER_SECOND = 3_000
+
+export function benchAppraisal({
+  seconds,
+  nodes,
+  say,
+}: {
+  seconds: number
+  nodes: number
+  say: (sentence: string) => void
+}) {
+  say(`${nodes} machines boot: each has a key of its own and quotes a recorded log`)
+  const boots = recordedBoots(nodes)
+  const round = (): number => {
+    for (const { evidence, nonce, tpm } of boots) {
+      const { verdict, reason } = appraise(evidence, { nonce, tpm })
+      if (verdict !== 'affirming') throw new Error(`a good boot was judged ${verdict}: ${reason}`)
+    }
+    return boots.length
+  }
+  // The compiler's time is not the judge's.
+  round()
+  const [startedAt, cpu] = [performance.now(), process.cpuUsage()]
+  let appraised = 0
+  while (performance.now() - startedAt < seconds * 1_000) appraised += round()
+  const { user, system } = process.cpuUsage(cpu)
+  const cpuS = (user + system) / 1e6
+  return {
+    bench: 'appraisal',
+    appraised,
+    wallS: Number(((performance.now() - startedAt) / 1_000).toFixed(2)),
+    cpuS: Number(cpuS.toFixed(2)),
+    perSecondOfOneCore: Math.round(appraised / cpuS),
+    goalPerSecond: GOAL_PER_SECOND,
+    machines: nodes,
+    maxRssMb: Math.round(process.resourceUsage().maxRSS / 1024),
+    cores: availableParallelism(),
+    loadAverage: loadavg().map((one) => Number(one.toFixed(1))),
+  }
+}
