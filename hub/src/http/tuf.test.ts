@@ -1,4 +1,4 @@
-import { readdirSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import {
   type HardwareProfile,
@@ -8,8 +8,19 @@ import {
   type OSImageManifest,
   profileTarget,
 } from '@skerry/api'
+import { promiseOf } from '@skerry/policy'
+import { canMakeUki, LOADER, makeUki } from '@skerry/policy/testing'
 import { testFolder } from '@skerry/supervise/testing'
-import { initSigningFolder, openKeyFile, type SigningFolder, sha256Hex, signerKeyFile } from '@skerry/trust'
+import {
+  initSigningFolder,
+  makeTargets,
+  openKeyFile,
+  type Signer,
+  type SigningFolder,
+  sha256Hex,
+  signerKeyFile,
+  signMetadata,
+} from '@skerry/trust'
 import { describe, expect, test } from 'vitest'
 import { type TestApi, testApi } from './testing.ts'
 
@@ -34,14 +45,14 @@ function profile(more: Partial<HardwareProfile> = {}): File {
   return { path: profileTarget('shop-box'), bytes: Buffer.from(JSON.stringify(content)) }
 }
 
-function manifest(version: string, releaseCounter: number, boot: object = { kind: 'none' }): File {
+function manifest(version: string, releaseCounter: number, boot: object = { kind: 'none' }, bytes = IMAGE): File {
   const content: OSImageManifest = {
     kind: 'OSImageManifest',
     family: 'edge-os',
     version,
     releaseCounter,
     hardwareIds: ['box'],
-    image: { sha256: sha256Hex(IMAGE), length: IMAGE.length, mediaType: 'application/octet-stream' },
+    image: { sha256: sha256Hex(bytes), length: bytes.length, mediaType: 'application/octet-stream' },
     // Some of what tests sign is no boot block.
     boot: boot as OSImageManifest['boot'],
   }
@@ -49,7 +60,9 @@ function manifest(version: string, releaseCounter: number, boot: object = { kind
 }
 
 /** An API and the folder of those who sign for it. */
-async function signing(): Promise<TestApi & { folder: SigningFolder; sign(names?: string[]): void }> {
+async function signing(): Promise<
+  TestApi & { folder: SigningFolder; keyOf(name: string): Signer; sign(names?: string[]): void }
+> {
   const api = await testApi()
   const dir = testFolder()
   const key = (jwk: HubIntroduction['tuf']['snapshot']) => [{ jwk, notBefore: '1970-01-01T00:00:00Z' }]
@@ -66,12 +79,8 @@ async function signing(): Promise<TestApi & { folder: SigningFolder; sign(names?
     tuf: { snapshot: snapshot.jwk, timestamp: timestamp.jwk },
   }
   const folder = initSigningFolder(dir, { introduction, names: NAMES, threshold: 2, expires: EXPIRES })
-  return {
-    ...api,
-    folder,
-    sign: (names = ['one', 'two']) =>
-      void folder.sign(names.map((name) => openKeyFile(signerKeyFile(dir, name, 'targets'), 'EdDSA'))),
-  }
+  const keyOf = (name: string) => openKeyFile(signerKeyFile(dir, name, 'targets'), 'EdDSA')
+  return { ...api, folder, keyOf, sign: (names = ['one', 'two']) => void folder.sign(names.map(keyOf)) }
 }
 type Signing = Awaited<ReturnType<typeof signing>>
 const newest = ({ folder }: Signing) => {
@@ -156,6 +165,31 @@ describe('publishing', () => {
     expect((await world.ask('DELETE', path)).code).toBe(405)
   })
 
+  test.skipIf(!canMakeUki)(
+    'a boot block that does not follow from the image is told, and taken all the same',
+    async () => {
+      const world = await signing()
+      const [uki, other] = [Buffer.from(makeUki('panic=1')), makeUki('quiet')]
+      const loaders = [{ name: 'systemd-boot', file: new Uint8Array(readFileSync(LOADER)) }]
+      const promised = (bytes: Uint8Array) => promiseOf({ uki: bytes, loaders, banks: ['sha256'] })
+      world.folder.add([manifest('1', 1, promised(uki), uki), manifest('2', 2, promised(other), uki)], EXPIRES)
+      world.sign()
+      await putRoot(world)
+      await putTargets(world)
+      expect((await world.ask('PUT', `/blobs/sha256/${sha256Hex(uki)}`, bytes(uki))).code).toBe(200)
+      for (let round = 0; round < 2; round += 1) expect((await putRelease(world)).code).toBe(200)
+      expect((await world.ask('GET', '/apis/skerry.dev/v1alpha1/osimages')).body.items).toHaveLength(2)
+      const events = (await world.ask('GET', '/apis/skerry.dev/v1alpha1/events')).body.items
+      expect(events.map(({ spec }) => [spec['reason'], spec['regarding'], spec['message']])).toEqual([
+        [
+          'BootBlockDoubted',
+          { kind: 'OSImage', name: 'edge-os-2' },
+          expect.stringContaining('these bytes do not make its sections, commandLine'),
+        ],
+      ])
+    },
+  )
+
   test.each<{ what: string; act: (world: Signing) => Promise<{ code: number }>; code: number }>([
     {
       what: 'targets before any root',
@@ -194,6 +228,23 @@ describe('publishing', () => {
         await putRoot(world)
         await putTargets(world)
         return putRelease(world)
+      },
+    },
+    {
+      what: 'a manifest whose boot block is none',
+      code: 422,
+      async act(world) {
+        const [named] = newest(world).files
+        if (!named) throw new Error('the release is empty')
+        // The folder would not take it: signed here by hand, with the keys of two.
+        const bad = manifest('1', 1, { kind: 'uki', stub: { vendor: 'systemd', version: '1' } })
+        const files = [{ path: named.path, bytes: world.folder.target(named) }, bad]
+        const keys = ['one', 'two'].map((name) => world.keyOf(name))
+        const release = signMetadata(makeTargets({ previous: undefined, files, expires: EXPIRES }), keys)
+        await putRoot(world)
+        for (const file of files) await world.ask('PUT', `/tuf/targets/${file.path}`, bytes(file.bytes))
+        await putImage(world)
+        return world.ask('PUT', '/tuf/1.targets.json', bytes(release))
       },
     },
     {

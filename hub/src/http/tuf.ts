@@ -1,10 +1,12 @@
 import { createReadStream, statSync } from 'node:fs'
+import { readFile as readBytes } from 'node:fs/promises'
 import type { Readable } from 'node:stream'
-import { HUB_TARGET, type OSImageSpec, osImageName, PROFILE_BYTES, Refusal } from '@skerry/api'
-import { profileFault } from '@skerry/policy'
+import { HUB_TARGET, type OSImageManifest, type OSImageSpec, osImageName, PROFILE_BYTES, Refusal } from '@skerry/api'
+import { profileFault, promiseFault } from '@skerry/policy'
 import { type JudgedTargets, judgeRoot, judgeTargets, MAX_BYTES, type Role, sha256Hex } from '@skerry/trust'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { recordAudit } from '../store/audit.ts'
+import { recordEvent } from '../store/events.ts'
 import { createObject, getObject, updateObject } from '../store/resources.ts'
 import { type Sealer, seal } from '../store/seal.ts'
 import { type Store, type Tx, write } from '../store/store.ts'
@@ -117,14 +119,19 @@ async function writeFile(door: TufDoor, path: string, bytes: Uint8Array, request
   const role = /^\d{1,12}\.(root|targets)\.json$/.exec(path)?.[1]
   if (role !== 'root' && role !== 'targets')
     throw new StatusError(400, `"${path}" cannot be uploaded: N.root.json, N.targets.json and targets/… can`)
-  return write(store, async (tx) => {
+  let shown: readonly OSImageManifest[] = []
+  const answer = await write(store, async (tx) => {
     const current = await newestMetadata(tx, role)
     const named = Number(path.split('.')[0])
     // Uploading what is there again is no error: a publish may be repeated from its start.
     const same = named <= (current?.version ?? 0) ? await loadMetadata(tx, role, named) : undefined
     if (same && Buffer.from(same).equals(Buffer.from(bytes))) return { version: named, role }
-    const version =
-      role === 'root' ? judgeRoot(current?.bytes, bytes) : await takeTargets(tx, door, current?.bytes, bytes)
+    const taken =
+      role === 'root'
+        ? { version: judgeRoot(current?.bytes, bytes), shown: [] }
+        : await takeTargets(tx, door, current?.bytes, bytes)
+    const { version } = taken
+    shown = taken.shown
     if (version !== named) throw new StatusError(400, `the file is named ${path} and holds version ${version}`)
     await appendMetadata(tx, role, version, bytes)
     await seal(tx, door.sealer)
@@ -132,6 +139,35 @@ async function writeFile(door: TufDoor, path: string, bytes: Uint8Array, request
     await recordAudit(tx, { ...madeBy(request), verb: 'publish', kind: 'TufMetadata', name: path, before, after })
     return { version, role }
   })
+  // Reading an image takes a while; nobody else's write waits for it.
+  for (const manifest of shown) await doubt(door, manifest)
+  return answer
+}
+
+/** Images above this are not read whole to be doubted. */
+const MAX_DOUBTED_BYTES = 512 * 1024 ** 2
+
+/**
+ * Computes a manifest's boot block again from the image. A wrong one is told and stays: a threshold signed it, a release
+ * that is refused can be followed by none, and a hub older than its signers' tools may be the one that errs. No boot of
+ * these bytes is affirmed by wrong values; that a boot of others would be is why people must see it.
+ */
+async function doubt({ store, blobs }: TufDoor, manifest: OSImageManifest): Promise<void> {
+  const { boot, image } = manifest
+  const file = blobs.path(image.sha256)
+  if (boot.kind !== 'uki' || !file || statSync(file).size > MAX_DOUBTED_BYTES) return
+  const fault = promiseFault(boot, new Uint8Array(await readBytes(file)))
+  if (fault === undefined) return
+  const name = osImageName(manifest)
+  await write(store, (tx) =>
+    recordEvent(tx, {
+      type: 'Warning',
+      reason: 'BootBlockDoubted',
+      message: `the signed manifest of ${name} does not follow from the image: ${fault}`.slice(0, 1_000),
+      component: 'tuf',
+      regarding: { kind: 'OSImage', name },
+    }),
+  )
 }
 
 function madeBy({ identity, ip, id }: FastifyRequest) {
@@ -143,7 +179,7 @@ async function takeTargets(
   { blobs }: TufDoor,
   current: Uint8Array | undefined,
   next: Uint8Array,
-): Promise<number> {
+): Promise<{ readonly version: number; readonly shown: readonly OSImageManifest[] }> {
   const root = await newestMetadata(tx, 'root')
   if (!root) throw new Refusal('MetadataUntrusted', 'there is no root yet: publish 1.root.json first')
   const files = await loadTargets(tx)
@@ -153,6 +189,7 @@ async function takeTargets(
       'MetadataInvalid',
       `the targets do not list ${HUB_TARGET}, without which no site finds this hub's keys`,
     )
+  const shown: OSImageManifest[] = []
   for (const { path, sha256, manifest } of judged.manifests) {
     const name = osImageName(manifest)
     if (await getObject(tx, 'OSImage', '', name)) continue
@@ -174,9 +211,10 @@ async function takeTargets(
       signers: [...judged.signers],
     }
     await createObject(tx, 'OSImage', { metadata: { name, labels: { 'skerry.dev/family': family } }, spec })
+    shown.push(manifest)
   }
   await takeProfiles(tx, judged)
-  return judged.version
+  return { version: judged.version, shown }
 }
 
 async function takeProfiles(tx: Tx, { profiles, signers }: JudgedTargets): Promise<void> {

@@ -2,9 +2,12 @@
 export {
   CLOCK,
   type Clock,
+  canMakeUki,
   evidenceOf,
+  LOADER,
   logOf,
   makeTpm,
+  makeUki,
   referenceOf,
   type Tpm,
   valuesOf,

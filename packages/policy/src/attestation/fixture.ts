@@ -1,7 +1,8 @@
 import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import type { EvidenceBody, HardwareProfile, UkiBoot } from '@skerry/api'
 import {
+  assembleUki,
   factsOf,
   measuredIn,
   nameOf,
@@ -159,4 +160,21 @@ export function referenceOf(
     firmware: { atRegistration: undefined, otherClusters: 0 },
     before: undefined,
   }
+}
+
+const EFI = '/usr/lib/systemd/boot/efi'
+/** What a UKI is made of here, and its boot loader: Debian's systemd-boot-efi. */
+export const STUB = `${EFI}/linuxx64.efi.stub`
+export const LOADER = `${EFI}/systemd-bootx64.efi`
+export const canMakeUki = existsSync(STUB)
+
+/** A UKI whose kernel is another EFI program: it measures as any does. */
+export function makeUki(commandLine: string): Uint8Array {
+  const text = (body: string) => new TextEncoder().encode(body)
+  return assembleUki(readFileSync(STUB), [
+    { name: '.osrel', data: text('ID=edge\nIMAGE_ID=edge-os\nIMAGE_VERSION=1\n') },
+    { name: '.cmdline', data: text(commandLine) },
+    { name: '.linux', data: readFileSync(LOADER) },
+    { name: '.initrd', data: text('an initrd') },
+  ])
 }
