@@ -94,6 +94,7 @@ test.each([
   ['--log-level=loud', /loud/],
   ['--poll-seconds=-1', /above 0/],
   ['--outbox-mib=31', /32 or more/],
+  ['--boot-tries=0', /from 1 to 9/],
   ['--claim=shop', /--claim .*'shop'.*name=value/],
 ])('%s ends with exit code 2 and a sentence that names it', async (flag, names) => {
   const { code, stderr } = await run(flag)

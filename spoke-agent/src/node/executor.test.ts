@@ -7,7 +7,9 @@ import pino from 'pino'
 import { beforeEach, describe, expect, test } from 'vitest'
 import type { Driver } from '../drivers/driver.ts'
 import { openSlots } from '../drivers/slots.ts'
-import { type Behaviour, type TestImage, testImage } from '../drivers/testing.ts'
+import type { Machine } from '../drivers/test-contract.ts'
+import { type TestImage, testImage } from '../drivers/testing.ts'
+import { ukiMachine } from '../drivers/uki/testing.ts'
 import { openOutbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
 import { openBus } from '../store/bus.ts'
@@ -24,10 +26,24 @@ const enrollment: Enrollment = { ...known, cluster: 'shop', node: 'shop' }
 type Verb = 'preflight' | 'stage' | 'activate' | 'confirm' | 'rollback'
 type Cut = { readonly verb: Verb; readonly when: 'before' | 'after' }
 
+const MACHINES: Record<'slots' | 'uki', (root: string) => Omit<Machine, 'factory'>> = {
+  slots(root) {
+    const factory = testImage(join(root, 'images'), '1')
+    return {
+      open: () => openSlots({ dir: join(root, 'slots'), factoryImage: factory.file, log }),
+      image: (version, behaviour) => testImage(join(root, 'images'), version, behaviour),
+    }
+  },
+  uki(root) {
+    const machine = ukiMachine(join(root, 'machine'))
+    return { open: () => machine.on(), image: machine.image }
+  },
+}
+
 /** One site's machine: what is on its disk outlives its power. */
-function makeSite() {
+function makeSite(boots: keyof typeof MACHINES = 'slots') {
   const root = testFolder()
-  const factory = testImage(join(root, 'images'), '1')
+  const machine = MACHINES[boots](root)
   let activations = 0
   /** Looks at the machine, of all its lives. */
   let looks = 0
@@ -37,7 +53,7 @@ function makeSite() {
   /** Powers on until `done`, or until the cut: then everything of the process is gone at once. */
   async function live(image: TestImage, done: (transitions: TransitionBody[]) => boolean, cut?: Cut): Promise<void> {
     const over = new AbortController()
-    const slots = await openSlots({ dir: join(root, 'slots'), factoryImage: factory.file, log })
+    const real = await machine.open()
     const database = openDatabase(root)
     const bus = openBus(database)
     const outbox = openOutbox(database, enrollment, Date.now, boundBytes)
@@ -47,12 +63,12 @@ function makeSite() {
       const { position } = image.target
       bus.saveSite({ jws: '', document, holds: { ...position, digest: '' }, target: image.target })
     }
-    const driver: Driver = { ...slots }
+    const driver: Driver = { ...real }
     for (const verb of ['preflight', 'stage', 'activate', 'confirm', 'rollback'] as const) {
       driver[verb as 'stage'] = async (target, file) => {
         if (cut?.verb === verb && cut.when === 'before') return powerFails()
         if (verb === 'activate') activations += 1
-        await slots[verb as 'stage'](target, file)
+        await real[verb as 'stage'](target, file)
         if (cut?.verb === verb) return powerFails()
       }
     }
@@ -90,13 +106,13 @@ function makeSite() {
       clearInterval(turns)
       over.abort(new Error('the end'))
       await node
-      await slots.close()
+      await real.close()
       database.close()
     }
   }
 
   return {
-    image: (version: string, behaviour?: Behaviour) => testImage(join(root, 'images'), version, behaviour),
+    image: machine.image,
     live,
     activations: () => activations,
     looks: () => looks,
@@ -142,7 +158,10 @@ beforeEach(() => {
   site = makeSite()
 })
 
-test('an image goes its way, and each step is told once', async () => {
+const drivers = ['slots', 'uki'] as const
+
+test.each(drivers)('an image goes its way by %s, and each step is told once', async (boots) => {
+  site = makeSite(boots)
   await site.live(site.image('2'), confirmed)
   expect(site.told().map(({ to }) => to)).toEqual(WAY)
   expect(site.activations()).toBe(1)
@@ -162,7 +181,10 @@ test('a turn that was given for another order is not taken', async () => {
   expect(site.activations()).toBe(1)
 })
 
-describe('the power fails', () => {
+describe.each(drivers)('the power fails of a machine that boots by %s', (boots) => {
+  beforeEach(() => {
+    site = makeSite(boots)
+  })
   const verbs = ['preflight', 'stage', 'activate', 'confirm'] as const
   const cuts = verbs.flatMap((verb) => (['before', 'after'] as const).map((when) => ({ verb, when })))
   test.each(cuts)('$when $verb was done: the same end, each step told once', async (cut) => {
@@ -191,6 +213,18 @@ describe('the power fails', () => {
       expect(told.filter(({ to }) => to === 'Activating')).toHaveLength(1)
     },
   )
+})
+
+test.each([
+  ['that does not come up is left by the platform', 'dies', 'FellBack'],
+  ['that is never healthy is taken back', 'ill', 'GatesFailed'],
+] as const)('a UKI %s, for good', async (_, behaviour, reason) => {
+  site = makeSite('uki')
+  const bad = site.image('2', behaviour)
+  await site.live(bad, failed)
+  expect(site.told().at(-1)).toMatchObject({ to: 'Failed', outcome: 'RolledBack', reason })
+  await site.live(site.image('3'), confirmed)
+  expect(site.told().at(-1)).toMatchObject({ reason: 'Confirmed' })
 })
 
 test('an image that is never healthy is taken back, told with its outcome, and its bytes are not tried again', async () => {

@@ -54,12 +54,15 @@ export const realDisk: Disk = {
   },
   rename,
   remove: (path) => rm(path, { force: true }),
+  // O_DIRECT goes past the page cache, to what the device holds (or the device's own cache, which nobody sees past). Where
+  // a file system has none the reading proves that the file is whole, and not that it lies on the device: fsync said that.
   async digest(path) {
-    const file = await openDirect(path)
     try {
-      return await digestOf(file)
-    } finally {
-      await file.close()
+      return await digestBy(path, constants.O_DIRECT)
+    } catch (error) {
+      // There is none here, or not at any place that a buffer can have.
+      if (isInvalid(error)) return digestBy(path, 0)
+      throw error
     }
   },
   async freeBytes(folder) {
@@ -68,14 +71,12 @@ export const realDisk: Disk = {
   },
 }
 
-// O_DIRECT goes past the page cache, to what the device holds (or the device's own cache, which nobody sees past). Where a
-// file system has none the reading proves that the file is whole, and not that it lies on the device: fsync has said that.
-async function openDirect(path: string): Promise<FileHandle> {
+async function digestBy(path: string, flag: number): Promise<string> {
+  const file = await open(path, constants.O_RDONLY | flag)
   try {
-    return await open(path, constants.O_RDONLY | constants.O_DIRECT)
-  } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'EINVAL') return open(path, 'r')
-    throw error
+    return await digestOf(file)
+  } finally {
+    await file.close()
   }
 }
 
@@ -93,10 +94,13 @@ async function digestOf(file: FileHandle): Promise<string> {
       hash.update(buffer.subarray(aligned, aligned + bytesRead))
       position += bytesRead
     } catch (error) {
-      const unaligned = error instanceof Error && 'code' in error && error.code === 'EINVAL'
-      if (!unaligned || position > 0 || aligned >= PAGE - STEP) throw error
+      if (!isInvalid(error) || position > 0 || aligned >= PAGE - STEP) throw error
       aligned += STEP
     }
   }
   return hash.digest('hex')
+}
+
+function isInvalid(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'EINVAL'
 }
