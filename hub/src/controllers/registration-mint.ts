@@ -13,6 +13,7 @@ import {
   revokeKey,
   routingTokensOf,
   saveIdentities,
+  tpmOf,
 } from '../store/registrations.ts'
 import { createObjects, getObjects } from '../store/resources.ts'
 import type { Tx } from '../store/store.ts'
@@ -157,6 +158,7 @@ async function identityOf(
       node,
       incarnation: life.incarnation,
       class: spec.class,
+      ...(spec.tpm ? { ekSha256: spec.tpm.ekSha256, akName: spec.tpm.akName } : {}),
       nodeKeyThumbprint,
       natsKey,
       routingToken,
@@ -179,6 +181,8 @@ async function identityOf(
     requestId: exchange.id,
     transcript,
     ...(life.continues ? {} : { proof: exchange.proof ?? undefined }),
+    akName: spec.tpm?.akName,
+    firmware: tpmOf(exchange)?.firstBoot?.firmware,
     acceptance,
     natsJwt: options.mint({ cluster, node, routingToken, natsKey, expiresAt }),
     credentialIssuedAt: new Date(nowMs),

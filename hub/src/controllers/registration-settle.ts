@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ObjectOf, RegistrationStatus } from '@skerry/api'
-import { credentialDue, decideByRule, type Standing, standingOf } from '@skerry/policy'
+import { credentialDue, decideByRule, ruleMayAccept, type Standing, standingOf } from '@skerry/policy'
 import { type AuditEntry, recordAudits } from '../store/audit.ts'
 import { recordEvents } from '../store/events.ts'
 import {
@@ -47,7 +47,8 @@ export function isSettled(
   const { namespace = '', name } = metadata
   const cluster = clusters.get(namespace)
   if (!cluster) return false
-  if (!spec.decision && spec.joinToken !== undefined && automaticTokens.has(spec.joinToken)) return false
+  const byRule = spec.joinToken !== undefined && automaticTokens.has(spec.joinToken) && ruleMayAccept(spec.tpm)
+  if (!spec.decision && byRule) return false
   const row = identities.get(`${namespace}/${name}`)
   const record = row && recordedIdentity(row)
   const clusterAccepted = cluster.spec.hubAcceptsClient === true
@@ -172,10 +173,11 @@ async function applyRules(
   const audits: AuditEntry[] = []
   const ruled = found.map(({ registration, cluster }): Ruled => {
     const asIs = { registration, clusterAccepted: cluster.spec.hubAcceptsClient === true }
-    const { decision, joinToken } = registration.spec
+    const { decision, joinToken, tpm } = registration.spec
     if (decision !== undefined || joinToken === undefined) return asIs
     const rule = decideByRule({
       acceptance: facts.tokens.get(`/${joinToken}`)?.spec.acceptance,
+      tpm,
       decided: false,
       clusterDecided: asIs.clusterAccepted || wasDecided(cluster, facts),
     })
@@ -207,7 +209,7 @@ function wasDecided({ metadata }: ObjectOf<'ManagedCluster'>, { neighbours, clus
   return clustersWithRecord.has(metadata.name)
 }
 
-async function end(tx: Tx, identity: IdentityRow, standing: Standing, nowMs: number): Promise<void> {
+async function end(tx: Tx, identity: NodeIdentity, standing: Standing, nowMs: number): Promise<void> {
   await revokeKey(tx, identity, nowMs)
   await setIdentityState(tx, identity, standing.state)
   await wake(tx, 'identity')

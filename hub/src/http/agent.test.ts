@@ -145,10 +145,10 @@ describe('a node that asks to belong', () => {
     expect(await listObjects(store.sql, 'Registration', { namespace: node.name })).toHaveLength(1)
   })
 
-  test('of a class with a TPM is told that this hub cannot challenge one yet', async () => {
+  test('of a class with a TPM names its keys', async () => {
     const { send } = door()
     const node = makeNode({ nodeName: fresh('site'), token: await token({ classes: ['tpm'] }) })
-    expect(codeOf(await send('POST', '', await node.request({ class: 'tpm' })))).toBe('403 ClassUnsupported')
+    expect(codeOf(await send('POST', '', await node.request({ class: 'tpm' })))).toBe('422 InvalidField')
   })
 })
 

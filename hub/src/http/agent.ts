@@ -4,6 +4,7 @@ import { ask } from './agent/ask.ts'
 import { makeBudget } from './agent/budget.ts'
 import { LineFull, makeGate } from './agent/gate.ts'
 import { exchangePurse, keyPurse } from './agent/known.ts'
+import { openProfiles } from './agent/profiles.ts'
 import { proofs } from './agent/prove.ts'
 import { type RefusedRegistrations, tellRefusals } from './agent/refused.ts'
 import { toStatusError } from './status-error.ts'
@@ -15,6 +16,8 @@ export type AgentDoor = RefusedRegistrations
 
 /** More than the largest request document, as base64url. */
 const BODY_LIMIT = 98_304
+/** A proof brings the firmware's event log: as many bytes as its document may have, as base64url. */
+const PROOF_LIMIT = 270_336
 /** Calls that ask the database at a time, and those that may wait for it: the others are told when to come back. */
 const AT_ONCE = 24
 /** Proofs at a time: they wait for one another, and the more come together the fewer transactions they are. What each asks alone stands in the line. */
@@ -28,7 +31,8 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
   const tell = tellRefusals(door)
   const calls = makeGate(AT_ONCE, MAX_WAITING)
   const proofCalls = makeGate(PROOFS_AT_ONCE, MAX_WAITING)
-  const prove = proofs(store, calls)
+  const profiles = openProfiles(store.sql)
+  const prove = proofs(store, profiles, calls)
   const judged = async <T>(
     document: string,
     caller: { readonly ip: string; readonly purse: () => Promise<string | undefined> },
@@ -49,18 +53,23 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
   app.register(async (agent) => {
     agent.removeAllContentTypeParsers()
     const asText = async (_: unknown, body: string) => body
-    agent.addContentTypeParser('*', { parseAs: 'string', bodyLimit: BODY_LIMIT }, asText)
+    agent.addContentTypeParser('*', { parseAs: 'string' }, asText)
 
-    agent.post<{ Body: string | undefined }>('/agent/v1/registrations', { config }, async ({ ip, body }, reply) => {
-      const text = body ?? ''
-      const caller = { ip, purse: () => keyPurse(store, text) }
-      const challenge = await judged('RegistrationRequest', caller, () => ask(store, text, now()))
-      // The exact bytes are part of the transcript, so they are sent as they are stored.
-      return reply.code(201).type('application/json').send(challenge)
-    })
+    const route = (bodyLimit: number) => ({ config, bodyLimit })
+    agent.post<{ Body: string | undefined }>(
+      '/agent/v1/registrations',
+      route(BODY_LIMIT),
+      async ({ ip, body }, reply) => {
+        const text = body ?? ''
+        const caller = { ip, purse: () => keyPurse(store, text) }
+        const challenge = await judged('RegistrationRequest', caller, () => ask(store, profiles, text, now()))
+        // The exact bytes are part of the transcript, so they are sent as they are stored.
+        return reply.code(201).type('application/json').send(challenge)
+      },
+    )
     agent.post<{ Params: { id: string }; Body: string | undefined }>(
       '/agent/v1/registrations/:id/proof',
-      { config },
+      route(PROOF_LIMIT),
       async ({ params, body, ip, id: requestId }) =>
         judged(
           'RegistrationProof',

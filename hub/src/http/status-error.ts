@@ -115,7 +115,7 @@ function refusalCode({ code }: Refusal): HttpCode {
     code === 'ImageUnavailable'
   )
     return 422
-  if (code === 'NodeTaken') return 409
+  if (code === 'NodeTaken' || code === 'IdentityChanged') return 409
   return 403
 }
 

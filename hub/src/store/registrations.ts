@@ -1,4 +1,5 @@
 import {
+  type BankName,
   type NodeClass,
   type PcrValues,
   type PublicJwk,
@@ -7,7 +8,7 @@ import {
   type RegistrationState,
   type RegistrationStatus,
 } from '@skerry/api'
-import type { RecordedIdentity } from '@skerry/policy'
+import type { FirstBoot, RecordedIdentity, TpmIdentity } from '@skerry/policy'
 import type { Reader, Tx } from './store.ts'
 
 // The rows behind registration: exchanges under way, who a node is, and which NATS keys are ended.
@@ -29,6 +30,24 @@ export type Exchange = {
   readonly provenAt: Date | null
   /** The proof that was taken, as it was signed; null before, and of one that was proven before proofs were kept. */
   readonly proof: string | null
+  /** What the hub asked of a TPM and what it knows of it, as JSON (`tpmOf`); null for class software-key. */
+  readonly tpm: string | null
+}
+
+/** The TPM's half of an exchange. The secret itself is nowhere: only the TPM that was asked can say it. */
+export type ExchangeTpm = TpmIdentity & {
+  readonly secretSha256: string
+  readonly bank: BankName
+  /** Name of the HardwareProfile, and who vouches for the EK by it. */
+  readonly profile: string
+  readonly endorsedBy: string
+  /** What its quote said; once it is proven. */
+  readonly firstBoot?: FirstBoot
+}
+
+/** The hub wrote it, and nobody else does. */
+export function tpmOf({ tpm }: Pick<Exchange, 'tpm'>): ExchangeTpm | undefined {
+  return tpm === null ? undefined : (JSON.parse(tpm) as ExchangeTpm)
 }
 
 /** How many exchanges may be open at a time: of all tokens together, of this token, of one known node. */
@@ -38,7 +57,7 @@ export type OpenBounds = { readonly all: number; readonly token: number; readonl
 const NEVER = new Date('9999-12-31T00:00:00Z')
 
 const EXCHANGE =
-  'id, request, challenge, transcript, cluster, node, token_name as "tokenName", proven_at as "provenAt", proof'
+  'id, request, challenge, transcript, cluster, node, token_name as "tokenName", proven_at as "provenAt", proof, tpm'
 
 export async function loadExchange(tx: Reader, id: string): Promise<Exchange | undefined> {
   const [row] = await tx<Exchange[]>`select ${tx.unsafe(EXCHANGE)} from registration_request where id = ${id}`
@@ -67,7 +86,7 @@ export async function saveOpenExchange(
   exchange: Omit<Exchange, 'provenAt' | 'proof'>,
   { expiresAt, nowMs, bounds }: { expiresAt: Date; nowMs: number; bounds: OpenBounds },
 ): Promise<boolean> {
-  const { id, request, challenge, transcript, cluster, node, tokenName } = exchange
+  const { id, request, challenge, transcript, cluster, node, tokenName, tpm } = exchange
   const now = new Date(nowMs)
   const others = tx`from registration_request where expires_at < ${NEVER} and expires_at > ${now} and id <> ${id}`
   const free =
@@ -76,10 +95,10 @@ export async function saveOpenExchange(
       : tx`(select count(*) filter (where token_name is not null) < ${bounds.all} and count(*) filter (where token_name = ${tokenName}) < ${bounds.token} ${others})`
   const rows = await tx`
     with gone as (delete from registration_request where expires_at <= ${now} and id <> ${id})
-    insert into registration_request (id, request, challenge, transcript, cluster, node, token_name, created_at, expires_at)
-    select ${id}, ${request}, ${challenge}, ${transcript}, ${cluster}, ${node}, ${tokenName}, ${now}::timestamptz, ${expiresAt}::timestamptz where ${free}
+    insert into registration_request (id, request, challenge, transcript, cluster, node, token_name, tpm, created_at, expires_at)
+    select ${id}, ${request}, ${challenge}, ${transcript}, ${cluster}, ${node}, ${tokenName}, ${tpm}, ${now}::timestamptz, ${expiresAt}::timestamptz where ${free}
     on conflict (id) do update set request = excluded.request, challenge = excluded.challenge, transcript = excluded.transcript,
-      cluster = excluded.cluster, node = excluded.node, token_name = excluded.token_name, proven_at = null, proof = null, expires_at = excluded.expires_at
+      cluster = excluded.cluster, node = excluded.node, token_name = excluded.token_name, tpm = excluded.tpm, proven_at = null, proof = null, expires_at = excluded.expires_at
     returning 1`
   return rows.length > 0
 }
@@ -110,15 +129,15 @@ export async function loadProgress(
   return row
 }
 
-/** Marks exchanges as proven, with their proofs, where they still have these transcripts: an open one may be replaced at any time. */
+/** Marks exchanges as proven, with their proofs and what their TPMs showed, where they still have these transcripts: an open one may be replaced at any time. */
 export async function markProven(
   tx: Tx,
-  exchanges: readonly (Pick<Exchange, 'id' | 'transcript'> & { readonly proof: string })[],
+  exchanges: readonly (Pick<Exchange, 'id' | 'transcript' | 'tpm'> & { readonly proof: string })[],
   nowMs: number,
 ): Promise<void> {
-  await tx`update registration_request r set proven_at = ${new Date(nowMs)}, expires_at = ${NEVER}, proof = u.proof
+  await tx`update registration_request r set proven_at = ${new Date(nowMs)}, expires_at = ${NEVER}, proof = u.proof, tpm = u.tpm
     from unnest(${exchanges.map(({ id }) => id)}::text[], ${exchanges.map(({ transcript }) => transcript)}::text[],
-      ${exchanges.map(({ proof }) => proof)}::text[]) as u(id, transcript, proof)
+      ${exchanges.map(({ proof }) => proof)}::text[], ${exchanges.map(({ tpm }) => tpm)}::text[]) as u(id, transcript, proof, tpm)
     where r.id = u.id and r.transcript = u.transcript`
 }
 
@@ -155,10 +174,14 @@ export type NodeIdentity = {
 }
 
 /** A record without its long texts, for reading all of them. */
-export type IdentityRow = Omit<NodeIdentity, 'nodeKey' | 'acceptance' | 'natsJwt' | 'transcript'>
+export type IdentityRow = Omit<NodeIdentity, 'nodeKey' | 'acceptance' | 'natsJwt' | 'transcript'> & {
+  /** Of a node with a TPM: the Name of its attestation key, and what its firmware's PCRs held when it registered. */
+  readonly akName: string | null
+  readonly firmware: PcrValues | null
+}
 
 const IDENTITY_ROW = `cluster, node, state, class, node_key_thumbprint as "nodeKeyThumbprint", nats_key as "natsKey", incarnation, request_id as "requestId",
-  credential_issued_at as "credentialIssuedAt", credential_expires_at as "credentialExpiresAt", decided_by as "decidedBy", decided_at as "decidedAt"`
+  credential_issued_at as "credentialIssuedAt", credential_expires_at as "credentialExpiresAt", decided_by as "decidedBy", decided_at as "decidedAt", ak_name as "akName", firmware`
 const IDENTITY = `${IDENTITY_ROW}, node_key as "nodeKey", transcript, acceptance, nats_jwt as "natsJwt"`
 
 /** Every record, or those of these clusters. */
@@ -172,6 +195,44 @@ export async function loadIdentity(tx: Reader, cluster: string, node: string): P
     NodeIdentity[]
   >`select ${tx.unsafe(IDENTITY)} from node_identity where cluster = ${cluster} and node = ${node}`
   return row
+}
+
+/** The records of these nodes, by `cluster/node`. */
+export async function identitiesAt(
+  tx: Reader,
+  places: readonly Pick<NodeIdentity, 'cluster' | 'node'>[],
+): Promise<Map<string, IdentityRow>> {
+  if (places.length === 0) return new Map()
+  const rows = await tx<IdentityRow[]>`select ${tx.unsafe(IDENTITY_ROW)} from node_identity where (cluster, node) in (
+    select * from unnest(${places.map(({ cluster }) => cluster)}::text[], ${places.map(({ node }) => node)}::text[]))`
+  return new Map(rows.map((row) => [`${row.cluster}/${row.node}`, row]))
+}
+
+/** A node that is registered with a TPM. */
+export type TpmHolder = TpmIdentity & { readonly cluster: string; readonly node: string }
+
+/** The nodes that are registered with one of these EKs or with one of these AKs: accepted or not, whoever was deleted apart. */
+export async function tpmHolders(tx: Reader, tpms: readonly TpmIdentity[]): Promise<TpmHolder[]> {
+  if (tpms.length === 0) return []
+  return tx<TpmHolder[]>`
+    select namespace as cluster, name as node, spec->'tpm'->>'ekSha256' as "ekSha256", spec->'tpm'->>'akName' as "akName" from resource
+    where kind = 'Registration' and (spec->'tpm'->>'ekSha256' = any(${tpms.map(({ ekSha256 }) => ekSha256)}::text[])
+      or spec->'tpm'->>'akName' = any(${tpms.map(({ akName }) => akName)}::text[]))
+    order by namespace, name`
+}
+
+/** Which of these nodes spoke with these keys in a life that has ended, by `cluster/node`. */
+export async function keysOfFormerLives(
+  tx: Reader,
+  claims: readonly (Pick<NodeIdentity, 'cluster' | 'node'> & { readonly nodeKey: PublicJwk })[],
+): Promise<Set<string>> {
+  if (claims.length === 0) return new Set()
+  const rows = await tx<{ cluster: string; node: string }[]>`
+    select distinct l.cluster, l.node from node_life l join node_identity i using (cluster, node)
+    join unnest(${claims.map(({ cluster }) => cluster)}::text[], ${claims.map(({ node }) => node)}::text[],
+      ${claims.map(({ nodeKey }) => JSON.stringify(nodeKey))}::text[]) as u(cluster, node, key) using (cluster, node)
+    where l.node_key = u.key::jsonb and l.incarnation < i.incarnation and i.node_key <> u.key::jsonb`
+  return new Set(rows.map(({ cluster, node }) => `${cluster}/${node}`))
 }
 
 /** Every record of these clusters, by `cluster/node`. */
@@ -193,7 +254,7 @@ export async function identitiesByKey(tx: Reader, thumbprints: readonly string[]
 /** A record as it is written: with the proof that the life it is in began with, where this is its beginning. */
 export type NewIdentity = NodeIdentity & {
   readonly proof?: string | undefined
-  /** Name of the attestation key, as hex, and what PCR 0, 2, 3 and 6 held. Once told they stay with the record. */
+  /** Name of the attestation key, as hex, and what PCR 0, 2, 3 and 6 held. Of one TPM they stay as they were first told. */
   readonly akName?: string | undefined
   readonly firmware?: PcrValues | undefined
 }
@@ -221,8 +282,8 @@ export async function saveIdentities(tx: Tx, all: readonly NewIdentity[]): Promi
     on conflict (cluster, node) do update set state = excluded.state, class = excluded.class, node_key = excluded.node_key, node_key_thumbprint = excluded.node_key_thumbprint,
       nats_key = excluded.nats_key, incarnation = excluded.incarnation, request_id = excluded.request_id, transcript = excluded.transcript, acceptance = excluded.acceptance,
       nats_jwt = excluded.nats_jwt, credential_issued_at = excluded.credential_issued_at, credential_expires_at = excluded.credential_expires_at,
-      decided_by = excluded.decided_by, decided_at = excluded.decided_at,
-      ak_name = coalesce(node_identity.ak_name, excluded.ak_name), firmware = coalesce(node_identity.firmware, excluded.firmware)`
+      decided_by = excluded.decided_by, decided_at = excluded.decided_at, ak_name = excluded.ak_name,
+      firmware = case when node_identity.ak_name = excluded.ak_name then coalesce(node_identity.firmware, excluded.firmware) else excluded.firmware end`
   // Renewed, a life keeps the exchange that it began with: what it signed is verified with that for ever.
   await tx`insert into node_life (cluster, node, incarnation, node_key, transcript, proof, decided_by, decided_at)
     select c, n, i, k::jsonb, t, p, db, da from unnest(${clusters}::text[], ${nodes}::text[], ${all.map((i) => i.incarnation)}::int[],
@@ -264,7 +325,12 @@ export async function loadLife(
 }
 
 /** What policy asks of a record. */
-export function recordedIdentity({ state, requestId, decidedAt, credentialIssuedAt }: IdentityRow): RecordedIdentity {
+export function recordedIdentity({
+  state,
+  requestId,
+  decidedAt,
+  credentialIssuedAt,
+}: Pick<NodeIdentity, 'state' | 'requestId' | 'decidedAt' | 'credentialIssuedAt'>): RecordedIdentity {
   return { state, requestId, decidedAtMs: decidedAt.getTime(), issuedAtMs: credentialIssuedAt.getTime() }
 }
 

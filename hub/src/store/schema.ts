@@ -64,6 +64,8 @@ export const resource = pgTable(
     primaryKey({ columns: [t.kind, t.namespace, t.name] }),
     uniqueIndex('resource_by_version').on(t.resourceVersion),
     index('resource_by_labels').using('gin', t.labels),
+    index('registration_by_ek').on(sql`(${t.spec}->'tpm'->>'ekSha256')`).where(sql`kind = 'Registration'`),
+    index('registration_by_ak').on(sql`(${t.spec}->'tpm'->>'akName')`).where(sql`kind = 'Registration'`),
   ],
 )
 
@@ -120,6 +122,8 @@ export const registrationRequest = pgTable(
     transcript: text().notNull(),
     /** The proof that was taken, a JWS by the node key; it holds no secret. */
     proof: text(),
+    /** What was asked of a TPM, JSON; of the secret its hash alone. */
+    tpm: text(),
     cluster: text().notNull(),
     node: text().notNull(),
     tokenName: text('token_name'),

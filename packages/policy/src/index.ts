@@ -39,6 +39,14 @@ export {
 export { clusterSetFault } from './placement/sets.ts'
 export { stampTaints } from './placement/taints.ts'
 export { type NextPosition, nextPosition } from './position/next.ts'
+export { type FirstBoot, judgeFirstBoot } from './registration/first-boot.ts'
+export {
+  judgeHardware,
+  type NamedTpm,
+  namedTpm,
+  refusalOf,
+  type TpmIdentity,
+} from './registration/hardware.ts'
 export {
   type ClusterStanding,
   destinationOf,
@@ -53,6 +61,7 @@ export {
   decideByRule,
   lifeOf,
   type RecordedIdentity,
+  ruleMayAccept,
   type Standing,
   standingOf,
 } from './registration/standing.ts'

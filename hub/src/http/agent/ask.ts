@@ -1,11 +1,13 @@
 import { randomBytes } from 'node:crypto'
 import { Refusal, type RegistrationChallenge, type RegistrationRequest } from '@skerry/api'
-import { destinationOf } from '@skerry/policy'
+import { destinationOf, namedTpm } from '@skerry/policy'
 import { sha256Hex, thumbprint, transcriptDigest, verifySelfSigned } from '@skerry/trust'
 import { loadExchange, saveOpenExchange } from '../../store/registrations.ts'
 import type { Store } from '../../store/store.ts'
 import { StatusError } from '../status-error.ts'
 import { admitEntry, claimsOf, findToken, knownNodes, loadSurroundings } from './entry.ts'
+import { askTpm } from './hardware.ts'
+import type { Profiles } from './profiles.ts'
 
 /** How long a challenge may be answered. */
 const CHALLENGE_MS = 10 * 60_000
@@ -15,30 +17,38 @@ const MAX_OPEN = 20_000
 const SPARE_OPEN = 32
 /** Open exchanges of a node whose key a record holds: it never competes with strangers. */
 const MAX_OPEN_OF_NODE = 8
+/** Of them those that came with its TPM's public keys and a node key of their own, which anybody can make. */
+const MAX_OPEN_OF_TPM = 4
 
 /** The first call: a request, and the exact text of the challenge that answers it. Throws a Refusal, or StatusError 429. */
-export async function ask(store: Store, text: string, nowMs: number): Promise<string> {
+export async function ask(store: Store, profiles: Profiles, text: string, nowMs: number): Promise<string> {
   const claims = claimsOf(text)
-  const known = (await knownNodes(store.sql, [claims.thumbprint])).get(claims.thumbprint)
+  const known = (await knownNodes(store.sql, [claims])).get(claims.thumbprint)
   if (!known && claims.token === undefined)
-    throw new Refusal('TokenUnknown', 'no record holds this node key: a join token is needed')
+    throw new Refusal('TokenUnknown', 'no record holds this node key or its TPM: a join token is needed')
   const token = known || claims.token === undefined ? undefined : await findToken(store.sql, claims.token)
 
   const { payload: request } = await verifySelfSigned(text)
+  const tpm = namedTpm(request)
   const { cluster, node } = destinationOf(request, known, token)
-  const surroundings = await loadSurroundings(store.sql, [{ cluster, node, natsKey: request.natsKey }], nowMs)
-  admitEntry({ request, cluster, node, known, token, uses: token?.status?.uses ?? 0 }, surroundings, nowMs)
+  const surroundings = await loadSurroundings(store.sql, [{ cluster, node, natsKey: request.natsKey, tpm }], nowMs)
+  const uses = token?.status?.uses ?? 0
+  const there = admitEntry({ request, cluster, node, known, tpm, token, uses }, surroundings, nowMs)
 
   const id = keysDigest(request)
   const before = await loadExchange(store.sql, id)
   // Proven already, to the letter: the answer was lost, and the exchange stands.
   if (before?.provenAt && before.transcript === transcriptDigest(text, before.challenge)) return before.challenge
 
+  const asked =
+    tpm &&
+    askTpm(request, tpm, await profiles(request.hardwareId), known ? there.registration?.spec.tpm : undefined, nowMs)
   const expiresAt = new Date(nowMs + CHALLENGE_MS)
   const challenge: RegistrationChallenge = {
     kind: 'RegistrationChallenge',
     id,
     nonce: randomBytes(32).toString('hex'),
+    ...(asked ? { tpm: asked.challenge } : {}),
     expiresAt: expiresAt.toISOString(),
   }
   const answer = JSON.stringify(challenge)
@@ -50,8 +60,14 @@ export async function ask(store: Store, text: string, nowMs: number): Promise<st
     cluster,
     node,
     tokenName: token?.metadata.name ?? null,
+    tpm: asked ? JSON.stringify(asked.kept) : null,
   }
-  const bounds = { all: MAX_OPEN, token: (token?.spec.maxUses ?? 0) + SPARE_OPEN, node: MAX_OPEN_OF_NODE }
+  const holdsKey = there.registration?.spec.nodeKeyThumbprint === claims.thumbprint
+  const bounds = {
+    all: MAX_OPEN,
+    token: (token?.spec.maxUses ?? 0) + SPARE_OPEN,
+    node: holdsKey ? MAX_OPEN_OF_NODE : MAX_OPEN_OF_TPM,
+  }
   const stored = await saveOpenExchange(store.sql, exchange, { expiresAt, nowMs, bounds })
   if (!stored)
     throw new StatusError(429, 'too many registrations are open', { retryAfterSeconds: 30, code: 'TooManyRequests' })

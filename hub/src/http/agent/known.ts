@@ -17,7 +17,8 @@ export async function exchangePurse({ sql }: Store, document: string, id: string
 export async function keyPurse({ sql }: Store, text: string): Promise<string | undefined> {
   try {
     const { thumbprint } = claimsOf(text)
-    if (!(await knownNodes(sql, [thumbprint])).has(thumbprint)) return undefined
+    // By the key alone: a TPM is public, and naming it is not having it.
+    if (!(await knownNodes(sql, [{ thumbprint, tpm: undefined }])).has(thumbprint)) return undefined
     await verifySelfSigned(text)
     return `key ${thumbprint}`
   } catch (error) {

@@ -6,24 +6,33 @@ import {
   RegistrationChallenge,
   type RegistrationRequest,
 } from '@skerry/api'
-import { destinationOf, fingerprintOf } from '@skerry/policy'
+import { destinationOf, type FirstBoot, fingerprintOf } from '@skerry/policy'
 import { type VerifyKey, verifyDocument, verifyKey } from '@skerry/trust'
 import { recordAudits } from '../../store/audit.ts'
 import { recordEvents } from '../../store/events.ts'
+import { suspendForked } from '../../store/heads.ts'
 import {
   deleteExchanges,
   type Exchange,
+  type ExchangeTpm,
+  identitiesAt,
+  keysOfFormerLives,
   loadExchange,
   loadExchanges,
   markProven,
   requestOf,
+  type TpmHolder,
+  tpmOf,
 } from '../../store/registrations.ts'
 import { createObjects, getObjects, saveStatuses, updateObjects } from '../../store/resources.ts'
 import { type Store, type Tx, write } from '../../store/store.ts'
+import { wake } from '../../store/wake.ts'
 import { StatusError } from '../status-error.ts'
 import { coalesce } from './coalesce.ts'
 import { type Admitted, admitEntry, knownNodes, loadSurroundings, type Token } from './entry.ts'
 import type { Gate } from './gate.ts'
+import { judgeTpmProof, tpmSpecOf } from './hardware.ts'
+import type { Profiles } from './profiles.ts'
 
 export type Caller = { readonly sourceIp: string; readonly requestId: string }
 
@@ -31,6 +40,9 @@ type Entering = {
   readonly exchange: Exchange
   readonly request: RegistrationRequest
   readonly key: VerifyKey
+  readonly tpm: ExchangeTpm | undefined
+  /** What the TPM's quote showed. */
+  readonly firstBoot: FirstBoot | undefined
   /** The proof as it was signed. */
   readonly proof: string
   readonly caller: Caller
@@ -42,7 +54,7 @@ type Entering = {
  * Registration comes to be, with the ManagedCluster when it is the first node. Proofs that come together share that
  * transaction; `line` bounds the queries outside of it. The function throws a Refusal, or StatusError 429.
  */
-export function proofs(store: Store, line: Gate) {
+export function proofs(store: Store, profiles: Profiles, line: Gate) {
   const enterAll = coalesce<Entering, undefined>({
     atOnce: 256,
     // Two nodes of one cluster look at each other's rows: one after the other.
@@ -61,7 +73,13 @@ export function proofs(store: Store, line: Gate) {
       throw new Refusal('ProofMismatch', 'the proof does not cover this request and challenge')
     // The same proof again: its answer was lost.
     if (exchange.provenAt) return
-    await enterAll({ exchange, request, key, proof: text, caller, nowMs })
+    const tpm = tpmOf(exchange)
+    const firstBoot = judgeTpmProof(exchange, tpm, request, proof, {
+      profile: tpm && (await line(() => profiles(request.hardwareId))),
+      record:
+        tpm && (await line(() => identitiesAt(store.sql, [exchange]))).get(`${exchange.cluster}/${exchange.node}`),
+    })
+    await enterAll({ exchange, request, key, tpm, firstBoot, proof: text, caller, nowMs })
   }
 }
 
@@ -69,10 +87,10 @@ export function proofs(store: Store, line: Gate) {
 // at once: a batch costs about as many statements as one node.
 async function enterTogether(tx: Tx, batch: readonly Entering[]): Promise<PromiseSettledResult<undefined>[]> {
   const exchanges = batch.map(({ exchange }) => exchange)
-  const [known, tokens, stored, surroundings] = await Promise.all([
+  const [known, tokens, stored, surroundings, returned] = await Promise.all([
     knownNodes(
       tx,
-      batch.map(({ key }) => key.thumbprint),
+      batch.map(({ key, tpm }) => ({ thumbprint: key.thumbprint, tpm })),
     ),
     getObjects(
       tx,
@@ -85,14 +103,23 @@ async function enterTogether(tx: Tx, batch: readonly Entering[]): Promise<Promis
     ),
     loadSurroundings(
       tx,
-      batch.map(({ exchange: { cluster, node }, request: { natsKey } }) => ({ cluster, node, natsKey })),
+      batch.map(({ exchange: { cluster, node }, request: { natsKey }, tpm }) => ({ cluster, node, natsKey, tpm })),
       Math.max(...batch.map(({ nowMs }) => nowMs)),
     ),
+    keysOfFormerLives(
+      tx,
+      batch.flatMap(({ exchange: { cluster, node }, request: { nodeKey }, tpm }) =>
+        tpm ? [{ cluster, node, nodeKey }] : [],
+      ),
+    ),
   ])
+  const forked: Forked[] = []
+  // Of this batch: what one has taken is no longer there for the next.
+  const holders: TpmHolder[] = [...surroundings.tpmHolders]
   const used = new Map<string, { namespace: string; name: string; status: { uses: number; lastUsedAt: string } }>()
   const entered: Entered[] = []
   const results = batch.map((proven): PromiseSettledResult<undefined> => {
-    const { exchange, request, key, nowMs } = proven
+    const { exchange, request, key, tpm, nowMs } = proven
     try {
       const mine = known.get(key.thumbprint)
       const token = mine || exchange.tokenName === null ? undefined : tokens.get(`/${exchange.tokenName}`)
@@ -102,35 +129,61 @@ async function enterTogether(tx: Tx, batch: readonly Entering[]): Promise<Promis
       if (cluster !== exchange.cluster || node !== exchange.node)
         throw new Refusal('ChallengeExpired', 'these keys lead elsewhere now; start again')
       const uses = token ? (used.get(token.metadata.name)?.status.uses ?? token.status?.uses ?? 0) : 0
-      const there = admitEntry({ request, cluster, node, known: mine, token, uses }, surroundings, nowMs)
+      const entrant = { request, cluster, node, known: mine, tpm, token, uses }
+      const there = admitEntry(entrant, { ...surroundings, tpmHolders: holders }, nowMs)
+      if (tpm && returned.has(`${cluster}/${node}`)) throw new Forked(cluster, node)
+      if (tpm) holders.push({ ...tpm, cluster, node })
       if (token && there.spends) {
         const { name } = token.metadata
         const status = { uses: uses + 1, lastUsedAt: new Date(nowMs).toISOString() }
         used.set(name, { namespace: '', name, status })
       }
-      entered.push({ ...proven, ...there, token, spec: specOf(proven, there.registration, token) })
+      entered.push({ ...proven, ...there, token, spec: specOf(proven, there, token) })
       return { status: 'fulfilled', value: undefined }
     } catch (reason) {
       // A refusal is its caller's own; anything else undoes the batch.
       if (!(reason instanceof Refusal || reason instanceof StatusError)) throw reason
+      if (reason instanceof Forked) forked.push(reason)
       return { status: 'rejected', reason }
     }
   })
   await saveEntered(tx, entered)
   await saveStatuses(tx, 'JoinToken', [...used.values()])
+  await suspend(tx, forked)
   return results
+}
+
+/** The node key of an earlier life came back with the same TPM: the disk that was believed lost is alive beside the new one. */
+class Forked extends Refusal {
+  readonly place: { readonly cluster: string; readonly node: string }
+  constructor(cluster: string, node: string) {
+    super(
+      'ForkedChain',
+      `node ${node} of cluster ${cluster} comes with the node key of an earlier life, after a later one began: two machines hold this TPM's identity; find the copy and switch it off, then accept the node again`,
+    )
+    this.place = { cluster, node }
+  }
+}
+
+async function suspend(tx: Tx, forked: readonly Forked[]): Promise<void> {
+  for (const { place, message } of forked) {
+    if (!(await suspendForked(tx, place))) continue
+    const regarding = { kind: 'EdgeNode', namespace: place.cluster, name: place.node }
+    await recordEvents(tx, [{ type: 'Warning', reason: 'ForkedChain', message, component: 'registration', regarding }])
+    await wake(tx, 'identity')
+  }
 }
 
 type Entered = Entering &
   Admitted & { readonly token: Token | undefined; readonly spec: ObjectOf<'Registration'>['spec'] }
 
 function specOf(
-  { exchange, request, key }: Entering,
-  before: ObjectOf<'Registration'> | undefined,
+  { exchange, request, key, tpm, firstBoot }: Entering,
+  { registration, isOwn }: Admitted,
   token: Token | undefined,
 ): ObjectOf<'Registration'>['spec'] {
-  const sameKey = before?.spec.nodeKeyThumbprint === key.thumbprint ? before.spec : undefined
-  const joinToken = token?.metadata.name ?? sameKey?.joinToken
+  const before = isOwn ? registration?.spec : undefined
+  const joinToken = token?.metadata.name ?? before?.joinToken
   return {
     nodeName: request.nodeName,
     class: request.class,
@@ -140,10 +193,11 @@ function specOf(
     fingerprint: fingerprintOf(exchange.transcript),
     ...(joinToken === undefined ? {} : { joinToken }),
     hardwareId: request.hardwareId,
+    ...tpmSpecOf(tpm, firstBoot, before),
     claims: request.claims,
-    // The same key with a new credential is the same node: who decided about it stays decided.
-    ...(sameKey?.decision ? { decision: sameKey.decision } : {}),
-    ...(sameKey?.rotatedAt === undefined ? {} : { rotatedAt: sameKey.rotatedAt }),
+    // The same key, or the same TPM, with a new credential is the same node: who decided about it stays decided.
+    ...(before?.decision ? { decision: before.decision } : {}),
+    ...(before?.rotatedAt === undefined ? {} : { rotatedAt: before.rotatedAt }),
   }
 }
 
@@ -152,7 +206,10 @@ async function saveEntered(tx: Tx, entered: readonly Entered[]): Promise<void> {
   if (!first) return
   await markProven(
     tx,
-    entered.map(({ exchange: { id, transcript }, proof }) => ({ id, transcript, proof })),
+    entered.map(({ exchange: { id, transcript }, tpm, firstBoot, proof }) => ({
+      ...{ id, transcript, proof },
+      tpm: tpm ? JSON.stringify({ ...tpm, firstBoot } satisfies ExchangeTpm) : null,
+    })),
     first.nowMs,
   )
   // One exchange a node: what these keys replace is not asked for again.

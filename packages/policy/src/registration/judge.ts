@@ -1,4 +1,5 @@
 import { type JoinTokenSpec, LABEL_PATTERN, Refusal, type RegistrationRequest } from '@skerry/api'
+import type { TpmIdentity } from './hardware.ts'
 import { nodeIdOf } from './names.ts'
 import { AWAITING_PROOF, type Standing } from './standing.ts'
 
@@ -26,11 +27,23 @@ export type EntryFacts = {
   readonly cluster: string
   readonly node: string
   /**
-   * The record that this node key proves, found by the key alone, and what it shall be now (`standingOf()`);
-   * undefined for a key that no record holds, or one that left.
+   * The record that this node key proves, or this TPM, found by them alone, and what it shall be now (`standingOf()`);
+   * undefined for keys that no record holds, or one that left.
    */
-  readonly known: { readonly cluster: string; readonly node: string; readonly standing: Standing } | undefined
-  /** Another key holds this name in this cluster. */
+  readonly known:
+    | {
+        readonly cluster: string
+        readonly node: string
+        readonly standing: Standing
+        /** What it was registered with; undefined for class software-key. */
+        readonly tpm: TpmIdentity | undefined
+      }
+    | undefined
+  /** The TPM that the request names. */
+  readonly tpm: TpmIdentity | undefined
+  /** Another node that is registered with this EK, or with this AK. */
+  readonly tpmHeldBy: { readonly cluster: string; readonly node: string } | undefined
+  /** Another key holds this name in this cluster, and not with the same TPM. */
   readonly heldByOther: boolean
   /** The NATS key of the request was ended before, or is another node's. */
   readonly natsKeyFault: 'Ended' | 'HeldByOther' | undefined
@@ -58,27 +71,49 @@ export function destinationOf(
 
 /** Why a request may not go on to its challenge, or its proof not be taken; undefined when it may. */
 export function judgeEntry(request: Asked, facts: EntryFacts, nowMs: number): Refusal | undefined {
-  const { cluster, node, known, heldByOther, token } = facts
-  if (request.class !== 'software-key')
-    return new Refusal(
-      'ClassUnsupported',
-      'this version of the hub cannot challenge a TPM yet; a join token may admit class software-key',
-      { field: 'class' },
-    )
+  const { cluster, node, known, tpm, heldByOther, token } = facts
+  const changed = judgeTpm(facts)
+  if (changed) return changed
   if (known) return judgeKnown(request, known) ?? judgeNatsKey(facts)
-  if (!token) return new Refusal('TokenUnknown', 'no record holds this node key: a join token is needed')
-  if (heldByOther) return new Refusal('NodeTaken', `node ${node} of cluster ${cluster} belongs to another key`)
+  if (!token) return new Refusal('TokenUnknown', 'no record holds this node key or its TPM: a join token is needed')
+  if (heldByOther)
+    return new Refusal(
+      'NodeTaken',
+      `node ${node} of cluster ${cluster} belongs to another key${tpm ? ' and another TPM' : ''}`,
+    )
   return judgeToken(request, facts, token, nowMs) ?? judgeNatsKey(facts)
+}
+
+// A node's TPM never changes, and a TPM is one node's: what does not fit is a new registration, which a person begins.
+function judgeTpm({ cluster, node, known, tpm, tpmHeldBy }: EntryFacts): Refusal | undefined {
+  const next = 'a person deletes the old registration first (skerry delete registration)'
+  if (known && (known.tpm?.ekSha256 !== tpm?.ekSha256 || known.tpm?.akName !== tpm?.akName)) {
+    const says = (one: TpmIdentity | undefined) => (one ? `TPM ${one.ekSha256}, AK ${one.akName}` : 'no TPM')
+    return new Refusal(
+      'IdentityChanged',
+      `node ${known.node} of cluster ${known.cluster} is registered with ${says(known.tpm)}, and comes with ${says(tpm)}; ${next}`,
+      { field: 'ek' },
+    )
+  }
+  if (tpmHeldBy)
+    return new Refusal(
+      'IdentityChanged',
+      `this TPM is registered as node ${tpmHeldBy.node} of cluster ${tpmHeldBy.cluster} and asks as node ${node} of cluster ${cluster}; ${next}`,
+      { field: 'ek' },
+    )
+  return undefined
 }
 
 // From the proven key to the record, and then the claims are compared with it: exactly, never by prefix or pattern.
 function judgeKnown(request: Asked, known: NonNullable<EntryFacts['known']>): Refusal | undefined {
+  // A TPM that asks as another node is one that two hold.
+  const [code, it] = known.tpm ? (['IdentityChanged', 'TPM'] as const) : (['WrongSender', 'key'] as const)
   if (nodeIdOf(request.nodeName) !== known.node)
-    return new Refusal('WrongSender', `this key belongs to node ${known.node}, the request says ${request.nodeName}`, {
+    return new Refusal(code, `this ${it} belongs to node ${known.node}, the request says ${request.nodeName}`, {
       field: 'nodeName',
     })
   if (request.cluster !== undefined && request.cluster !== known.cluster)
-    return new Refusal('WrongSender', `this key belongs to cluster ${known.cluster}, not to ${request.cluster}`, {
+    return new Refusal(code, `this ${it} belongs to cluster ${known.cluster}, not to ${request.cluster}`, {
       field: 'cluster',
     })
   const { state, reason } = known.standing

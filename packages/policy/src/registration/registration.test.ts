@@ -2,6 +2,7 @@ import type { JoinTokenSpec, RegistrationState } from '@skerry/api'
 import { Refusal } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { TpmIdentity } from './hardware.ts'
 import { destinationOf, type EntryFacts, judgeEntry } from './judge.ts'
 import { fingerprintOf, nodeIdOf } from './names.ts'
 import {
@@ -98,6 +99,8 @@ const stranger: EntryFacts = {
   cluster: 'site-1',
   node: 'site-1',
   known: undefined,
+  tpm: undefined,
+  tpmHeldBy: undefined,
   heldByOther: false,
   natsKeyFault: undefined,
   standing: undefined,
@@ -105,13 +108,20 @@ const stranger: EntryFacts = {
 }
 const known = (state: RegistrationState, reason: string = state): EntryFacts => ({
   ...stranger,
-  known: { cluster: 'site-1', node: 'site-1', standing: { state, reason, message: '' } },
+  known: { cluster: 'site-1', node: 'site-1', standing: { state, reason, message: '' }, tpm: undefined },
+  token: undefined,
+})
+
+const TPM: TpmIdentity = { ekSha256: 'e'.repeat(64), akName: `000b${'a'.repeat(64)}` }
+const knownTpm = (tpm: TpmIdentity): EntryFacts => ({
+  ...stranger,
+  known: { cluster: 'site-1', node: 'site-1', standing: ACCEPTED, tpm },
   token: undefined,
 })
 
 describe('where a request leads', () => {
   const bound = { spec: { ...tokenSpec, cluster: 'plant' } }
-  const record = { cluster: 'plant', node: 'a', standing: ACCEPTED }
+  const record = { cluster: 'plant', node: 'a', standing: ACCEPTED, tpm: undefined }
   test.each([
     ['a name alone: a cluster of that name', { ...request }, undefined, undefined, 'site-1/site-1'],
     ['a cluster that is named', { ...request, cluster: 'plant' }, undefined, undefined, 'plant/site-1'],
@@ -131,7 +141,19 @@ describe('who may ask to belong', () => {
   const cases: [string, Partial<EntryFacts> & { asked?: object }, string | undefined][] = [
     ['a stranger with a good token', {}, undefined],
     ['a stranger with none', { token: undefined }, 'TokenUnknown'],
-    ['a class with a TPM, which this hub cannot challenge', { asked: { class: 'tpm' } }, 'ClassUnsupported'],
+    ['a TPM with a token that names software-key alone', { asked: { class: 'tpm' }, tpm: TPM }, 'TokenOutOfScope'],
+    ['a TPM with a token for it', { asked: { class: 'tpm' }, tpm: TPM, token: token({ classes: ['tpm'] }) }, undefined],
+    ['a TPM that is another node', { tpm: TPM, tpmHeldBy: { cluster: 'site-1', node: 'site' } }, 'IdentityChanged'],
+    ['a known TPM, with no token', { ...knownTpm(TPM), tpm: TPM }, undefined],
+    ['a known key with another EK', { ...knownTpm(TPM), tpm: { ...TPM, ekSha256: 'f'.repeat(64) } }, 'IdentityChanged'],
+    ['a known key with another AK', { ...knownTpm(TPM), tpm: { ...TPM, akName: '000b00' } }, 'IdentityChanged'],
+    ['a known key of a TPM, without it', { ...knownTpm(TPM), tpm: undefined }, 'IdentityChanged'],
+    ['a known key that was a file, with a TPM', { ...known('Accepted'), tpm: TPM }, 'IdentityChanged'],
+    [
+      'a known TPM under a longer name',
+      { ...knownTpm(TPM), tpm: TPM, asked: { nodeName: 'site-10' } },
+      'IdentityChanged',
+    ],
     ['a token that does not name software-key', { token: token({ classes: ['tpm'] }) }, 'TokenOutOfScope'],
     ['a token of another cluster', { token: token({ cluster: 'site-10' }) }, 'TokenOutOfScope'],
     ['a token of another set', { standing, token: token({ cluster: 'site-1', clusterSet: 'x' }) }, 'TokenOutOfScope'],
@@ -180,7 +202,7 @@ describe('two identities never meet in one record', () => {
     fc.assert(
       fc.property(name, name, fc.option(name, { nil: undefined }), (own, claimed, cluster) => {
         fc.pre(refusalOf(() => nodeIdOf(own)) === undefined)
-        const record = { cluster: 'home', node: nodeIdOf(own), standing: ACCEPTED }
+        const record = { cluster: 'home', node: nodeIdOf(own), standing: ACCEPTED, tpm: undefined }
         const asked = { ...request, nodeName: claimed, ...(cluster === undefined ? {} : { cluster }) }
         const where = destinationOf(asked, record, undefined)
         expect(where).toEqual({ cluster: 'home', node: record.node })
@@ -203,7 +225,7 @@ describe('two identities never meet in one record', () => {
         const holders = new Map<string, number>()
         for (const { key, name: nodeName, cluster } of requests) {
           const home = [...holders].find(([, holder]) => holder === key)?.[0].split('/')
-          const record = home && { cluster: home[0] ?? '', node: home[1] ?? '', standing: ACCEPTED }
+          const record = home && { cluster: home[0] ?? '', node: home[1] ?? '', standing: ACCEPTED, tpm: undefined }
           const asked = { ...request, nodeName, cluster }
           const entered = entering(asked, record, holders, key)
           if (!entered) continue
@@ -362,7 +384,7 @@ describe('a rule decides', () => {
     ['nothing when the token is Manual', 'Manual', false, false, false, false],
     ['nothing when the token is gone', undefined, false, false, false, false],
   ] as const)('%s', (_, acceptance, decided, clusterDecided, acceptNode, acceptCluster) => {
-    expect(decideByRule({ acceptance, decided, clusterDecided })).toEqual({ acceptNode, acceptCluster })
+    expect(decideByRule({ acceptance, tpm: undefined, decided, clusterDecided })).toEqual({ acceptNode, acceptCluster })
   })
 })
 

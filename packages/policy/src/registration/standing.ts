@@ -1,4 +1,5 @@
 import type { JoinTokenSpec, RegistrationSpec, RegistrationState } from '@skerry/api'
+import { asGoodAs } from '../attestation/findings.ts'
 
 // What a registration is, from its rows alone: decisions of rules and persons in, one state with its reason out.
 
@@ -13,7 +14,7 @@ export type RecordedIdentity = {
 }
 
 export type RegistrationFacts = {
-  readonly spec: Pick<RegistrationSpec, 'decision' | 'keysDigest' | 'rotatedAt'>
+  readonly spec: Pick<RegistrationSpec, 'decision' | 'keysDigest' | 'rotatedAt' | 'tpm'>
   /** `spec.hubAcceptsClient` of its cluster. */
   readonly clusterAccepted: boolean
   readonly identity: RecordedIdentity | undefined
@@ -36,8 +37,7 @@ export function standingOf({ spec, clusterAccepted, identity, keyHeldBy }: Regis
       reason: 'ForkedChain',
       message: 'suspended: two machines spoke as this node; a person decides',
     }
-  if (decision === undefined)
-    return { state: 'Pending', reason: 'AwaitingDecision', message: 'a rule or a person decides' }
+  if (decision === undefined) return { state: 'Pending', reason: 'AwaitingDecision', message: whoDecides(spec.tpm) }
   if (decision.state === 'Revoked') return { state: 'Revoked', reason: 'Revoked', message: `revoked by ${decision.by}` }
   if (decision.state === 'Denied') return { state: 'Denied', reason: 'Denied', message: `denied by ${decision.by}` }
   if (keyHeldBy !== undefined)
@@ -56,6 +56,17 @@ export function standingOf({ spec, clusterAccepted, identity, keyHeldBy }: Regis
     reason: 'AwaitingClusterAcceptance',
     message: 'the node is accepted, its cluster is not yet (spec.hubAcceptsClient)',
   }
+}
+
+function whoDecides(tpm: RegistrationSpec['tpm']): string {
+  if (ruleMayAccept(tpm)) return 'a rule or a person decides'
+  const { verdict, reason, message } = tpm?.firstBoot ?? { verdict: 'none', reason: '', message: '' }
+  return `a person decides: the first boot is ${verdict} (${reason}: ${message})`.slice(0, 1_000)
+}
+
+/** Whether a rule may accept a node for what its first quote showed: one that nobody could judge, or that is bad, is a person's. */
+export function ruleMayAccept(tpm: RegistrationSpec['tpm']): boolean {
+  return tpm === undefined || asGoodAs(tpm.firstBoot.verdict, 'warning')
 }
 
 // What was ended stays ended: the keys of a denied, suspended or rotated credential get no other one.
@@ -86,14 +97,17 @@ export function credentialDue(
  */
 export function decideByRule({
   acceptance,
+  tpm,
   decided,
   clusterDecided,
 }: {
   readonly acceptance: JoinTokenSpec['acceptance'] | undefined
+  /** What the registration says of its TPM, and of the first boot. */
+  readonly tpm: RegistrationSpec['tpm']
   readonly decided: boolean
   readonly clusterDecided: boolean
 }): { readonly acceptNode: boolean; readonly acceptCluster: boolean } {
-  if (acceptance !== 'Automatic' || decided) return { acceptNode: false, acceptCluster: false }
+  if (acceptance !== 'Automatic' || decided || !ruleMayAccept(tpm)) return { acceptNode: false, acceptCluster: false }
   return { acceptNode: true, acceptCluster: !clusterDecided }
 }
 
