@@ -76,10 +76,9 @@ export function openUki(options: UkiOptions): Driver {
     }
   }
 
-  // A name that changes: it lasts before anything else is done.
+  // It lasts before anything else is done; a name that is right already may be so in memory alone.
   async function rename({ folder }: Look, from: string, to: string): Promise<void> {
-    if (from === to) return
-    await disk.rename(join(folder, from), join(folder, to))
+    if (from !== to) await disk.rename(join(folder, from), join(folder, to))
     await disk.sync(folder)
   }
   async function remove({ folder }: Look, files: readonly { readonly file: string }[]): Promise<void> {
@@ -176,8 +175,8 @@ export function openUki(options: UkiOptions): Driver {
         const [held, ...more] = entries.filter((one) => one.file !== booted.file && one.sha256 === target.imageSha256)
         await remove(seen, more)
         if (held) await rename(seen, held.file, part)
-        if ((await digestOr(disk, path)) === target.imageSha256) return
-        await disk.write(path, bytes)
+        if ((await digestOr(disk, path)) !== target.imageSha256) await disk.write(path, bytes)
+        // Also what was there: an agent that ended after it wrote may not have come to this.
         await disk.sync(path)
         await disk.sync(folder)
         if ((await disk.digest(path)) !== target.imageSha256)
@@ -216,7 +215,6 @@ export function openUki(options: UkiOptions): Driver {
       const { booted } = seen
       if (booted.sha256 !== target.imageSha256)
         throw fault('NotBooted', `${booted.file} runs, which is not ${target.version}`)
-      if (booted.file === confirmedName(booted.slot)) return
       if (seen.readOnly) throw fault('EspReadOnly', `${seen.esp} is mounted read-only`)
       try {
         await rename(seen, booted.file, confirmedName(booted.slot))
@@ -233,21 +231,20 @@ export function openUki(options: UkiOptions): Driver {
         entry.sha256 === target.imageSha256 ||
         armedAs(entry, seen.written) === target.imageSha256 ||
         (entry.slot === slot && !isConfirmed(entry))
-      const good = entries.find(
+      const good = entries.filter(
         (entry) => isConfirmed(entry) && !isTarget(entry) && entry.image?.id === booted.image.id,
       )
-      if (isTarget(booted) && !good) throw fault('NoFallback', `there is no confirmed image beside ${booted.file}`)
-      const [bootable, part] = [
-        entries.filter((entry) => isTarget(entry) && !isSpent(entry)),
-        parts.filter(({ file }) => file === partName(slot)),
-      ]
-      const aside = entries.filter((entry) => entry.aside && !isTarget(entry))
-      if (seen.readOnly && bootable.length + part.length > 0)
-        throw fault('EspReadOnly', `${seen.esp} is mounted read-only`)
+      if (isTarget(booted) && good.length === 0)
+        throw fault('NoFallback', `there is no confirmed image beside ${booted.file}`)
+      const mine = entries.filter((entry) => isTarget(entry))
+      const part = parts.filter(({ file }) => file === partName(slot))
+      if (seen.readOnly && mine.length + part.length > 0) throw fault('EspReadOnly', `${seen.esp} is mounted read-only`)
       try {
         await remove(seen, part)
-        for (const entry of bootable) await rename(seen, entry.file, spentName(entry))
-        for (const entry of aside) await rename(seen, entry.file, confirmedName(entry.slot))
+        for (const entry of mine) await rename(seen, entry.file, isSpent(entry) ? entry.file : spentName(entry))
+        // What was set aside for the target's trial is first again, unless another has been confirmed before it since.
+        const first = good.every((entry) => entry.aside) ? good : []
+        for (const entry of first) await rename(seen, entry.file, confirmedName(entry.slot))
       } catch (cause) {
         throw espFault(cause)
       }

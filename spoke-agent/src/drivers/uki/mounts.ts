@@ -6,7 +6,8 @@ import { fault } from './faults.ts'
 type Mount = { readonly point: string; readonly type: string; readonly readOnly: boolean }
 
 /** Where an EFI system partition is mounted where nobody says so. */
-const USUAL = ['/efi', '/boot/efi', '/esp', '/boot']
+const OWN = ['/efi', '/boot/efi', '/esp']
+const USUAL = [...OWN, '/boot']
 
 /** `named`, or the first usual place that has a VFAT. Faults: EspMissing, EspNotVfat. */
 export function findEsp(
@@ -18,6 +19,8 @@ export function findEsp(
   const at = (point: string) => mounts.findLast((one) => one.point === point)
   if (named === undefined) {
     const found = USUAL.map(at).find((one) => one?.type === 'vfat')
+    const other = OWN.map(at).find((one) => one !== undefined)
+    if (!found && other) throw fault('EspNotVfat', `${other.point} is a ${other.type}`)
     if (!found) throw fault('EspMissing', `no VFAT is mounted on ${USUAL.join(', ')}`)
     return { path: join(root, found.point), readOnly: found.readOnly }
   }

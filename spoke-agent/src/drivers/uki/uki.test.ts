@@ -34,8 +34,9 @@ describe('before anything is touched it is known that', () => {
   const mount = (rest: string) => (machine: UkiMachine) => machine.mounted(rest)
   test.each<[keyof typeof FAULTS, string, (machine: UkiMachine) => void]>([
     ['EspMissing', 'nothing is mounted where an ESP usually is', mount('')],
-    ['EspMissing', 'only an ext4 is mounted there', mount('31 22 254:1 / /efi rw - ext4 /dev/vda1 rw')],
+    ['EspNotVfat', 'another file system is mounted there', mount('31 22 254:1 / /efi rw - ext4 /dev/vda1 rw')],
     ['EspMissing', 'the ESP has no EFI/Linux', (machine) => rmSync(machine.linux, { recursive: true })],
+    ['EspMissing', 'a /boot is mounted that is none', mount('31 22 254:1 / /boot rw - ext4 /dev/vda1 rw')],
     ['EspReadOnly', 'it is mounted read-only', mount('31 22 254:1 / /efi ro,relatime - vfat /dev/vda1 rw')],
     ['EspReadOnly', 'the kernel has made it read-only', mount('31 22 254:1 / /efi rw - vfat /dev/vda1 ro,fmask=0077')],
     ['EfiVarsMissing', 'the kernel has no efivarfs', (machine) => rmSync(machine.path('sys'), { recursive: true })],
@@ -464,6 +465,23 @@ test('confirming takes the counter off the file that runs, and off no other that
   expect(machine.files()).toEqual(['edge_1.efi', 'edge_2+0-3.efi'])
 })
 
+test('what an agent left unsynced is synced by the next, though it looks done', async () => {
+  const synced: string[] = []
+  const disk = {
+    ...realDisk,
+    sync: async (path: string) => {
+      synced.push(path.slice(path.lastIndexOf('/') + 1))
+    },
+  }
+  const { machine, driver } = await running('1', { disk })
+  const next = machine.image('2')
+  writeFileSync(join(machine.linux, 'edge_2.part'), readFileSync(next.file))
+  await driver.stage(next.target, next.file)
+  expect(synced).toEqual(['edge_2.part', 'Linux'])
+  await driver.confirm(machine.factory.target)
+  expect(synced).toEqual(['edge_2.part', 'Linux', 'Linux'])
+})
+
 test('two versions stay: what runs and what ran before', async () => {
   const { machine, driver } = await running()
   for (const version of ['2', '3', '4']) {
@@ -496,6 +514,22 @@ test('without a confirmed image beside it what runs is not rolled back', async (
   )
   await expect(driver.rollback(next.target)).rejects.toThrow(fault('NoFallback'))
   expect(machine.files()).toEqual(['edge_2+2-1.efi', 'other.efi'])
+})
+
+test('on an ESP that cannot be written what is on trial is left by booting, and what is armed is said to stay', async () => {
+  const { machine, driver } = await running()
+  const next = machine.image('2')
+  await arm(driver, next)
+  machine.mounted('31 22 254:1 / /efi rw - vfat /dev/vda1 ro')
+  await expect(driver.confirm(next.target)).rejects.toThrow(fault('EspReadOnly'))
+  for (const left of ['+1-2', '+0-3', '+0-3']) {
+    await driver.rollback(next.target)
+    expect(machine.files()).toEqual(['edge_1.efi', `edge_2${left}.efi`])
+    if ((await driver.status()).slot === 'edge_1') break
+  }
+  expect((await driver.status()).fellBackFrom).toBe(next.target.imageSha256)
+  renameSync(join(machine.linux, 'edge_2+0-3.efi'), join(machine.linux, 'edge_2+1-2.efi'))
+  await expect(driver.rollback(next.target)).rejects.toThrow(fault('EspReadOnly'))
 })
 
 test('rolling back an image that has the name of what runs and other bytes leaves what runs', async () => {
@@ -535,6 +569,19 @@ describe('an older version', () => {
     const next = machine.image('10.1')
     await arm(driver, next)
     expect(machine.files()).toEqual(['edge_10.1+2-1.efi', 'edge_9.efi'])
+  })
+
+  test('that was confirmed stays first when something newer is given up', async () => {
+    const { machine, driver } = await running('10')
+    const old = machine.image('9')
+    await arm(driver, old)
+    await driver.confirm(old.target)
+    await driver.rollback(machine.image('11').target)
+    expect(machine.files()).toEqual(['edge_10.aside+0.efi', 'edge_9.efi'])
+    // And is left for the newer one when it is rolled back after all.
+    await driver.rollback(old.target)
+    expect(machine.files()).toEqual(['edge_10.efi', 'edge_9+0-0.efi'])
+    expect((await driver.status()).slot).toBe('edge_10')
   })
 
   test('that is rolled back gives the newer one its name again', async () => {
