@@ -238,6 +238,8 @@ export function openUki(options: UkiOptions): Driver {
         throw fault('NoFallback', `there is no confirmed image beside ${booted.file}`)
       const mine = entries.filter((entry) => isTarget(entry))
       const part = parts.filter(({ file }) => file === partName(slot))
+      // The firmware can still write, and counts: each boot is one try less, until it falls back.
+      if (seen.readOnly && isTarget(booted) && booted.left !== undefined) return reboot()
       if (seen.readOnly && mine.length + part.length > 0) throw fault('EspReadOnly', `${seen.esp} is mounted read-only`)
       try {
         await remove(seen, part)
