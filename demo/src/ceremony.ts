@@ -1,9 +1,9 @@
 import { createReadStream, existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type HubIntroduction, manifestTarget, type OSImageManifest, type SiteBundle } from '@skerry/api'
+import { type HubIntroduction, manifestTarget, type SiteBundle } from '@skerry/api'
 import { type Client, publishReleases } from '@skerry/client'
 import { hubTarget, initSigningFolder, openKeyFile, openSigningFolder, signerKeyFile } from '@skerry/trust'
-import { FAMILY, HARDWARE_ID, IMAGE_MEDIA_TYPE, type Image } from './images.ts'
+import type { Release } from './images.ts'
 
 // The signers' side of a demo and of a story: the same signers' folder that `skerry trust` and `skerry image` work on, with
 // all six offline keys in it. That folder lies beside the hub here, and the demo says so.
@@ -16,7 +16,7 @@ export type Ceremony = {
   readonly root: Uint8Array
   readonly thumbprint: string
   /** Signs these images and publishes them; what is published already is left as it is. */
-  publish(client: Client, images: readonly { image: Image; releaseCounter: number }[]): Promise<void>
+  publish(client: Client, images: readonly Release[]): Promise<void>
   bundle(hubUrls: readonly string[], caPem: string, token: string): SiteBundle
 }
 
@@ -31,9 +31,9 @@ export function openCeremony(dir: string, introduction: HubIntroduction, nowMs: 
     root,
     thumbprint,
     async publish(client, images) {
-      const manifests = images.map(({ image, releaseCounter }) => ({
-        path: manifestTarget(FAMILY, image.version),
-        bytes: Buffer.from(JSON.stringify(manifestOf(image, releaseCounter))),
+      const manifests = images.map(({ manifest }) => ({
+        path: manifestTarget(manifest.family, manifest.version),
+        bytes: Buffer.from(JSON.stringify(manifest)),
       }))
       const { missing } = folder.add([hubTarget(introduction), ...manifests], expires)
       if (missing > 0)
@@ -45,11 +45,7 @@ export function openCeremony(dir: string, introduction: HubIntroduction, nowMs: 
           bytes,
           added: added.map((file) => ({ path: file.path, bytes: folder.target(file) })),
         })),
-        blobs: images.map(({ image: { sha256, length, file } }) => ({
-          sha256,
-          length,
-          open: () => createReadStream(file),
-        })),
+        blobs: images.map(({ manifest: { image }, file }) => ({ ...image, open: () => createReadStream(file) })),
       })
     },
     bundle: (hubUrls, caPem, token) => ({
@@ -60,17 +56,5 @@ export function openCeremony(dir: string, introduction: HubIntroduction, nowMs: 
       caPem,
       token,
     }),
-  }
-}
-
-function manifestOf({ version, sha256, length }: Image, releaseCounter: number): OSImageManifest {
-  return {
-    kind: 'OSImageManifest',
-    family: FAMILY,
-    version,
-    releaseCounter,
-    hardwareIds: [HARDWARE_ID],
-    image: { sha256, length, mediaType: IMAGE_MEDIA_TYPE },
-    boot: { kind: 'none' },
   }
 }

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { OSImageManifest } from '@skerry/api'
 
 // The images of the `slots` driver: one program each. What a slot's program owes the driver stands in
 // spoke-agent/DESIGN.md; a program that never says "healthy" is an image whose userspace never comes up.
@@ -12,7 +13,10 @@ export type Image = {
   readonly length: number
 }
 
-export const IMAGE_MEDIA_TYPE = 'application/vnd.skerry.slots-program'
+/** What signers publish: a manifest, and the file with the bytes that it names. */
+export type Release = { readonly manifest: OSImageManifest; readonly file: string }
+
+const IMAGE_MEDIA_TYPE = 'application/vnd.skerry.slots-program'
 export const FAMILY = 'edge-os'
 export const HARDWARE_ID = 'generic-slots'
 
@@ -24,6 +28,13 @@ export function buildImage(dir: string, version: string, options: { healthy: boo
   mkdirSync(dir, { recursive: true })
   writeFileSync(file, bytes)
   return { version, file, sha256: createHash('sha256').update(bytes).digest('hex'), length: bytes.length }
+}
+
+/** A program of a slot as it is published: nothing measures its boot. */
+export function releaseOf({ version, sha256, length, file }: Image, releaseCounter: number): Release {
+  const image = { sha256, length, mediaType: IMAGE_MEDIA_TYPE }
+  const names = { family: FAMILY, version, releaseCounter, hardwareIds: [HARDWARE_ID] }
+  return { manifest: { kind: 'OSImageManifest', ...names, image, boot: { kind: 'none' } }, file }
 }
 
 function program(version: string, healthy: boolean): string {

@@ -1,6 +1,6 @@
 export { type AgentOptions, startAgent } from './agent-process.ts'
 export { type Ceremony, openCeremony } from './ceremony.ts'
 export { type HubProcess, introduction, type Part, startHub } from './hub-process.ts'
-export { buildImage, FAMILY, HARDWARE_ID, type Image } from './images.ts'
+export { buildImage, FAMILY, HARDWARE_ID, type Image, type Release, releaseOf } from './images.ts'
 export { createJoinToken, ensure, eventually } from './objects.ts'
 export { ENTRIES, type Program, startProgram } from './program.ts'

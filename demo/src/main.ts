@@ -5,7 +5,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { startAgent, tellEnd } from './agent-process.ts'
 import { openCeremony } from './ceremony.ts'
 import { type HubProcess, introduction, startHub } from './hub-process.ts'
-import { buildImage, FAMILY } from './images.ts'
+import { buildImage, FAMILY, releaseOf } from './images.ts'
 import { createJoinToken } from './objects.ts'
 import { type Program, ROOT } from './program.ts'
 import { openScreen } from './screen.ts'
@@ -78,9 +78,9 @@ async function tell(started: HubProcess, known: ReturnType<typeof introduction>)
   )
   const ceremony = openCeremony(join(data, 'offline'), known, Date.now())
   const images = [
-    { image: buildImage(join(data, 'images'), '1', { healthy: true, ballastBytes: 2_000_000 }), releaseCounter: 1 },
-    { image: buildImage(join(data, 'images'), '2', { healthy: true, ballastBytes: 2_000_000 }), releaseCounter: 2 },
-    { image: buildImage(join(data, 'images'), '3', { healthy: false, ballastBytes: 2_000_000 }), releaseCounter: 3 },
+    releaseOf(buildImage(join(data, 'images'), '1', { healthy: true, ballastBytes: 2_000_000 }), 1),
+    releaseOf(buildImage(join(data, 'images'), '2', { healthy: true, ballastBytes: 2_000_000 }), 2),
+    releaseOf(buildImage(join(data, 'images'), '3', { healthy: false, ballastBytes: 2_000_000 }), 3),
   ]
   await ceremony.publish(client, images)
   screen.good(`published ${FAMILY} 1, 2 and 3; sites will trust root ${ceremony.thumbprint.slice(0, 16)}…`)
@@ -95,7 +95,7 @@ async function tell(started: HubProcess, known: ReturnType<typeof introduction>)
       name,
       dir,
       bundle,
-      factoryImage: images[0]?.image.file ?? '',
+      factoryImage: images[0]?.file ?? '',
       args: ['--claim', 'kind=shop', '--hub-url', started.apiUrl, '--nats-url', started.natsUrl],
     })
     agents.push(agent)

@@ -13,6 +13,7 @@ import {
   introduction,
   openCeremony,
   type Program,
+  releaseOf,
   startAgent,
   startHub,
 } from '@skerry/demo'
@@ -57,7 +58,7 @@ beforeAll(async () => {
   door = await openDoor(() => httpPort)
   ceremony = openCeremony(join(dir, 'offline'), introduction(join(dir, 'hub'), []), Date.now())
   image = buildImage(join(dir, 'images'), '1', { healthy: true, ballastBytes: 1_000 })
-  await ceremony.publish(hub.client, [{ image, releaseCounter: 1 }])
+  await ceremony.publish(hub.client, [releaseOf(image, 1)])
 })
 
 afterAll(async () => {

@@ -2,6 +2,13 @@ import { killAnything } from './stories/kill-anything.ts'
 import { machineRegisters } from './stories/machine-registers.ts'
 import { offlineSlots } from './stories/offline-slots.ts'
 import type { Story } from './stories/story.ts'
+import { upgradeAndRollback } from './stories/upgrade-and-rollback.ts'
 import { upgradeAndRollbackSlots } from './stories/upgrade-and-rollback-slots.ts'
 
-export const STORIES: readonly Story[] = [upgradeAndRollbackSlots, offlineSlots, killAnything, machineRegisters]
+export const STORIES: readonly Story[] = [
+  upgradeAndRollbackSlots,
+  offlineSlots,
+  killAnything,
+  machineRegisters,
+  upgradeAndRollback,
+]

@@ -10,9 +10,10 @@ import {
   eventually,
   FAMILY,
   type HubProcess,
-  type Image,
   introduction,
   openCeremony,
+  type Release,
+  releaseOf,
   startHub,
 } from '@skerry/demo'
 import { forgetPostgres } from '@skerry/supervise'
@@ -35,7 +36,7 @@ const PLACEMENT = 'all-sites'
 export function openWorld({ dir, say }: WorldOptions) {
   const hubDir = join(dir, 'hub')
   const sites: Site[] = []
-  const images: { image: Image; releaseCounter: number }[] = []
+  const images: Release[] = []
   let hub: HubProcess | undefined
   let ceremony: Ceremony | undefined
   let token = ''
@@ -74,7 +75,7 @@ export function openWorld({ dir, say }: WorldOptions) {
       ceremony = openCeremony(join(dir, 'offline'), introduction(hubDir, []), Date.now())
       for (let n = 1; n <= count; n += 1) {
         const image = buildImage(join(dir, 'images'), String(n), { healthy: !bad.includes(n), ballastBytes: 1_000_000 })
-        images.push({ image, releaseCounter: n })
+        images.push(releaseOf(image, n))
       }
       await ceremony.publish(client, images)
       token = await createJoinToken(client, 'story', { maxUses: 100 }, Date.now())
@@ -87,6 +88,12 @@ export function openWorld({ dir, say }: WorldOptions) {
         spec: { clusterSets: ['default'] },
       })
       say(`a hub stands, ${count} images are signed by two of three keys`)
+    },
+
+    /** Has these images signed by two of three keys, and publishes them. */
+    async publish(...releases: readonly Release[]): Promise<void> {
+      if (!ceremony) throw new Error('raise() comes first')
+      await ceremony.publish(standing().client, releases)
     },
 
     /** What a site is given that reaches the hub at this address. */
@@ -117,7 +124,7 @@ export function openWorld({ dir, say }: WorldOptions) {
           name,
           dir: join(dir, 'sites', name),
           bundle: ceremony.bundle([apiUrl], caPem, token),
-          factoryImage: images[0].image.file,
+          factoryImage: images[0].file,
           hubPort: () => Number(new URL(standing().apiUrl).port),
           natsPort: () => Number(new URL(standing().natsUrl).port),
         })
@@ -137,9 +144,9 @@ export function openWorld({ dir, say }: WorldOptions) {
       say(`${names.join(', ')} joined and run ${FAMILY}-1`)
     },
 
-    /** Starts the rollout of image n, named like it. */
-    async rollOut(n: number, more: Partial<SpecFor<'Rollout'>> = {}): Promise<string> {
-      const name = `${FAMILY}-${n}`
+    /** Starts the rollout of image n, or of the one of this name; it is named like it. */
+    async rollOut(image: number | string, more: Partial<SpecFor<'Rollout'>> = {}): Promise<string> {
+      const name = typeof image === 'string' ? image : `${FAMILY}-${image}`
       await standing().client.create('Rollout', {
         metadata: { name, namespace: NAMESPACE },
         spec: {

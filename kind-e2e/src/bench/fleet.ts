@@ -11,6 +11,7 @@ import {
   type HubProcess,
   introduction,
   openCeremony,
+  releaseOf,
   startHub,
 } from '@skerry/demo'
 import { forgetPostgres, NATS_VERSION } from '@skerry/supervise'
@@ -55,7 +56,7 @@ export async function benchFleet({ agents, say }: FleetBench) {
     const ceremony = openCeremony(join(dir, 'offline'), known, Date.now())
     await ceremony.publish(
       hub.client,
-      images.map((image, index) => ({ image, releaseCounter: index + 1 })),
+      images.map((image, index) => releaseOf(image, index + 1)),
     )
     await place(hub)
 

@@ -81,8 +81,11 @@ export function openConsole(name: string, file: string) {
   }
 }
 
+/** Whether the init says here that a boot is up. */
+export const isBootLine = (line: string) => line.startsWith('{"machine":"boot"')
+
 function bootOf(line: string): MachineBoot | undefined {
-  if (!line.startsWith('{"machine":"boot"')) return undefined
+  if (!isBootLine(line)) return undefined
   const { bootId, image, version, entry, upS } = JSON.parse(line) as MachineBoot
   return { bootId, image, version, entry, upS }
 }

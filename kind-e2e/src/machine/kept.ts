@@ -1,0 +1,67 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { EvidenceBody, OSImageManifest, PcrValues, Statement } from '@skerry/api'
+import { nameOf, parsePublic } from '@skerry/measured-boot'
+import { FIRMWARE_PCRS } from '@skerry/policy'
+import { isBootLine } from './console.ts'
+import type { Machine } from './machine.ts'
+
+// What is left of a story's boots, for whoever judges them elsewhere and without a hub: one folder a boot. With a TPM,
+// `skerry attest verify --evidence evidence.json --reference reference.json` reads two of the files.
+
+export type Kept = {
+  readonly machine: Pick<Machine, 'boots' | 'consoleLog'>
+  /** What its node said, as the hub tells it. */
+  readonly statements: readonly Statement[]
+  /** Of every image that may have booted, by the version in its os-release. */
+  readonly manifests: readonly OSImageManifest[]
+}
+
+/** Writes `dir/<n>-<version>/` for each boot: serial.log, manifest.json; of a node of class tpm evidence.json, reference.json. */
+export function keepBoots(dir: string, { machine, statements, manifests }: Kept): void {
+  const evidence = statements.flatMap(({ kind, body }) => (kind === 'evidence' ? [body] : []))
+  const serial = serialByBoot(readFileSync(machine.consoleLog, 'utf8'))
+  for (const [index, { bootId, version }] of machine.boots().entries()) {
+    const folder = join(dir, `${index + 1}-${version}`)
+    const keep = (file: string, text: string) => writeFileSync(join(folder, file), text, { mode: 0o600 })
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
+    keep('serial.log', serial[index] ?? '')
+    const manifest = manifests.find((one) => one.version === version)
+    if (manifest) keep('manifest.json', toJson(manifest))
+    const told = evidence.find((one) => one.bootId === bootId)
+    if (told?.quote === undefined) continue
+    keep('evidence.json', toJson(told))
+    const others = manifests.filter((one) => one !== manifest)
+    keep('reference.json', toJson({ manifest, others, ...onRecord(evidence) }))
+  }
+}
+
+/** What the first boot that was told of showed of the machine itself: what it is held to from then on. */
+function onRecord(evidence: readonly EvidenceBody[]): { akName?: string; firmware?: PcrValues } {
+  const [first] = evidence
+  const shown = first?.pcrs?.sha256
+  if (first?.akPublic === undefined || shown === undefined) return {}
+  const akName = Buffer.from(nameOf(parsePublic(Buffer.from(first.akPublic, 'base64')))).toString('hex')
+  const firmware = FIRMWARE_PCRS.flatMap((pcr) => (shown[pcr] === undefined ? [] : [[pcr, shown[pcr]]]))
+  return { akName, firmware: Object.fromEntries(firmware) }
+}
+
+/** A machine's console, boot by boot: each from its firmware's first words to the next one's, tries that came to nothing first. */
+export function serialByBoot(log: string): string[] {
+  const boots: string[][] = [[]]
+  let isUp = false
+  for (const line of log.split('\n')) {
+    if (isUp && line.includes(FIRMWARE_BEGINS)) {
+      boots.push([])
+      isUp = false
+    }
+    isUp ||= isBootLine(line)
+    boots.at(-1)?.push(line)
+  }
+  return boots.map((lines) => lines.join('\n'))
+}
+
+/** What OVMF says before it starts anything. */
+const FIRMWARE_BEGINS = 'BdsDxe: loading'
+
+const toJson = (value: object) => `${JSON.stringify(value, null, 1)}\n`

@@ -1,0 +1,198 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { eventually, FAMILY, HARDWARE_ID, type Release } from '@skerry/demo'
+import { statementsOf, transitionsOf } from '../chain.ts'
+import { listEsp } from '../machine/disk.ts'
+import { keepBoots } from '../machine/kept.ts'
+import { findParts, type Parts } from '../machine/parts.ts'
+import { ukiRelease } from '../machine/release.ts'
+import { HOST, type MachineSite, openMachineSite } from '../machine/site.ts'
+import { buildUki } from '../machine/uki.ts'
+import type { World } from '../world.ts'
+import type { Story } from './story.ts'
+
+/**
+ * What a boot of this machine is worth to the hub. As long as its node registers by a key in a file, that is its own word
+ * and a warning, and the rollouts here accept no better; by its TPM it is `tpm` and `affirming`.
+ */
+const WORTH = { class: 'software-key', verdict: 'warning' } as const
+
+const NAME = 'depot-a'
+/** As many boots in which an image may prove itself: one is spent by the watchdog, and one more shows that it is counted. */
+const TRIES = 2
+/** An emulated machine on a computer that others use too: what takes a minute where nobody else computes. */
+const STEP_MS = 600_000
+const STRATEGY = { type: 'Progressive', progressive: { maxConcurrency: 1, maxFailures: 0 } } as const
+/** Longer than the watchdog waits, so that it is the machine that ends a try and not the agent's patience. */
+const GATES = { healthySeconds: 5, timeoutSeconds: 900 }
+
+export const upgradeAndRollback: Story = {
+  name: 'upgrade-and-rollback',
+  tells:
+    'a UEFI machine takes a signed image, proves it and keeps it; the next one is never healthy, the firmware falls back, and its bytes are not tried again',
+  async play(world) {
+    const parts = findParts(world.say)
+    await world.raise(0, [], [HOST])
+    const one = image(world, parts, 1)
+    await world.publish(one)
+    const machine = await register(world, parts, one)
+    const two = image(world, parts, 2)
+    await upgrade(world, machine, two)
+    const three = image(world, parts, 3, false)
+    await rollback(world, machine, two, three)
+    await again(world, machine, three)
+    await machine.turnOff(STEP_MS)
+    keepBoots(join(world.dir, 'boots'), {
+      machine,
+      statements: await said(world),
+      manifests: [one, two, three].map(({ manifest }) => manifest),
+    })
+    assert.deepEqual(
+      machine.boots().map(({ version }) => version),
+      ['1', '2', '3', '3', '2'],
+      'nothing else was ever booted',
+    )
+    world.say(`it was turned off; on its ESP are ${listEsp(machine.espDisk).join(', ')}`)
+  },
+}
+
+function image(world: World, parts: Parts, n: number, healthy = true): Release {
+  const version = String(n)
+  return ukiRelease(join(world.dir, 'images'), {
+    family: FAMILY,
+    version,
+    releaseCounter: n,
+    hardwareIds: [HARDWARE_ID],
+    uki: buildUki(parts, { id: FAMILY, version, healthy }),
+    bootLoader: parts.bootLoader,
+  })
+}
+
+async function register(world: World, parts: Parts, { manifest, file }: Release): Promise<MachineSite> {
+  const machine = world.take(
+    await openMachineSite({
+      name: NAME,
+      dir: join(world.dir, 'machines', NAME),
+      parts,
+      images: { [`${FAMILY}_1.efi`]: readFileSync(file) },
+      bundle: world.bundle,
+      args: ['--hardware-id', HARDWARE_ID, '--boot-tries', String(TRIES)],
+      hubPort: () => Number(new URL(world.hub().apiUrl).port),
+      natsPort: () => Number(new URL(world.hub().natsUrl).port),
+    }),
+  )
+  await machine.start()
+  const boot = await machine.boot(1, STEP_MS)
+  assert.deepEqual([boot.image, boot.version], [FAMILY, '1'])
+  world.say(`${NAME} booted ${boot.entry}`)
+  await runs(world, manifest.image.sha256, `${FAMILY}-1`, boot.bootId)
+  world.say(`${NAME} registered and runs ${FAMILY}-1: ${WORTH.class}, ${WORTH.verdict}`)
+  return machine
+}
+
+async function upgrade(world: World, machine: MachineSite, two: Release): Promise<void> {
+  await world.publish(two)
+  const name = await world.rollOut(2, { strategy: STRATEGY, gates: GATES, attestation: WORTH.verdict })
+  const boot = await machine.boot(2, STEP_MS)
+  assert.equal(boot.version, '2')
+  world.say(`${NAME} staged ${name}, armed it and booted ${boot.entry}, inside one power-on`)
+  const done = await world.rolloutUntil(name, 'Completed', ({ phase }) => phase === 'Completed', STEP_MS)
+  const [cluster] = done.clusters ?? []
+  assert.deepEqual([cluster?.name, cluster?.state], [NAME, 'Succeeded'])
+  await assertSaid(world, cluster?.statement)
+  const { sha256 } = two.manifest.image
+  await runs(world, sha256, name, boot.bootId)
+  const steps = transitionsOf(await said(world), sha256)
+  assert.equal(steps.filter(({ to }) => to === 'Activating').length, 1, 'it was activated once')
+  assert.deepEqual([steps.at(-1)?.to, steps.at(-1)?.reason, steps.at(-1)?.bootId], ['Idle', 'Confirmed', boot.bootId])
+  world.say(`${name} is confirmed in that boot, and its rollout Completed by a statement that the hub holds`)
+}
+
+async function rollback(world: World, machine: MachineSite, two: Release, three: Release): Promise<void> {
+  await world.publish(three)
+  const name = await world.rollOut(3, { strategy: STRATEGY, gates: GATES, attestation: WORTH.verdict })
+  for (let tried = 1; tried <= TRIES; tried += 1) {
+    const boot = await machine.boot(2 + tried, STEP_MS)
+    assert.equal(boot.version, '3')
+    await machine.line((line) => line.includes('"machine":"unhealthy"') || undefined, `try ${tried} unwell`, STEP_MS)
+    world.say(`try ${tried} of ${name}, as ${boot.entry}: its userspace is not well`)
+  }
+  const boot = await machine.boot(3 + TRIES, STEP_MS)
+  assert.equal(boot.version, '2')
+  world.say(`the watchdog ended each try, and the firmware fell back to ${boot.entry}`)
+
+  const end = await world.rolloutUntil(name, 'Paused by a breach', ({ phase }) => phase === 'Paused', STEP_MS)
+  const breached = end.conditions?.find(({ type }) => type === 'Breached')
+  assert.equal(breached?.status, 'True', 'the rollout says that it is Breached')
+  const [cluster] = end.clusters ?? []
+  assert.equal(cluster?.state, 'RolledBack')
+  await assertSaid(world, cluster.statement)
+  const bad = three.manifest.image.sha256
+  const steps = transitionsOf(await said(world), bad)
+  assert.equal(steps.filter(({ to }) => to === 'Activating').length, 1, 'it was activated once')
+  assert.equal(steps.filter(({ to }) => to === 'Confirming').length, 0, 'it was never confirmed')
+  const last = steps.at(-1)
+  assert.deepEqual([last?.outcome, last?.reason], ['RolledBack', 'FellBack'])
+  await runs(world, two.manifest.image.sha256, `${FAMILY}-2`, boot.bootId)
+  const failed = (await node(world))?.status?.failed?.find(({ imageSha256 }) => imageSha256 === bad)
+  assert.deepEqual([failed?.outcome, failed?.reason], ['RolledBack', 'FellBack'], 'it remembers these bytes')
+  world.say(`${name} is RolledBack ("${last?.message}") and Breached; ${FAMILY}-2 is attested in its new boot`)
+}
+
+/** The bytes that failed, under another name, version and release counter. */
+async function again(world: World, machine: MachineSite, three: Release): Promise<void> {
+  const [family, version] = [`${FAMILY}-anew`, '4']
+  const disguised: Release = { ...three, manifest: { ...three.manifest, family, version, releaseCounter: 4 } }
+  await world.publish(disguised)
+  const name = await world.rollOut(`${family}-${version}`, {
+    strategy: STRATEGY,
+    gates: GATES,
+    attestation: WORTH.verdict,
+  })
+  const refusal = await eventually(
+    async () =>
+      (await said(world)).flatMap((one) =>
+        one.kind === 'refused' && one.body.code === 'ImageFailedBefore' ? [one.body] : [],
+      )[0],
+    `${NAME} refusing ${name}`,
+    STEP_MS,
+  )
+  const end = await world.rolloutUntil(
+    name,
+    'told of the refusal',
+    ({ clusters }) => clusters?.[0]?.state === 'Failed',
+    STEP_MS,
+  )
+  assert.equal(end.clusters?.[0]?.reason, 'ImageFailedBefore')
+  assert.equal(machine.boots().length, 3 + TRIES, 'nothing was booted for it')
+  assert.equal(
+    transitionsOf(await said(world), three.manifest.image.sha256).filter(({ to }) => to === 'Activating').length,
+    1,
+    'it was not activated a second time',
+  )
+  world.say(`${name} has the same bytes and is refused by the site itself: ${refusal.message}`)
+}
+
+const node = async (world: World) => (await world.client().list('EdgeNode', { namespace: NAME }))[0]
+const said = async (world: World) => (await statementsOf(world.client(), NAME)).map(({ statement }) => statement)
+
+/** Waits until the hub has judged this boot, of these bytes; what it judged is what such a boot is worth. */
+async function runs(world: World, sha256: string, name: string, bootId: string): Promise<void> {
+  const found = await eventually(
+    async () => {
+      const status = (await node(world))?.status
+      return status?.bootId === bootId && status.attestation?.bootId === bootId && status
+    },
+    `${NAME} telling of boot ${bootId}`,
+    STEP_MS,
+  )
+  assert.deepEqual([found.image?.sha256, found.image?.name], [sha256, name], 'what booted is found on the ESP')
+  assert.deepEqual([found.class, found.attestation?.verdict], [WORTH.class, WORTH.verdict], found.attestation?.message)
+}
+
+async function assertSaid(world: World, reference: { seq: number; digest: string } | undefined): Promise<void> {
+  assert.ok(reference, 'the rollout names the statement that it rests on')
+  const found = (await statementsOf(world.client(), NAME)).find(({ told }) => told.seq === reference.seq)
+  assert.equal(found?.told.digest, reference.digest, `statement ${reference.seq} is the one that was named`)
+}
