@@ -5,8 +5,8 @@ import type { Store } from '../store/store.ts'
 import { loadTargetFiles } from '../store/trust.ts'
 
 /** What people signed of one image: the digest of the manifest, and its boot block. */
-export type SignedImage = { readonly manifestSha256: string; readonly boot: Boot }
-export type SignedProfile = { readonly profileSha256: string; readonly profile: HardwareProfile }
+type SignedImage = { readonly manifestSha256: string; readonly boot: Boot }
+type SignedProfile = { readonly profileSha256: string; readonly profile: HardwareProfile }
 
 /** The reference values that are signed now. */
 export type References = {

@@ -164,7 +164,7 @@ export function referenceOf(
 
 const EFI = '/usr/lib/systemd/boot/efi'
 /** What a UKI is made of here, and its boot loader: Debian's systemd-boot-efi. */
-export const STUB = `${EFI}/linuxx64.efi.stub`
+const STUB = `${EFI}/linuxx64.efi.stub`
 export const LOADER = `${EFI}/systemd-bootx64.efi`
 export const canMakeUki = existsSync(STUB)
 
