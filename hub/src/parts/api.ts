@@ -14,6 +14,7 @@ import { openApiRoutes } from '../http/kubernetes/openapi.ts'
 import { kubernetesRoutes } from '../http/kubernetes/routes.ts'
 import type { WatchPace } from '../http/kubernetes/watch.ts'
 import { reportRoutes } from '../http/report.ts'
+import { resultRoutes } from '../http/results.ts'
 import { buildServer, plainListener, type Routes } from '../http/server.ts'
 import { statementRoutes } from '../http/statements.ts'
 import { tokenRoutes } from '../http/tokens.ts'
@@ -94,6 +95,7 @@ export function apiRoutes({
     (app) => reportRoutes(app, { store, now, reachability: config.reachability }),
     (app) => statementRoutes(app, store),
     (app) => heardRoutes(app, store),
+    (app) => resultRoutes(app, store, keys.result),
     (app) => tokenRoutes(app, { store, now }),
     (app) => auditRoutes(app, store),
     (app) => agentRoutes(app, { store, now, onRefused }),

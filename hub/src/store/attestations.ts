@@ -214,3 +214,24 @@ export async function listResults(
     ) a join statement s on s.cluster = a.cluster and s.node = a.node and s.incarnation = a.incarnation and s.seq = a.seq`
   return rows.map((row) => ({ ...row, seq: Number(row.seq) }))
 }
+
+/** A verdict as it was made, and the EAR that says it; null of what was judged before results were signed. */
+export type MadeResult = Pick<NewResult, 'incarnation' | 'seq' | 'bootId' | 'verdict' | 'reason' | 'message'> & {
+  revision: number
+  judgedAt: Date
+  policyId: string | null
+  ear: string | null
+}
+
+/** Every verdict on a node's boots, the newest first, also those that later ones took the place of. */
+export async function listMade(
+  tx: Reader,
+  { cluster, node }: Pick<NodeId, 'cluster' | 'node'>,
+  limit: number,
+): Promise<MadeResult[]> {
+  const rows = await tx<(MadeResult & { seq: string })[]>`
+    select incarnation, seq, revision, boot_id as "bootId", verdict, reason, message, judged_at as "judgedAt", policy_id as "policyId", ear
+    from attestation_result where cluster = ${cluster} and node = ${node}
+    order by incarnation desc, seq desc, revision desc limit ${limit}`
+  return rows.map((row) => ({ ...row, seq: Number(row.seq) }))
+}

@@ -8,6 +8,7 @@ import { drizzle } from 'drizzle-orm/postgres-js'
 import { migrate } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { expect, onTestFinished, test } from 'vitest'
+import { appendResults, listMade, resultDetails } from './attestations.ts'
 import { loadLife } from './registrations.ts'
 import { listBatches, listStatements } from './statements.ts'
 import { migrateStore, openStore } from './store.ts'
@@ -54,4 +55,35 @@ test('what a hub held before it kept signatures stays, with the key of each node
   expect(await loadLife(sql, life)).toMatchObject({ nodeKey: jwk, transcript, proof: null, decidedBy: 'anna' })
   expect(await listStatements(sql, { ...life, fromSeq: 1, limit: 9 })).toMatchObject([{ seq: 1, text: '{}' }])
   expect(await listBatches(sql, { ...life, newestSeq: 9, after: undefined, limit: 9 })).toEqual([])
+})
+
+test('what was judged before results were signed stays as it was, and a verdict may be made anew beside it', async () => {
+  const database = await testDatabase()
+  const { sql, close } = openStore(database.connection)
+  onTestFinished(async () => {
+    await close()
+    await database.drop()
+  })
+  const own = postgres(toOptions(database.connection, { max: 1, onnotice: () => {} }))
+  await migrate(drizzle(own), { migrationsFolder: migrationsBefore('0010_attested') })
+  await own.end()
+  const evidence = {
+    class: 'software-key',
+    bootId: 'b1',
+    slot: 'a',
+    imageSha256: sha256Hex('i'),
+    nonce: sha256Hex('n'),
+  } as const
+  await sql`insert into attestation_result (cluster, node, incarnation, seq, boot_id, verdict, reason, message, evidence, judged_at)
+    values ('shop', 'a', 1, 1, 'b1', 'warning', 'SoftwareKey', 'm', ${sql.json(evidence)}, now())`
+  await migrateStore(database.connection)
+  const place = { cluster: 'shop', node: 'a', incarnation: 1, seq: 1 }
+  expect(await resultDetails(sql, [place])).toEqual(new Map())
+  const anew = { bootId: 'b1', verdict: 'affirming', reason: 'Matches', message: 'm', evidence } as const
+  await sql.begin((tx) => appendResults(tx, [{ ...place, ...anew, findings: [], pcrs: [], policyId: 'p', ear: 'e' }]))
+  expect(await listMade(sql, place, 9)).toMatchObject([
+    { revision: 2, verdict: 'affirming', ear: 'e' },
+    { revision: 1, verdict: 'warning', ear: null, policyId: null },
+  ])
+  expect((await resultDetails(sql, [place])).size).toBe(1)
 })

@@ -4,8 +4,8 @@ import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { Refusal } from '@skerry/api'
-import { type Role, sha256Hex } from '@skerry/trust'
+import { HUB_TARGET, HubDescription, parse, Refusal } from '@skerry/api'
+import { parseStrictJson, type Role, readTargets, sha256Hex } from '@skerry/trust'
 import type { Reader, Tx } from './store.ts'
 
 // The hub's copy of the TUF repository: metadata and small targets in Postgres, image bytes as files by their digest.
@@ -45,6 +45,14 @@ export async function loadTargetFiles(
     select t.sha256, t.bytes from unnest(${files.map(({ path }) => path)}::text[], ${files.map(({ sha256 }) => sha256)}::text[]) as u(p, s)
     join tuf_target t on t.path = u.p and t.sha256 = u.s`
   return new Map(rows.map(({ sha256, bytes }) => [sha256, bytes]))
+}
+
+/** hub.json as signers published it last; undefined before that. */
+export async function loadHubDescription(tx: Reader): Promise<HubDescription | undefined> {
+  const targets = await newestMetadata(tx, 'targets')
+  const sha256 = targets && readTargets(targets.bytes).signed.targets[HUB_TARGET]?.hashes['sha256']
+  const bytes = sha256 === undefined ? undefined : await loadTarget(tx, HUB_TARGET, sha256)
+  return bytes && parse(HubDescription, parseStrictJson(bytes, { maxBytes: 262_144 }), HUB_TARGET)
 }
 
 /** Every stored target file by `path sha256`: what targets metadata is judged against. */
