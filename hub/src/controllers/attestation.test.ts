@@ -201,6 +201,11 @@ describe('a node with a TPM', () => {
       ['b2', 'contraindicated', 'ResetCountFell'],
       ['b3', 'contraindicated', 'ResetCountFell'],
     ])
+    // A life begins with a proof of its own, by a TPM that may be another one.
+    await world.store.sql`update attestation_result set incarnation = 0`
+    await site.says(site.quotes('b4', 'os-1', clock(1)))
+    await judge()
+    expect((await told(world)).at(-1)).toEqual(['b4', 'affirming', 'Matches'])
   })
 
   test('that came before its profile is judged again when that is signed, and when it changes: each verdict stays', async () => {
@@ -261,6 +266,9 @@ describe('a node with a TPM', () => {
     for (const one of sites.slice(0, 2)) await one.says(one.quotes('b1', 'os-1'))
     // Twice from one cluster is one.
     await sites[0]?.says(sites[0].quotes('b2', 'os-1', { clock: { ...CLOCK, resetCount: 8 } }))
+    expect(await verdicts()).toEqual({ tofu: unconfirmed, one: unconfirmed, two: unconfirmed })
+    // And nobody confirms itself.
+    await sites[0]?.says(sites[0].quotes('b3', 'os-1', { clock: { ...CLOCK, resetCount: 9 } }))
     expect(await verdicts()).toEqual({ tofu: unconfirmed, one: unconfirmed, two: unconfirmed })
     await sites[2]?.says(sites[2].quotes('b1', 'os-1'))
     const good = ['affirming', 'Matches']

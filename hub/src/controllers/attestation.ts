@@ -61,13 +61,13 @@ export function attestationController(signer: Signer): Controller {
         const unjudged: { readonly ref: StatementRef; readonly error: unknown }[] = []
         const clocks = new Map<string, SeenClock>()
         for (const { ref, text } of due) {
-          const node = `${ref.cluster}/${ref.node}`
+          const life = `${ref.cluster}/${ref.node}/${ref.incarnation}`
           try {
             const record = records.get(placeOf(ref))
             // Judged in this very look, it is not in the rows yet.
-            const before = clocks.get(node) ?? record?.before ?? null
+            const before = clocks.get(life) ?? record?.before ?? null
             const made = await judge(store.sql, ref, text, { references, record, before, signer, nowMs: now() })
-            if (made.clock) clocks.set(node, { bootId: made.bootId, ...made.clock })
+            if (made.clock) clocks.set(life, { bootId: made.bootId, ...made.clock })
             results.push(made)
           } catch (error) {
             unjudged.push({ ref, error })

@@ -172,19 +172,19 @@ test('a node with a TPM shows what its verdict rests on: each finding with PCR a
     [0, 2, 3, 4, 6, 7, 8, 9, 11, 12, 13, 14].map((n) => [n, true]),
   )
 
+  // A verdict that is made anew is shown anew, though the node said nothing.
+  await addProfile(world, { ...profile, banks: ['sha384'] })
+  const distrusted = { verdict: 'contraindicated', reason: 'BankNotTrusted', findings: [{ code: 'BankNotTrusted' }] }
+  expect(await shown()).toMatchObject(distrusted)
+  await addProfile(world, profile)
+  expect(await shown()).toMatchObject({ verdict: 'affirming', reason: 'Matches' })
+
   await site.says(site.quotes('b2', 'os-2', { clock: { ...CLOCK, resetCount: 8 } }))
   const bad = await shown()
   expect(bad).toMatchObject({ verdict: 'contraindicated', reason: 'PcrMismatch', bootId: 'b2' })
   const finding = { pcr: 9, expected: ['0'.repeat(64)], actual: real.pcr9 }
   expect(bad?.findings).toMatchObject([{ code: 'PcrMismatch', tier: 'contraindicated', ...finding }])
   expect(bad?.pcrs?.filter(({ ok }) => !ok)).toEqual([{ ...finding, by: 'manifest', ok: false }])
-
-  // A verdict that is made anew is shown anew, though the node said nothing.
-  await addProfile(world, { ...profile, banks: ['sha384'] })
-  expect(await shown()).toMatchObject({
-    verdict: 'contraindicated',
-    findings: [{ code: 'PcrMismatch' }, { code: 'BankNotTrusted' }],
-  })
 })
 
 test('who holds an old lease shows nothing', async () => {

@@ -98,7 +98,7 @@ export type NodeRecord = {
   akName: string | null
   firmware: PcrValues | null
   hardwareId: string | null
-  /** What its TPM counted in the newest judged boot before this statement. */
+  /** What its TPM counted in the newest judged boot before this statement, in the same life: the next may have another TPM. */
   before: SeenClock | null
 }
 
@@ -115,8 +115,8 @@ export async function nodeRecords(tx: Reader, places: readonly Place[]): Promise
     left join node_identity i on i.cluster = u.c and i.node = u.n
     left join resource o on o.kind = 'Registration' and o.namespace = u.c and o.name = u.n
     left join lateral (select r.boot_id, r.clock from attestation_result r where r.cluster = u.c and r.node = u.n
-      and (r.incarnation, r.seq) < (u.i, u.s) and r.clock is not null
-      order by r.incarnation desc, r.seq desc, r.revision desc limit 1) b on true`
+      and r.incarnation = u.i and r.seq < u.s and r.clock is not null
+      order by r.seq desc, r.revision desc limit 1) b on true`
   return new Map(
     rows.map(({ bootId, clock, ...row }) => [
       placeOf(row),
