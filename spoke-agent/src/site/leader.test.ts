@@ -429,6 +429,24 @@ describe('a hub that signs the date of 2100', () => {
     30_000,
   )
 
+  test('leaves no position behind that keeps every later order away', async () => {
+    await bring(await signed(order(1, images.two)))
+    await accepted(1)
+    const ahead = { timeline: until2100 / 1_000, issuedAt: iso(until2100) }
+    await bring(await signed(order(9, images.two, ahead)))
+    await accepted(9)
+    wallMs = startMs + DAY_MS
+    repository.publish([hubJson(nextKey), images.two, images.three], wallMs)
+    await bring(await signed(order(2, images.three, { issuedAt: iso(wallMs) }), nextKey))
+    await accepted(2)
+    // From here on order counts again, also after a restart.
+    await site.close()
+    site = open()
+    await bring(await signed(order(1, images.two, { issuedAt: iso(wallMs) }), nextKey))
+    await refusedAs('OlderPosition')
+    expect(site.bus.site()?.holds.generation).toBe(2)
+  }, 30_000)
+
   test('is healed by no metadata that has expired by the clock of the machine', async () => {
     await poisoned()
     repository.publish([hubJson(nextKey), images.two, images.three], startMs + DAY_MS)
