@@ -18,6 +18,7 @@ import {
   openTrust,
   readTargets,
   type Signer,
+  type Source,
   sha256Hex,
   signDocument,
   signMetadata,
@@ -165,6 +166,8 @@ let repository: ReturnType<typeof openRepository>
 let wallMs: number
 let brought: string | undefined
 let site: ReturnType<typeof open>
+/** Asked before the repository. */
+let liars: Source[]
 
 function open(incarnation = 1, prepare?: (database: Database) => void, boundBytes?: number) {
   const over = new AbortController()
@@ -173,7 +176,7 @@ function open(incarnation = 1, prepare?: (database: Database) => void, boundByte
   const bus = openBus(database)
   const outbox = openOutbox(database, { ...enrollment, incarnation }, () => wallMs, boundBytes)
   const { root, source } = repository
-  const trust = openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), sources: () => [source] })
+  const trust = openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), sources: () => [...liars, source] })
   const keys = () => {
     if (trust.versions().targets > 0) return trust.hub().keys
   }
@@ -223,6 +226,7 @@ beforeEach(() => {
   repository = openRepository()
   wallMs = startMs
   brought = undefined
+  liars = []
   repository.publish([hubJson(hubKey), images.two, images.three, images.other], startMs)
   site = open()
 })
@@ -446,6 +450,17 @@ describe('a hub that signs the date of 2100', () => {
     await refusedAs('OlderPosition')
     expect(site.bus.site()?.holds.generation).toBe(2)
   }, 30_000)
+
+  test('hides no source that lies: what is wrong in itself is told, also where only the floor calls the rest expired', async () => {
+    await poisoned()
+    wallMs = startMs + 2 * DAY_MS
+    repository.publish([hubJson(nextKey), images.two, images.three], wallMs)
+    const { source } = repository
+    liars = [(path) => (path === 'timestamp.json' ? Promise.resolve(Buffer.from('{}')) : source(path))]
+    await bring(await signed(order(2, images.three, { issuedAt: iso(wallMs) }), nextKey))
+    await accepted(2)
+    await refusedAs('MetadataInvalid')
+  }, 60_000)
 
   test('is healed by no metadata that has expired by the clock of the machine', async () => {
     await poisoned()

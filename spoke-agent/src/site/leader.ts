@@ -226,7 +226,7 @@ export function startLeader(options: LeaderOptions): Leader {
 
   async function readBelowFloor(): Promise<boolean> {
     try {
-      await trust.refresh(now(), signal)
+      for (const lie of await trust.refresh(now(), signal)) metadataRefused(lie)
       return true
     } catch (error) {
       if (!isExpired(error)) metadataRefused(error)
