@@ -449,7 +449,7 @@ describe('a hub that signs the date of 2100', () => {
     await bring(await signed(order(1, images.two, { issuedAt: iso(wallMs) }), nextKey))
     await refusedAs('OlderPosition')
     expect(site.bus.site()?.holds.generation).toBe(2)
-  }, 30_000)
+  })
 
   test('hides no source that lies: what is wrong in itself is told, also where only the floor calls the rest expired', async () => {
     await poisoned()
@@ -460,7 +460,7 @@ describe('a hub that signs the date of 2100', () => {
     await bring(await signed(order(2, images.three, { issuedAt: iso(wallMs) }), nextKey))
     await accepted(2)
     await refusedAs('MetadataInvalid')
-  }, 60_000)
+  })
 
   test('is healed by no metadata that has expired by the clock of the machine', async () => {
     await poisoned()
