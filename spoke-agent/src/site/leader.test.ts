@@ -451,6 +451,12 @@ describe('a hub that signs the date of 2100', () => {
     expect(site.bus.site()?.holds.generation).toBe(2)
   })
 
+  test('is told as what it is while it counts: by it all metadata has expired', async () => {
+    await poisoned()
+    const of = (document: string) => site.told().some(({ body }) => body.document === document)
+    await until(() => of('Metadata'), 'the metadata being refused', 30_000)
+  })
+
   test('hides no source that lies: what is wrong in itself is told, also where only the floor calls the rest expired', async () => {
     await poisoned()
     wallMs = startMs + 2 * DAY_MS
@@ -558,6 +564,14 @@ test('a new timeline is taken, whatever generation it begins with; the old one i
   await accepted(2)
   await bring(await signed(order(10, images.two)))
   await refusedAs('OlderPosition')
+})
+
+test('a place half a day ahead of this clock keeps its rank: an honest hub could have named it', async () => {
+  await bring(await signed(order(1, images.two, { timeline: startMs / 1_000 + 43_200 })))
+  await accepted(1)
+  await bring(await signed(order(2, images.three)))
+  await refusedAs('OlderPosition')
+  expect(site.bus.site()?.holds.generation).toBe(1)
 })
 
 test('in another life it is told again what is held, once', async () => {
