@@ -3,6 +3,7 @@ import { testDatabase, testFolder } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
 import { acquireLease } from './leases.ts'
 import { migrateStore, openStore, type Store, write } from './store.ts'
+import { openTestStore } from './testing.ts'
 
 // A PostgreSQL that dies takes what was under way with it, and nothing else: not the hub, not what comes after.
 
@@ -62,6 +63,14 @@ test('a connection that the server cut keeps nothing of its end: the query after
   await cut
   expect(await one`select 1 as answer`).toEqual([{ answer: 1 }])
 }, 30_000)
+
+test('a query that failed after its first rows leaves none: the next answer begins at its beginning', async () => {
+  const store = await openTestStore()
+  const one = store.own(() => {})
+  onTestFinished(() => one.end({ timeout: 5 }))
+  await expect(one`select 1 / (3 - i) from generate_series(1, 5) i`).rejects.toThrow('division by zero')
+  expect(await one`select 1 as answer`).toEqual([{ answer: 1 }])
+})
 
 async function sleeps({ sql }: Store): Promise<boolean> {
   const asked = sql`select 1 from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()`

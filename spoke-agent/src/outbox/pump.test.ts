@@ -56,6 +56,11 @@ const open = ({ servers = [], status = nobody, log = silent }: Opened = {}) => {
   const over = new AbortController()
   const database = openDatabase(dir)
   const outbox = openOutbox(database, enrollment, () => wallMs)
+  const clock = openClock(
+    database,
+    () => nowMs,
+    () => keys,
+  )
   const nothing = () => {}
   // With no server, what counts arrives through onAck alone.
   const courier = openCourier({
@@ -75,15 +80,11 @@ const open = ({ servers = [], status = nobody, log = silent }: Opened = {}) => {
       signal: over.signal,
     },
     heartbeatMs: 60_000,
-    clock: openClock(
-      database,
-      () => nowMs,
-      () => keys,
-    ),
+    clock,
     status,
     nextCounter: () => 1,
   })
-  return { over, database, outbox, pump, courier }
+  return { over, database, outbox, pump, courier, clock }
 }
 beforeEach(() => {
   wallMs = nowMs
@@ -138,6 +139,14 @@ describe('an ack of the hub', () => {
     expect(site.database.sql.prepare('select count(*) as n from statement').get()).toEqual({ n: 1 })
     site.outbox.append({ kind: 'gap', body: { fromSeq: 11, toSeq: 11, reason: 'Compacted' } })
     expect(JSON.parse(site.outbox.pending()[0] ?? '')).toMatchObject({ seq: 11, prev: head.digest })
+  })
+
+  test('is heard as time: what expires goes by no time before that of its marker', async () => {
+    await site.pump.onAck(await ack(4, { minute: 7 }))
+    expect(site.clock.now()).toBe(nowMs + 7 * 60_000)
+    await site.pump.onAck(await ack(4, { minute: 9, markerBy: nodeKey }))
+    await site.pump.onAck(await ack(4, { minute: 3 }))
+    expect(site.clock.now()).toBe(nowMs + 7 * 60_000)
   })
 
   test('that says nothing new writes nothing', async () => {

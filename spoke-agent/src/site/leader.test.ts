@@ -18,6 +18,7 @@ import {
   openTrust,
   readTargets,
   type Signer,
+  type Source,
   sha256Hex,
   signDocument,
   signMetadata,
@@ -165,6 +166,8 @@ let repository: ReturnType<typeof openRepository>
 let wallMs: number
 let brought: string | undefined
 let site: ReturnType<typeof open>
+/** Asked before the repository. */
+let liars: Source[]
 
 function open(incarnation = 1, prepare?: (database: Database) => void, boundBytes?: number) {
   const over = new AbortController()
@@ -173,7 +176,7 @@ function open(incarnation = 1, prepare?: (database: Database) => void, boundByte
   const bus = openBus(database)
   const outbox = openOutbox(database, { ...enrollment, incarnation }, () => wallMs, boundBytes)
   const { root, source } = repository
-  const trust = openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), sources: () => [source] })
+  const trust = openTrust({ dir: join(dir, 'tuf'), root, pinned: sha256Hex(root), sources: () => [...liars, source] })
   const keys = () => {
     if (trust.versions().targets > 0) return trust.hub().keys
   }
@@ -223,6 +226,7 @@ beforeEach(() => {
   repository = openRepository()
   wallMs = startMs
   brought = undefined
+  liars = []
   repository.publish([hubJson(hubKey), images.two, images.three, images.other], startMs)
   site = open()
 })
@@ -429,6 +433,41 @@ describe('a hub that signs the date of 2100', () => {
     30_000,
   )
 
+  test('leaves no position behind that keeps every later order away', async () => {
+    await bring(await signed(order(1, images.two)))
+    await accepted(1)
+    const ahead = { timeline: until2100 / 1_000, issuedAt: iso(until2100) }
+    await bring(await signed(order(9, images.two, ahead)))
+    await accepted(9)
+    wallMs = startMs + DAY_MS
+    repository.publish([hubJson(nextKey), images.two, images.three], wallMs)
+    await bring(await signed(order(2, images.three, { issuedAt: iso(wallMs) }), nextKey))
+    await accepted(2)
+    // From here on order counts again, also after a restart.
+    await site.close()
+    site = open()
+    await bring(await signed(order(1, images.two, { issuedAt: iso(wallMs) }), nextKey))
+    await refusedAs('OlderPosition')
+    expect(site.bus.site()?.holds.generation).toBe(2)
+  })
+
+  test('is told as what it is while it counts: by it all metadata has expired', async () => {
+    await poisoned()
+    const of = (document: string) => site.told().some(({ body }) => body.document === document)
+    await until(() => of('Metadata'), 'the metadata being refused', 30_000)
+  })
+
+  test('hides no source that lies: what is wrong in itself is told, also where only the floor calls the rest expired', async () => {
+    await poisoned()
+    wallMs = startMs + 2 * DAY_MS
+    repository.publish([hubJson(nextKey), images.two, images.three], wallMs)
+    const { source } = repository
+    liars = [(path) => (path === 'timestamp.json' ? Promise.resolve(Buffer.from('{}')) : source(path))]
+    await bring(await signed(order(2, images.three, { issuedAt: iso(wallMs) }), nextKey))
+    await accepted(2)
+    await refusedAs('MetadataInvalid')
+  })
+
   test('is healed by no metadata that has expired by the clock of the machine', async () => {
     await poisoned()
     repository.publish([hubJson(nextKey), images.two, images.three], startMs + DAY_MS)
@@ -525,6 +564,14 @@ test('a new timeline is taken, whatever generation it begins with; the old one i
   await accepted(2)
   await bring(await signed(order(10, images.two)))
   await refusedAs('OlderPosition')
+})
+
+test('a place half a day ahead of this clock keeps its rank: an honest hub could have named it', async () => {
+  await bring(await signed(order(1, images.two, { timeline: startMs / 1_000 + 43_200 })))
+  await accepted(1)
+  await bring(await signed(order(2, images.three)))
+  await refusedAs('OlderPosition')
+  expect(site.bus.site()?.holds.generation).toBe(1)
 })
 
 test('in another life it is told again what is held, once', async () => {

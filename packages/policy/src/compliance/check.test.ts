@@ -221,6 +221,14 @@ describe('checkReport', () => {
     },
   )
 
+  test('a verdict on an older boot is judged again too, though no claim rests on it', () => {
+    const verdict = { ...warned(1, 'b1'), verdict: 'affirming' as const, reason: 'Matches' }
+    const { faults } = check(reported({ ...four, verdict, statements: [...chain, boots] }), proven([...chain, boots]))
+    expect(faults).toContain(
+      'shop/n1: the evidence of boot b1 is warning (SoftwareKey), the report says affirming (Matches)',
+    )
+  })
+
   test('a claim on evidence that nobody judged stays a fault', () => {
     const report = reported({ verdict: undefined })
     const [cluster] = report.clusters

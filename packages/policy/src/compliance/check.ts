@@ -172,7 +172,10 @@ function checkNode(
   const found = running && verdictOf(running, node.class, verdict)
   const due = found?.due
   const unjudged = due && unjudgedOf(verdict, due)
-  faults.push(...verdictFaults(verdict, unjudged === undefined ? due : undefined, statements))
+  // Where the running boot has none, the one that is told of an older boot has to be true of that one.
+  const other = verdict && statements.get(verdict.seq)
+  const judged = unjudged === undefined ? due : other && verdictOf(other)
+  faults.push(...verdictFaults(verdict, judged, statements))
   return {
     node,
     reachability,
