@@ -174,7 +174,7 @@ function checkNode(
   const unjudged = due && unjudgedOf(verdict, due)
   // Where the running boot has none, the one that is told of an older boot has to be true of that one.
   const other = verdict && statements.get(verdict.seq)
-  const judged = unjudged === undefined ? due : other && verdictOf(other)
+  const judged = unjudged === undefined ? due : other && verdictOf(other, node.class, verdict)?.due
   faults.push(...verdictFaults(verdict, judged, statements))
   return {
     node,
