@@ -58,17 +58,6 @@ export async function openSite({ name, dir, bundle, factoryImage, hubPort, natsP
     if (!agent) throw new Error(`the agent of ${name} does not run`)
     return agent
   }
-  const rows = <T>(query: string): T[] => {
-    const file = join(dir, 'agent.db')
-    if (!existsSync(file)) return []
-    const database = new DatabaseSync(file, { readOnly: true })
-    try {
-      return database.prepare(query).all() as T[]
-    } finally {
-      database.close()
-    }
-  }
-
   return {
     name,
     link: {
@@ -109,18 +98,24 @@ export async function openSite({ name, dir, bundle, factoryImage, hubPort, natsP
       JSON.parse(
         execFileSync(process.execPath, [ENTRIES.agent, 'status', '--data', dir], { encoding: 'utf8' }),
       ) as SiteView,
-    outbox: () =>
-      new Map(
-        rows<{ seq: number; digest: string }>('select seq, digest from statement order by seq').map((row) => [
-          row.seq,
-          row.digest,
-        ]),
-      ),
+    outbox: () => outboxOf(join(dir, 'agent.db')),
     boots: () => bootsOf(join(dir, 'agent.log')),
     async close() {
       await agent?.stop()
       await Promise.all(links.map((link) => link.close()))
     },
+  }
+}
+
+/** Digests of the statements in a node's database, by number; none where there is no such file yet. */
+export function outboxOf(file: string): ReadonlyMap<number, string> {
+  if (!existsSync(file)) return new Map()
+  const database = new DatabaseSync(file, { readOnly: true })
+  try {
+    const rows = database.prepare('select seq, digest from statement order by seq').all()
+    return new Map((rows as { seq: number; digest: string }[]).map(({ seq, digest }) => [seq, digest]))
+  } finally {
+    database.close()
   }
 }
 

@@ -1,9 +1,10 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SiteBundle } from '@skerry/api'
 import { manufactureTpm, type TpmState } from '@skerry/supervise'
 import { openLink } from '../link.ts'
-import { makeDataDisk, makeEspDisk } from './disk.ts'
+import { outboxOf } from '../site.ts'
+import { copyFromDataDisk, makeDataDisk, makeEspDisk } from './disk.ts'
 import { type Machine, openMachine } from './machine.ts'
 import type { Parts } from './parts.ts'
 import type { SecureBootKeys } from './secure-boot.ts'
@@ -16,6 +17,8 @@ export const HOST = '10.0.2.2'
 const DATA = '/var/lib/skerry'
 
 export type MachineSite = Machine & {
+  /** Digests of the statements on its disk, by number. The machine is off. */
+  outbox(): ReadonlyMap<number, string>
   readonly link: { cut(): void; mend(): void }
   readonly espDisk: string
   readonly dataDisk: string
@@ -76,6 +79,15 @@ export async function openMachineSite(options: MachineSiteOptions): Promise<Mach
     tpm,
     espDisk,
     dataDisk,
+    outbox() {
+      const copy = mkdtempSync(join(dir, 'data-'))
+      try {
+        copyFromDataDisk(dataDisk, '/agent', copy)
+        return outboxOf(join(copy, 'agent', 'agent.db'))
+      } finally {
+        rmSync(copy, { recursive: true, force: true })
+      }
+    },
     link: {
       cut() {
         for (const link of [toHub, toNats]) link.cut()
