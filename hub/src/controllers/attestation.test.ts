@@ -52,6 +52,19 @@ test('an exception leaves no verdict, keeps the evidence, is told once, and keep
   expect((await unjudgedEvidence(world.store.sql, 10)).map(({ ref }) => ref.cluster)).toEqual(['a'])
 })
 
+test('a text that the database cannot hold keeps nobody behind it from being judged', async () => {
+  const world = await openWorld()
+  const [odd, whole] = [await addCluster(world, 'a'), await addCluster(world, 'b')]
+  await odd.says(odd.boot('b\u0000', 'os-1'))
+  await whole.says(whole.boot('good', 'os-1'))
+  const controller = attestationController(RESULT_KEY)
+  for (let look = 0; look < 2; look += 1) await world.look(controller)
+  expect((await verdicts(world)).map(({ boot_id }) => boot_id)).toEqual(['good'])
+  expect((await world.list('Event')).map(({ spec }) => [spec.reason, spec.regarding.name])).toEqual([
+    ['EvidenceUnjudged', 'a'],
+  ])
+})
+
 test('who holds an old lease judges nothing', async () => {
   const world = await openWorld()
   const site = await addCluster(world, 'shop')

@@ -67,6 +67,7 @@ export function attestationController(signer: Signer): Controller {
             // Judged in this very look, it is not in the rows yet.
             const before = clocks.get(life) ?? record?.before ?? null
             const made = await judge(store.sql, ref, text, { references, record, before, signer, nowMs: now() })
+            storable(made)
             if (made.clock) clocks.set(life, { bootId: made.bootId, ...made.clock })
             results.push(made)
           } catch (error) {
@@ -131,6 +132,15 @@ function contraindicatedEvent({ verdict, evidence, message, ...ref }: NewResult)
 function warningOf({ cluster, node }: { cluster: string; node: string }, reason: string, message: string): NewEvent {
   const regarding = { kind: 'EdgeNode', namespace: cluster, name: node }
   return { type: 'Warning', reason, message, component: 'attestation', regarding }
+}
+
+// Of many verdicts written at once one that the database cannot hold would keep out all.
+function storable(result: NewResult): void {
+  JSON.stringify(result, (name, value: unknown) => {
+    if (typeof value === 'string' && (value.includes('\0') || !value.isWellFormed()))
+      throw new Error(`its ${name} holds a character that is none`)
+    return value
+  })
 }
 
 type By = {

@@ -58,12 +58,18 @@ export function made(code: string, tier: Verdict, area: Area, message: string, w
     code,
     tier,
     area,
-    message,
+    message: legible(message),
     ...(pcr === undefined ? {} : { pcr }),
     ...(event === undefined ? {} : { event }),
-    ...(expected === undefined ? {} : { expected: expected.slice(0, 64) }),
-    ...(actual === undefined ? {} : { actual: actual.slice(0, 512) }),
+    ...(expected === undefined ? {} : { expected: expected.slice(0, 64).map(legible) }),
+    ...(actual === undefined ? {} : { actual: legible(actual) }),
   } as Found
+}
+
+// A log's names and command lines are whatever was measured: what no JSON reader and no database holds (U+0000, half of a
+// surrogate pair, also one that is made by cutting) would keep every verdict beside this one from being stored.
+function legible(text: string): string {
+  return text.slice(0, 512).toWellFormed().replaceAll('\0', '\ufffd')
 }
 
 const ORDER: Record<Verdict, number> = { affirming: 0, warning: 1, contraindicated: 2, none: 3 }
