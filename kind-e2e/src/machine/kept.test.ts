@@ -1,6 +1,9 @@
+import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { OSImageManifest } from '@skerry/api'
+import type { EvidenceBody, HardwareProfile, OSImageManifest, Statement } from '@skerry/api'
+import { ENTRIES } from '@skerry/demo'
+import { evidenceOf, makeTpm, referenceOf } from '@skerry/policy/testing'
 import { testFolder } from '@skerry/supervise/testing'
 import { expect, test } from 'vitest'
 import { keepBoots, serialByBoot } from './kept.ts'
@@ -28,6 +31,12 @@ const manifestOf = (version: string): OSImageManifest => ({
   boot: { kind: 'none' },
 })
 
+const told = (body: EvidenceBody): Statement => ({
+  kind: 'evidence',
+  ...{ cluster: 'a', node: 'a', incarnation: 1, seq: 1, prev: '0', marker: '0', time: { wall: '' } },
+  body,
+})
+
 test('a console falls apart into boots where the firmware begins anew, with what came to nothing before', () => {
   expect(serialByBoot(LOG.join('\n'))).toEqual([LOG.slice(0, 4).join('\n'), LOG.slice(4).join('\n')])
 })
@@ -36,12 +45,12 @@ test('each boot leaves a folder with what it said and the manifest of what boote
   const dir = testFolder()
   const consoleLog = join(dir, 'serial.log')
   writeFileSync(consoleLog, LOG.join('\n'))
-  const members = { cluster: 'a', node: 'a', incarnation: 1, seq: 1, prev: '0', marker: '0', time: { wall: '' } }
   const body = { class: 'software-key', bootId: 'boot-1', slot: 'a', imageSha256: '1'.repeat(64), nonce: '0' } as const
   keepBoots(join(dir, 'boots'), {
     machine: { consoleLog, boots: () => [boot('1'), boot('2')] },
-    statements: [{ kind: 'evidence', ...members, body }],
+    statements: [told(body)],
     manifests: [manifestOf('1'), manifestOf('2')],
+    verdicts: new Map([['boot-2', { verdict: 'warning' }]]),
   })
   expect(readdirSync(join(dir, 'boots'))).toEqual(['1-1', '2-2'])
   for (const [folder, version] of [
@@ -51,6 +60,30 @@ test('each boot leaves a folder with what it said and the manifest of what boote
     const at = (file: string) => join(dir, 'boots', folder, file)
     expect(readFileSync(at('serial.log'), 'utf8')).toContain(`agent of ${version}`)
     expect(JSON.parse(readFileSync(at('manifest.json'), 'utf8'))).toEqual(manifestOf(version))
+    expect(existsSync(at('verdict.json'))).toBe(version === '2')
     expect(existsSync(at('evidence.json'))).toBe(false)
   }
+})
+
+test('what is kept of a boot with a TPM is judged affirming by the command line, with no hub; without the profile it is not', () => {
+  const tpm = makeTpm()
+  const { image, profile } = referenceOf(tpm)
+  if (typeof image === 'string') throw new Error('the recorded boot has a boot block')
+  const keep = (given: HardwareProfile | undefined) => {
+    const dir = testFolder()
+    const consoleLog = join(dir, 'serial.log')
+    writeFileSync(consoleLog, LOG.slice(0, 4).join('\n'))
+    keepBoots(dir, {
+      machine: { consoleLog, boots: () => [boot('1')] },
+      statements: [told({ ...evidenceOf(tpm, 'secure-boot-off'), bootId: 'boot-1' })],
+      manifests: [{ ...manifestOf('1'), boot: image }],
+      ...(given ? { profile: given } : {}),
+    })
+    const at = (file: string) => join(dir, '1-1', file)
+    const files = ['--evidence', at('evidence.json'), '--reference', at('reference.json')]
+    const out = execFileSync(process.execPath, [ENTRIES.cli, 'attest', 'verify', ...files], { encoding: 'utf8' })
+    return (JSON.parse(out) as { verdict: string }).verdict
+  }
+  expect(keep(profile)).toBe('affirming')
+  expect(keep(undefined)).toBe('warning')
 })

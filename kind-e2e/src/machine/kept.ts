@@ -1,6 +1,6 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { EvidenceBody, OSImageManifest, PcrValues, Statement } from '@skerry/api'
+import type { EvidenceBody, HardwareProfile, OSImageManifest, PcrValues, Statement } from '@skerry/api'
 import { nameOf, parsePublic } from '@skerry/measured-boot'
 import { FIRMWARE_PCRS } from '@skerry/policy'
 import { isBootLine } from './console.ts'
@@ -15,10 +15,17 @@ export type Kept = {
   readonly statements: readonly Statement[]
   /** Of every image that may have booted, by the version in its os-release. */
   readonly manifests: readonly OSImageManifest[]
+  /** What was signed of this kind of machine, if anything. */
+  readonly profile?: HardwareProfile
+  /** What the hub made of a boot, by its id, as far as it was seen. */
+  readonly verdicts?: ReadonlyMap<string, object>
 }
 
-/** Writes `dir/<n>-<version>/` for each boot: serial.log, manifest.json; of a node of class tpm evidence.json, reference.json. */
-export function keepBoots(dir: string, { machine, statements, manifests }: Kept): void {
+/**
+ * Writes `dir/<n>-<version>/` for each boot: serial.log, manifest.json, verdict.json; of a node of class tpm evidence.json
+ * and reference.json too.
+ */
+export function keepBoots(dir: string, { machine, statements, manifests, profile, verdicts }: Kept): void {
   const evidence = statements.flatMap(({ kind, body }) => (kind === 'evidence' ? [body] : []))
   const serial = serialByBoot(readFileSync(machine.consoleLog, 'utf8'))
   for (const [index, { bootId, version }] of machine.boots().entries()) {
@@ -28,11 +35,13 @@ export function keepBoots(dir: string, { machine, statements, manifests }: Kept)
     keep('serial.log', serial[index] ?? '')
     const manifest = manifests.find((one) => one.version === version)
     if (manifest) keep('manifest.json', toJson(manifest))
+    const verdict = verdicts?.get(bootId)
+    if (verdict) keep('verdict.json', toJson(verdict))
     const told = evidence.find((one) => one.bootId === bootId)
     if (told?.quote === undefined) continue
     keep('evidence.json', toJson(told))
     const others = manifests.filter((one) => one !== manifest)
-    keep('reference.json', toJson({ manifest, others, ...onRecord(evidence) }))
+    keep('reference.json', toJson({ manifest, profile, others, ...onRecord(evidence) }))
   }
 }
 

@@ -27,20 +27,24 @@ const STRATEGY = { type: 'Progressive', progressive: { maxConcurrency: 1, maxFai
 /** Longer than the watchdog waits, so that it is the machine that ends a try and not the agent's patience. */
 const GATES = { healthySeconds: 5, timeoutSeconds: 900 }
 
+/** What the hub made of each boot that it was told of, by the boot's id. */
+type Verdicts = Map<string, object>
+
 export const upgradeAndRollback: Story = {
   name: 'upgrade-and-rollback',
   tells:
     'a UEFI machine takes a signed image, proves it and keeps it; the next one is never healthy, the firmware falls back, and its bytes are not tried again',
   async play(world) {
     const parts = findParts(world.say)
+    const verdicts: Verdicts = new Map()
     await world.raise(0, [], [HOST])
     const one = image(world, parts, 1)
     await world.publish(one)
-    const machine = await register(world, parts, one)
+    const machine = await register(world, verdicts, parts, one)
     const two = image(world, parts, 2)
-    await upgrade(world, machine, two)
+    await upgrade(world, verdicts, machine, two)
     const three = image(world, parts, 3, false)
-    await rollback(world, machine, two, three)
+    await rollback(world, verdicts, machine, two, three)
     await again(world, machine, three)
     const doubts = (await world.client().list('Event')).filter(({ spec }) => spec.reason === 'BootBlockDoubted')
     assert.deepEqual(doubts, [], 'the hub computed each promise anew from the image, and it holds')
@@ -52,6 +56,7 @@ export const upgradeAndRollback: Story = {
       machine,
       statements: await said(world),
       manifests: [one, two, three].map(({ manifest }) => manifest),
+      verdicts,
     })
     assert.deepEqual(
       machine.boots().map(({ version }) => version),
@@ -74,7 +79,12 @@ function image(world: World, parts: Parts, n: number, healthy = true): Release {
   })
 }
 
-async function register(world: World, parts: Parts, { manifest, file }: Release): Promise<MachineSite> {
+async function register(
+  world: World,
+  verdicts: Verdicts,
+  parts: Parts,
+  { manifest, file }: Release,
+): Promise<MachineSite> {
   const machine = world.take(
     await openMachineSite({
       name: NAME,
@@ -91,12 +101,12 @@ async function register(world: World, parts: Parts, { manifest, file }: Release)
   const boot = await machine.boot(1, STEP_MS)
   assert.deepEqual([boot.image, boot.version], [FAMILY, '1'])
   world.say(`${NAME} booted ${boot.entry}`)
-  await runs(world, manifest.image.sha256, `${FAMILY}-1`, boot.bootId)
+  verdicts.set(boot.bootId, await runs(world, manifest.image.sha256, `${FAMILY}-1`, boot.bootId))
   world.say(`${NAME} registered and runs ${FAMILY}-1: ${WORTH.class}, ${WORTH.verdict}`)
   return machine
 }
 
-async function upgrade(world: World, machine: MachineSite, two: Release): Promise<void> {
+async function upgrade(world: World, verdicts: Verdicts, machine: MachineSite, two: Release): Promise<void> {
   await world.publish(two)
   const name = await world.rollOut(2, { strategy: STRATEGY, gates: GATES, attestation: WORTH.verdict })
   const boot = await machine.boot(2, STEP_MS)
@@ -107,14 +117,20 @@ async function upgrade(world: World, machine: MachineSite, two: Release): Promis
   assert.deepEqual([cluster?.name, cluster?.state], [NAME, 'Succeeded'])
   await assertSaid(world, cluster?.statement)
   const { sha256 } = two.manifest.image
-  await runs(world, sha256, name, boot.bootId)
+  verdicts.set(boot.bootId, await runs(world, sha256, name, boot.bootId))
   const steps = transitionsOf(await said(world), sha256)
   assert.equal(steps.filter(({ to }) => to === 'Activating').length, 1, 'it was activated once')
   assert.deepEqual([steps.at(-1)?.to, steps.at(-1)?.reason, steps.at(-1)?.bootId], ['Idle', 'Confirmed', boot.bootId])
   world.say(`${name} is confirmed in that boot, and its rollout Completed by a statement that the hub holds`)
 }
 
-async function rollback(world: World, machine: MachineSite, two: Release, three: Release): Promise<void> {
+async function rollback(
+  world: World,
+  verdicts: Verdicts,
+  machine: MachineSite,
+  two: Release,
+  three: Release,
+): Promise<void> {
   await world.publish(three)
   const name = await world.rollOut(3, { strategy: STRATEGY, gates: GATES, attestation: WORTH.verdict })
   for (let tried = 1; tried <= TRIES; tried += 1) {
@@ -139,7 +155,7 @@ async function rollback(world: World, machine: MachineSite, two: Release, three:
   assert.equal(steps.filter(({ to }) => to === 'Confirming').length, 0, 'it was never confirmed')
   const last = steps.at(-1)
   assert.deepEqual([last?.outcome, last?.reason], ['RolledBack', 'FellBack'])
-  await runs(world, two.manifest.image.sha256, `${FAMILY}-2`, boot.bootId)
+  verdicts.set(boot.bootId, await runs(world, two.manifest.image.sha256, `${FAMILY}-2`, boot.bootId))
   const failed = (await node(world))?.status?.failed?.find(({ imageSha256 }) => imageSha256 === bad)
   assert.deepEqual([failed?.outcome, failed?.reason], ['RolledBack', 'FellBack'], 'it remembers these bytes')
   world.say(`${name} is RolledBack ("${last?.message}") and Breached; ${FAMILY}-2 is attested in its new boot`)
@@ -173,18 +189,20 @@ async function again(world: World, machine: MachineSite, three: Release): Promis
 const node = async (world: World) => (await world.client().list('EdgeNode', { namespace: NAME }))[0]
 const said = async (world: World) => (await statementsOf(world.client(), NAME)).map(({ statement }) => statement)
 
-/** Waits until the hub has judged this boot, of these bytes; what it judged is what such a boot is worth. */
-async function runs(world: World, sha256: string, name: string, bootId: string): Promise<void> {
+/** Waits until the hub has judged this boot, of these bytes; what it judged is what such a boot is worth, and comes back. */
+async function runs(world: World, sha256: string, name: string, bootId: string): Promise<object> {
   const found = await eventually(
     async () => {
       const status = (await node(world))?.status
-      return status?.bootId === bootId && status.attestation?.bootId === bootId && status
+      const { attestation } = status ?? {}
+      return status?.bootId === bootId && attestation?.bootId === bootId && { ...status, attestation }
     },
     `${NAME} telling of boot ${bootId}`,
     STEP_MS,
   )
   assert.deepEqual([found.image?.sha256, found.image?.name], [sha256, name], 'what booted is found on the ESP')
-  assert.deepEqual([found.class, found.attestation?.verdict], [WORTH.class, WORTH.verdict], found.attestation?.message)
+  assert.deepEqual([found.class, found.attestation.verdict], [WORTH.class, WORTH.verdict], found.attestation.message)
+  return found.attestation
 }
 
 async function assertSaid(world: World, reference: { seq: number; digest: string } | undefined): Promise<void> {
