@@ -1,6 +1,6 @@
 import { createReadStream, existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { type HubIntroduction, manifestTarget, type SiteBundle } from '@skerry/api'
+import { type HardwareProfile, type HubIntroduction, manifestTarget, profileTarget, type SiteBundle } from '@skerry/api'
 import { type Client, publishReleases } from '@skerry/client'
 import { hubTarget, initSigningFolder, openKeyFile, openSigningFolder, signerKeyFile } from '@skerry/trust'
 import type { Release } from './images.ts'
@@ -15,8 +15,8 @@ export type Ceremony = {
   /** Root 1, and what a site pins. */
   readonly root: Uint8Array
   readonly thumbprint: string
-  /** Signs these images and publishes them; what is published already is left as it is. */
-  publish(client: Client, images: readonly Release[]): Promise<void>
+  /** Signs these images and hardware profiles and publishes them; what is published already is left as it is. */
+  publish(client: Client, images: readonly Release[], profiles?: readonly HardwareProfile[]): Promise<void>
   bundle(hubUrls: readonly string[], caPem: string, token: string): SiteBundle
 }
 
@@ -30,12 +30,16 @@ export function openCeremony(dir: string, introduction: HubIntroduction, nowMs: 
   return {
     root,
     thumbprint,
-    async publish(client, images) {
+    async publish(client, images, profiles = []) {
       const manifests = images.map(({ manifest }) => ({
         path: manifestTarget(manifest.family, manifest.version),
         bytes: Buffer.from(JSON.stringify(manifest)),
       }))
-      const { missing } = folder.add([hubTarget(introduction), ...manifests], expires)
+      const hardware = profiles.map((profile) => ({
+        path: profileTarget(profile.name),
+        bytes: Buffer.from(JSON.stringify(profile)),
+      }))
+      const { missing } = folder.add([hubTarget(introduction), ...manifests, ...hardware], expires)
       if (missing > 0)
         folder.sign(SIGNERS.slice(0, 2).map((name) => openKeyFile(signerKeyFile(dir, name, 'targets'), 'EdDSA')))
       await publishReleases(client, {

@@ -17,7 +17,8 @@ import { tufSources } from './registration/http.ts'
 import { openNodeKey } from './registration/keys.ts'
 import { AGENT_VERSION } from './status.ts'
 import { openClock } from './store/clock.ts'
-import { openDatabase } from './store/database.ts'
+import { type Database, openDatabase } from './store/database.ts'
+import { type Hardware, openHardware, type TpmTrouble, tpmPath } from './tpm/index.ts'
 
 /**
  * Runs the agent until the signal. With an enrollment on disk it needs no hub to start. Rejects when a part of it fails
@@ -41,6 +42,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   const entry = {
     ...{ dataDir, database, bundle, trust, hubUrls, log, signal },
     now: clock.now,
+    hardware: openTpm(config, database, now, signal),
     facts: {
       nodeName: config.nodeName,
       hardwareId: config.hardwareId,
@@ -71,6 +73,23 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
     await driver.close()
     database.close()
   }
+}
+
+/** The TPM that this node uses, with its last trouble kept for whoever asks for its status. */
+function openTpm(
+  { tpm, eventLog }: AgentConfig,
+  database: Database,
+  now: () => number,
+  signal: AbortSignal,
+): Hardware | undefined {
+  const path = tpmPath(tpm)
+  const keep = (trouble: TpmTrouble | undefined) => {
+    const kept = { path: path ?? null, ...(trouble ? { trouble } : {}) }
+    if (JSON.stringify(kept) !== JSON.stringify(database.load('tpm'))) database.save('tpm', kept)
+  }
+  keep(database.load<{ trouble?: TpmTrouble }>('tpm')?.trouble)
+  if (path === undefined) return undefined
+  return openHardware({ path, eventLog, now, signal, onTrouble: keep })
 }
 
 async function openDriver(config: DriverConfig, dataDir: string, log: Logger): Promise<Driver> {

@@ -1,6 +1,7 @@
 import { hostname } from 'node:os'
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { BOUND_MIB, LEAST_BOUND_MIB } from './outbox/room.ts'
+import { EVENT_LOG } from './tpm/index.ts'
 
 /** How this machine boots, and what its driver has to know. */
 export type DriverConfig =
@@ -20,6 +21,10 @@ export type AgentConfig = {
   readonly cluster: string | undefined
   readonly hardwareId: string
   readonly driver: DriverConfig
+  /** auto, off, or where the TPM is: a device, or the unix socket of an emulated one. */
+  readonly tpm: string
+  /** The firmware's log of what it measured. */
+  readonly eventLog: string
   readonly claims: Readonly<Record<string, string>>
   readonly hubUrls: readonly string[]
   readonly natsUrls: readonly string[]
@@ -55,6 +60,12 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .option('--cluster <id>', 'the cluster to join; by default what the token or the node name says')
     .option('--hardware-id <id>', 'what images must be for to be installed here', 'generic')
     .addOption(new Option('--driver <name>', 'how this machine boots').choices(['slots', 'uki']).default('slots'))
+    .option(
+      '--tpm <auto|off|path>',
+      'the TPM to register with: a device, or the socket of an emulated one; auto uses /dev/tpmrm0 where it is',
+      'auto',
+    )
+    .option('--event-log <file>', "the firmware's log of what it measured", EVENT_LOG)
     .option('--factory-image <file>', 'slots: the image this machine came with; needed the first time')
     .option('--esp <folder>', 'uki: where the EFI system partition is mounted; by default looked for in usual places')
     .option('--boot-tries <n>', 'uki: boots in which an image may prove itself', tries, 3)
@@ -117,6 +128,8 @@ function toConfig(options: Record<string, unknown>): AgentConfig {
             healthCommand: text('healthCommand'),
           }
         : { name: 'slots', factoryImage: text('factoryImage') },
+    tpm: text('tpm') ?? 'auto',
+    eventLog: text('eventLog') ?? EVENT_LOG,
     claims: options['claim'] as AgentConfig['claims'],
     hubUrls: list('hubUrl'),
     natsUrls: list('natsUrl'),

@@ -48,7 +48,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
   const life = new AbortController()
   const signal = AbortSignal.any([over, life.signal])
   const bus = openBus(database)
-  const outbox = openOutbox(database, enrollment, now, config.outboxBytes)
+  const outbox = openOutbox(database, enrollment, now, config.outboxBytes, () => entry.hardware?.time())
   const signer = openNodeKey(dataDir)
   let boot: BootFacts | undefined
   let next: Entry | undefined
@@ -156,6 +156,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     outbox,
     driver,
     enrollment,
+    hardware: entry.hardware,
     watchMs: config.watchMs,
     now,
     log,

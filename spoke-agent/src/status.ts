@@ -70,6 +70,8 @@ export function siteView(dataDir: string): object {
       cluster: enrollment?.cluster ?? null,
       node: enrollment?.node ?? null,
       class: enrollment?.class ?? null,
+      // Where it is, and why it could not be asked last, with the next step.
+      tpm: database.load<object>('tpm') ?? null,
       // What an auditor compares with a report: the key its statements stand under, and how far they go.
       nodeKey: enrollment?.nodeKeyThumbprint ?? null,
       newestStatement: newest ?? null,

@@ -55,6 +55,8 @@ export async function openMachineSite(options: MachineSiteOptions): Promise<Mach
     ...['--data', data('agent'), '--bundle', data('bundle.json'), '--node-name', name],
     ...['--hub-url', hubUrl, '--nats-url', `tls://${HOST}:${toNats.port}`],
     ...['--heartbeat-seconds', '1', '--reconnect-seconds', '4'],
+    // A story that registers by hardware says so in its own arguments: the last word counts.
+    ...['--tpm', 'off'],
     ...['--driver', 'uki', '--reboot-command', 'reboot', '--health-command', '/etc/skerry/healthy'],
     ...options.args,
   ]

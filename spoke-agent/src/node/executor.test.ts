@@ -77,6 +77,7 @@ function makeSite(boots: keyof typeof MACHINES = 'slots') {
       throw over.signal.reason
     }
     const node = runNode({
+      hardware: undefined,
       database,
       bus,
       outbox,

@@ -30,6 +30,8 @@ type Marker = {
   readonly atMs: number
   readonly keys: readonly HubKey[]
 }
+/** Where a statement stands in the chain: what evidence answers. */
+export type Place = { readonly seq: number; readonly prev: string; readonly marker: string }
 /** What a statement says; the outbox adds who, when and after what. */
 type Said = Pick<Statement, 'kind' | 'body'>
 
@@ -38,7 +40,9 @@ export type Outbox = {
    * Appends a statement, whatever the room: one that proves an upgrade. `make` gets what evidence needs: its number, the
    * one before, the newest marker.
    */
-  append(make: Said | ((place: { seq: number; prev: string; marker: string }) => Said)): void
+  append(make: Said | ((place: Place) => Said)): void
+  /** The place that the next statement would have now. */
+  place(): Place
   /** Appends a statement if there is room for what proves no upgrade; otherwise counts it as left out. Returns whether. */
   offer(said: Said): boolean
   /** Counts one that nobody will be able to say any more. */
@@ -67,6 +71,8 @@ export function openOutbox(
   enrollment: Enrollment,
   now: () => number,
   boundBytes = BOUND_MIB * 1024 ** 2,
+  /** What else says when a statement was made. */
+  tpmTime: () => Omit<Statement['time'], 'wall'> | undefined = () => undefined,
 ): Outbox {
   const { sql } = database
   const last = sql.prepare('select seq, digest from statement order by seq desc limit 1')
@@ -100,15 +106,18 @@ export function openOutbox(
     for (const listener of listeners) queueMicrotask(listener)
   }
 
-  function add(make: Parameters<Outbox['append']>[0]): void {
+  function nextPlace(): Place {
     const before = newest()
-    const seq = (before?.seq ?? 0) + 1
-    const place = { seq, prev: before?.digest ?? enrollment.transcript, marker: marker() }
+    return { seq: (before?.seq ?? 0) + 1, prev: before?.digest ?? enrollment.transcript, marker: marker() }
+  }
+
+  function add(make: Parameters<Outbox['append']>[0]): void {
+    const place = nextPlace()
     const { kind, body } = typeof make === 'function' ? make(place) : make
     const { cluster, node, incarnation } = enrollment
     const at = new Date(now()).toISOString()
-    const text = JSON.stringify({ kind, cluster, node, incarnation, ...place, time: { wall: at }, body })
-    insert.run(seq, kind, text, sha256Hex(text), at)
+    const text = JSON.stringify({ kind, cluster, node, incarnation, ...place, time: { wall: at, ...tpmTime() }, body })
+    insert.run(place.seq, kind, text, sha256Hex(text), at)
   }
 
   function leaveOut(kind: StatementKind): void {
@@ -158,6 +167,7 @@ export function openOutbox(
       if (taken) ring()
       return taken
     },
+    place: nextPlace,
     leaveOut,
     room,
     full: () => (room() === 'none' ? new Refusal('OutboxFull', noRoom(boundBytes)) : undefined),

@@ -94,7 +94,15 @@ function enter(url: string, acceptance: HubKey[], before?: Enrollment) {
   }
   const said: string[] = []
   const entered = enroll({
-    ...{ dataDir, database, signal: over.signal, slowestMs: 20, now: () => nowMs, hubUrls: () => [url] },
+    ...{
+      dataDir,
+      database,
+      signal: over.signal,
+      slowestMs: 20,
+      now: () => nowMs,
+      hubUrls: () => [url],
+      hardware: undefined,
+    },
     bundle: { kind: 'SiteBundle', acceptHub: '0'.repeat(64), root: '', hubUrls: [url] },
     trust: {
       hub: () => description,

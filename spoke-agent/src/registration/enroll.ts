@@ -20,6 +20,7 @@ import {
 import type { Logger } from 'pino'
 import { reasonOf } from '../reason.ts'
 import type { Database } from '../store/database.ts'
+import type { Hardware } from '../tpm/index.ts'
 import { pause } from '../waits.ts'
 import { type Asked, believeAcceptance, type Enrollment, isSameLife, loadEnrollment } from './enrollment.ts'
 import { endLife } from './former.ts'
@@ -27,6 +28,7 @@ import { type Answer, ask } from './http.ts'
 import { credsFile, forgetEntrySeed, openEntrySeed, openNodeKey } from './keys.ts'
 import { publicUserKey } from './nkey.ts'
 import { forgetWord, keepRefusal, keepWord } from './standing.ts'
+import { type TpmEntry, tpmEntry } from './tpm-entry.ts'
 
 // The three calls by which a node comes to belong, comes back, and renews its credential. Killed between any two, it
 // begins again with the same keys and meets the same row at the hub.
@@ -45,6 +47,8 @@ export type EnrollOptions = {
     readonly cluster?: string
     readonly agentVersion: string
   }
+  /** Its TPM; undefined where it has none, or shall not use it. */
+  readonly hardware: Hardware | undefined
   readonly log: Logger
   readonly now: () => number
   /** The longest pause between two tries; a minute unless it is said. */
@@ -120,12 +124,14 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
   const before = loadEnrollment(database)
   // A node that kept its memory goes on in the same life; one that lost it, or its key, begins the next.
   const life = before?.nodeKeyThumbprint === nodeKey.thumbprint ? before : undefined
+  const tpm = await tpmOf(options, life)
   const request: RegistrationRequest = {
     kind: 'RegistrationRequest',
     ...(bundle.token ? { token: bundle.token } : {}),
     ...(facts.cluster ? { cluster: facts.cluster } : {}),
     nodeName: facts.nodeName,
-    class: 'software-key',
+    class: tpm ? 'tpm' : 'software-key',
+    ...tpm?.members,
     nodeKey: nodeKey.jwk,
     natsKey: publicUserKey(natsSeed),
     hardwareId: facts.hardwareId,
@@ -145,9 +151,13 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
   // Kept before it is proven: killed here, the next try meets the acceptance of this exchange.
   const exchanges = [...(database.load<string[]>('exchanges') ?? []), transcript].slice(-EXCHANGES_KEPT)
   database.save('exchanges', exchanges)
+  const answered = await tpm?.answer(challenge, transcript)
   const proof = await signDocument(
     'RegistrationProof',
-    { kind: 'RegistrationProof', id: challenge.id, nonce: challenge.nonce, transcript },
+    {
+      ...{ kind: 'RegistrationProof', id: challenge.id, nonce: challenge.nonce, transcript },
+      ...(answered ? { tpm: answered.tpm } : {}),
+    },
     nodeKey,
   )
   let answer = parse(RegistrationAnswer, json(await call('POST', `/${challenge.id}/proof`, proof), 200), 'answer')
@@ -179,13 +189,27 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
       nodeKeyThumbprint: nodeKey.thumbprint,
       natsKey: request.natsKey,
       class: request.class,
+      ekSha256: tpm?.ekSha256,
+      akName: tpm?.akName,
       node: nodeIdOf(request.nodeName),
       cluster: life ? life.cluster : request.cluster,
       transcripts: life ? [life.transcript, ...exchanges] : exchanges,
       incarnation: life ? life.incarnation : 1,
     },
-    challenge.id,
+    { registrationId: challenge.id, ...(answered ? { bank: answered.bank } : {}) },
   )
+}
+
+// What it registered as it stays: a TPM that was switched on since, or went, is another identity.
+async function tpmOf({ hardware }: EnrollOptions, life: Enrollment | undefined): Promise<TpmEntry | undefined> {
+  if (life?.class === 'software-key') return undefined
+  if (hardware) return tpmEntry(hardware, life?.ekSha256)
+  if (life?.class === 'tpm')
+    throw new NotYet(
+      'this node is registered with a TPM, and there is none: switch it on in the firmware, or say with --tpm where it is',
+      { decided: true, refusedAs: 'NoTpm' },
+    )
+  return undefined
 }
 
 // The keys that may sign an acceptance are in hub.json, which offline keys signed. It is read whatever the time: a clock
@@ -212,7 +236,7 @@ async function judge(
   natsJwt: string,
   natsSeed: string,
   asked: Asked,
-  registrationId: string,
+  kept: Pick<Enrollment, 'registrationId' | 'bank'>,
 ): Promise<Entry> {
   const listed = trust.hub().keys.acceptance
   const keys = keyRing(listed.map(({ jwk }) => jwk))
@@ -237,7 +261,8 @@ async function judge(
     transcript: payload.transcript,
     nodeKeyThumbprint: payload.nodeKeyThumbprint,
     natsKey: payload.natsKey,
-    registrationId,
+    ...kept,
+    ...(payload.ekSha256 === undefined ? {} : { ekSha256: payload.ekSha256 }),
     acceptedAt: new Date(now()).toISOString(),
     credentialLifeMs: lifeMsOf(natsJwt),
   }
@@ -270,7 +295,8 @@ function json({ status, body, retryAfterMs }: Answer, expected: number): unknown
   throw new NotYet(message ?? `the hub answered ${status}`, {
     ...{ decided, retryAfterMs },
     ...(field ? { field } : {}),
-    ...(decided && !field ? { refusedAs: code ?? `Http${status}` } : {}),
+    // A NATS key is simply made anew; everything else waits for a person.
+    ...(decided && field !== 'natsKey' ? { refusedAs: code ?? `Http${status}` } : {}),
   })
 }
 

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type Acceptance, type NodeClass, Refusal } from '@skerry/api'
+import { type Acceptance, type BankName, type NodeClass, Refusal } from '@skerry/api'
 import { type VerifyKey, verifyDocument } from '@skerry/trust'
 import type { Database } from '../store/database.ts'
 
@@ -9,6 +9,9 @@ export type Enrollment = {
   readonly node: string
   readonly incarnation: number
   readonly class: NodeClass
+  /** Of class tpm: its EK, by SHA-256, and the PCR bank that the hub asks for. */
+  readonly ekSha256?: string
+  readonly bank?: BankName
   readonly routingToken: string
   /** The acceptance as it was signed. Its digest is the marker until the hub's first. */
   readonly acceptance: string
@@ -54,6 +57,9 @@ export type Asked = {
   readonly nodeKeyThumbprint: string
   readonly natsKey: string
   readonly class: NodeClass
+  /** Of its TPM; undefined for class software-key. */
+  readonly ekSha256?: string | undefined
+  readonly akName?: string | undefined
   readonly node: string
   /** Undefined where the hub chooses. */
   readonly cluster: string | undefined
@@ -71,7 +77,7 @@ export async function believeAcceptance(
 ): Promise<Acceptance> {
   const { payload } = await verifyDocument('Acceptance', text, keys)
   await verifyDocument('Acceptance', text, keys, { aud: `${payload.cluster}/${payload.node}` })
-  for (const member of ['nodeKeyThumbprint', 'natsKey', 'class', 'node', 'cluster'] as const)
+  for (const member of ['nodeKeyThumbprint', 'natsKey', 'class', 'ekSha256', 'akName', 'node', 'cluster'] as const)
     if (asked[member] !== undefined && payload[member] !== asked[member])
       throw foreign(member, `${payload[member]}, this node asked as ${asked[member]}`)
   if (payload.incarnation < asked.incarnation)

@@ -105,6 +105,7 @@ export function nextStep({ state, reason, fingerprint }: HubWord): string {
     case 'Left':
     case 'Revoked':
     case 'Refused':
+      if (reason === 'NoTpm') return 'switch the TPM on in the firmware, or start the agent with --tpm <path>'
       if (reason.startsWith('Token'))
         return 'ask whoever runs the hub for another bundle (skerry join-token create), and start the agent with it (--bundle)'
       return `ask whoever runs the hub why; this node asks again by itself, and to let it in ${accept('node accept <cluster>/<node>')}`

@@ -27,6 +27,7 @@ type Kept =
   | 'time_floors'
   | 'refused'
   | 'status_counter'
+  | 'tpm'
 
 export type Database = {
   /** Everything in `act` is committed together, or not at all. */

@@ -1,7 +1,7 @@
 import { type command, Malformed, type ResponseCode, responseCodeText } from '@skerry/measured-boot'
 
 /** Why a TPM does not do what was asked: whether the same may work later, and what a person can do about it. */
-export const TPM_FAULTS = {
+const TPM_FAULTS = {
   NoTpm: {
     retry: false,
     next: 'switch the TPM on in the firmware (its name there is TPM, PTT or fTPM), or let the node enter with class software-key',

@@ -1,5 +1,3 @@
-export { DEVICE } from './door.ts'
 export type { EndorsementKey } from './endorsement.ts'
-export { TPM_FAULTS, TpmError, type TpmFault } from './errors.ts'
-export { EVENT_LOG, LARGEST_LOG, type Log, MEASUREMENT_LOG, readLog } from './logs.ts'
-export { type Quoted, type Tpm, type TpmKey, type TpmState, tpmAt } from './tpm.ts'
+export { type Hardware, openHardware, type TpmTrouble, tpmPath } from './hardware.ts'
+export { EVENT_LOG } from './logs.ts'

@@ -16,17 +16,17 @@ import { raiseReleaseFloor, readReleaseFloor } from './release-floor.ts'
 import { AK_TEMPLATE, NODE_KEY_TEMPLATE } from './templates.ts'
 
 /** TPM2B_PUBLIC and name of a key. */
-export type TpmKey = { readonly public: Uint8Array; readonly name: Uint8Array }
+type TpmKey = { readonly public: Uint8Array; readonly name: Uint8Array }
 
 /** What a TPM says of a boot: TPMS_ATTEST, TPMT_SIGNATURE, and the values that it quoted. */
-export type Quoted = {
+type Quoted = {
   readonly quote: Uint8Array
   readonly signature: Uint8Array
   readonly pcrs: ReadonlyMap<number, Uint8Array>
 }
 
 /** What a person asks of a TPM that does not do what it should. */
-export type TpmState = {
+type TpmState = {
   /** Four letters, as its maker registered them. */
   readonly manufacturer: string
   /** Banks that may count as evidence and are switched on. */

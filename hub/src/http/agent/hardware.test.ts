@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
-import type { HardwareProfile, JoinTokenSpec, RegistrationProof, RegistrationRequest } from '@skerry/api'
+import type { HardwareProfile, JoinTokenSpec, RegistrationProof, RegistrationRequest, TpmQuote } from '@skerry/api'
 import { parsePublic, writePublic } from '@skerry/measured-boot'
 import { makeTpm, referenceOf } from '@skerry/policy/testing'
 import { testDatabase } from '@skerry/supervise/testing'
@@ -95,12 +95,17 @@ const machine = (tpm: TestTpm, more: Partial<RegistrationRequest> & { nodeName: 
   makeNode({ ...tpm.keys, hardwareId: HARDWARE, ...more })
 
 /** Both calls; the members of the proof that differ from what an honest TPM answers. */
-async function enter(node: TestNode, tpm: TestTpm, more: Partial<NonNullable<RegistrationProof['tpm']>> = {}) {
+async function enter(
+  node: TestNode,
+  tpm: TestTpm,
+  more: Partial<NonNullable<RegistrationProof['tpm']>> = {},
+  change = (quote: TpmQuote): TpmQuote => quote,
+) {
   const { asked, challenge } = await ask(send, node)
   const { id, tpm: credential } = readChallenge(challenge)
   if (!credential) throw new Error('the TPM was not asked')
   const secret = tpm.activate(credential) ?? 'f'.repeat(64)
-  const quote = tpm.quote(transcriptDigest(asked, challenge))
+  const quote = change(tpm.quote(transcriptDigest(asked, challenge)))
   return send('POST', `/${id}/proof`, await node.proof(asked, challenge, { tpm: { secret, quote, ...more } }))
 }
 
@@ -160,6 +165,16 @@ describe('a node with a TPM', () => {
         .update(Buffer.from(secret ?? '', 'hex'))
         .digest('hex'),
     )
+  })
+
+  test('whose firmware kept no log is registered, and waits for a person', async () => {
+    const tpm = await own()
+    const node = machine(tpm, { nodeName: fresh('site'), token: await token() })
+    expect(codeOf(await enter(node, tpm, {}, ({ eventLog: _, ...quote }) => quote))).toBe('200')
+    await decide(node.name)
+    const { status, spec } = (await registration(node)) ?? {}
+    expect(spec?.tpm?.firstBoot).toMatchObject({ verdict: 'none', reason: 'EventLogMissing' })
+    expect(status?.state).toBe('Pending')
   })
 
   test('whose first quote shows an unknown firmware waits for a person, who reads why', async () => {
@@ -235,7 +250,11 @@ describe('what a request names is refused, all of it in one answer', () => {
 describe('a proof is refused', () => {
   const cases: [string, (tpm: TestTpm) => Partial<NonNullable<RegistrationProof['tpm']>>, RegExp][] = [
     ['with another secret', () => ({ secret: 'a'.repeat(64) }), /another TPM answers/],
-    ['with a quote over something else', (tpm) => ({ quote: tpm.quote('b'.repeat(64)) }), /nonce failed/],
+    [
+      'with a quote over something else',
+      (tpm) => ({ quote: tpm.quote('b'.repeat(64)) }),
+      /nonce: the quote answers another question/,
+    ],
   ]
   test.each(cases)('%s', async (_, more, words) => {
     const tpm = await own()

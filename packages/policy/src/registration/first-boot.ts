@@ -1,4 +1,5 @@
 import { BANK_NAMES, type HardwareProfile, type PcrValues, Refusal, type TpmQuote, type Verdict } from '@skerry/api'
+import { QUOTE_CHECKS } from '@skerry/measured-boot'
 import { appraise } from '../attestation/appraise.ts'
 import { FIRMWARE_PCRS } from '../attestation/reference.ts'
 
@@ -65,12 +66,15 @@ export function judgeFirstBoot({ quote, ak, akName, transcript, bank, profile, f
       before: undefined,
     },
   })
-  const failed = checks.filter(({ ok }) => !ok).map(({ name }) => name)
-  if (checks.length === 0 || failed.length > 0)
+  const quoteChecks: readonly string[] = QUOTE_CHECKS
+  const failed = checks.filter(({ name, ok }) => !ok && quoteChecks.includes(name)).map(({ name }) => name)
+  if (checks.length === 0 || failed.length > 0) {
+    const why = findings.filter((one) => failed.some((name) => one.message.startsWith(`${name}: `)))
     throw new Refusal(
       'ProofMismatch',
-      `the quote does not vouch for this exchange: ${failed.join(', ')} failed (${findings[0]?.message ?? message})`,
+      `the quote does not vouch for this exchange: ${why.map((one) => one.message).join('; ') || message}`,
       { field: 'tpm.quote' },
     )
+  }
   return { verdict, reason, message: message.slice(0, 1_000), firmware: shown }
 }

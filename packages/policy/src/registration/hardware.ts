@@ -30,8 +30,7 @@ export type HardwareFault = {
   readonly message: string
 }
 
-/** The keys whose EK can be asked for a secret: RSA-2048, P-256 and P-384, low and high range. */
-const TEMPLATES = (['L-1', 'L-2', 'H-1', 'H-2', 'H-3'] as const).map((name) => EK_TEMPLATES[name].area)
+const TEMPLATES = Object.values(EK_TEMPLATES).map(({ area }) => area)
 const EMPTY = new Uint8Array()
 
 /**
@@ -56,7 +55,7 @@ export function namedTpm(
   if (!TEMPLATES.some((template) => isMadeFrom(template, ek)))
     faults.push({
       code: 'EkUntrusted',
-      message: 'the endorsement key is of no template of the TCG EK profile (RSA-2048, P-256, P-384)',
+      message: 'the endorsement key is of no template of the TCG EK profile that can be judged',
     })
   for (const { message } of akFaults(ak))
     faults.push({ code: 'AkUnfit', message: `the attestation key is unfit: ${message}` })

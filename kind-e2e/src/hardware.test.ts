@@ -1,0 +1,274 @@
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
+import { dirname, join } from 'node:path'
+import { parse, Statement } from '@skerry/api'
+import {
+  buildImage,
+  type Ceremony,
+  createJoinToken,
+  ENTRIES,
+  eventually,
+  HARDWARE_ID,
+  type HubProcess,
+  type Image,
+  introduction,
+  openCeremony,
+  type Program,
+  releaseOf,
+  startAgent,
+  startHub,
+} from '@skerry/demo'
+import { command, measuredIn, parseEventLog } from '@skerry/measured-boot'
+import { logOf, makeTpm, referenceOf } from '@skerry/policy/testing'
+import { type Connection, toOptions } from '@skerry/supervise'
+import { lacksTpm, type TestTpm, testDatabase, testFolder, testTpm } from '@skerry/supervise/testing'
+import postgres from 'postgres'
+import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
+
+// Registration by hardware with real processes and emulated TPMs, in whose PCRs stands what a real machine's firmware
+// measured (packages/measured-boot, recordings): the emulator has no firmware of its own.
+
+vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
+
+const WAIT_MS = 60_000
+let dir: string
+let connection: Connection
+let drop: () => Promise<void>
+let hub: HubProcess
+let ceremony: Ceremony
+let image: Image
+let eventLog: string
+
+async function measure(tpm: TestTpm): Promise<void> {
+  const socket = connect(tpm.socketPath)
+  try {
+    for (const { event, digest } of measuredIn(parseEventLog(logOf('secure-boot-off')), 'sha256').extends) {
+      const asked = command.pcrExtend(event.pcr, 'sha256', digest)
+      socket.write(asked.bytes)
+      const [answer] = (await once(socket, 'data')) as [Buffer]
+      if (!command.readAnswer(asked, new Uint8Array(answer)).ok) throw new Error('the TPM did not extend')
+    }
+  } finally {
+    socket.destroy()
+  }
+}
+
+type Site = { readonly name: string; readonly dir: string; start(more?: readonly string[]): Program }
+
+/** A site whose agent uses this TPM. */
+function siteOf(
+  tpm: TestTpm,
+  name: string,
+  secret: string,
+  data = join(dir, `${name}-${Math.trunc(performance.now())}`),
+): Site {
+  return {
+    name,
+    dir: data,
+    start(more = []) {
+      const program = startAgent({
+        ...{ name, dir: data, bundle: ceremony.bundle([hub.apiUrl], hub.caPem, secret), factoryImage: image.file },
+        args: ['--tpm', tpm.socketPath, '--event-log', eventLog, '--heartbeat-seconds', '1', ...more],
+      })
+      onTestFinished(() => program.kill())
+      return program
+    },
+  }
+}
+
+let made = 0
+const fresh = (what: string) => `${what}-${++made}`
+
+const token = (more: Parameters<typeof createJoinToken>[2] = {}) =>
+  createJoinToken(hub.client, fresh('token'), { maxUses: 1, classes: ['tpm'], ...more }, Date.now())
+
+async function manufactured(options: Parameters<typeof testTpm>[0] = {}): Promise<TestTpm> {
+  const tpm = await testTpm(options)
+  await measure(tpm)
+  return tpm
+}
+
+type View = {
+  readonly class: string | null
+  readonly tpm: { readonly path: string; readonly trouble?: { readonly code: string; readonly message: string } }
+  readonly registration?: Record<'state' | 'reason' | 'message' | 'next', string>
+}
+
+/** What `skerry-agent status` prints; undefined while there is nothing to print. */
+function viewOf({ dir: data }: Site): View | undefined {
+  try {
+    const args = [ENTRIES.agent, 'status', '--data', data]
+    return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', stdio: 'pipe' })) as View
+  } catch {
+    return undefined
+  }
+}
+
+async function query<T extends object>(text: string, values: string[]): Promise<T[]> {
+  const sql = postgres(toOptions(connection, { max: 1 }))
+  try {
+    return (await sql.unsafe(text, values)) as unknown as T[]
+  } finally {
+    await sql.end()
+  }
+}
+
+/** The evidence that the hub holds of a node, oldest first. */
+async function evidenceOf(name: string, incarnation: number) {
+  const rows = await query<{ text: string }>(
+    `select text from statement where cluster = $1 and incarnation = ${incarnation} and kind = 'evidence' order by seq`,
+    [name],
+  )
+  return rows.flatMap(({ text }) => {
+    const statement = parse(Statement, JSON.parse(text), 'statement')
+    return statement.kind === 'evidence' ? [statement] : []
+  })
+}
+
+const told = (name: string, incarnation = 1, boots = 1) =>
+  eventually(
+    async () => {
+      const evidence = await evidenceOf(name, incarnation)
+      return evidence.length >= boots ? evidence : undefined
+    },
+    `${name} telling of boot ${boots} in life ${incarnation}`,
+    WAIT_MS,
+  )
+
+const registration = (name: string) => hub.client.get('Registration', name, name)
+const record = async (name: string) =>
+  (
+    await query<{ state: string; incarnation: number; akName: string | null }>(
+      `select state, incarnation, ak_name as "akName" from node_identity where cluster = $1`,
+      [name],
+    )
+  )[0]
+
+describe.skipIf(lacksTpm)('a node with a TPM (needs swtpm)', () => {
+  beforeAll(async () => {
+    dir = testFolder()
+    const database = await testDatabase()
+    ;({ connection, drop } = database)
+    const { host, username, password, database: name } = connection
+    const env = {
+      DATABASE_URL: `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${name}`,
+      PATH: `${dirname(inject('natsServer'))}:${process.env['PATH']}`,
+    }
+    const dataDir = join(dir, 'hub')
+    hub = await startHub({ dataDir, args: ['--port', '0'], logFile: join(dir, 'hub.log'), env })
+    ceremony = openCeremony(join(dir, 'signers'), introduction(dataDir, []), Date.now())
+    image = buildImage(join(dir, 'images'), '1', { healthy: true })
+    eventLog = join(dir, 'event-log')
+    writeFileSync(eventLog, logOf('secure-boot-off'))
+    const { ca, stop } = await testTpm()
+    await stop()
+    await ceremony.publish(
+      hub.client,
+      [releaseOf(image, 1)],
+      [
+        {
+          ...referenceOf(makeTpm()).profile,
+          ...{ hardwareIds: [HARDWARE_ID], tpm: { roots: [ca.root, ca.issuer], inventory: [] }, learn: 'tofu' },
+          firmware: [],
+        },
+      ],
+    )
+  })
+  afterAll(async () => {
+    await hub?.program.stop(20_000)
+    await hub?.client.close()
+    await drop?.()
+  })
+
+  test('registers by its maker’s certificate, is accepted by a rule for what its first quote shows, and gives a quote of its boot', async () => {
+    const tpm = await manufactured()
+    const site = siteOf(tpm, fresh('shop'), await token())
+    site.start()
+    const [evidence] = await told(site.name)
+    const { spec, status } = await registration(site.name)
+    expect(spec).toMatchObject({ class: 'tpm', tpm: { firstBoot: { verdict: 'warning', reason: 'NoReference' } } })
+    expect(spec.tpm?.endorsedBy).toContain('swtpm-localca')
+    expect(status?.state).toBe('Accepted')
+    expect(await record(site.name)).toEqual({ state: 'Accepted', incarnation: 1, akName: spec.tpm?.akName })
+    expect(evidence?.body).toMatchObject({ class: 'tpm', quote: expect.any(String), eventLog: expect.any(String) })
+    expect(evidence?.time).toMatchObject({ tpmClock: expect.any(Number), resetCount: expect.any(Number) })
+    expect(viewOf(site)).toMatchObject({ class: 'tpm', tpm: { path: tpm.socketPath } })
+    expect(viewOf(site)?.tpm.trouble).toBeUndefined()
+  })
+
+  test('whose disk was wiped returns by its TPM, with no token, into the next life; the copy of both is a fork', async () => {
+    const tpm = await manufactured()
+    const name = fresh('shop')
+    const first = siteOf(tpm, name, await token())
+    const program = first.start()
+    await told(name)
+    await program.stop(20_000)
+    // The token was good for one node, and is spent.
+    const wiped = siteOf(tpm, name, '')
+    const again = wiped.start()
+    await told(name, 2)
+    expect(await record(name)).toMatchObject({ state: 'Accepted', incarnation: 2 })
+    // The old disk is alive after all, with a copy of the TPM's state: one `cp` with an emulated one.
+    await again.stop(20_000)
+    const copy = await testTpm({ copyOf: tpm })
+    await measure(copy)
+    siteOf(copy, name, '', first.dir).start()
+    await eventually(async () => (await record(name))?.state === 'Suspended', `${name} being suspended`, WAIT_MS)
+    const events = await hub.client.list('Event', { namespace: name })
+    expect(events.map(({ spec }) => spec.message).join()).toContain("two machines hold this TPM's identity")
+  })
+
+  test('of an unknown maker is refused, and the site reads why and what to do', async () => {
+    const site = siteOf(await manufactured({ ca: 'own' }), fresh('shop'), await token())
+    site.start()
+    const word = await eventually(
+      async () => [viewOf(site)?.registration].find((one) => one?.state === 'Refused'),
+      'the refusal',
+      WAIT_MS,
+    )
+    expect(word).toMatchObject({ reason: 'EkUntrusted', message: expect.stringContaining('inventory') })
+  })
+
+  test('keeps its name against a machine with another TPM', async () => {
+    const name = fresh('shop')
+    const program = siteOf(await manufactured(), name, await token()).start()
+    await told(name)
+    await program.stop(20_000)
+    const other = siteOf(await manufactured(), name, await token({ cluster: name }))
+    other.start()
+    await eventually(async () => viewOf(other)?.registration?.reason === 'NodeTaken', 'the refusal', WAIT_MS)
+    expect(await record(name)).toMatchObject({ state: 'Accepted', incarnation: 1 })
+  })
+
+  test('whose firmware kept no log waits for a person, who reads why', async () => {
+    const site = siteOf(await manufactured(), fresh('shop'), await token())
+    site.start(['--event-log', join(dir, 'none')])
+    const status = await eventually(
+      async () => (await registration(site.name).catch(() => undefined))?.status,
+      'the registration',
+      WAIT_MS,
+    )
+    expect(status).toMatchObject({ state: 'Pending' })
+    await eventually(
+      async () => viewOf(site)?.registration?.message.includes('the first boot is none (EventLogMissing'),
+      'the site reading why it waits',
+      WAIT_MS,
+    )
+  })
+
+  test('whose TPM went tells of the boot without a quote, and its status says why', async () => {
+    const tpm = await manufactured()
+    const site = siteOf(tpm, fresh('shop'), await token())
+    const program = site.start()
+    await told(site.name)
+    await program.stop(20_000)
+    await tpm.stop()
+    site.start()
+    const [, second] = await told(site.name, 1, 2)
+    expect(second?.body).toMatchObject({ class: 'tpm' })
+    expect(second?.body).not.toHaveProperty('quote')
+    expect(viewOf(site)?.tpm.trouble).toMatchObject({ code: 'NoTpm', message: expect.stringContaining('firmware') })
+  })
+})
