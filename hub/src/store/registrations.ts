@@ -221,7 +221,7 @@ export async function tpmHolders(tx: Reader, tpms: readonly TpmIdentity[]): Prom
     order by namespace, name`
 }
 
-/** Which of these nodes spoke with these keys in a life that has ended, by `cluster/node`. */
+/** Which of these nodes spoke with these keys in a life that has ended, by `cluster/node`; one that left begins anew. */
 export async function keysOfFormerLives(
   tx: Reader,
   claims: readonly (Pick<NodeIdentity, 'cluster' | 'node'> & { readonly nodeKey: PublicJwk })[],
@@ -231,7 +231,7 @@ export async function keysOfFormerLives(
     select distinct l.cluster, l.node from node_life l join node_identity i using (cluster, node)
     join unnest(${claims.map(({ cluster }) => cluster)}::text[], ${claims.map(({ node }) => node)}::text[],
       ${claims.map(({ nodeKey }) => JSON.stringify(nodeKey))}::text[]) as u(cluster, node, key) using (cluster, node)
-    where l.node_key = u.key::jsonb and l.incarnation < i.incarnation and i.node_key <> u.key::jsonb`
+    where l.node_key = u.key::jsonb and l.incarnation < i.incarnation and i.node_key <> u.key::jsonb and i.state <> 'Left'`
   return new Set(rows.map(({ cluster, node }) => `${cluster}/${node}`))
 }
 

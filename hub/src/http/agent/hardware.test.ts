@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { HardwareProfile, JoinTokenSpec, RegistrationProof, RegistrationRequest, TpmQuote } from '@skerry/api'
 import { parsePublic, writePublic } from '@skerry/measured-boot'
-import { makeTpm, referenceOf } from '@skerry/policy/testing'
+import { makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
 import { testDatabase } from '@skerry/supervise/testing'
 import { createKey, sha256Hex, transcriptDigest } from '@skerry/trust'
 import pino from 'pino'
@@ -373,6 +373,57 @@ describe('a TPM that is on record', () => {
     expect(codeOf(await send('POST', '', await node.request({ ...other.keys })))).toBe('409 IdentityChanged')
     const bare = { class: 'software-key', ek: undefined, ak: undefined }
     expect(codeOf(await send('POST', '', await node.request(bare)))).toBe('409 IdentityChanged')
+  })
+
+  test('keeps what its firmware showed first, whatever it shows when it returns', async () => {
+    const tpm = await own()
+    const node = await joined(tpm)
+    const first = (await record(node))?.firmware
+    const wiped = machine(tpm, { nodeName: node.name })
+    const values = valuesOf('secure-boot-off').set(0, 'd'.repeat(64))
+    const { asked, challenge } = await ask(send, wiped)
+    const { id, tpm: credential } = readChallenge(challenge)
+    const secret = (credential && tpm.activate(credential)) ?? ''
+    const quote = tpm.quote(transcriptDigest(asked, challenge), { values })
+    const reply = await send('POST', `/${id}/proof`, await wiped.proof(asked, challenge, { tpm: { secret, quote } }))
+    expect(codeOf(reply)).toBe('200')
+    await decide(node.name)
+    expect(await record(node)).toMatchObject({ incarnation: 2, firmware: first })
+  })
+
+  test('whose public keys a stranger names leaves room for itself', async () => {
+    const tpm = await own()
+    const node = await joined(tpm)
+    for (let n = 0; n < 4; n++) await ask(send, machine(tpm, { nodeName: node.name }))
+    const stranger = machine(tpm, { nodeName: node.name })
+    expect(codeOf(await send('POST', '', await stranger.request()))).toBe('429 TooManyRequests')
+    node.renew()
+    expect(codeOf(await enter(node, tpm))).toBe('200')
+  })
+
+  test('whose registration a person deleted begins anew, also with the node key of a life that ended', async () => {
+    const tpm = await own()
+    const node = await joined(tpm)
+    expect(codeOf(await enter(machine(tpm, { nodeName: node.name }), tpm))).toBe('200')
+    await decide(node.name)
+    await write(store, async (tx) => {
+      await deleteObject(tx, 'Registration', node.name, node.name)
+      await tx`update node_identity set state = 'Left' where cluster = ${node.name}`
+    })
+    node.renew()
+    const text = await token({ cluster: node.name })
+    const again = makeNode({ ...tpm.keys, hardwareId: HARDWARE, nodeName: node.name, token: text })
+    const kept = {
+      ...again,
+      key: node.key,
+      request: (more: object = {}) => again.request({ nodeKey: node.key.jwk, ...more }, node.key),
+    }
+    const proven = {
+      ...kept,
+      proof: (...[asked, challenge, more]: Parameters<typeof again.proof>) =>
+        again.proof(asked, challenge, more, node.key),
+    }
+    expect(codeOf(await enter(proven, tpm))).toBe('200')
   })
 
   test('is free again once its registration was deleted', async () => {

@@ -159,7 +159,7 @@ class Forked extends Refusal {
   constructor(cluster: string, node: string) {
     super(
       'ForkedChain',
-      `node ${node} of cluster ${cluster} comes with the node key of an earlier life, after a later one began: two machines hold this TPM's identity; find the copy and switch it off, then accept the node again`,
+      `node ${node} of cluster ${cluster} comes with the node key of an earlier life, after a later one began: two machines hold this TPM's identity; find the copy and switch it off, then accept the node again, or delete its registration where this machine is the one to keep`,
     )
     this.place = { cluster, node }
   }
