@@ -5,11 +5,11 @@ import { Answered, EXIT } from '../errors.ts'
 import { LOG_BYTES, readBounded, readEvidenceFile, readReferenceFile, Unusable } from '../offline/evidence.ts'
 import { toJson } from '../output/forms.ts'
 import { line, type Shell } from '../shell.ts'
+import { statusCommand } from './attest-status.ts'
 
 export function attestCommand(program: Command, shell: Shell): void {
-  const attest = program
-    .command('attest')
-    .description('What machines measured when they booted, and what it is worth. Needs no hub.')
+  const attest = program.command('attest').description('What machines measured when they booted, and what it is worth.')
+  statusCommand(attest, shell)
   verifyCommand(attest, shell)
   eventlogCommand(attest, shell)
 }
@@ -22,7 +22,7 @@ function verifyCommand(attest: Command, shell: Shell): void {
   attest
     .command('verify')
     .description(
-      'Judges evidence as the hub does. Exit code 0: affirming or warning; 2: contraindicated; 1: there is nothing to judge.',
+      'Judges evidence as the hub does, without one. Exit code 0: affirming or warning; 2: contraindicated; 1: there is nothing to judge.',
     )
     .requiredOption('--evidence <file>', 'the evidence: JSON with akPublic, quote, signature, pcrs, eventLog and nonce')
     .option(
