@@ -438,6 +438,29 @@ describe.concurrent('what is told', () => {
     expect(await ok('describe', 'registration', SITE)).toMatch(/Class: +software-key \(the key is a file/)
   })
 
+  test('attest status: what the hub made of each boot, and every verdict as it was signed', async () => {
+    const [header = '', row = ''] = (await ok('attest', 'status')).split('\n')
+    expect(header.split(/\s{2,}/)).toEqual([
+      'CLUSTER',
+      'NODE',
+      'CLASS',
+      'VERDICT',
+      'REASON',
+      'FINDINGS',
+      'BANK',
+      'JUDGED',
+    ])
+    const [cluster = '', node = '', ...rest] = row.split(/\s{2,}/)
+    expect(rest.slice(0, 5)).toEqual(['software-key', 'warning', 'SoftwareKey', 'SoftwareKey', '-'])
+    const results = JSON.parse(await ok('attest', 'status', `${cluster}/${node}`, '--results', '-o', 'json'))
+    expect(results.items[0]).toMatchObject({ verdict: 'warning', ear: expect.stringMatching(/^[^.]+\.[^.]+\.[^.]+$/) })
+    expect(await world.run(['attest', 'status', 'nobody'])).toMatchObject({
+      code: 3,
+      err: expect.stringContaining('nobody'),
+    })
+    expect((await world.run(['attest', 'status', '--results'])).code).toBe(2)
+  })
+
   test('explain: why a cluster was chosen, and what a field means', async () => {
     expect(await ok('explain', 'placement', 'all-shops')).toMatch(/1 selected[\s\S]*shop-17 +Selected +1 +\d+/)
     const one = ['explain', 'placement', 'all-shops', '--cluster']
