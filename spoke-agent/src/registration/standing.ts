@@ -1,10 +1,9 @@
-import { parse, RegistrationAnswer } from '@skerry/api'
-import { parseStrictJson } from '@skerry/trust'
+import { parse, RegistrationAnswer, type SiteBundle } from '@skerry/api'
+import { parseStrictJson, type Trust } from '@skerry/trust'
 import type { Logger } from 'pino'
 import { reasonOf } from '../reason.ts'
 import type { Database } from '../store/database.ts'
 import { pause } from '../waits.ts'
-import type { EnrollOptions } from './enroll.ts'
 import { loadEnrollment } from './enrollment.ts'
 import { ask } from './http.ts'
 
@@ -26,9 +25,13 @@ export function forgetWord(database: Pick<Database, 'forget'>): void {
   database.forget('registration')
 }
 
-type Asking = Pick<EnrollOptions, 'bundle' | 'hubUrls' | 'database' | 'signal'> & {
-  readonly trust: Pick<EnrollOptions['trust'], 'hub'>
+type Asking = {
+  readonly bundle: SiteBundle
+  readonly hubUrls: () => readonly string[]
+  readonly database: Database
+  readonly trust: Pick<Trust, 'hub'>
   readonly log: Logger
+  readonly signal: AbortSignal
 }
 
 /** Asks the hub, until the signal, what it says of this node whenever its statements are not taken in. */
