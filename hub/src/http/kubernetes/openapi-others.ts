@@ -83,6 +83,11 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
   },
   {
     method: 'GET',
+    path: `${OURS}/namespaces/{cluster}/edgenodes/{node}/results`,
+    summary: "the newest verdicts on a node's boots, each as the hub signed it (EAR)",
+  },
+  {
+    method: 'GET',
     path: `${OCM}/v1/managedclusters/{name}/heard`,
     summary: 'when each node of a cluster was last heard from',
   },
