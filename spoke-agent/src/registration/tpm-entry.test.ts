@@ -68,6 +68,9 @@ describe.skipIf(lacksTpm)('what a TPM adds to an entry (needs swtpm)', () => {
         code: 'WrongCredential',
         response: { value: 0x1df },
       })
+    expect(troubles.at(-1)).toMatchObject({ code: 'WrongCredential' })
+    await expect(tpmEntry(open('/nowhere'), undefined)).rejects.toMatchObject({ code: 'NoTpm' })
+    expect(troubles.at(-1)).toMatchObject({ code: 'NoTpm' })
   })
 
   test('is the EK that the node is registered with, of those that it has', async () => {

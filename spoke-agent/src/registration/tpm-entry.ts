@@ -19,10 +19,10 @@ type Bank = NonNullable<RegistrationChallenge['tpm']>['bank']
 
 /** Enters with the EK that the node is registered with, else with the best that its maker certified. */
 export async function tpmEntry(hardware: Hardware, registered: string | undefined): Promise<TpmEntry> {
-  const keys = await hardware.tpm.endorsementKeys()
+  const keys = await hardware.ask((tpm) => tpm.endorsementKeys())
   const ek = keys.find((key) => sha256(key.public) === registered) ?? keys[0]
   if (!ek) throw new Error('the TPM has no endorsement key')
-  const ak = await hardware.tpm.attestationKey()
+  const ak = await hardware.ask((tpm) => tpm.attestationKey())
   return {
     members: {
       ek: base64(ek.public),
@@ -41,11 +41,12 @@ export async function tpmEntry(hardware: Hardware, registered: string | undefine
 }
 
 function open(
-  { tpm }: Hardware,
+  hardware: Hardware,
   { kind }: EndorsementKey,
   { idObject, encryptedSecret }: NonNullable<RegistrationChallenge['tpm']>,
 ): Promise<Uint8Array> {
-  return tpm.activate({ ek: kind, idObject: bytes(idObject), encryptedSecret: bytes(encryptedSecret) })
+  const credential = { idObject: bytes(idObject), encryptedSecret: bytes(encryptedSecret) }
+  return hardware.ask((tpm) => tpm.activate({ ek: kind, ...credential }))
 }
 
 const sha256 = (data: Uint8Array): string => createHash('sha256').update(data).digest('hex')

@@ -17,6 +17,8 @@ export type TpmTrouble = { readonly at: string; readonly code: string; readonly 
 /** The TPM of this machine, with the logs of what was measured into it. */
 export type Hardware = {
   readonly tpm: Tpm
+  /** Asks the TPM; what it answers with a TpmError is kept as its trouble. */
+  ask<Value>(act: (tpm: Tpm) => Promise<Value>): Promise<Value>
   /** A quote over the nonce, its values, and the logs as far as they can be read. Rejects with TpmError. */
   quote(nonce: Uint8Array, bank: BankName): Promise<TpmQuote>
   /** Its clock as it was read last, which is a minute ago at most; undefined before the first look, and after one that failed. */
@@ -61,6 +63,7 @@ export function openHardware(options: {
 
   return {
     tpm,
+    ask: (act) => told(() => act(tpm)),
     quote: (nonce, bank) =>
       told(async () => {
         const [ak, { quote, signature, pcrs }] = [
