@@ -1,10 +1,14 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { spawnSync } from 'node:child_process'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
 import type { EvidenceBody, HardwareProfile, OSImageManifest, PcrValues, Statement } from '@skerry/api'
+import { ENTRIES } from '@skerry/demo'
 import { nameOf, parsePublic } from '@skerry/measured-boot'
 import { FIRMWARE_PCRS } from '@skerry/policy'
 import { isBootLine } from './console.ts'
 import type { Machine } from './machine.ts'
+import { secondOpinion } from './second-opinion.ts'
 
 // What is left of a story's boots, for whoever judges them elsewhere and without a hub: one folder a boot. With a TPM,
 // `skerry attest verify --evidence evidence.json --reference reference.json` reads two of the files.
@@ -22,8 +26,8 @@ export type Kept = {
 }
 
 /**
- * Writes `dir/<n>-<version>/` for each boot: serial.log, manifest.json, verdict.json; of a node of class tpm evidence.json
- * and reference.json too.
+ * Writes `dir/<n>-<version>/` for each boot: serial.log, manifest.json, profile.json, verdict.json; of a node of class tpm
+ * evidence.json and reference.json too.
  */
 export function keepBoots(dir: string, { machine, statements, manifests, profile, verdicts }: Kept): void {
   const evidence = statements.flatMap(({ kind, body }) => (kind === 'evidence' ? [body] : []))
@@ -35,6 +39,7 @@ export function keepBoots(dir: string, { machine, statements, manifests, profile
     keep('serial.log', serial[index] ?? '')
     const manifest = manifests.find((one) => one.version === version)
     if (manifest) keep('manifest.json', toJson(manifest))
+    if (profile) keep('profile.json', toJson(profile))
     const verdict = verdicts?.get(bootId)
     if (verdict) keep('verdict.json', toJson(verdict))
     const told = evidence.find((one) => one.bootId === bootId)
@@ -43,6 +48,33 @@ export function keepBoots(dir: string, { machine, statements, manifests, profile
     const others = manifests.filter((one) => one !== manifest)
     keep('reference.json', toJson({ manifest, profile, others, ...onRecord(evidence) }))
   }
+}
+
+/** What a boot's evidence is worth to whoever has the folder alone. */
+export type Verified = {
+  /** As `skerry attest verify` prints it, asked in another folder and of no hub. */
+  readonly verdict: string
+  readonly findings: readonly object[]
+  readonly secondOpinion: readonly string[]
+}
+
+/** Judges each boot that left evidence, by its folder's name. */
+export function verifyKept(dir: string): Map<string, Verified> {
+  const folders = readdirSync(dir).filter((folder) => existsSync(join(dir, folder, 'evidence.json')))
+  return new Map(
+    folders.toSorted().map((folder) => {
+      const at = (file: string) => resolve(dir, folder, file)
+      const files = ['--evidence', at('evidence.json'), '--reference', at('reference.json')]
+      const asked = spawnSync(process.execPath, [ENTRIES.cli, 'attest', 'verify', ...files], {
+        cwd: tmpdir(),
+        encoding: 'utf8',
+      })
+      if (!asked.stdout) throw new Error(`the evidence in ${folder} could not be verified: ${asked.stderr}`)
+      const { verdict, findings } = JSON.parse(asked.stdout) as Omit<Verified, 'secondOpinion'>
+      const evidence = JSON.parse(readFileSync(at('evidence.json'), 'utf8')) as EvidenceBody
+      return [folder, { verdict, findings, secondOpinion: secondOpinion(evidence) }]
+    }),
+  )
 }
 
 /** What the first boot that was told of showed of the machine itself: what it is held to from then on. */
