@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ObjectOf, SiteBundle, SpecFor } from '@skerry/api'
+import type { HardwareProfile, ObjectOf, SiteBundle, SpecFor } from '@skerry/api'
 import type { Client } from '@skerry/client'
 import {
   buildImage,
@@ -78,7 +78,7 @@ export function openWorld({ dir, say }: WorldOptions) {
         images.push(releaseOf(image, n))
       }
       await ceremony.publish(client, images)
-      token = await createJoinToken(client, 'story', { maxUses: 100 }, Date.now())
+      token = await createJoinToken(client, 'story', { maxUses: 100, classes: ['software-key', 'tpm'] }, Date.now())
       await ensure(client, 'ManagedClusterSetBinding', {
         metadata: { name: 'default', namespace: NAMESPACE },
         spec: { clusterSet: 'default' },
@@ -94,6 +94,12 @@ export function openWorld({ dir, say }: WorldOptions) {
     async publish(...releases: readonly Release[]): Promise<void> {
       if (!ceremony) throw new Error('raise() comes first')
       await ceremony.publish(standing().client, releases)
+    },
+
+    /** The same for what a kind of machine is. */
+    async publishProfile(profile: HardwareProfile): Promise<void> {
+      if (!ceremony) throw new Error('raise() comes first')
+      await ceremony.publish(standing().client, [], [profile])
     },
 
     /** What a site is given that reaches the hub at this address. */

@@ -1,22 +1,21 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { ObjectOf, OSImageManifest } from '@skerry/api'
 import { eventually, FAMILY, HARDWARE_ID, type Release } from '@skerry/demo'
 import { assertChain, statementsOf, transitionsOf } from '../chain.ts'
 import { listEsp } from '../machine/disk.ts'
-import { keepBoots } from '../machine/kept.ts'
+import { keepBoots, verifyKept } from '../machine/kept.ts'
 import { findParts, type Parts } from '../machine/parts.ts'
+import { hardwareProfile } from '../machine/profile.ts'
 import { ukiRelease } from '../machine/release.ts'
 import { HOST, type MachineSite, openMachineSite } from '../machine/site.ts'
 import { buildUki } from '../machine/uki.ts'
 import type { World } from '../world.ts'
 import type { Story } from './story.ts'
 
-/**
- * What a boot of this machine is worth to the hub. As long as its node registers by a key in a file, that is its own word
- * and a warning, and the rollouts here accept no better; by its TPM it is `tpm` and `affirming`.
- */
-const WORTH = { class: 'software-key', verdict: 'warning' } as const
+/** What a boot of this machine is worth to the hub: its TPM proves it, and no rollout here counts less. */
+const WORTH = { class: 'tpm', verdict: 'affirming' } as const
 
 const NAME = 'depot-a'
 /** As many boots in which an image may prove itself: one is spent by the watchdog, and one more shows that it is counted. */
@@ -28,7 +27,8 @@ const STRATEGY = { type: 'Progressive', progressive: { maxConcurrency: 1, maxFai
 const GATES = { healthySeconds: 5, timeoutSeconds: 900 }
 
 /** What the hub made of each boot that it was told of, by the boot's id. */
-type Verdicts = Map<string, object>
+type Verdicts = Map<string, Attestation>
+type Attestation = NonNullable<NonNullable<ObjectOf<'EdgeNode'>['status']>['attestation']>
 
 export const upgradeAndRollback: Story = {
   name: 'upgrade-and-rollback',
@@ -36,35 +36,61 @@ export const upgradeAndRollback: Story = {
     'a UEFI machine takes a signed image, proves it and keeps it; the next one is never healthy, the firmware falls back, and its bytes are not tried again',
   async play(world) {
     const parts = findParts(world.say)
-    const verdicts: Verdicts = new Map()
     await world.raise(0, [], [HOST])
-    const one = image(world, parts, 1)
-    await world.publish(one)
-    const machine = await register(world, verdicts, parts, one)
-    const two = image(world, parts, 2)
-    await upgrade(world, verdicts, machine, two)
-    const three = image(world, parts, 3, false)
-    await rollback(world, verdicts, machine, two, three)
-    await again(world, machine, three)
-    const doubts = (await world.client().list('Event')).filter(({ spec }) => spec.reason === 'BootBlockDoubted')
-    assert.deepEqual(doubts, [], 'the hub computed each promise anew from the image, and it holds')
-    await machine.turnOff(STEP_MS)
-    const outbox = machine.outbox()
-    await assertChain(world.client(), { name: NAME, outbox: () => outbox })
-    world.say('every statement is at the hub once, in order, each following from the one before')
-    keepBoots(join(world.dir, 'boots'), {
-      machine,
-      statements: await said(world),
-      manifests: [one, two, three].map(({ manifest }) => manifest),
-      verdicts,
-    })
-    assert.deepEqual(
-      machine.boots().map(({ version }) => version),
-      ['1', '2', '3', '3', '2'],
-      'nothing else was ever booted',
-    )
-    world.say(`it was turned off; on its ESP are ${listEsp(machine.espDisk).join(', ')}`)
+    const images = { one: image(world, parts, 1), two: image(world, parts, 2), three: image(world, parts, 3, false) }
+    const machine = await machineOf(world, parts, images.one)
+    const verdicts: Verdicts = new Map()
+    const keep = async () =>
+      keepBoots(join(world.dir, 'boots'), {
+        machine,
+        statements: await said(world),
+        manifests: Object.values(images).map(({ manifest }) => manifest),
+        profile: hardwareProfile(machine.tpm),
+        verdicts,
+      })
+    try {
+      await unfold(world, verdicts, machine, images)
+    } catch (error) {
+      // What was measured until then is what a person wants to see.
+      await keep().catch((cause: unknown) => console.error('the boots could not be kept:', cause))
+      throw error
+    }
+    await keep()
+    const kept = verifyKept(join(world.dir, 'boots'))
+    for (const folder of ['1-1', '2-2', '5-2']) assert.ok(kept.has(folder), `there is evidence of boot ${folder}`)
+    for (const [folder, { verdict, findings, secondOpinion }] of kept) {
+      assert.equal(verdict, WORTH.verdict, `kept of boot ${folder}: ${JSON.stringify(findings)}`)
+      assert.deepEqual(secondOpinion, [], `tpm2-tools find nothing in what is kept of boot ${folder}`)
+    }
+    const folders = [...kept.keys()].join(', ')
+    world.say(`the kept evidence of ${folders} is ${WORTH.verdict} with no hub, and tpm2-tools agree with it`)
   },
+}
+
+type Images = Readonly<Record<'one' | 'two' | 'three', Release>>
+
+async function unfold(
+  world: World,
+  verdicts: Verdicts,
+  machine: MachineSite,
+  { one, two, three }: Images,
+): Promise<void> {
+  await register(world, verdicts, machine, one)
+  await upgrade(world, verdicts, machine, two)
+  await rollback(world, verdicts, machine, two, three)
+  await again(world, machine, three)
+  const doubts = (await world.client().list('Event')).filter(({ spec }) => spec.reason === 'BootBlockDoubted')
+  assert.deepEqual(doubts, [], 'the hub computed each promise anew from the image, and it holds')
+  await machine.turnOff(STEP_MS)
+  const outbox = machine.outbox()
+  await assertChain(world.client(), { name: NAME, outbox: () => outbox })
+  world.say('every statement is at the hub once, in order, each following from the one before')
+  assert.deepEqual(
+    machine.boots().map(({ version }) => version),
+    ['1', '2', '3', '3', '2'],
+    'nothing else was ever booted',
+  )
+  world.say(`it was turned off; on its ESP are ${listEsp(machine.espDisk).join(', ')}`)
 }
 
 function image(world: World, parts: Parts, n: number, healthy = true): Release {
@@ -79,12 +105,8 @@ function image(world: World, parts: Parts, n: number, healthy = true): Release {
   })
 }
 
-async function register(
-  world: World,
-  verdicts: Verdicts,
-  parts: Parts,
-  { manifest, file }: Release,
-): Promise<MachineSite> {
+/** A machine that is off, on whose ESP lies this image, and whose kind is signed. */
+async function machineOf(world: World, parts: Parts, { file }: Release): Promise<MachineSite> {
   const machine = world.take(
     await openMachineSite({
       name: NAME,
@@ -92,18 +114,25 @@ async function register(
       parts,
       images: { [`${FAMILY}_1.efi`]: readFileSync(file) },
       bundle: world.bundle,
-      args: ['--hardware-id', HARDWARE_ID, '--boot-tries', String(TRIES)],
+      args: ['--hardware-id', HARDWARE_ID, '--boot-tries', String(TRIES), '--tpm', 'auto'],
       hubPort: () => Number(new URL(world.hub().apiUrl).port),
       natsPort: () => Number(new URL(world.hub().natsUrl).port),
     }),
   )
+  await world.publishProfile(hardwareProfile(machine.tpm))
+  return machine
+}
+
+async function register(world: World, verdicts: Verdicts, machine: MachineSite, one: Release): Promise<void> {
+  await world.publish(one)
   await machine.start()
   const boot = await machine.boot(1, STEP_MS)
   assert.deepEqual([boot.image, boot.version], [FAMILY, '1'])
   world.say(`${NAME} booted ${boot.entry}`)
-  verdicts.set(boot.bootId, await runs(world, manifest.image.sha256, `${FAMILY}-1`, boot.bootId))
-  world.say(`${NAME} registered and runs ${FAMILY}-1: ${WORTH.class}, ${WORTH.verdict}`)
-  return machine
+  verdicts.set(boot.bootId, await runs(world, one.manifest, `${FAMILY}-1`, boot.bootId))
+  const { spec } = await world.client().get('Registration', NAME, NAME)
+  world.say(`${NAME} registered, endorsed by ${spec.tpm?.endorsedBy}`)
+  world.say(`it runs ${FAMILY}-1: ${WORTH.class}, ${WORTH.verdict}`)
 }
 
 async function upgrade(world: World, verdicts: Verdicts, machine: MachineSite, two: Release): Promise<void> {
@@ -116,9 +145,8 @@ async function upgrade(world: World, verdicts: Verdicts, machine: MachineSite, t
   const [cluster] = done.clusters ?? []
   assert.deepEqual([cluster?.name, cluster?.state], [NAME, 'Succeeded'])
   await assertSaid(world, cluster?.statement)
-  const { sha256 } = two.manifest.image
-  verdicts.set(boot.bootId, await runs(world, sha256, name, boot.bootId))
-  const steps = transitionsOf(await said(world), sha256)
+  verdicts.set(boot.bootId, await runs(world, two.manifest, name, boot.bootId))
+  const steps = transitionsOf(await said(world), two.manifest.image.sha256)
   assert.equal(steps.filter(({ to }) => to === 'Activating').length, 1, 'it was activated once')
   assert.deepEqual([steps.at(-1)?.to, steps.at(-1)?.reason, steps.at(-1)?.bootId], ['Idle', 'Confirmed', boot.bootId])
   world.say(`${name} is confirmed in that boot, and its rollout Completed by a statement that the hub holds`)
@@ -155,7 +183,7 @@ async function rollback(
   assert.equal(steps.filter(({ to }) => to === 'Confirming').length, 0, 'it was never confirmed')
   const last = steps.at(-1)
   assert.deepEqual([last?.outcome, last?.reason], ['RolledBack', 'FellBack'])
-  verdicts.set(boot.bootId, await runs(world, two.manifest.image.sha256, `${FAMILY}-2`, boot.bootId))
+  verdicts.set(boot.bootId, await runs(world, two.manifest, `${FAMILY}-2`, boot.bootId))
   const failed = (await node(world))?.status?.failed?.find(({ imageSha256 }) => imageSha256 === bad)
   assert.deepEqual([failed?.outcome, failed?.reason], ['RolledBack', 'FellBack'], 'it remembers these bytes')
   world.say(`${name} is RolledBack ("${last?.message}") and Breached; ${FAMILY}-2 is attested in its new boot`)
@@ -189,8 +217,11 @@ async function again(world: World, machine: MachineSite, three: Release): Promis
 const node = async (world: World) => (await world.client().list('EdgeNode', { namespace: NAME }))[0]
 const said = async (world: World) => (await statementsOf(world.client(), NAME)).map(({ statement }) => statement)
 
-/** Waits until the hub has judged this boot, of these bytes; what it judged is what such a boot is worth, and comes back. */
-async function runs(world: World, sha256: string, name: string, bootId: string): Promise<object> {
+/**
+ * Waits until the hub has judged this boot, of these bytes; what it judged is what such a boot is worth, by the very PCRs
+ * that were predicted of the image, and comes back.
+ */
+async function runs(world: World, manifest: OSImageManifest, name: string, bootId: string): Promise<Attestation> {
   const found = await eventually(
     async () => {
       const status = (await node(world))?.status
@@ -200,9 +231,24 @@ async function runs(world: World, sha256: string, name: string, bootId: string):
     `${NAME} telling of boot ${bootId}`,
     STEP_MS,
   )
-  assert.deepEqual([found.image?.sha256, found.image?.name], [sha256, name], 'what booted is found on the ESP')
-  assert.deepEqual([found.class, found.attestation.verdict], [WORTH.class, WORTH.verdict], found.attestation.message)
+  assert.deepEqual([found.image?.sha256, found.image?.name], [manifest.image.sha256, name], 'what booted is on the ESP')
+  const { verdict, findings, pcrs } = found.attestation
+  assert.deepEqual([found.class, verdict], [WORTH.class, WORTH.verdict], JSON.stringify(findings))
+  const measured = Object.fromEntries((pcrs ?? []).map(({ pcr, actual }) => [pcr, actual]))
+  for (const [pcr, value] of predictedOf(manifest)) assert.equal(measured[pcr], value, `PCR ${pcr} of boot ${bootId}`)
   return found.attestation
+}
+
+/** What the manifest says of a machine without Secure Boot, in which no systemd goes through phases. */
+function predictedOf({ boot }: OSImageManifest): [pcr: number, value: string | undefined][] {
+  const measured = boot.kind === 'uki' ? boot.measured.sha256 : undefined
+  assert.ok(measured, 'the manifest predicts bank sha256')
+  const { pcr9, pcr11, pcr12 } = measured
+  return [
+    [9, pcr9],
+    [11, pcr11.phases.find(({ phase }) => phase === '')?.value],
+    [12, pcr12.off],
+  ]
 }
 
 async function assertSaid(world: World, reference: { seq: number; digest: string } | undefined): Promise<void> {
