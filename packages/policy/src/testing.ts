@@ -8,7 +8,9 @@ export {
   logOf,
   makeTpm,
   makeUki,
+  recordsAfter,
   referenceOf,
   type Tpm,
+  valuesAfter,
   valuesOf,
 } from './attestation/fixture.ts'

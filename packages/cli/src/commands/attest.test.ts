@@ -3,7 +3,7 @@ import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { EvidenceBody } from '@skerry/api'
 import { assembleUki } from '@skerry/measured-boot'
-import { evidenceOf, logOf, makeTpm, referenceOf } from '@skerry/policy/testing'
+import { evidenceOf, logOf, makeTpm, recordsAfter, referenceOf, valuesAfter } from '@skerry/policy/testing'
 import { testFolder } from '@skerry/supervise/testing'
 import { describe, expect, test } from 'vitest'
 import { exitCodeOf } from '../errors.ts'
@@ -79,6 +79,26 @@ describe('attest verify', () => {
       0,
       'warning',
       ['AkUnknown', 'NoProfile'],
+    ])
+  })
+
+  test('systemd’s log explains what was extended after the firmware was gone, and nothing without it', async () => {
+    const records = recordsAfter()
+    const later = evidenceOf(tpm, 'secure-boot-off', { values: valuesAfter(), records })
+    const { akPublic, quote, signature, pcrs, eventLog, measurementLog, nonce } = later
+    const given = { akPublic, quote, signature, pcrs, eventLog, measurementLog, nonce }
+    expect(await verify(given)).toMatchObject({ exit: 0, verdict: 'warning' })
+    const { measurementLog: _, ...without } = given
+    const unexplained = await verify(without)
+    expect([unexplained.exit, unexplained.findings?.map(({ code }) => code)]).toEqual([
+      2,
+      expect.arrayContaining(['ReplayMismatch']),
+    ])
+    const cut = Buffer.from(records.subarray(0, -1)).toString('base64')
+    const found = await verify({ ...given, measurementLog: cut })
+    expect([found.exit, found.findings?.map(({ code }) => code)]).toEqual([
+      2,
+      expect.arrayContaining(['MeasurementLogMalformed', 'ReplayMismatch']),
     ])
   })
 

@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { digest, extended } from '../banks.ts'
+import { digest } from '../banks.ts'
 import { concat, Malformed, toHex } from '../bytes.ts'
-import { text } from './fixture.ts'
+import { recordedLog, recordedPcrs, recordedRecords, text } from './fixture.ts'
+import { measuredIn } from './measured.ts'
 import {
   MEASUREMENT_LOG_LIMITS,
   parseMeasurementLog,
@@ -11,9 +12,10 @@ import {
   recordFindings,
   replayRecords,
 } from './measurement-log.ts'
-import { startOf } from './replay.ts'
+import { parseEventLog } from './parse.ts'
+import { type PcrValues, replay } from './replay.ts'
 
-// As systemd 255 and later write it; Debian 12's systemd keeps no such log, so this one is written by hand from its documentation.
+// As systemd 255 and later write it. `recordings/` has one that systemd wrote; these are its form, with what it never wrote.
 const of = (words: string) => toHex(digest('sha256', text(words)))
 const record = (pcr: number, says: string, eventType = 'phase', hex = of(says)) => ({
   pcr,
@@ -39,15 +41,49 @@ function refusal(bytes: Uint8Array) {
   return undefined
 }
 
-test("a boot's records continue what the firmware's log led to", () => {
-  const firmware = new Map([[11, new Uint8Array(32).fill(5)]])
-  const records = parseMeasurementLog(boot)
-  const values = replayRecords(firmware, records, 'sha256')
-  const phases = ['enter-initrd', 'leave-initrd'].map((word) => digest('sha256', text(word)))
-  expect(toHex(values.get(11) ?? text(''))).toBe(toHex(extended('sha256', phases, new Uint8Array(32).fill(5))))
-  expect(values.get(15)).not.toEqual(startOf('sha256', 15))
-  expect(firmware.size).toBe(1)
-  expect(recordFindings(records, 'sha256')).toEqual([])
+describe('a boot that systemd wrote', () => {
+  const hexes = (values: PcrValues) => Object.fromEntries([...values].map(([pcr, value]) => [pcr, toHex(value)]))
+  const records = parseMeasurementLog(recordedRecords())
+  const { sha256: held = {} } = recordedPcrs('userspace')
+  const quoted = new Map(
+    Object.entries(held).map(([pcr, hex]) => [Number(pcr), Uint8Array.from(Buffer.from(hex, 'hex'))]),
+  )
+  const firmware = replay(measuredIn(parseEventLog(recordedLog('secure-boot-off')), 'sha256'))
+
+  test('leads from what the firmware’s log leads to to what the TPM held', () => {
+    const { values, covered } = replayRecords(firmware, records, 'sha256', quoted)
+    expect(hexes(values)).toEqual(held)
+    expect([covered, records.length]).toEqual([5, 5])
+    expect(hexes(firmware)).not.toEqual(held)
+    expect(records.map((one) => provenWords(one, 'sha256'))).toEqual([
+      'enter-initrd',
+      'leave-initrd',
+      'machine-id:0123456789abcdef0123456789abcdef',
+      'sysinit',
+      'ready',
+    ])
+    expect(recordFindings(records, 'sha256')).toEqual([])
+  })
+
+  test('was quoted in the middle: the records that came after the quote are not among the covered', () => {
+    const early = replayRecords(firmware, records.slice(0, 3), 'sha256', new Map()).values
+    expect(replayRecords(firmware, records, 'sha256', early)).toEqual({ values: early, covered: 3 })
+    // PCR 15 was not quoted: its record may have come before or after.
+    const phases = new Map([...early].filter(([pcr]) => pcr !== 15))
+    expect(replayRecords(firmware, records, 'sha256', phases).covered).toBe(3)
+    expect(replayRecords(firmware, records, 'sha256', firmware).covered).toBe(0)
+  })
+
+  test('leads nowhere else: where no beginning of the log leads to the quote, all of it is shown', () => {
+    const strange = new Map(quoted).set(13, new Uint8Array(32).fill(1))
+    const { values, covered } = replayRecords(firmware, records, 'sha256', strange)
+    expect([hexes(values), covered]).toEqual([held, 5])
+  })
+
+  test('explains no PCR that is the firmware’s or the kernel’s own', () => {
+    const moved = parseMeasurementLog(log(record(4, 'x'), record(9, 'x'), record(10, 'x'), record(16, 'x')))
+    expect(hexes(replayRecords(firmware, moved, 'sha256', new Map()).values)).toEqual(hexes(firmware))
+  })
 })
 
 test('words are proven by their digest, not by their type', () => {
@@ -90,12 +126,14 @@ test("a record of a register in an NV index extends no PCR, and another algorith
     [undefined, ['sha256']],
     [11, ['sha256']],
   ])
-  expect([...replayRecords(new Map(), records, 'sha256').keys()]).toEqual([11])
+  expect([...replayRecords(new Map(), records, 'sha256', new Map()).values.keys()]).toEqual([11])
   expect(recordFindings(records.slice(0, 1), 'sha256')).toEqual([])
 })
 
 test('a record that lacks the bank is not replayed', () => {
-  expect(() => replayRecords(new Map(), parseMeasurementLog(boot), 'sha512')).toThrow(/record 0 has no sha512 digest/)
+  expect(() => replayRecords(new Map(), parseMeasurementLog(boot), 'sha512', new Map())).toThrow(
+    /record 0 has no sha512 digest/,
+  )
 })
 
 describe('refused, with the byte at which the record begins', () => {
@@ -118,6 +156,13 @@ describe('refused, with the byte at which the record begins', () => {
     ['one digest twice', digests([sha256, sha256]), 'BadValue', 0, /two digests of sha256/],
     ['a digest too short', digests([{ hashAlg: 'sha256', digest: 'abcd' }]), 'BadValue', 0, /32 bytes in hex/],
     ['a digest not in hex', digests([{ hashAlg: 'sha256', digest: 'z'.repeat(64) }]), 'BadValue', 0, /32 bytes in hex/],
+    [
+      'a digest in capitals, which would be two spellings of one log',
+      digests([{ hashAlg: 'sha256', digest: 'AB'.repeat(32) }]),
+      'BadValue',
+      0,
+      /32 bytes in hex/,
+    ],
     ['a digest that is none', digests(['sha256']), 'BadValue', 0, /hashAlg/],
     [
       'too large a record',

@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto'
 import { BANKS, type Bank, type BankName, extend } from '../banks.ts'
-import { Malformed, toHex } from '../bytes.ts'
+import { equal, Malformed, toHex } from '../bytes.ts'
 import { type PcrValues, startOf } from './replay.ts'
 
 /** What a log of userspace may have at most. A boot leaves some ten records of a few hundred bytes. */
@@ -46,16 +46,39 @@ export function parseMeasurementLog(bytes: Uint8Array): readonly MeasurementReco
 const RECORD_SEPARATOR = 0x1e
 const LINE_FEED = 0x0a
 
-/** The values after the records too, from those that the firmware's log led to. Throws Malformed where a record lacks the bank. */
-export function replayRecords(pcrs: PcrValues, records: readonly MeasurementRecord[], bank: Bank): PcrValues {
+/**
+ * What userspace may extend once the firmware is gone (UAPI group, PCR registry). A record of any other PCR explains
+ * nothing: what was started, and by whom, must be in the firmware's own log.
+ */
+const USERSPACE_PCRS: readonly number[] = [11, 12, 13, 14, 15]
+
+/**
+ * The values after the records too, from those that the firmware's log led to. A node asks for the quote first and reads
+ * this log then: of the beginnings of the log that lead to `quoted` the longest counts, and `covered` is its number of
+ * records; nothing vouches for those behind it. Where no beginning does, all are replayed. Throws Malformed where a record
+ * lacks the bank.
+ */
+export function replayRecords(
+  pcrs: PcrValues,
+  records: readonly MeasurementRecord[],
+  bank: Bank,
+  quoted: PcrValues,
+): { readonly values: PcrValues; readonly covered: number } {
+  const compared = USERSPACE_PCRS.filter((pcr) => quoted.has(pcr))
   const values = new Map(pcrs)
+  const led = () => compared.every((pcr) => equal(values.get(pcr) ?? startOf(bank, pcr), quoted.get(pcr) ?? NOTHING))
+  let found = led() ? { values: new Map(values), covered: 0 } : undefined
   for (const { pcr, digests, index, offset } of records) {
-    if (pcr === undefined) continue
-    const digest = digests.get(bank) ?? fail('Unsupported', offset, `record ${index} has no ${bank} digest`)
-    values.set(pcr, extend(bank, values.get(pcr) ?? startOf(bank, pcr), digest))
+    if (pcr !== undefined) {
+      const digest = digests.get(bank) ?? fail('Unsupported', offset, `record ${index} has no ${bank} digest`)
+      if (USERSPACE_PCRS.includes(pcr)) values.set(pcr, extend(bank, values.get(pcr) ?? startOf(bank, pcr), digest))
+    }
+    if (led()) found = { values: new Map(values), covered: index + 1 }
   }
-  return values
+  return found ?? { values, covered: records.length }
 }
+
+const NOTHING = new Uint8Array(0)
 
 /** What may be wrong with a record that can be read; for policy to judge, as the grammar of the firmware's log. */
 export const RECORD_FINDINGS = {
@@ -122,7 +145,7 @@ function recordOf(value: unknown, index: number, offset: number): MeasurementRec
     }
     if (!isBank(one.hashAlg)) continue
     if (byBank.has(one.hashAlg)) bad(`two digests of ${one.hashAlg}`)
-    if (one.digest.length !== BANKS[one.hashAlg].size * 2 || !/^[0-9a-f]*$/i.test(one.digest)) {
+    if (one.digest.length !== BANKS[one.hashAlg].size * 2 || !/^[0-9a-f]*$/.test(one.digest)) {
       bad(`the digest of ${one.hashAlg} is not ${BANKS[one.hashAlg].size} bytes in hex`)
     }
     byBank.set(one.hashAlg, Uint8Array.from(Buffer.from(one.digest, 'hex')))

@@ -5,7 +5,19 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { appraise } from './appraise.ts'
 import { asGoodAs } from './findings.ts'
-import { CLOCK, evidenceOf, logOf, makeTpm, NONCE, quoteBy, referenceOf, sha256, valuesOf } from './fixture.ts'
+import {
+  CLOCK,
+  evidenceOf,
+  logOf,
+  makeTpm,
+  NONCE,
+  quoteBy,
+  recordsAfter,
+  referenceOf,
+  sha256,
+  valuesAfter,
+  valuesOf,
+} from './fixture.ts'
 import type { TpmReference } from './reference.ts'
 
 const tpm = makeTpm()
@@ -329,12 +341,134 @@ describe('the log', () => {
   })
 })
 
-describe('a single flipped bit', () => {
-  const flipped = (bytes: Uint8Array, bit: number) => {
-    const changed = Uint8Array.from(bytes)
-    changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7))
-    return changed
+const flipped = (bytes: Uint8Array, bit: number) => {
+  const changed = Uint8Array.from(bytes)
+  changed[bit >> 3] = (changed[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+  return changed
+}
+
+describe('what systemd extended after the firmware was gone', () => {
+  const records = recordsAfter()
+  const values = valuesAfter()
+  const { sha256: mine } = reference.image.measured
+  const phase = 'enter-initrd:leave-initrd:sysinit:ready' as const
+  const phases = [...(mine?.pcr11.phases ?? []), { phase, value: values.get(11) ?? '' }]
+  const promised = image(() => ({ pcr11: { phases } }))
+  const text = Buffer.from(records).toString('latin1')
+  const lines = text.split(/(?<=\n)/)
+  const after = (given: string | Uint8Array | undefined, held = values) =>
+    codes(
+      evidenceOf(tpm, 'secure-boot-off', {
+        values: held,
+        ...(given === undefined ? {} : { records: Buffer.from(given as string, 'latin1') }),
+      }),
+      promised,
+    )
+  const line = (pcr: number, words: string, more: object = {}) =>
+    `\x1e${JSON.stringify({ pcr, digests: [{ hashAlg: 'sha256', digest: sha256(Buffer.from(words)) }], ...more })}\n`
+  const extended = (pcr: number, words: string) => {
+    const held = Buffer.from(values.get(pcr) ?? '', 'hex')
+    return new Map(values).set(pcr, sha256(held, Buffer.from(sha256(Buffer.from(words)), 'hex')))
   }
+
+  test('is explained by its log: a boot in its last phase is affirming, and not without the log', () => {
+    expect(after(records)).toEqual(['affirming'])
+    expect(after(undefined)).toEqual(['contraindicated', 'ReplayMismatch 11'])
+    // Without a log, and with one that says nothing, a boot that ends with the firmware is what it was.
+    expect(after(undefined, valuesOf('secure-boot-off'))).toEqual(['affirming'])
+  })
+
+  test.each<[string, string | Uint8Array, Map<number, string>, string[]]>([
+    ['a record that is missing', lines.slice(1).join(''), values, ['ReplayMismatch 11']],
+    ['records in another order', [...lines.slice(1), lines[0]].join(''), values, ['ReplayMismatch 11']],
+    ['a record that the TPM never saw, before the others', line(11, 'x') + text, values, ['ReplayMismatch 11']],
+    ['a PCR that the log says was extended, and was not', line(13, 'x') + text, values, ['ReplayMismatch 13']],
+    ['a PCR that was extended beside the log', text, extended(12, 'x'), ['ReplayMismatch 12', 'PcrMismatch 12']],
+    ['a phase that no manifest promises', text + line(11, 'x'), extended(11, 'x'), ['PcrMismatch 11']],
+    ['a credential that no manifest promises', text + line(12, 'x'), extended(12, 'x'), ['PcrMismatch 12']],
+    [
+      'an application that is told as userspace’s own',
+      text + line(4, 'x'),
+      extended(4, 'x'),
+      ['RecordInFirmwarePcr 4', 'ReplayMismatch 4'],
+    ],
+    [
+      'an initrd that is told as userspace’s own',
+      text + line(9, 'x'),
+      extended(9, 'x'),
+      ['ReplayMismatch 9', 'PcrMismatch 9'],
+    ],
+    ['a record of a PCR that is not userspace’s', text + line(4, 'x'), values, ['RecordInFirmwarePcr 4']],
+    ['words that are not those of the digest', text.replace('"sysinit"', '"sysexit"'), values, ['RecordNotCovered 11']],
+    ['a log that was not written whole', text.slice(0, -1), values, ['MeasurementLogMalformed', 'ReplayMismatch 11']],
+    [
+      'a log without the bank',
+      text.replaceAll('sha256', 'sha384').replaceAll(/[0-9a-f]{64}/g, '0'.repeat(96)),
+      values,
+      ['MeasurementLogMalformed', 'ReplayMismatch 11'],
+    ],
+    ['no log at all', 'nonsense', values, ['MeasurementLogMalformed', 'ReplayMismatch 11']],
+  ])('%s: contraindicated, by name and PCR', (_, given, held, expected) => {
+    expect(after(given, held)).toEqual(['contraindicated', ...expected])
+  })
+
+  test('and what came after the quote is told, and decides nothing', () => {
+    const early = new Map(values).set(11, phasesUpTo(3))
+    const found = codes(evidenceOf(tpm, 'secure-boot-off', { values: early, records }), {
+      ...promised,
+      image: image(() => ({ pcr11: { phases: [{ phase: '', value: phasesUpTo(3) }] } })).image,
+    })
+    expect(found).toEqual(['affirming', 'RecordsAfterQuote'])
+    expect(after(text + line(11, 'x', { content: { string: 'y', eventType: 'phase' } }))).toEqual([
+      'affirming',
+      'RecordsAfterQuote',
+    ])
+  })
+
+  /** PCR 11 after so many phases. */
+  function phasesUpTo(count: number): string {
+    const words = ['enter-initrd', 'leave-initrd', 'sysinit', 'ready'].slice(0, count)
+    return words.reduce(
+      (held, word) => sha256(Buffer.from(held, 'hex'), Buffer.from(sha256(Buffer.from(word)), 'hex')),
+      valuesOf('secure-boot-off').get(11) ?? '',
+    )
+  }
+
+  test('a flipped bit of a digest of a quoted PCR, or of the words that it covers, is never affirming: each of them', () => {
+    const covered = lines.flatMap((one, at) => {
+      const begins = lines.slice(0, at).join('').length
+      if (!one.includes('"pcr":11,')) return []
+      return [/"digest":"([0-9a-f]{64})"/, /"string":"([^"]*)"/].flatMap((form) => {
+        const [, found = ''] = form.exec(one) ?? []
+        const from = begins + one.indexOf(`"${found}"`) + 1
+        return Array.from({ length: found.length }, (_, nth) => from + nth)
+      })
+    })
+    expect(covered.length).toBe(4 * 64 + 'enter-initrdleave-initrdsysinitready'.length)
+    const evidence = evidenceOf(tpm, 'secure-boot-off', { values, records })
+    const kept = covered.flatMap((place) =>
+      Array.from({ length: 8 }, (_, bit) => place * 8 + bit).filter((bit) => {
+        const measurementLog = Buffer.from(flipped(records, bit)).toString('base64')
+        return codes({ ...evidence, measurementLog }, promised)[0] === 'affirming'
+      }),
+    )
+    expect(kept).toEqual([])
+  })
+
+  test('a flipped bit anywhere else changes no fact and no value that is judged', () => {
+    const evidence = evidenceOf(tpm, 'secure-boot-off', { values, records })
+    fc.assert(
+      fc.property(fc.nat(records.length * 8 - 1), (bit) => {
+        const measurementLog = Buffer.from(flipped(records, bit)).toString('base64')
+        const { verdict, pcrs } = appraise({ ...evidence, measurementLog }, { nonce: NONCE, tpm: promised })
+        if (verdict === 'affirming') expect(pcrs.every(({ ok }) => ok)).toBe(true)
+        else expect(verdict).toBe('contraindicated')
+      }),
+    )
+  })
+})
+
+describe('a single flipped bit', () => {
   const base64 = (text = '') => Uint8Array.from(Buffer.from(text, 'base64'))
   const affirmed = (evidence: EvidenceBody) =>
     appraise(evidence, { nonce: NONCE, tpm: reference }).verdict === 'affirming'

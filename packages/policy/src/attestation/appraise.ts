@@ -65,9 +65,13 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   const identity = [...key, ...rejected(checked), ...clock]
   const quoted = pcrs[bank] ?? {}
   const hex: ReadonlyMap<number, string> = new Map(Object.entries(quoted).map(([pcr, value]) => [Number(pcr), value]))
-  const { eventLog, eventLogSha256 = '' } = evidence
-  const log = { eventLogSha256, ...(eventLog === undefined ? {} : { eventLog }) }
-  const measurements = readMeasurements(log, bank, valuesOf(quoted), tpm.profile)
+  const { eventLog, eventLogSha256 = '', measurementLog } = evidence
+  const logs = {
+    eventLogSha256,
+    ...(eventLog === undefined ? {} : { eventLog }),
+    ...(measurementLog === undefined ? {} : { measurementLog }),
+  }
+  const measurements = readMeasurements(logs, bank, valuesOf(quoted), tpm.profile)
   const image = judgeImage(tpm.image, tpm.others, bank, hex, measurements.facts)
   const machine = judgeMachine(tpm, bank, hex, measurements.facts)
   const unquoted = NEEDED_PCRS.filter((pcr) => !hex.has(pcr)).map((pcr) =>

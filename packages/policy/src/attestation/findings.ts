@@ -22,6 +22,8 @@ const CODES = {
   EventLogMissing: ['none', 'executables'],
   EventLogReplaced: ['contraindicated', 'executables'],
   EventLogMalformed: ['contraindicated', 'executables'],
+  MeasurementLogMalformed: ['contraindicated', 'executables'],
+  RecordsAfterQuote: ['affirming', 'executables'],
   PcrNotQuoted: ['warning', 'executables'],
   ReplayMismatch: ['contraindicated', 'executables'],
   ImageUnknown: ['contraindicated', 'executables'],

@@ -17,7 +17,7 @@ import { QUOTED_PCRS, type TpmReference } from './reference.ts'
 // restricted key of a TPM signs, byte for byte. That a TPM signs so is held in measured-boot and in the machine's stories.
 
 export type Boot = 'secure-boot-off' | 'secure-boot-on' | 'retry'
-const recording = (name: string) =>
+const recording = (name: string): Buffer =>
   readFileSync(new URL(`../../../measured-boot/src/event-log/recordings/${name}`, import.meta.url))
 
 export const sha256 = (...parts: readonly Uint8Array[]): string => {
@@ -89,15 +89,22 @@ export const valuesOf = (boot: Boot): Map<number, string> => {
   return new Map(QUOTED_PCRS.map((pcr) => [pcr, all[pcr] ?? '']))
 }
 
+/** What systemd extended after the boot `secure-boot-off`, and what the TPM held then. */
+export const recordsAfter = (): Uint8Array => new Uint8Array(recording('userspace.log'))
+export const valuesAfter = (): Map<number, string> => {
+  const all = JSON.parse(recording('userspace.pcrs.json').toString('utf8')).sha256 as Record<string, string>
+  return new Map(QUOTED_PCRS.map((pcr) => [pcr, all[pcr] ?? '']))
+}
+
 export const NONCE = 'a'.repeat(64)
 
 /** Good evidence of a recorded boot. */
 export function evidenceOf(
   tpm: Tpm,
   boot: Boot,
-  more: { nonce?: string; values?: Map<number, string>; log?: Uint8Array; clock?: Clock } = {},
+  more: { nonce?: string; values?: Map<number, string>; log?: Uint8Array; records?: Uint8Array; clock?: Clock } = {},
 ): EvidenceBody {
-  const { nonce = NONCE, values = valuesOf(boot), log = logOf(boot), clock = CLOCK } = more
+  const { nonce = NONCE, values = valuesOf(boot), log = logOf(boot), records, clock = CLOCK } = more
   return {
     class: 'tpm',
     bootId: 'boot-1',
@@ -109,6 +116,7 @@ export function evidenceOf(
     pcrs: { sha256: Object.fromEntries(values) },
     eventLog: Buffer.from(log).toString('base64'),
     eventLogSha256: sha256(log),
+    ...(records === undefined ? {} : { measurementLog: Buffer.from(records).toString('base64') }),
   }
 }
 

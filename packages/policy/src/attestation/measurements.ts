@@ -7,16 +7,20 @@ import {
   isEmptyBank,
   Malformed,
   type Measured,
+  type MeasurementRecord,
   measuredIn,
   parseEventLog,
+  parseMeasurementLog,
+  recordFindings,
   replay,
+  replayRecords,
 } from '@skerry/measured-boot'
 import { type Found, found, made } from './findings.ts'
 
-/** A log that was replayed against the quoted values, as far as it could be read. */
+/** The logs that were replayed against the quoted values, as far as they could be read. */
 export type Measurements = {
   readonly findings: readonly Found[]
-  /** Only where the replay explains every quoted PCR: nothing may be read from a log that does not. */
+  /** Only where the replay explains every quoted PCR: nothing may be read from logs that do not. */
   readonly facts: Facts | undefined
   readonly measured: Measured | undefined
 }
@@ -26,9 +30,12 @@ type Values = ReadonlyMap<number, Uint8Array>
 /** Findings of the grammar that leave no doubt about what ran: a firmware that tried again says so itself. */
 const WARNINGS: readonly string[] = ['BootRetried']
 
-/** Reads the event log, replays it against what the TPM signed, and holds it to its grammar. */
+/**
+ * Reads the firmware's log and systemd's of what came after it, replays both against what the TPM signed, and holds them
+ * to their grammar. Facts come from the firmware's log alone: what userspace says of itself explains values, no more.
+ */
 export function readMeasurements(
-  { eventLog, eventLogSha256 }: Pick<TpmQuote, 'eventLog' | 'eventLogSha256'>,
+  { eventLog, eventLogSha256, measurementLog }: Pick<TpmQuote, 'eventLog' | 'eventLogSha256' | 'measurementLog'>,
   bank: BankName,
   quoted: Values,
   profile: HardwareProfile | undefined,
@@ -56,21 +63,60 @@ export function readMeasurements(
     if (!(error instanceof Malformed)) throw error
     return { ...nothing, findings: [...findings, found('EventLogMalformed', `${error.code}: ${error.message}`)] }
   }
-  const replayed = mismatches(measured, quoted)
+  const firmware = replay(measured)
+  const later = afterFirmware(measurementLog, firmware, bank, quoted, profile)
+  const replayed = mismatches(later.values, quoted)
   const explained = replayed.length === 0
-  findings.push(...replayed, ...emptiness(quoted, bank), ...grammar(measured, profile))
+  findings.push(...later.findings, ...replayed, ...emptiness(quoted, bank), ...grammar(measured, profile))
   return { findings, measured, facts: explained ? factsOf(measured) : undefined }
 }
 
-/** A PCR that the log does not lead to: somebody else extended it, or the log is of another boot. */
-function mismatches(measured: Measured, quoted: Values): Found[] {
-  const values = replay(measured)
+type Later = { readonly findings: readonly Found[]; readonly values: Values }
+
+/** What the PCRs hold after systemd's measurements too; without its log, or with one that cannot be read, what the firmware's leads to. */
+function afterFirmware(
+  measurementLog: string | undefined,
+  firmware: Values,
+  bank: BankName,
+  quoted: Values,
+  profile: HardwareProfile | undefined,
+): Later {
+  if (measurementLog === undefined) return { findings: [], values: firmware }
+  let records: readonly MeasurementRecord[]
+  let led: ReturnType<typeof replayRecords>
+  try {
+    records = parseMeasurementLog(Buffer.from(measurementLog, 'base64'))
+    led = replayRecords(firmware, records, bank, quoted)
+  } catch (error) {
+    if (!(error instanceof Malformed)) throw error
+    return { findings: [found('MeasurementLogMalformed', `${error.code}: ${error.message}`)], values: firmware }
+  }
+  const findings = recordFindings(records.slice(0, led.covered), bank).map(({ code, message, pcr, expected, actual }) =>
+    made(code, profile?.allowed?.includes(code) ? 'affirming' : 'contraindicated', 'executables', message, {
+      pcr,
+      ...(expected === undefined ? {} : { expected: [expected] }),
+      ...(actual === undefined ? {} : { actual }),
+    }),
+  )
+  const behind = records.length - led.covered
+  if (behind > 0)
+    findings.push(
+      found(
+        'RecordsAfterQuote',
+        `the last ${behind} records of systemd’s log came after the quote: nothing vouches for them`,
+      ),
+    )
+  return { findings, values: led.values }
+}
+
+/** A PCR that the logs do not lead to: somebody else extended it, or a log is of another boot. */
+function mismatches(values: Values, quoted: Values): Found[] {
   return [...quoted].flatMap(([pcr, value]) => {
     const expected = hex(values.get(pcr) ?? new Uint8Array(value.length))
     const actual = hex(value)
     if (expected === actual) return []
     return [
-      found('ReplayMismatch', `PCR ${pcr}: the event log leads to another value than the TPM quoted`, {
+      found('ReplayMismatch', `PCR ${pcr}: what was logged leads to another value than the TPM quoted`, {
         pcr,
         expected: [expected],
         actual,

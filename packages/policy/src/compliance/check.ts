@@ -223,6 +223,7 @@ const UNMENDABLE: ReadonlySet<string> = new Set<AppraisalCode | 'EmptyBank'>([
   'EventLogMissing',
   'EventLogReplaced',
   'EventLogMalformed',
+  'MeasurementLogMalformed',
   'ReplayMismatch',
   'EmptyBank',
 ])
