@@ -41,7 +41,14 @@ async function play(told: (typeof STORIES)[number], keep: string | undefined): P
   }
   await world.close()
   if (!keep) rmSync(dir, { recursive: true, force: true })
+  if (failure !== undefined) console.error(`skerry: failed: story ${told.name}: ${firstWords(failure)}`)
   const wallS = Math.round((performance.now() - started) / 100) / 10
   console.log(JSON.stringify({ story: told.name, passed: failure === undefined, wallS, boots: world.boots() }))
   return failure === undefined ? 0 : 1
+}
+
+/** What a gate repeats at its end: one line. */
+function firstWords(failure: unknown): string {
+  const said = failure instanceof Error ? failure.message : String(failure)
+  return said.replaceAll(/\s+/g, ' ').slice(0, 1_000)
 }
