@@ -1,12 +1,12 @@
-import type { Boot, HardwareProfile, ObjectOf, UkiBoot } from '@skerry/api'
+import type { Boot, ObjectOf, UkiBoot } from '@skerry/api'
 import { readManifest } from '@skerry/trust'
 import type { Mirrors } from '../store/mirrors.ts'
+import { profilesByHardware, type SignedProfile } from '../store/profiles.ts'
 import type { Store } from '../store/store.ts'
 import { loadTargetFiles } from '../store/trust.ts'
 
 /** What people signed of one image: the digest of the manifest, and its boot block. */
 type SignedImage = { readonly manifestSha256: string; readonly boot: Boot }
-type SignedProfile = { readonly profileSha256: string; readonly profile: HardwareProfile }
 
 /** The reference values that are signed now. */
 export type References = {
@@ -41,7 +41,7 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
       if (boot?.kind === 'uki') boots.set(sha256, boot)
     }
     const byImage = Map.groupBy(images.values(), ({ spec }) => spec.image.sha256)
-    const byHardware = new Map([...profiles.values()].flatMap((one) => one.spec.hardwareIds.map((id) => [id, one])))
+    const profileOf = profilesByHardware(profiles.values())
     return {
       mark: [
         ...[...images.values()].map(({ spec }) => spec.manifestSha256),
@@ -57,10 +57,7 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
             spec.image.sha256 !== imageSha256 && hardwareId !== null && spec.hardwareIds.includes(hardwareId)
           return other ? (boots.get(spec.manifestSha256) ?? []) : []
         }),
-      profileOf(hardwareId) {
-        const found = hardwareId === null ? undefined : byHardware.get(hardwareId)
-        return found && signedProfile(found)
-      },
+      profileOf: (hardwareId) => (hardwareId === null ? undefined : profileOf(hardwareId)),
       quorumOf(name) {
         const spec = profiles.get(name)?.spec
         return spec?.learn === 'quorum' ? (spec.quorum ?? 2) : undefined
@@ -82,9 +79,4 @@ function unique(images: readonly SignedImage[]): SignedImage[] {
   for (const image of images.toSorted((a, b) => (a.manifestSha256 < b.manifestSha256 ? -1 : 1)))
     if (!byBoot.has(JSON.stringify(image.boot))) byBoot.set(JSON.stringify(image.boot), image)
   return [...byBoot.values()]
-}
-
-function signedProfile({ metadata: { name }, spec }: ObjectOf<'HardwareProfile'>): SignedProfile {
-  const { target: _, profileSha256, signers: __, ...says } = spec
-  return { profileSha256, profile: { kind: 'HardwareProfile', name, ...says } }
 }

@@ -42,7 +42,7 @@ function profile(more: Partial<HardwareProfile> = {}): File {
     learn: 'off',
     ...more,
   }
-  return { path: profileTarget('shop-box'), bytes: Buffer.from(JSON.stringify(content)) }
+  return { path: profileTarget(content.name), bytes: Buffer.from(JSON.stringify(content)) }
 }
 
 function manifest(version: string, releaseCounter: number, boot: object = { kind: 'none' }, bytes = IMAGE): File {
@@ -257,6 +257,24 @@ describe('publishing', () => {
         await putRoot(world)
         await putTargets(world)
         return putRelease(world)
+      },
+    },
+    {
+      what: 'two profiles of one hardware id',
+      code: 422,
+      async act(world) {
+        const hub = newest(world).files.map((file) => ({ path: file.path, bytes: world.folder.target(file) }))
+        // The folder would not take the second: signed here by hand, with the keys of two.
+        const files = [...hub, profile(), profile({ name: 'other-box', hardwareIds: ['box', 'other'] })]
+        const keys = ['one', 'two'].map((name) => world.keyOf(name))
+        const release = signMetadata(makeTargets({ previous: undefined, files, expires: EXPIRES }), keys)
+        await putRoot(world)
+        for (const file of files) await world.ask('PUT', `/tuf/targets/${file.path}`, bytes(file.bytes))
+        const answer = await world.ask('PUT', '/tuf/1.targets.json', bytes(release))
+        expect(answer.body.message).toContain(
+          'hardware box stands in two profiles, hardware/shop-box.json and hardware/other-box.json: a machine has one',
+        )
+        return answer
       },
     },
     {

@@ -2,12 +2,12 @@ import { randomBytes } from 'node:crypto'
 import { Refusal, type RegistrationChallenge, type RegistrationRequest } from '@skerry/api'
 import { destinationOf, namedTpm } from '@skerry/policy'
 import { sha256Hex, thumbprint, transcriptDigest, verifySelfSigned } from '@skerry/trust'
+import type { Profiles } from '../../store/profiles.ts'
 import { loadExchange, saveOpenExchange } from '../../store/registrations.ts'
 import type { Store } from '../../store/store.ts'
 import { StatusError } from '../status-error.ts'
 import { admitEntry, claimsOf, findToken, knownNodes, loadSurroundings } from './entry.ts'
 import { askTpm } from './hardware.ts'
-import type { Profiles } from './profiles.ts'
 
 /** How long a challenge may be answered. */
 const CHALLENGE_MS = 10 * 60_000

@@ -11,6 +11,7 @@ import { type VerifyKey, verifyDocument, verifyKey } from '@skerry/trust'
 import { recordAudits } from '../../store/audit.ts'
 import { recordEvents } from '../../store/events.ts'
 import { suspendForked } from '../../store/heads.ts'
+import type { Profiles } from '../../store/profiles.ts'
 import {
   deleteExchanges,
   type Exchange,
@@ -32,7 +33,6 @@ import { coalesce } from './coalesce.ts'
 import { type Admitted, admitEntry, knownNodes, loadSurroundings, type Token } from './entry.ts'
 import type { Gate } from './gate.ts'
 import { judgeTpmProof, tpmSpecOf } from './hardware.ts'
-import type { Profiles } from './profiles.ts'
 
 export type Caller = { readonly sourceIp: string; readonly requestId: string }
 

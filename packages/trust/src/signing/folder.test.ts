@@ -121,7 +121,11 @@ describe("a signers' folder", () => {
     ['a manifest under a foreign path', { ...manifest('2', 2), path: 'images/edge-os/3.json' }, 'stands under'],
     ['a profile under a foreign path', { ...profile('box', ['box']), path: 'hardware/other.json' }, 'stands under'],
     ['a profile that says nothing of learning', profile('box', ['box'], { learn: undefined as never }), 'learn'],
-    ['hardware that two profiles claim', profile('other', ['till', 'b']), 'the hardware till stands in two profiles'],
+    [
+      'hardware that two profiles claim',
+      profile('other', ['till', 'b']),
+      'the hardware till stands in two profiles, hardware/shop.json and hardware/other.json: a machine has one; add',
+    ],
   ])('refuses %s before anybody signs it', (_, file, why) => {
     init().add([manifest('1', 1), profile('shop', ['till'])], EXPIRES)
     openSigningFolder(dir).sign([key('one'), key('two')])

@@ -248,7 +248,11 @@ function oneProfileEach(profiles: readonly { profile: HardwareProfile }[]): void
     for (const id of profile.hardwareIds) {
       const other = seen.get(id)
       if (other !== undefined)
-        throw new Refusal('ManifestMismatch', `the hardware ${id} stands in two profiles, ${other} and ${profile.name}`)
+        throw new Refusal(
+          'ManifestMismatch',
+          `the hardware ${id} stands in two profiles, ${profileTarget(other)} and ${profileTarget(profile.name)}: a machine has one; add to its "firmware" what it may measure too, or take ${id} out of the other's "hardwareIds"`,
+          { field: `${profileTarget(profile.name)}: hardwareIds` },
+        )
       seen.set(id, profile.name)
     }
 }
