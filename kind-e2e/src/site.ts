@@ -83,6 +83,8 @@ export async function openSite({ name, dir, bundle, factoryImage, hubPort, natsP
           '1',
           '--reconnect-seconds',
           '4',
+          // It is a process among others here: the TPM of this computer is not its own.
+          ...['--tpm', 'off'],
         ],
       })
     },

@@ -20,12 +20,13 @@ export function openConsole(name: string, file: string) {
   const log = createWriteStream(file, { flags: 'a', mode: 0o600 })
   const boots: MachineBoot[] = []
   const listeners = new Set<{ hear(line: string): void; ended(): void }>()
-  /** Lines since the power came or the last boot was up. */
   let present: string[] = []
   let isOn = false
 
   return {
     boots: (): readonly MachineBoot[] => boots,
+    /** What was said since the power came or the last boot was up. */
+    present: (): readonly string[] => present,
 
     powerOn() {
       isOn = true

@@ -35,11 +35,16 @@ const told = (body: EvidenceBody): Statement => ({
   body,
 })
 
+const RESULT = {
+  ...{ bootId: 'boot-2', verdict: 'warning', reason: 'First', judgedAt: '' },
+  ear: `head.${Buffer.from('{"iat":7}').toString('base64url')}.signature`,
+}
+
 test('a console falls apart into boots where the firmware begins anew, with what came to nothing before', () => {
   expect(serialByBoot(LOG.join('\n'))).toEqual([LOG.slice(0, 4).join('\n'), LOG.slice(4).join('\n')])
 })
 
-test('each boot leaves a folder with what it said and the manifest of what booted; a word without a quote is no evidence', () => {
+test('each boot leaves a folder with what it said, the manifest of what booted and the newest verdict; a word without a quote is no evidence', () => {
   const dir = testFolder()
   const consoleLog = join(dir, 'serial.log')
   writeFileSync(consoleLog, LOG.join('\n'))
@@ -48,7 +53,10 @@ test('each boot leaves a folder with what it said and the manifest of what boote
     machine: { consoleLog, boots: () => [boot('1'), boot('2')] },
     statements: [told(body)],
     manifests: [manifestOf('1'), manifestOf('2')],
-    verdicts: new Map([['boot-2', { verdict: 'warning' }]]),
+    results: [
+      { ...RESULT, revision: 2, reason: 'Again' },
+      { ...RESULT, revision: 1 },
+    ],
   })
   expect(readdirSync(join(dir, 'boots'))).toEqual(['1-1', '2-2'])
   for (const [folder, version] of [
@@ -59,6 +67,8 @@ test('each boot leaves a folder with what it said and the manifest of what boote
     expect(readFileSync(at('serial.log'), 'utf8')).toContain(`agent of ${version}`)
     expect(JSON.parse(readFileSync(at('manifest.json'), 'utf8'))).toEqual(manifestOf(version))
     expect(existsSync(at('verdict.json'))).toBe(version === '2')
+    if (version === '2')
+      expect(JSON.parse(readFileSync(at('verdict.json'), 'utf8'))).toMatchObject({ reason: 'Again', says: { iat: 7 } })
     expect(existsSync(at('evidence.json'))).toBe(false)
   }
 })

@@ -2,11 +2,14 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { EvidenceBody, HardwareProfile, OSImageManifest, PcrValues, Statement } from '@skerry/api'
+import type { EvidenceBody, Finding, HardwareProfile, OSImageManifest, PcrValues, Statement } from '@skerry/api'
 import { ENTRIES } from '@skerry/demo'
 import { nameOf, parsePublic } from '@skerry/measured-boot'
 import { FIRMWARE_PCRS } from '@skerry/policy'
+import { statementsOf } from '../chain.ts'
+import type { World } from '../world.ts'
 import { isBootLine } from './console.ts'
+import { claimsOf, type Result, resultsOf } from './judged.ts'
 import type { Machine } from './machine.ts'
 import { secondOpinion } from './second-opinion.ts'
 
@@ -21,15 +24,39 @@ export type Kept = {
   readonly manifests: readonly OSImageManifest[]
   /** What was signed of this kind of machine, if anything. */
   readonly profile?: HardwareProfile
-  /** What the hub made of a boot, by its id, as far as it was seen. */
-  readonly verdicts?: ReadonlyMap<string, object>
+  /** The hub's verdicts, the newest first. */
+  readonly results?: readonly Result[]
+}
+
+/** The folder of a story in which its boots are kept. */
+export const bootsFolder = ({ dir }: Pick<World, 'dir'>) => join(dir, 'boots')
+
+/** Plays, and keeps the boots however that ends: what was measured until it failed is what a person wants to see. */
+export async function keepingBoots(
+  world: World,
+  machine: Pick<Machine, 'name' | 'boots' | 'consoleLog'>,
+  reference: Pick<Kept, 'manifests' | 'profile'>,
+  play: () => Promise<void>,
+): Promise<void> {
+  const keep = async () => {
+    const client = world.client()
+    const statements = (await statementsOf(client, machine.name)).map(({ statement }) => statement)
+    keepBoots(bootsFolder(world), { ...reference, machine, statements, results: await resultsOf(client, machine.name) })
+  }
+  try {
+    await play()
+  } catch (error) {
+    await keep().catch((cause: unknown) => console.error('the boots could not be kept:', cause))
+    throw error
+  }
+  await keep()
 }
 
 /**
  * Writes `dir/<n>-<version>/` for each boot: serial.log, manifest.json, profile.json, verdict.json; of a node of class tpm
  * evidence.json and reference.json too.
  */
-export function keepBoots(dir: string, { machine, statements, manifests, profile, verdicts }: Kept): void {
+export function keepBoots(dir: string, { machine, statements, manifests, profile, results }: Kept): void {
   const evidence = statements.flatMap(({ kind, body }) => (kind === 'evidence' ? [body] : []))
   const serial = serialByBoot(readFileSync(machine.consoleLog, 'utf8'))
   for (const [index, { bootId, version }] of machine.boots().entries()) {
@@ -40,8 +67,8 @@ export function keepBoots(dir: string, { machine, statements, manifests, profile
     const manifest = manifests.find((one) => one.version === version)
     if (manifest) keep('manifest.json', toJson(manifest))
     if (profile) keep('profile.json', toJson(profile))
-    const verdict = verdicts?.get(bootId)
-    if (verdict) keep('verdict.json', toJson(verdict))
+    const result = results?.find((one) => one.bootId === bootId)
+    if (result) keep('verdict.json', toJson({ ...result, says: claimsOf(result) }))
     const told = evidence.find((one) => one.bootId === bootId)
     if (told?.quote === undefined) continue
     keep('evidence.json', toJson(told))
@@ -52,9 +79,11 @@ export function keepBoots(dir: string, { machine, statements, manifests, profile
 
 /** What a boot's evidence is worth to whoever has the folder alone. */
 export type Verified = {
-  /** As `skerry attest verify` prints it, asked in another folder and of no hub. */
+  /** Of `skerry attest verify`, asked in another folder and of no hub: 0 is affirming or warning, 2 contraindicated. */
+  readonly exitCode: number | null
+  /** As it prints it. */
   readonly verdict: string
-  readonly findings: readonly object[]
+  readonly findings: readonly Finding[]
   readonly secondOpinion: readonly string[]
 }
 
@@ -70,9 +99,9 @@ export function verifyKept(dir: string): Map<string, Verified> {
         encoding: 'utf8',
       })
       if (!asked.stdout) throw new Error(`the evidence in ${folder} could not be verified: ${asked.stderr}`)
-      const { verdict, findings } = JSON.parse(asked.stdout) as Omit<Verified, 'secondOpinion'>
+      const { verdict, findings } = JSON.parse(asked.stdout) as Pick<Verified, 'verdict' | 'findings'>
       const evidence = JSON.parse(readFileSync(at('evidence.json'), 'utf8')) as EvidenceBody
-      return [folder, { verdict, findings, secondOpinion: secondOpinion(evidence) }]
+      return [folder, { exitCode: asked.status, verdict, findings, secondOpinion: secondOpinion(evidence) }]
     }),
   )
 }

@@ -21,7 +21,7 @@ export type MachineOptions = {
   readonly firmware?: Firmware
 }
 
-export type Machine = Pick<Console, 'line' | 'boots'> & {
+export type Machine = Pick<Console, 'line' | 'boots' | 'present'> & {
   readonly name: string
   /** Everything that its console ever said. */
   readonly consoleLog: string
@@ -57,6 +57,7 @@ export function openMachine(options: MachineOptions): Machine {
     consoleLog,
     line: said.line,
     boots: said.boots,
+    present: said.present,
 
     async start() {
       if (running) throw new Error(`${name} is on already`)

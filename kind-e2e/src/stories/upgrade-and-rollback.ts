@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { ObjectOf, OSImageManifest } from '@skerry/api'
-import { eventually, FAMILY, HARDWARE_ID, type Release } from '@skerry/demo'
+import type { OSImageManifest } from '@skerry/api'
+import { FAMILY, HARDWARE_ID, type Release } from '@skerry/demo'
 import { assertChain, statementsOf, transitionsOf } from '../chain.ts'
 import { listEsp } from '../machine/disk.ts'
-import { keepBoots, verifyKept } from '../machine/kept.ts'
+import { judged, promisedPcrs } from '../machine/judged.ts'
+import { bootsFolder, keepingBoots, verifyKept } from '../machine/kept.ts'
 import { findParts, type Parts } from '../machine/parts.ts'
 import { hardwareProfile } from '../machine/profile.ts'
 import { ukiRelease } from '../machine/release.ts'
@@ -26,10 +27,6 @@ const STRATEGY = { type: 'Progressive', progressive: { maxConcurrency: 1, maxFai
 /** Longer than the watchdog waits, so that it is the machine that ends a try and not the agent's patience. */
 const GATES = { healthySeconds: 5, timeoutSeconds: 900 }
 
-/** What the hub made of each boot that it was told of, by the boot's id. */
-type Verdicts = Map<string, Attestation>
-type Attestation = NonNullable<NonNullable<ObjectOf<'EdgeNode'>['status']>['attestation']>
-
 export const upgradeAndRollback: Story = {
   name: 'upgrade-and-rollback',
   tells:
@@ -39,24 +36,12 @@ export const upgradeAndRollback: Story = {
     await world.raise(0, [], [HOST])
     const images = { one: image(world, parts, 1), two: image(world, parts, 2), three: image(world, parts, 3, false) }
     const machine = await machineOf(world, parts, images.one)
-    const verdicts: Verdicts = new Map()
-    const keep = async () =>
-      keepBoots(join(world.dir, 'boots'), {
-        machine,
-        statements: await said(world),
-        manifests: Object.values(images).map(({ manifest }) => manifest),
-        profile: hardwareProfile(machine.tpm),
-        verdicts,
-      })
-    try {
-      await unfold(world, verdicts, machine, images)
-    } catch (error) {
-      // What was measured until then is what a person wants to see.
-      await keep().catch((cause: unknown) => console.error('the boots could not be kept:', cause))
-      throw error
+    const reference = {
+      manifests: Object.values(images).map(({ manifest }) => manifest),
+      profile: hardwareProfile(machine.tpm),
     }
-    await keep()
-    const kept = verifyKept(join(world.dir, 'boots'))
+    await keepingBoots(world, machine, reference, () => unfold(world, machine, images))
+    const kept = verifyKept(bootsFolder(world))
     for (const folder of ['1-1', '2-2', '5-2']) assert.ok(kept.has(folder), `there is evidence of boot ${folder}`)
     for (const [folder, { verdict, findings, secondOpinion }] of kept) {
       assert.equal(verdict, WORTH.verdict, `kept of boot ${folder}: ${JSON.stringify(findings)}`)
@@ -69,15 +54,10 @@ export const upgradeAndRollback: Story = {
 
 type Images = Readonly<Record<'one' | 'two' | 'three', Release>>
 
-async function unfold(
-  world: World,
-  verdicts: Verdicts,
-  machine: MachineSite,
-  { one, two, three }: Images,
-): Promise<void> {
-  await register(world, verdicts, machine, one)
-  await upgrade(world, verdicts, machine, two)
-  await rollback(world, verdicts, machine, two, three)
+async function unfold(world: World, machine: MachineSite, { one, two, three }: Images): Promise<void> {
+  await register(world, machine, one)
+  await upgrade(world, machine, two)
+  await rollback(world, machine, two, three)
   await again(world, machine, three)
   const doubts = (await world.client().list('Event')).filter(({ spec }) => spec.reason === 'BootBlockDoubted')
   assert.deepEqual(doubts, [], 'the hub computed each promise anew from the image, and it holds')
@@ -123,19 +103,19 @@ async function machineOf(world: World, parts: Parts, { file }: Release): Promise
   return machine
 }
 
-async function register(world: World, verdicts: Verdicts, machine: MachineSite, one: Release): Promise<void> {
+async function register(world: World, machine: MachineSite, one: Release): Promise<void> {
   await world.publish(one)
   await machine.start()
   const boot = await machine.boot(1, STEP_MS)
   assert.deepEqual([boot.image, boot.version], [FAMILY, '1'])
   world.say(`${NAME} booted ${boot.entry}`)
-  verdicts.set(boot.bootId, await runs(world, one.manifest, `${FAMILY}-1`, boot.bootId))
+  await runs(world, machine, one.manifest, `${FAMILY}-1`, boot.bootId)
   const { spec } = await world.client().get('Registration', NAME, NAME)
   world.say(`${NAME} registered, endorsed by ${spec.tpm?.endorsedBy}`)
   world.say(`it runs ${FAMILY}-1: ${WORTH.class}, ${WORTH.verdict}`)
 }
 
-async function upgrade(world: World, verdicts: Verdicts, machine: MachineSite, two: Release): Promise<void> {
+async function upgrade(world: World, machine: MachineSite, two: Release): Promise<void> {
   await world.publish(two)
   const name = await world.rollOut(2, { strategy: STRATEGY, gates: GATES, attestation: WORTH.verdict })
   const boot = await machine.boot(2, STEP_MS)
@@ -145,20 +125,14 @@ async function upgrade(world: World, verdicts: Verdicts, machine: MachineSite, t
   const [cluster] = done.clusters ?? []
   assert.deepEqual([cluster?.name, cluster?.state], [NAME, 'Succeeded'])
   await assertSaid(world, cluster?.statement)
-  verdicts.set(boot.bootId, await runs(world, two.manifest, name, boot.bootId))
+  await runs(world, machine, two.manifest, name, boot.bootId)
   const steps = transitionsOf(await said(world), two.manifest.image.sha256)
   assert.equal(steps.filter(({ to }) => to === 'Activating').length, 1, 'it was activated once')
   assert.deepEqual([steps.at(-1)?.to, steps.at(-1)?.reason, steps.at(-1)?.bootId], ['Idle', 'Confirmed', boot.bootId])
   world.say(`${name} is confirmed in that boot, and its rollout Completed by a statement that the hub holds`)
 }
 
-async function rollback(
-  world: World,
-  verdicts: Verdicts,
-  machine: MachineSite,
-  two: Release,
-  three: Release,
-): Promise<void> {
+async function rollback(world: World, machine: MachineSite, two: Release, three: Release): Promise<void> {
   await world.publish(three)
   const name = await world.rollOut(3, { strategy: STRATEGY, gates: GATES, attestation: WORTH.verdict })
   for (let tried = 1; tried <= TRIES; tried += 1) {
@@ -183,7 +157,7 @@ async function rollback(
   assert.equal(steps.filter(({ to }) => to === 'Confirming').length, 0, 'it was never confirmed')
   const last = steps.at(-1)
   assert.deepEqual([last?.outcome, last?.reason], ['RolledBack', 'FellBack'])
-  verdicts.set(boot.bootId, await runs(world, two.manifest, `${FAMILY}-2`, boot.bootId))
+  await runs(world, machine, two.manifest, `${FAMILY}-2`, boot.bootId)
   const failed = (await node(world))?.status?.failed?.find(({ imageSha256 }) => imageSha256 === bad)
   assert.deepEqual([failed?.outcome, failed?.reason], ['RolledBack', 'FellBack'], 'it remembers these bytes')
   world.say(`${name} is RolledBack ("${last?.message}") and Breached; ${FAMILY}-2 is attested in its new boot`)
@@ -217,38 +191,21 @@ async function again(world: World, machine: MachineSite, three: Release): Promis
 const node = async (world: World) => (await world.client().list('EdgeNode', { namespace: NAME }))[0]
 const said = async (world: World) => (await statementsOf(world.client(), NAME)).map(({ statement }) => statement)
 
-/**
- * Waits until the hub has judged this boot, of these bytes; what it judged is what such a boot is worth, by the very PCRs
- * that were predicted of the image, and comes back.
- */
-async function runs(world: World, manifest: OSImageManifest, name: string, bootId: string): Promise<Attestation> {
-  const found = await eventually(
-    async () => {
-      const status = (await node(world))?.status
-      const { attestation } = status ?? {}
-      return status?.bootId === bootId && attestation?.bootId === bootId && { ...status, attestation }
-    },
-    `${NAME} telling of boot ${bootId}`,
-    STEP_MS,
-  )
+/** This boot, of these bytes, is worth to the hub what it should be, by the very PCRs that were predicted of the image. */
+async function runs(
+  world: World,
+  machine: MachineSite,
+  manifest: OSImageManifest,
+  name: string,
+  bootId: string,
+): Promise<void> {
+  const found = await judged(world.client(), machine, bootId, STEP_MS)
   assert.deepEqual([found.image?.sha256, found.image?.name], [manifest.image.sha256, name], 'what booted is on the ESP')
   const { verdict, findings, pcrs } = found.attestation
   assert.deepEqual([found.class, verdict], [WORTH.class, WORTH.verdict], JSON.stringify(findings))
   const measured = Object.fromEntries((pcrs ?? []).map(({ pcr, actual }) => [pcr, actual]))
-  for (const [pcr, value] of predictedOf(manifest)) assert.equal(measured[pcr], value, `PCR ${pcr} of boot ${bootId}`)
-  return found.attestation
-}
-
-/** What the manifest says of a machine without Secure Boot, in which no systemd goes through phases. */
-function predictedOf({ boot }: OSImageManifest): [pcr: number, value: string | undefined][] {
-  const measured = boot.kind === 'uki' ? boot.measured.sha256 : undefined
-  assert.ok(measured, 'the manifest predicts bank sha256')
-  const { pcr9, pcr11, pcr12 } = measured
-  return [
-    [9, pcr9],
-    [11, pcr11.phases.find(({ phase }) => phase === '')?.value],
-    [12, pcr12.off],
-  ]
+  for (const [pcr, value] of Object.entries(promisedPcrs(manifest, 'off')))
+    assert.equal(measured[pcr], value, `PCR ${pcr} of boot ${bootId}`)
 }
 
 async function assertSaid(world: World, reference: { seq: number; digest: string } | undefined): Promise<void> {

@@ -130,6 +130,7 @@ test('one by a key that has ended is not, and the node asks with another key: th
   const { entered, said } = enter(hub.url, [key(retired, '2026-06-01T12:00:00Z'), key(serving)])
   const { enrollment } = await entered
   expect(said.join()).toContain(`may sign nothing since 2026-06-01T12:00:00Z`)
+  expect(said.join(), 'nobody has to decide anything').toContain('"decided":false')
   expect(hub.natsKeys).toHaveLength(2)
   expect(new Set(hub.natsKeys).size).toBe(2)
   expect(enrollment.natsKey).toBe(hub.natsKeys[1])
@@ -174,6 +175,7 @@ describe('what a site says of itself when its entry was refused', () => {
     const { entered, said, database, over } = enter(url, [key(serving)], before)
     entered.catch(() => {})
     await until(() => said.length >= 2, 'two refusals', 10_000)
+    for (const line of said) expect(line, 'the log says that a person decides').toContain('"decided":true')
     const word = database.load<HubWord>('registration')
     over.abort()
     return word

@@ -78,6 +78,7 @@ export async function enroll(options: EnrollOptions): Promise<Entry> {
   for (let attempt = 0; ; attempt += 1) {
     signal.throwIfAborted()
     let waitMs = Math.min(FIRST_MS * 2 ** Math.min(attempt, 10), slowestMs)
+    let decided = false
     try {
       return await tryOnce(options)
     } catch (error) {
@@ -86,10 +87,11 @@ export async function enroll(options: EnrollOptions): Promise<Entry> {
         if (error.refusedAs !== undefined) await keepRefusal(options, error.refusedAs, error.message)
         if (error.field === 'natsKey') forgetEntrySeed(dataDir)
         // What a person must decide is not asked about often; a key that is not taken is simply replaced.
-        else if (error.decided) waitMs = slowestMs
+        else decided = error.decided
+        if (decided) waitMs = slowestMs
         if (error.retryAfterMs !== undefined) waitMs = Math.min(error.retryAfterMs, slowestMs)
       }
-      log.warn({ reason: reasonOf(error) }, 'registration waits and tries again')
+      log.warn({ reason: reasonOf(error), decided }, 'registration waits and tries again')
     }
     await pause(waitMs * (0.5 + Math.random() / 2), signal)
   }
