@@ -1,4 +1,4 @@
-import type { HardwareProfile } from '@skerry/api'
+import type { HardwareProfile, PcrAppraisal } from '@skerry/api'
 import { appraisalPolicyId } from '@skerry/policy'
 import { CLOCK, makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
 import { keyRing, verifyDocument } from '@skerry/trust'
@@ -84,8 +84,15 @@ const profile = (more: Partial<HardwareProfile> = {}): HardwareProfile => ({
 })
 const results = (world: World) =>
   world.store.sql<
-    { cluster: string; boot_id: string; verdict: string; reason: string; revision: number }[]
-  >`select cluster, boot_id, verdict, reason, revision from attestation_result order by cluster, incarnation, seq, revision`
+    {
+      cluster: string
+      boot_id: string
+      verdict: string
+      reason: string
+      revision: number
+      pcrs: PcrAppraisal[]
+    }[]
+  >`select cluster, boot_id, verdict, reason, revision, pcrs from attestation_result order by cluster, incarnation, seq, revision`
 const told = async (world: World) =>
   (await results(world)).map(({ boot_id, verdict, reason }) => [boot_id, verdict, reason])
 
@@ -286,6 +293,9 @@ describe('a node with a TPM', () => {
     await sites[2]?.says(sites[2].quotes('b1', 'os-1'))
     const good = ['affirming', 'Matches']
     expect(await verdicts()).toEqual({ tofu: good, one: good, two: good, three: good })
+    const learned = new Map((await results(world)).map(({ cluster, pcrs }) => [cluster, pcrs[0]]))
+    expect(learned.get('one')).toMatchObject({ pcr: 0, by: 'quorum', expected: [values.get(0)] })
+    expect(learned.get('one')?.learnedFrom).toEqual(['three', 'tofu', 'two'].map((name) => `${name}/${name}`))
     const count = (await results(world)).length
     expect(await verdicts()).toEqual({ tofu: good, one: good, two: good, three: good })
     expect(await results(world)).toHaveLength(count)

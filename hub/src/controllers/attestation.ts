@@ -11,11 +11,11 @@ import {
 import { evidenceNonce, type Signer, signDocument } from '@skerry/trust'
 import {
   appendResults,
-  clustersShowing,
   type NewResult,
   type NodeRecord,
   newestByPolicy,
   nodeRecords,
+  nodesShowing,
   placeOf,
   requeue,
   requeueUnconfirmed,
@@ -195,10 +195,10 @@ async function againstEach(
 ): Promise<Judged[]> {
   const { imageSha256 } = evidence
   const learning = profile?.profile
-  const otherClusters =
+  const shownBy =
     learning?.learn === 'quorum' && firmware !== undefined
-      ? await clustersShowing(sql, { profile: learning.name, firmware, but: cluster, most: learning.quorum ?? 2 })
-      : 0
+      ? await nodesShowing(sql, { profile: learning.name, firmware, but: cluster, most: learning.quorum ?? 2 })
+      : []
   const others = references.othersOf(imageSha256, record?.hardwareId ?? null)
   const images = references.imagesOf(imageSha256)
   const named = images.length > 0 ? images : [{ manifestSha256: undefined, boot: 'unknown' as const }]
@@ -212,7 +212,7 @@ async function againstEach(
         image: boot,
         others,
         profile: learning,
-        firmware: { atRegistration: record?.firmware ?? undefined, otherClusters },
+        firmware: { atRegistration: record?.firmware ?? undefined, shownBy },
         before: before ?? undefined,
       },
     }),

@@ -138,14 +138,14 @@ const showing = (tx: Reader, { profile, firmware }: { profile: string; firmware:
         and (n.incarnation, n.seq, n.revision) > (r.incarnation, r.seq, r.revision)
         and n.verdict in ('affirming', 'warning')))`
 
-/** At how many clusters but this one a node of this profile shows this firmware: counted up to `most`. */
-export async function clustersShowing(
+/** Nodes of this profile that show this firmware, as `cluster/node`: one of each cluster but this one, `most` of them. */
+export async function nodesShowing(
   tx: Reader,
   shown: { profile: string; firmware: string; but: string; most: number },
-): Promise<number> {
-  const [row] = await tx<{ n: number }[]>`select count(*)::int as n from (
-    select distinct s.cluster from ${showing(tx, shown)} s where s.cluster <> ${shown.but} limit ${shown.most}) as c`
-  return row?.n ?? 0
+): Promise<string[]> {
+  const rows = await tx<{ place: string }[]>`select s.cluster || '/' || min(s.node) as place
+    from ${showing(tx, shown)} s where s.cluster <> ${shown.but} group by s.cluster order by s.cluster limit ${shown.most}`
+  return rows.map(({ place }) => place)
 }
 
 /** Puts boots whose firmware too few had shown back into the queue, once enough show it. Returns how many. */

@@ -58,7 +58,13 @@ export const PcrAppraisal = closed({
   pcr: integer({ minimum: 0, maximum: 23 }),
   actual: Digest,
   expected: Type.Array(Digest, { maxItems: 64 }),
-  by: oneOf(['manifest', 'profile', 'registration', 'log', 'nothing'], 'what the expectation rests on'),
+  by: oneOf(['manifest', 'profile', 'registration', 'quorum', 'log', 'nothing'], 'what the expectation rests on'),
+  learnedFrom: Type.Optional(
+    Type.Array(Type.String({ maxLength: 128 }), {
+      maxItems: 16,
+      description: 'by quorum: nodes at other clusters that show this value, as `cluster/node`; the first of them',
+    }),
+  ),
   ok: Type.Boolean(),
 })
 export type PcrAppraisal = Static<typeof PcrAppraisal>

@@ -35,9 +35,36 @@ export function statusCommand(attest: Command, shell: Shell): void {
         if (options.output !== 'table') return shell.out(toText(listOf(nodes), options.output))
         if (nodes.length === 0) return say(shell, 'No nodes found')
         shell.out(formatColumns([HEADERS, ...nodes.map((node) => rowOf(node, shell.now()))]))
+        const learned = learnedRows(nodes)
+        if (learned.length > 0) shell.out(`\n${formatColumns([LEARNED, ...learned])}`)
       })
     })
 }
+
+const LEARNED = ['LEARNED BY QUORUM', 'EXPECTED', 'NODES', 'FROM']
+
+/** Firmware that is expected because so many clusters show it: each value once, with the nodes that show it. */
+function learnedRows(nodes: readonly Node[]): string[][] {
+  const found = new Map<string, { pcr: number; expected: string; nodes: number; from: Set<string> }>()
+  for (const { status } of nodes)
+    for (const { pcr, expected, by, learnedFrom = [] } of status?.attestation?.pcrs ?? []) {
+      const [value] = expected
+      if (by !== 'quorum' || value === undefined) continue
+      const one = found.get(`${pcr} ${value}`) ?? { pcr, expected: value, nodes: 0, from: new Set() }
+      one.nodes += 1
+      for (const name of learnedFrom) one.from.add(name)
+      found.set(`${pcr} ${value}`, one)
+    }
+  const rows = [...found.values()].toSorted((a, b) => a.pcr - b.pcr || (a.expected < b.expected ? -1 : 1))
+  return rows.map(({ pcr, expected, nodes: count, from }) => {
+    const names = [...from].toSorted()
+    const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''
+    return [`PCR ${pcr}`, expected, String(count), `${names.slice(0, SHOWN).join(', ')}${more}`]
+  })
+}
+
+/** So many names stand in a row. */
+const SHOWN = 8
 
 /** A node of which nothing is known stands above one that is well. */
 const ORDER = ['contraindicated', 'none', undefined, 'warning', 'affirming']

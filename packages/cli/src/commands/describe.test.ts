@@ -20,12 +20,17 @@ const JUST_AFTER = '2026-06-01T12:00:00.400Z'
  * goes on by then: it is JUST_AFTER when the answer is sent.
  */
 async function described(code: number, heard: object, node: object = NODE): Promise<string> {
+  return printed(code, heard, [node], ['describe', 'node', 'n1'])
+}
+
+/** What a command prints of a hub that has these nodes. */
+async function printed(code: number, heard: object, nodes: object[], command: string[]): Promise<string> {
   let now = NOW
   const server = createServer(({ url = '' }, response) => {
     const asked = url.endsWith('/heard')
     if (asked) now = JUST_AFTER
     response.writeHead(asked ? code : 200, { 'content-type': 'application/json' })
-    const items = url.includes('/edgenodes') ? [node] : []
+    const items = url.includes('/edgenodes') ? nodes : []
     response.end(JSON.stringify(asked ? heard : { kind: 'List', metadata: { resourceVersion: '1' }, items }))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -43,7 +48,7 @@ async function described(code: number, heard: object, node: object = NODE): Prom
     stdin: async () => '',
   }
   const there = ['--server', `http://127.0.0.1:${(server.address() as AddressInfo).port}`, '--token', 'secret']
-  await buildProgram(shell).parseAsync(['describe', 'node', 'n1', ...there], { from: 'user' })
+  await buildProgram(shell).parseAsync([...command, ...there], { from: 'user' })
   return out.join('')
 }
 
@@ -117,4 +122,33 @@ test('a boot that is not what was signed is told with each finding, and each PCR
     `11 | DIFFERS | manifest | ${a} | ${c}`,
   ])
   expect(lines[from + 10]).toBe(b)
+})
+
+test('a firmware that was learned is told with its values and from whom it is, of a node and of many', async () => {
+  const [a, b] = ['a'.repeat(64), 'b'.repeat(64)]
+  const node = (name: string, learnedFrom: string[], actual = a) => ({
+    ...NODE,
+    metadata: { name, namespace: 'shop' },
+    status: {
+      class: 'tpm',
+      attestation: {
+        ...{ verdict: 'affirming', reason: 'Matches', message: 'm', bootId: 'b1', bank: 'sha256' },
+        judgedAt: '2026-06-01T11:59:00.000Z',
+        pcrs: [
+          { pcr: 0, actual, expected: [actual], by: 'quorum', ok: true, learnedFrom },
+          { pcr: 2, actual: a, expected: [a], by: 'profile', ok: true },
+        ],
+      },
+    },
+  })
+  const plain = (text: string) => text.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, ' | '))
+  const told = plain(await described(200, { nodes: [] }, node('n1', ['one/n', 'two/n'])))
+  expect(told).toContain(`0 | ok | quorum: one/n, two/n | ${a} | ${a}`)
+  const nodes = [node('n1', ['one/n', 'two/n']), node('n2', ['two/n', 'three/n']), node('n3', ['four/n'], b)]
+  const listed = plain(await printed(200, { nodes: [] }, nodes, ['attest', 'status']))
+  expect(listed.slice(listed.indexOf('') + 1, -1)).toEqual([
+    'LEARNED BY QUORUM | EXPECTED | NODES | FROM',
+    `PCR 0 | ${a} | 2 | one/n, three/n, two/n`,
+    `PCR 0 | ${b} | 1 | four/n`,
+  ])
 })

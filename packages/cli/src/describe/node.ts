@@ -64,11 +64,12 @@ function findingTable(findings: NonNullable<Attestation['findings']>): Entry {
 
 /** A row a PCR, and one more for each other value that it might hold. */
 function pcrTable(pcrs: NonNullable<Attestation['pcrs']>, bank: Attestation['bank']): Entry {
-  const rows = pcrs.flatMap(({ pcr, actual, expected, by, ok }) => {
+  const rows = pcrs.flatMap(({ pcr, actual, expected, by, ok, learnedFrom = [] }) => {
     // What the log explains event by event has no value of its own; where one of several fits, the others only bury it.
     const [first, ...others] = by === 'log' ? ['its events'] : ok ? [by === 'nothing' ? '-' : actual] : expected
     const word = by === 'nothing' ? '-' : ok ? 'ok' : 'DIFFERS'
-    return [[String(pcr), word, by, first ?? 'unknown', actual], ...others.map((value) => ['', '', '', value, ''])]
+    const source = learnedFrom.length > 0 ? `${by}: ${learnedFrom.join(', ')}` : by
+    return [[String(pcr), word, source, first ?? 'unknown', actual], ...others.map((value) => ['', '', '', value, ''])]
   })
   return table(`PCRs (${bank ?? 'bank unknown'})`, ['PCR', 'IS', 'BY', 'EXPECTED', 'ACTUAL'], rows)
 }

@@ -135,7 +135,7 @@ export function readReferenceFile(file: string): TpmReference {
       return other.kind === 'uki' ? [other] : []
     }),
     profile: profile === undefined ? undefined : profileOf(profile, `${file}: profile`),
-    firmware: { atRegistration: firmwareOf(members, file), otherClusters: 0 },
+    firmware: { atRegistration: firmwareOf(members, file), shownBy: [] },
     before: undefined,
   }
 }

@@ -279,13 +279,13 @@ describe('the machine', () => {
     ['a registration that showed none', profiled({ learn: 'tofu' }), ['contraindicated', 'FirmwareChanged 0']],
     [
       'too few others show it',
-      profiled({ learn: 'quorum', quorum: 3 }, { otherClusters: 1 }),
+      profiled({ learn: 'quorum', quorum: 3 }, { shownBy: ['one/one'] }),
       ['warning', 'FirmwareUnconfirmed 0'],
     ],
     [
       'as many show it as were asked for',
-      profiled({ learn: 'quorum', quorum: 3 }, { otherClusters: 2 }),
-      ['affirming'],
+      profiled({ learn: 'quorum', quorum: 3 }, { shownBy: ['one/one', 'two/two'] }),
+      ['affirming', 'FirmwareLearned 0'],
     ],
     [
       'Secure Boot is asked for and off',
@@ -296,6 +296,25 @@ describe('the machine', () => {
     const [verdict, ...found] = codes(good, given)
     const wanted = expected.slice(1)
     expect([verdict, ...found.filter((code) => wanted.length === 0 || wanted.includes(code ?? ''))]).toEqual(expected)
+  })
+
+  test('a firmware that was learned by a quorum is expected: each value, and from whom it is', () => {
+    const many = Array.from({ length: 20 }, (_, at) => `c${at}/n`)
+    for (const shownBy of [['one/one', 'two/two'], many]) {
+      const given = profiled({ learn: 'quorum', quorum: shownBy.length + 1 }, { shownBy })
+      const { verdict, pcrs, findings } = appraise(good, { nonce: NONCE, tpm: given })
+      const learnedFrom = shownBy.slice(0, 16)
+      expect(verdict).toBe('affirming')
+      expect(pcrs.filter(({ by }) => by === 'quorum')).toEqual(
+        [0, 2, 3, 6].map((pcr) => {
+          const value = values.get(pcr)
+          return { pcr, actual: value, expected: [value], by: 'quorum', ok: true, learnedFrom }
+        }),
+      )
+      expect(findings.map(({ message }) => message)).toEqual([
+        `no profile lists this firmware; it is expected because ${learnedFrom.join(', ')}${shownBy === many ? ' and 4 more' : ''} show it too`,
+      ])
+    }
   })
 
   test('Secure Boot that the profile does not ask for, or with another list, is contraindicated', () => {

@@ -99,7 +99,7 @@ const NOTHING: TpmReference = {
   image: 'not-given',
   others: [],
   profile: undefined,
-  firmware: { atRegistration: undefined, otherClusters: 0 },
+  firmware: { atRegistration: undefined, shownBy: [] },
   before: undefined,
 }
 

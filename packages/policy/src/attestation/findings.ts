@@ -41,6 +41,7 @@ const CODES = {
   AuthorityUnknown: ['contraindicated', 'configuration'],
   FirmwareUnknown: ['contraindicated', 'hardware'],
   FirmwareChanged: ['contraindicated', 'hardware'],
+  FirmwareLearned: ['affirming', 'hardware'],
   FirmwareUnconfirmed: ['warning', 'hardware'],
 } as const satisfies Record<string, readonly [Verdict, Area]>
 export type AppraisalCode = keyof typeof CODES

@@ -165,7 +165,7 @@ export function referenceOf(
         ? { secureBoot: { pk: list(facts.pk), kek: list(facts.kek), db: list(facts.db), dbx: [list(facts.dbx)] } }
         : {}),
     },
-    firmware: { atRegistration: undefined, otherClusters: 0 },
+    firmware: { atRegistration: undefined, shownBy: [] },
     before: undefined,
   }
 }

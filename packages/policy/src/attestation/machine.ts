@@ -51,7 +51,7 @@ export function judgeMachine(
 /** Known to the profile, or learned as the profile allows: a quorum needs other clusters, first use needs the registration. */
 function judgeFirmware(
   profile: HardwareProfile,
-  { atRegistration, otherClusters }: TpmReference['firmware'],
+  { atRegistration, shownBy }: TpmReference['firmware'],
   quoted: Values,
 ): Judged {
   const shown = FIRMWARE_PCRS.flatMap((index) => {
@@ -98,8 +98,8 @@ function judgeFirmware(
     case 'quorum': {
       const needed = profile.quorum ?? 2
       // This cluster is one of them.
-      if (otherClusters + 1 >= needed) return { findings: [], pcrs: table(signed, 'profile', true) }
-      const message = `an unknown firmware, shown by ${otherClusters + 1} of the ${needed} clusters that the profile asks for`
+      if (shownBy.length + 1 >= needed) return learned(shown, shownBy)
+      const message = `an unknown firmware, shown by ${shownBy.length + 1} of the ${needed} clusters that the profile asks for`
       return { findings: [found('FirmwareUnconfirmed', message, where)], pcrs: table(signed, 'profile', false) }
     }
     case 'off':
@@ -111,6 +111,25 @@ function judgeFirmware(
       const never: never = profile.learn
       return never
     }
+  }
+}
+
+/** So many of those from whom something was learned are named with each PCR, and in the finding. */
+const NAMED = 16
+
+/** What so many others show is what is expected: the values, and from whom they are. */
+function learned(shown: readonly { readonly index: number; readonly actual: string }[], by: readonly string[]): Judged {
+  const [named, more] = [by.slice(0, NAMED), by.length - NAMED]
+  const names = `${named.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
+  const message = `no profile lists this firmware; it is expected because ${names} show${by.length === 1 ? 's' : ''} it too`
+  return {
+    findings: [
+      found('FirmwareLearned', message, { pcr: 0, actual: shown.find(({ index }) => index === 0)?.actual ?? '' }),
+    ],
+    pcrs: shown.map(({ index: pcr, actual }) => ({
+      ...{ pcr, actual, expected: [actual], by: 'quorum' as const, ok: true },
+      learnedFrom: named,
+    })),
   }
 }
 

@@ -26,8 +26,11 @@ export type TpmReference = {
   /** Boot blocks of other signed images: of what a firmware may have tried before it came to this one. */
   readonly others: readonly UkiBoot[]
   readonly profile: HardwareProfile | undefined
-  /** What this node's firmware PCRs held when it registered, and at how many other clusters a node of this profile shows what it shows now. */
-  readonly firmware: { readonly atRegistration: PcrValues | undefined; readonly otherClusters: number }
+  /**
+   * What this node's firmware PCRs held when it registered, and who shows what it shows now: nodes of this profile at
+   * other clusters, as `cluster/node`, one of each cluster; as many as the quorum needs are enough.
+   */
+  readonly firmware: { readonly atRegistration: PcrValues | undefined; readonly shownBy: readonly string[] }
   readonly before: SeenClock | undefined
 }
 

@@ -62,7 +62,7 @@ export function judgeFirstBoot({ quote, ak, akName, transcript, bank, profile, f
       others: [],
       profile,
       // What it shows when it registers is what counts for it from now on.
-      firmware: { atRegistration: firmware ?? shown, otherClusters: 0 },
+      firmware: { atRegistration: firmware ?? shown, shownBy: [] },
       before: undefined,
     },
   })
