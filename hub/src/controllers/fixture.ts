@@ -182,7 +182,7 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
     )
   let [seq, prev] = [0, START]
   const id = { cluster: name, node: name, incarnation: 1 }
-  type Manner = { text?: string; wall?: string; unsigned?: boolean }
+  type Manner = { text?: string; wall?: string; unsigned?: boolean; marker?: string }
   /** Stored as ingest does: the statements of one batch, its signature, their place, the head. */
   async function saysAll(given: readonly Body[], as: Manner = {}): Promise<number> {
     const rows: NewStatement[] = []
@@ -190,7 +190,7 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
     for (const one of given) {
       seq += 1
       const time = { wall: as.wall ?? new Date().toISOString() }
-      const text = as.text ?? JSON.stringify({ ...id, seq, prev, marker: START, time, ...one })
+      const text = as.text ?? JSON.stringify({ ...id, seq, prev, marker: as.marker ?? START, time, ...one })
       const phase = one.kind === 'transition' ? one.body.to : ''
       const digest = sha(text)
       rows.push({ ...id, seq, prev, kind: one.kind, phase, digest, text })
@@ -213,8 +213,8 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
     saysAll,
     says: (given: Body, as?: Manner) => saysAll([given], as),
     /** What a boot's evidence says. */
-    boot(bootId: string, image: string): Body {
-      const nonce = evidenceNonce(START, seq + 1, prev)
+    boot(bootId: string, image: string, marker = START): Body {
+      const nonce = evidenceNonce(marker, seq + 1, prev)
       return { kind: 'evidence', body: { class: 'software-key', bootId, slot: 'a', imageSha256: sha(image), nonce } }
     },
     /** What the node's TPM quotes of a boot that was recorded, said of an image. */

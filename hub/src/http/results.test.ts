@@ -3,7 +3,7 @@ import { createKey, keyRing, makeTargets, verifyDocument } from '@skerry/trust'
 import fastify from 'fastify'
 import { expect, onTestFinished, test } from 'vitest'
 import { attestationController } from '../controllers/attestation.ts'
-import { addCluster, openWorld, RESULT_KEY, type World } from '../controllers/fixture.ts'
+import { addCluster, openWorld, RESULT_KEY, sha, type World } from '../controllers/fixture.ts'
 import { write } from '../store/store.ts'
 import { appendMetadata, saveTarget } from '../store/trust.ts'
 import { resultRoutes } from './results.ts'
@@ -12,7 +12,14 @@ import { testApi } from './testing.ts'
 type Told = {
   resultKey: string
   message: string
-  items: { bootId: string; verdict: string; revision: number; ear?: string; unsigned?: string }[]
+  items: {
+    bootId: string
+    verdict: string
+    revision: number
+    ear?: string
+    unsigned?: string
+    said: { after?: string; before: string }
+  }[]
 }
 
 async function results(world: World, node: string): Promise<Told> {
@@ -63,6 +70,21 @@ test('a node’s verdicts are told as they were signed, the newest first; what w
   ])
   const { payload } = await verifyDocument('AttestationResult', told.items[0]?.ear ?? '', keyRing([RESULT_KEY.jwk]))
   expect(payload.submods['shop/shop']).toMatchObject({ 'ear.status': 'warning', 'skerry.boot': { bootId: 'b2' } })
+})
+
+test('a boot is placed in time: after the epoch marker that its evidence answers, before it came; of one that answers none only the latter is told', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  const at = '2026-06-01T12:00:00.000Z'
+  await world.store.sql`insert into epoch_marker (number, at, jws, digest) values (1, ${at}, 'jws', ${sha('jws')})`
+  await site.says(site.boot('b1', 'os-1'))
+  await site.says(site.boot('b2', 'os-2', sha('jws')), { marker: sha('jws') })
+  await world.look(attestationController(RESULT_KEY))
+  const [second, first] = (await results(world, 'shop')).items
+  expect([second?.bootId, second?.verdict, second?.said.after]).toEqual(['b2', 'warning', at])
+  expect([first?.bootId, first?.said.after]).toEqual(['b1', undefined])
+  const [row] = await world.store.sql<{ at: Date }[]>`select received_at as at from statement where seq = 2`
+  expect(second?.said.before).toBe(row?.at.toISOString())
 })
 
 test.each<[string, readonly (typeof RESULT_KEY | undefined)[], string]>([

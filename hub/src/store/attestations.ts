@@ -221,6 +221,9 @@ export type MadeResult = Pick<NewResult, 'incarnation' | 'seq' | 'bootId' | 'ver
   judgedAt: Date
   policyId: string | null
   ear: string | null
+  /** The time of the epoch marker that the evidence answers; null where it answers none of this hub's. */
+  saidAfter: Date | null
+  receivedAt: Date
 }
 
 /** Every verdict on a node's boots, the newest first, also those that later ones took the place of. */
@@ -230,8 +233,12 @@ export async function listMade(
   limit: number,
 ): Promise<MadeResult[]> {
   const rows = await tx<(MadeResult & { seq: string })[]>`
-    select incarnation, seq, revision, boot_id as "bootId", verdict, reason, message, judged_at as "judgedAt", policy_id as "policyId", ear
-    from attestation_result where cluster = ${cluster} and node = ${node}
-    order by incarnation desc, seq desc, revision desc limit ${limit}`
+    select r.incarnation, r.seq, r.revision, r.boot_id as "bootId", r.verdict, r.reason, r.message, r.judged_at as "judgedAt", r.policy_id as "policyId", r.ear,
+      s.received_at as "receivedAt", m.at as "saidAfter"
+    from attestation_result r
+    join statement s on s.cluster = r.cluster and s.node = r.node and s.incarnation = r.incarnation and s.seq = r.seq
+    left join epoch_marker m on m.digest = s.text::jsonb->>'marker'
+    where r.cluster = ${cluster} and r.node = ${node}
+    order by r.incarnation desc, r.seq desc, r.revision desc limit ${limit}`
   return rows.map((row) => ({ ...row, seq: Number(row.seq) }))
 }

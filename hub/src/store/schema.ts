@@ -357,12 +357,17 @@ export const statementNewest = pgTable(
   (t) => [primaryKey({ columns: [t.cluster, t.node, t.kind, t.phase] })],
 )
 
-export const epochMarker = pgTable('epoch_marker', {
-  number: big('number').primaryKey(),
-  at: at('at').notNull(),
-  jws: text().notNull(),
-  digest: text().notNull(),
-})
+export const epochMarker = pgTable(
+  'epoch_marker',
+  {
+    number: big('number').primaryKey(),
+    at: at('at').notNull(),
+    jws: text().notNull(),
+    digest: text().notNull(),
+  },
+  // By what a statement says of it, which places the statement in time.
+  (t) => [index('epoch_marker_digest').on(t.digest)],
+)
 
 /** One a boot and evidence statement, and one more each time it is judged again by other signed files; append-only. */
 export const attestationResult = pgTable(

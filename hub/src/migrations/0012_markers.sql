@@ -1,0 +1,1 @@
+CREATE INDEX "epoch_marker_digest" ON "epoch_marker" USING btree ("digest");
