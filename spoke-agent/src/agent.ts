@@ -18,7 +18,7 @@ import { openNodeKey } from './registration/keys.ts'
 import { AGENT_VERSION } from './status.ts'
 import { openClock } from './store/clock.ts'
 import { type Database, openDatabase } from './store/database.ts'
-import { type Hardware, openHardware, type TpmTrouble, tpmPath } from './tpm/index.ts'
+import { type Hardware, openHardware, type TpmTrouble, type TpmView, tpmPath } from './tpm/index.ts'
 
 /**
  * Runs the agent until the signal. With an enrollment on disk it needs no hub to start. Rejects when a part of it fails
@@ -83,11 +83,16 @@ function openTpm(
   signal: AbortSignal,
 ): Hardware | undefined {
   const path = tpmPath(tpm)
+  const at = path ?? null
   const keep = (trouble: TpmTrouble | undefined) => {
-    const kept = { path: path ?? null, ...(trouble ? { trouble } : {}) }
-    if (JSON.stringify(kept) !== JSON.stringify(database.load('tpm'))) database.save('tpm', kept)
+    const before = database.load<TpmView>('tpm')
+    // Once a reason: each try would be another time, and another status.
+    const same = trouble && trouble.code === before?.trouble?.code ? before.trouble : trouble
+    const since = before?.path === at ? before.since : new Date(now()).toISOString()
+    const kept: TpmView = { path: at, since, ...(same ? { trouble: same } : {}) }
+    if (JSON.stringify(kept) !== JSON.stringify(before)) database.save('tpm', kept)
   }
-  keep(database.load<{ trouble?: TpmTrouble }>('tpm')?.trouble)
+  keep(database.load<TpmView>('tpm')?.trouble)
   if (path === undefined) return undefined
   return openHardware({ path, eventLog, now, signal, onTrouble: keep })
 }

@@ -1,11 +1,11 @@
 import { join } from 'node:path'
 import type { HubDescription } from '@skerry/api'
-import type { BootFacts } from '@skerry/policy'
 import type { Trust } from '@skerry/trust'
 import { download } from './blobs/download.ts'
 import type { AgentConfig } from './config.ts'
 import type { Driver } from './drivers/driver.ts'
 import { runNode } from './node/executor.ts'
+import { type SeenBoot, seenBoot } from './node/troubles.ts'
 import { openOutbox } from './outbox/outbox.ts'
 import { startPump } from './outbox/pump.ts'
 import { type EnrollOptions, type Entry, enroll } from './registration/enroll.ts'
@@ -17,6 +17,7 @@ import { startLeader } from './site/leader.ts'
 import { nodeStatus } from './status.ts'
 import { openBus } from './store/bus.ts'
 import type { Clock } from './store/clock.ts'
+import type { TpmView } from './tpm/index.ts'
 import { openCourier } from './transport/courier.ts'
 import { pause, together } from './waits.ts'
 
@@ -50,7 +51,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
   const bus = openBus(database)
   const outbox = openOutbox(database, enrollment, now, config.outboxBytes, () => entry.hardware?.time())
   const signer = openNodeKey(dataDir)
-  let boot: BootFacts | undefined
+  let boot: SeenBoot | undefined
   let next: Entry | undefined
   let entering: Promise<void> | undefined
 
@@ -127,7 +128,13 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     log,
     signal,
     status: () =>
-      nodeStatus({ enrollment, bus, newest: outbox.newest(), boot, driver: driver.name, tuf: trust.versions() }, now()),
+      nodeStatus(
+        {
+          ...{ enrollment, bus, newest: outbox.newest(), boot, driver: driver.name, tuf: trust.versions() },
+          tpm: database.load<TpmView>('tpm'),
+        },
+        now(),
+      ),
     nextCounter() {
       const counter = (database.load<number>('status_counter') ?? 0) + 1
       database.save('status_counter', counter)
@@ -163,7 +170,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     signal,
     fetchImage: (wanted, stop) => download(join(dataDir, 'blobs'), wanted, hubUrls(), stop),
     onBooted: (facts) => {
-      boot = facts
+      boot = seenBoot(facts, boot, now())
     },
   })
   try {

@@ -1,15 +1,16 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import type { NodeStatus } from '@skerry/api'
-import { type BootFacts, initialState } from '@skerry/policy'
+import { initialState } from '@skerry/policy'
 import type { Versions } from '@skerry/trust'
-import { wordOf } from './node/word.ts'
+import { type SeenBoot, troublesOf } from './node/troubles.ts'
 import { roomView } from './outbox/room.ts'
 import { type Enrollment, loadEnrollment } from './registration/enrollment.ts'
 import { formerLives } from './registration/former.ts'
 import { type HubWord, nextStep } from './registration/standing.ts'
 import type { Bus, EdgeNode, EdgeSite } from './store/bus.ts'
 import { readDatabase } from './store/database.ts'
+import type { TpmView } from './tpm/index.ts'
 
 // What this node says of itself: to the hub, and to a person at the site while the hub is away.
 
@@ -20,15 +21,18 @@ export type StatusFacts = {
   readonly bus: Pick<Bus, 'node' | 'site'>
   readonly newest: { readonly seq: number; readonly digest?: string }
   /** What the driver saw last; undefined before its first look. */
-  readonly boot: BootFacts | undefined
+  readonly boot: SeenBoot | undefined
   readonly driver: string
+  readonly tpm: TpmView | undefined
   readonly tuf: Versions
 }
 
 /** What the node would report now, but for the number of the report. */
 export function nodeStatus(facts: StatusFacts, nowMs: number): Omit<NodeStatus, 'counter'> {
-  const { enrollment, bus, newest, boot, driver, tuf } = facts
-  const { state } = bus.node()
+  const { enrollment, bus, newest, boot, driver, tuf, tpm } = facts
+  const node = bus.node()
+  const { state, unseen } = node
+  const troubles = troublesOf({ node, boot, tpm, class: enrollment.class })
   const site = bus.site()
   return {
     kind: 'NodeStatus',
@@ -38,14 +42,16 @@ export function nodeStatus(facts: StatusFacts, nowMs: number): Omit<NodeStatus, 
     ...newest,
     at: new Date(nowMs).toISOString(),
     phase: state.stage.phase,
-    ...wordOf(state, boot),
+    reason: state.reason,
+    message: state.message,
     booted: { imageSha256: boot?.imageSha256 ?? '0'.repeat(64) },
     slot: boot?.slot ?? 'unknown',
-    bootId: boot?.bootId ?? 'unknown',
+    bootId: boot?.bootId ?? unseen?.bootId ?? 'unknown',
     driver,
     ...(site ? { holds: site.holds } : {}),
     tuf,
     failed: [...state.memory.failures],
+    ...(troubles.length > 0 ? { troubles } : {}),
     ...(site?.plan?.nextWindowMs === undefined ? {} : { nextWindow: new Date(site.plan.nextWindowMs).toISOString() }),
     agentVersion: AGENT_VERSION,
   }
@@ -58,7 +64,9 @@ export function siteView(dataDir: string): object {
   try {
     const enrollment = loadEnrollment(database)
     const site = database.load<EdgeSite>('edge_site')
-    const { state } = database.load<EdgeNode>('edge_node') ?? { state: initialState(undefined) }
+    const node = database.load<EdgeNode>('edge_node') ?? { state: initialState(undefined) }
+    const { state } = node
+    const tpm = database.load<TpmView>('tpm')
     const waiting = database.sql.prepare('select count(*) as n from statement where acknowledged_at is null').get() as {
       n: number
     }
@@ -71,7 +79,7 @@ export function siteView(dataDir: string): object {
       node: enrollment?.node ?? null,
       class: enrollment?.class ?? null,
       // Where it is, and why it could not be asked last, with the next step.
-      tpm: database.load<object>('tpm') ?? null,
+      tpm: tpm ?? null,
       // What an auditor compares with a report: the key its statements stand under, and how far they go.
       nodeKey: enrollment?.nodeKeyThumbprint ?? null,
       newestStatement: newest ?? null,
@@ -80,6 +88,8 @@ export function siteView(dataDir: string): object {
       message: state.message,
       confirmed: state.memory.confirmed ?? null,
       failed: state.memory.failures,
+      // Of the boot only what is kept: whether it is well, the agent that runs knows.
+      troubles: troublesOf({ node, boot: undefined, tpm, class: enrollment?.class }),
       desired: site ? { ...site.holds, image: site.document.image ?? null, windows: site.document.windows } : null,
       plan: site?.plan ?? null,
       slots: existsSync(slots) ? (JSON.parse(readFileSync(slots, 'utf8')) as object) : null,

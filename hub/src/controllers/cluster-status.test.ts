@@ -1,4 +1,4 @@
-import type { Reachability } from '@skerry/api'
+import type { NodeTrouble, Reachability } from '@skerry/api'
 import { CLOCK, makeTpm, referenceOf } from '@skerry/policy/testing'
 import { expect, test } from 'vitest'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
@@ -185,6 +185,36 @@ test('a node with a TPM shows what its verdict rests on: each finding with PCR a
   const finding = { pcr: 9, expected: ['0'.repeat(64)], actual: real.pcr9 }
   expect(bad?.findings).toMatchObject([{ code: 'PcrMismatch', tier: 'contraindicated', ...finding }])
   expect(bad?.pcrs?.filter(({ ok }) => !ok)).toEqual([{ ...finding, by: 'manifest', ok: false }])
+})
+
+test('a node is Degraded for as long as it says so, with its own reason and time, whatever its last statement said', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await site.says(site.boot('b1', 'os-1'))
+  const shown = async (...troubles: NodeTrouble[]) => {
+    await site.reports({ troubles })
+    await world.look(quiet())
+    return (await world.get('EdgeNode', 'shop', 'shop')).status?.conditions
+  }
+  const since = '1970-01-01T00:10:00.000Z'
+  const boot = { of: 'boot', reason: 'EspNotVfat', message: '/efi is a ext4', since } as const
+  const tpm = {
+    of: 'tpm',
+    reason: 'Lockout',
+    message: 'too many wrong passwords',
+    since: '1970-01-01T00:20:00.000Z',
+  } as const
+  expect(await shown()).toBeUndefined()
+  expect(await shown(tpm)).toEqual([
+    { type: 'Degraded', status: 'True', reason: 'Lockout', message: tpm.message, lastTransitionTime: tpm.since },
+  ])
+  expect(await shown(boot, tpm)).toEqual([
+    {
+      ...{ type: 'Degraded', status: 'True', reason: 'EspNotVfat', lastTransitionTime: since },
+      message: 'EspNotVfat: /efi is a ext4; Lockout: too many wrong passwords',
+    },
+  ])
+  expect(await shown()).toBeUndefined()
 })
 
 test('who holds an old lease shows nothing', async () => {

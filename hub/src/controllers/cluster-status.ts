@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { Condition, EdgeNodeStatus, ObjectOf, Reachability } from '@skerry/api'
+import type { Condition, EdgeNodeStatus, NodeTrouble, ObjectOf, Reachability } from '@skerry/api'
 import { type ReachabilityLimits, reachability } from '@skerry/policy'
 import { placeOf, type ResultDetails, resultDetails } from '../store/attestations.ts'
 import type { FleetNode } from '../store/fleet.ts'
@@ -171,6 +171,15 @@ function shownReachability(
   return { ...current.status, conditions }
 }
 
+// The node's own word: by its clock, and no longer than it says so.
+function degraded([first, ...more]: readonly NodeTrouble[]): Condition[] {
+  if (!first) return []
+  const { reason, since } = first
+  const all = [first, ...more].map((one) => `${one.reason}: ${one.message}`).join('; ')
+  const message = more.length > 0 ? all : first.message
+  return [{ type: 'Degraded', status: 'True', reason, message, lastTransitionTime: since }]
+}
+
 // A verdict is shown of the boot that runs alone.
 function resultOf({ booted, results }: FleetNode): FleetNode['results'][number] | undefined {
   return booted && results.find(({ bootId }) => bootId === booted.body.bootId)
@@ -200,6 +209,7 @@ function shownNode(
           failed: status.failed,
         }
       : {}),
+    ...(status?.troubles?.length ? { conditions: degraded(status.troubles) } : {}),
     ...(status?.nextWindow ? { nextWindow: status.nextWindow } : {}),
     phase: transition?.body.to ?? status?.phase ?? 'Idle',
     reason: transition?.body.reason ?? status?.reason ?? 'NotHeardFrom',

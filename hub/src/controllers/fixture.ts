@@ -3,6 +3,7 @@ import {
   type HardwareProfile,
   type KindName,
   manifestTarget,
+  type NodeStatus,
   type ObjectOf,
   type PcrValues,
   profileTarget,
@@ -14,7 +15,7 @@ import { evidenceOf, type Tpm } from '@skerry/policy/testing'
 import { createKey, evidenceNonce, keyRing, openBatch, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { onTestFinished } from 'vitest'
-import { lockHeads, saveHeads } from '../store/heads.ts'
+import { lockHeads, saveHeads, saveNodeStatuses } from '../store/heads.ts'
 import { acquireLease, type Lease } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
 import { saveIdentities } from '../store/registrations.ts'
@@ -181,6 +182,7 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
       { namespace: name },
     )
   let [seq, prev] = [0, START]
+  let counter = 0
   const id = { cluster: name, node: name, incarnation: 1 }
   type Manner = { text?: string; wall?: string; unsigned?: boolean; marker?: string }
   /** Stored as ingest does: the statements of one batch, its signature, their place, the head. */
@@ -225,6 +227,21 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
         kind: 'evidence',
         body: { ...evidenceOf(by, 'secure-boot-off', { nonce, ...more }), bootId, imageSha256: sha(image) },
       }
+    },
+    /** Its newest status, as ingest keeps it. */
+    async reports(more: Partial<NodeStatus>): Promise<void> {
+      counter += 1
+      const boot = { booted: { imageSha256: sha('os-1') }, slot: 'a', bootId: 'b1', driver: 'slots' }
+      const tuf = { root: 1, timestamp: 1, snapshot: 1, targets: 1 }
+      const word = { phase: 'Idle', reason: 'Idle', message: 'nothing to do', at: '2026-06-01T00:00:00.000Z' } as const
+      const status: NodeStatus = {
+        ...{ kind: 'NodeStatus', ...id, counter, seq, ...word, ...boot, tuf, failed: [], agentVersion: '0' },
+        ...more,
+      }
+      await write(store, async (tx) => {
+        await lockHeads(tx, [id])
+        await saveNodeStatuses(tx, [status])
+      })
     },
     /** The hub heard it now; it said nothing new. */
     heartbeat: () => write(store, (tx) => lockHeads(tx, [{ cluster: name, node: name, incarnation: 1 }])),

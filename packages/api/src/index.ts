@@ -121,6 +121,7 @@ export {
   type NodeClass,
   type NodePhase,
   type NodeStatus,
+  NodeTrouble,
   RememberedFailure,
 } from './wire/status.ts'
 export {

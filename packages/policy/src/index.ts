@@ -21,6 +21,7 @@ export {
   type Event,
   effectsOf,
   type Fault,
+  type Glimpse,
   initialState,
   type Memory,
   type Stage,

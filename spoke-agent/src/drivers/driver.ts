@@ -1,4 +1,4 @@
-import type { BootFacts, Target } from '@skerry/policy'
+import type { BootFacts, Glimpse, Target } from '@skerry/policy'
 import { reasonOf } from '../reason.ts'
 
 /** Why a verb could not be done. `surroundings` may be right later; `image` never will. */
@@ -30,7 +30,10 @@ export type Driver = {
   readonly name: string
   /** The platform measures what it boots, so that a quote can prove it. */
   readonly measuresBoot: boolean
+  /** What runs. Rejects where that cannot be told for sure. */
   status(): Promise<BootFacts>
+  /** What can be said of this boot although `status` rejects. */
+  glimpse(): Promise<Glimpse>
   /** Faults: NoSpace and whatever else must be known before anything is touched. */
   preflight(target: Target): Promise<void>
   /** Puts verified bytes into the other slot, where a power cut changes nothing. */
@@ -41,5 +44,7 @@ export type Driver = {
   confirm(target: Target): Promise<void>
   /** Boots the slot that was confirmed before, and never the target's again. */
   rollback(target: Target): Promise<void>
+  /** Reboots and touches nothing: what is on trial loses a try. */
+  leave(): Promise<void>
   close(): Promise<void>
 }

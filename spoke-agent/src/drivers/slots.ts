@@ -13,7 +13,7 @@ import {
   statfsSync,
 } from 'node:fs'
 import { join } from 'node:path'
-import type { BootFacts } from '@skerry/policy'
+import type { BootFacts, Glimpse } from '@skerry/policy'
 import { writeSecret } from '@skerry/trust'
 import type { Logger } from 'pino'
 import { type Driver, DriverFault, diskFault } from './driver.ts'
@@ -72,6 +72,7 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
   let running: Running | undefined
   /** What the slot held when it booted: a program is read once, at its start. */
   let bootedSha256 = ''
+  let glimpsed: Glimpse = { bootId: 'never' }
   let closed = false
   /** Boots in a row of a slot that is not on trial, each of which ended early. */
   let quickEnds = 0
@@ -87,6 +88,7 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
     // A slot that cannot be read boots nothing: that is its fault, and costs it a try.
     const sha256 = await digestOf(programOf(slot)).catch(() => '')
     bootedSha256 = sha256
+    glimpsed = { bootId, onTrial: trial !== undefined }
     save({
       ...rest,
       bootId,
@@ -132,6 +134,7 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
         ...(fellBackFrom ? { fellBackFrom } : {}),
       }
     },
+    glimpse: async () => glimpsed,
     async preflight(target) {
       const { bavail, bsize } = statfsSync(dir)
       // Twice: the download and the slot.
@@ -184,6 +187,7 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
       // A slot that never booted is disarmed, and nobody has to wait for a boot.
       if (rest.booted !== rest.active) await reboot()
     },
+    leave: reboot,
     async close() {
       closed = true
       running?.off()

@@ -150,6 +150,25 @@ export function driverContract(name: string, makeMachine: () => Machine): void {
       expect(await driver.status()).toMatchObject(back)
     })
 
+    test('a boot that is left costs a try, as its glimpse says, until the platform falls back; one that was confirmed none', async () => {
+      const next = machine.image('2')
+      await stage(next)
+      await driver.activate(next.target)
+      let leaves = 0
+      while ((await driver.glimpse()).onTrial) {
+        const { bootId } = await driver.glimpse()
+        expect((await driver.status()).bootId).toBe(bootId)
+        leaves += 1
+        expect(leaves).toBeLessThan(10)
+        await driver.leave()
+        expect((await driver.glimpse()).bootId).not.toBe(bootId)
+      }
+      const back = { imageSha256: machine.factory.target.imageSha256, fellBackFrom: next.target.imageSha256 }
+      expect(await driver.status()).toMatchObject(back)
+      await driver.leave()
+      expect(await driver.status()).toMatchObject(back)
+    })
+
     test('after a rollback another image has its chance', async () => {
       const bad = machine.image('2', 'ill')
       await stage(bad)

@@ -9,10 +9,11 @@ import type { Driver } from '../drivers/driver.ts'
 import { openSlots } from '../drivers/slots.ts'
 import type { Machine } from '../drivers/test-contract.ts'
 import { type TestImage, testImage } from '../drivers/testing.ts'
-import { ukiMachine } from '../drivers/uki/testing.ts'
+import type { UkiOptions } from '../drivers/uki/index.ts'
+import { type Dark, type UkiMachine, ukiMachine } from '../drivers/uki/testing.ts'
 import { openOutbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
-import { openBus } from '../store/bus.ts'
+import { type EdgeNode, openBus } from '../store/bus.ts'
 import { openDatabase } from '../store/database.ts'
 import { enrollment as known } from '../testing.ts'
 import { runNode } from './executor.ts'
@@ -34,16 +35,21 @@ const MACHINES: Record<'slots' | 'uki', (root: string) => Omit<Machine, 'factory
       image: (version, behaviour) => testImage(join(root, 'images'), version, behaviour),
     }
   },
-  uki(root) {
-    const machine = ukiMachine(join(root, 'machine'))
-    return { open: () => machine.on(), image: machine.image }
-  },
+  uki: (root) => ukiSite(ukiMachine(join(root, 'machine')), {}),
 }
+
+const ukiSite = (machine: UkiMachine, options: Partial<UkiOptions>) => ({
+  open: () => machine.on(options),
+  image: machine.image,
+})
 
 /** One site's machine: what is on its disk outlives its power. */
 function makeSite(boots: keyof typeof MACHINES = 'slots') {
   const root = testFolder()
-  const machine = MACHINES[boots](root)
+  return siteOf(root, MACHINES[boots](root))
+}
+
+function siteOf(root: string, machine: Omit<Machine, 'factory'>) {
   let activations = 0
   /** Looks at the machine, of all its lives. */
   let looks = 0
@@ -51,7 +57,11 @@ function makeSite(boots: keyof typeof MACHINES = 'slots') {
   let boundBytes: number | undefined
 
   /** Powers on until `done`, or until the cut: then everything of the process is gone at once. */
-  async function live(image: TestImage, done: (transitions: TransitionBody[]) => boolean, cut?: Cut): Promise<void> {
+  async function live(
+    image: TestImage,
+    done: (transitions: TransitionBody[], node: EdgeNode) => boolean,
+    cut?: Cut,
+  ): Promise<void> {
     const over = new AbortController()
     const real = await machine.open()
     const database = openDatabase(root)
@@ -102,7 +112,7 @@ function makeSite(boots: keyof typeof MACHINES = 'slots') {
       bus.saveSite({ ...site, plan: { turns: ['shop'], hold: [], staged: position } })
     }, 20)
     try {
-      await until(() => over.signal.aborted || done(transitions(database)), 'the end', 30_000)
+      await until(() => over.signal.aborted || done(transitions(database), bus.node()), 'the end', 30_000)
     } finally {
       clearInterval(turns)
       over.abort(new Error('the end'))
@@ -226,6 +236,55 @@ test.each([
   expect(site.told().at(-1)).toMatchObject({ to: 'Failed', outcome: 'RolledBack', reason })
   await site.live(site.image('3'), confirmed)
   expect(site.told().at(-1)).toMatchObject({ reason: 'Confirmed' })
+})
+
+describe('an image whose boots cannot be looked at', () => {
+  const machine = () => ukiMachine(testFolder())
+
+  test.each<[Dark, number, string]>([
+    ['the ESP', 2, 'EspMissing'],
+    ['an ESP that is VFAT', 1, 'EspNotVfat'],
+    ['its own name', 1, 'BootedImageUnknown'],
+    ['UEFI variables', 1, 'EfiVarsMissing'],
+  ])('because they hide %s, is left after %i tries, for good, with its reason: %s', async (what, tries, reason) => {
+    const dark = machine()
+    dark.hide('2', what)
+    const left = siteOf(testFolder(), ukiSite(dark, { tries }))
+    const bad = left.image('2')
+    await left.live(bad, failed)
+    expect(left.told().map(({ to }) => to)).toEqual([
+      ...WAY.slice(0, 4),
+      'Activating',
+      'RollingBack',
+      ...dup(tries),
+      'Failed',
+    ])
+    expect(left.told().at(-1)).toMatchObject({ outcome: 'RolledBack', reason })
+    // The factory's, each try, and the fallback.
+    expect(dark.boots()).toBe(2 + tries)
+    await left.live(left.image('3'), confirmed)
+    expect(left.told().at(-1)).toMatchObject({ reason: 'Confirmed' })
+  })
+  // Told once in each boot.
+  const dup = (tries: number) => Array.from({ length: tries - 1 }, () => 'RollingBack')
+
+  test('is not left when nobody put it on trial: its reason is kept, and goes when it can be looked at', async () => {
+    const dark = machine()
+    dark.hide('1', 'an ESP that is VFAT')
+    const stays = siteOf(testFolder(), ukiSite(dark, {}))
+    const next = stays.image('2')
+    await stays.live(next, (_, { unseen }) => unseen !== undefined)
+    const before = { boots: dark.boots(), told: stays.told() }
+    let looks = 0
+    await stays.live(next, (_, { unseen }) => {
+      expect(unseen).toMatchObject({ reason: 'EspNotVfat', message: expect.stringContaining('/efi is a ext4') })
+      looks += 1
+      return looks > 20
+    })
+    expect({ boots: dark.boots(), told: stays.told() }).toEqual({ ...before, boots: before.boots + 1 })
+    dark.hide('1', 'nothing')
+    await stays.live(next, (told, { unseen }) => unseen === undefined && confirmed(told))
+  })
 })
 
 test('an image that is never healthy is taken back, told with its outcome, and its bytes are not tried again', async () => {

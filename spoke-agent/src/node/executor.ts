@@ -1,5 +1,5 @@
 import { comparePositions } from '@skerry/api'
-import type { BootFacts, Effect, Event, State } from '@skerry/policy'
+import type { BootFacts, Effect, Event, Fault, Glimpse, State } from '@skerry/policy'
 import { effectsOf, step } from '@skerry/policy'
 import { evidenceNonce } from '@skerry/trust'
 import type { Logger } from 'pino'
@@ -40,15 +40,19 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
   while (!signal.aborted) {
     let waitMs = IDLE_MS
     try {
-      const facts = await driver.status()
-      options.onBooted(facts)
-      await options.hardware?.look()
-      await giveEvidence(options, facts)
-      feed(options, { type: 'Observed', facts })
-      takeTurn(options, facts)
+      const facts = await look()
+      if (facts) {
+        options.onBooted(facts)
+        await options.hardware?.look()
+        await giveEvidence(options, facts)
+        feed(options, { type: 'Observed', facts })
+        takeTurn(options, facts)
+      }
       const [effect] = effectsOf(bus.node().state)
-      if (effect) waitMs = await carryOut(options, effect)
-      if (bus.node().state.stage.phase === 'Verifying') waitMs = Math.min(waitMs, watchMs)
+      // Of a boot that cannot be looked at nothing is done but to leave it.
+      if (effect && (facts || effect.effect === 'Leave')) waitMs = await carryOut(options, effect)
+      const { stage } = bus.node().state
+      if (stage.phase === 'Verifying' || 'unseen' in stage) waitMs = Math.min(waitMs, watchMs)
     } catch (error) {
       if (signal.aborted) break
       log.error({ err: error }, 'the node could not be looked at and is looked at again')
@@ -57,6 +61,36 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
     if (waitMs > 0) await bell.wait(waitMs, signal)
   }
   quiet()
+
+  /** What runs; undefined where that cannot be told, which is then fed to the machine and kept with its reason. */
+  async function look(): Promise<BootFacts | undefined> {
+    try {
+      const facts = await driver.status()
+      keepUnseen(undefined)
+      return facts
+    } catch (error) {
+      signal.throwIfAborted()
+      const fault = faultOf(error)
+      const glimpse = await driver.glimpse()
+      keepUnseen({ ...fault, ...glimpse })
+      feed(options, { type: 'Unseen', glimpse, fault })
+      return undefined
+    }
+  }
+
+  // Written and logged once a reason and boot: the message may differ with every look.
+  function keepUnseen(fault: (Fault & Glimpse) | undefined): void {
+    const { unseen, ...node } = bus.node()
+    if (unseen?.reason === fault?.reason && unseen?.bootId === fault?.bootId) return
+    if (!fault) {
+      bus.saveNode(node)
+      return
+    }
+    const { reason, message, bootId } = fault
+    log.error({ reason, message, bootId }, 'what runs cannot be looked at')
+    bus.saveNode({ ...node, unseen: { reason, message, bootId, since: new Date(now()).toISOString() } })
+  }
+
   function takeTurn({ enrollment }: ExecutorOptions, facts: BootFacts): void {
     const site = bus.site()
     if (site?.target) feed(options, { type: 'Desired', target: site.target, running: facts })
@@ -82,22 +116,23 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
     try {
       feed(parts, ...(await run(parts, effect)))
       log.info({ effect: effect.effect, version: effect.target.version }, 'effect ended')
-      return effect.effect === 'Activate' || effect.effect === 'Rollback' ? Math.min(watchMs, 500) : 0
+      return REBOOTING.has(effect.effect) ? Math.min(watchMs, 500) : 0
     } catch (error) {
       signal.throwIfAborted()
-      const fault =
-        error instanceof DriverFault
-          ? { of: error.of, reason: error.reason, message: error.message }
-          : {
-              of: 'surroundings' as const,
-              reason: 'Unforeseen',
-              message: reasonOf(error),
-            }
+      const fault = faultOf(error)
       log.warn({ effect: effect.effect, ...fault }, 'effect failed')
       feed(parts, { type: 'Faulted', fault, jitter: Math.random() })
       return 200
     }
   }
+}
+
+/** Effects after which the machine goes down, if not at once. */
+const REBOOTING: ReadonlySet<Effect['effect']> = new Set(['Activate', 'Rollback', 'Leave'])
+
+function faultOf(error: unknown): Fault {
+  if (error instanceof DriverFault) return { of: error.of, reason: error.reason, message: error.message }
+  return { of: 'surroundings', reason: 'Unforeseen', message: reasonOf(error) }
 }
 
 async function run(
@@ -120,12 +155,17 @@ async function run(
     case 'Rollback':
       await driver.rollback(target)
       return [{ type: 'Undone' }]
+    case 'Leave':
+      await driver.leave()
+      return []
     default: {
       const never: never = effect
       return never
     }
   }
 }
+
+const WAITING: ReadonlySet<Event['type']> = new Set(['Faulted', 'TurnHeld', 'Unseen'])
 
 function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: readonly Event[]): void {
   for (const event of events) {
@@ -136,7 +176,7 @@ function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: r
       if (!statement) return
       const said = { kind: 'transition', body: statement } as const
       // Why something takes so long proves nothing.
-      const waits = (event.type === 'Faulted' || event.type === 'TurnHeld') && statement.from === statement.to
+      const waits = WAITING.has(event.type) && statement.from === statement.to
       if (waits) outbox.offer(said)
       else outbox.append(said)
       log.info(

@@ -23,6 +23,8 @@ export type EdgeNode = {
   readonly evidenceBootId?: string
   /** A later one that proves nothing and waits for room. */
   readonly owedBootId?: string
+  /** The boot that cannot be looked at, why, and since when. */
+  readonly unseen?: Readonly<Record<'bootId' | 'reason' | 'message' | 'since', string>>
 }
 
 export type Bus = {

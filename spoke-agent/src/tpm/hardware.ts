@@ -11,8 +11,11 @@ import { type Tpm, tpmAt } from './tpm.ts'
 /** What a TPM adds to the time of a statement. */
 type TpmTime = Omit<Statement['time'], 'wall'>
 
-/** Why the TPM could not be asked, for a person at the site. */
+/** Why the TPM could not be asked, and since when it cannot for this reason, for a person at the site. */
 export type TpmTrouble = { readonly at: string; readonly code: string; readonly message: string }
+
+/** What is kept of the TPM for whoever asks: where it is (null: nowhere), since when, and what troubles it. */
+export type TpmView = { readonly path: string | null; readonly since: string; readonly trouble?: TpmTrouble }
 
 /** The TPM of this machine, with the logs of what was measured into it. */
 export type Hardware = {

@@ -50,6 +50,7 @@ const COLUMNS: Columns = {
     { name: 'Class', of: (o) => o.status?.class },
     { name: 'Verdict', of: (o) => o.status?.attestation?.verdict ?? 'none' },
     { name: 'Reachability', of: (o) => o.status?.reachability },
+    { name: 'Degraded', of: (o) => condition(o, 'Degraded')?.reason },
     { name: 'Slot', priority: 1, of: (o) => o.status?.slot },
     { name: 'Driver', priority: 1, of: (o) => o.status?.driver },
     { name: 'Message', priority: 1, of: (o) => o.status?.message },

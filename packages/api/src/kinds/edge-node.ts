@@ -1,9 +1,9 @@
 import { type Static, Type } from 'typebox'
-import { Message, Reason, StatementRef } from '../meta.ts'
+import { Condition, Message, Reason, StatementRef } from '../meta.ts'
 import { Finding, PcrAppraisal, Verdict } from '../wire/attestation.ts'
 import { BankName } from '../wire/boot.ts'
 import { NodeClass, NodePhase, RememberedFailure } from '../wire/status.ts'
-import { Count, closed, oneOf, Position, Sha256, Time } from '../words.ts'
+import { Count, closed, described, oneOf, Position, Sha256, Time } from '../words.ts'
 import { REACHABILITY } from './managed-cluster.ts'
 
 /** What a node of a site last said of itself, and what the hub made of it. Namespace = cluster. No spec: nobody orders it. */
@@ -25,6 +25,12 @@ export const EdgeNodeStatus = closed({
   holds: Type.Optional(Position),
   nextWindow: Type.Optional(Time),
   failed: Type.Optional(Type.Array(RememberedFailure)),
+  conditions: Type.Optional(
+    described(
+      Type.Array(Condition),
+      'Degraded while something on the node is not well, by its own word and clock; absent while nothing is',
+    ),
+  ),
   attestation: Type.Optional(
     closed({
       verdict: Verdict,

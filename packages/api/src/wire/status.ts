@@ -42,6 +42,15 @@ export type RememberedFailure = Static<typeof RememberedFailure>
 export const Holds = closed({ ...Position.properties, digest: Sha256 })
 export type Holds = Static<typeof Holds>
 
+/** What is not well on a node, whatever it is at: the boot that runs, or its TPM. `since` is by the node's clock. */
+export const NodeTrouble = closed({
+  of: oneOf(['boot', 'tpm']),
+  reason: Reason,
+  message: Message,
+  since: Time,
+})
+export type NodeTrouble = Static<typeof NodeTrouble>
+
 /** `report.<cluster>.<node>.status`: the newest only; losing one costs time, never truth. */
 export const NodeStatus = closed({
   kind: oneOf(['NodeStatus']),
@@ -63,6 +72,7 @@ export const NodeStatus = closed({
   holds: Type.Optional(Holds),
   tuf: closed({ root: Count, timestamp: Count, snapshot: Count, targets: Count }),
   failed: Type.Array(RememberedFailure, { maxItems: 32 }),
+  troubles: Type.Optional(Type.Array(NodeTrouble, { maxItems: 4 })),
   nextWindow: Type.Optional(Time),
   agentVersion: Type.String({ maxLength: 64 }),
 })

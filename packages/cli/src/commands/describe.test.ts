@@ -78,6 +78,20 @@ test('that nobody may say when it was heard is an error, not silence', async () 
   await expect(described(403, status(403, 'Forbidden'))).rejects.toThrow('no: Forbidden')
 })
 
+test('a node that is degraded is told with its reason, and one that is not has no word of it', async () => {
+  const since = '2026-06-01T11:59:00.000Z'
+  const degraded = {
+    type: 'Degraded',
+    status: 'True',
+    reason: 'EspNotVfat',
+    message: '/efi is a ext4',
+    lastTransitionTime: since,
+  }
+  const told = await described(200, { nodes: [] }, { ...NODE, status: { phase: 'Idle', conditions: [degraded] } })
+  expect(told.replaceAll(/ {2,}/g, ' | ')).toContain('Degraded | True | 60s | EspNotVfat | /efi is a ext4')
+  expect(await described(200, { nodes: [] })).not.toContain('Conditions')
+})
+
 test('a boot that is not what was signed is told with each finding, and each PCR beside what it should hold', async () => {
   const [a, b, c] = ['a'.repeat(64), 'b'.repeat(64), 'c'.repeat(64)]
   const attestation = {

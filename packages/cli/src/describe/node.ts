@@ -1,7 +1,7 @@
 import type { EdgeNodeStatus, ObjectOf } from '@skerry/api'
 import { type Entry, entries, entry, table } from '../output/sections.ts'
 import { when } from '../output/times.ts'
-import { classText, statementText } from './parts.ts'
+import { classText, conditionTable, statementText } from './parts.ts'
 
 /** A node: what it runs, in which boot, how far that is proven, and what it will not try again. */
 export function describeNode(
@@ -19,6 +19,7 @@ export function describeNode(
     entry('Phase', status.phase),
     entry('Reason', status.reason),
     entry('Message', status.message),
+    status.conditions?.length ? conditionTable(status.conditions, nowMs) : undefined,
     entry('Since', status.lastTransitionTime && when(status.lastTransitionTime, nowMs)),
     entry('Next window', status.nextWindow && when(status.nextWindow, nowMs)),
     entry('Image', image && `${image.name ?? 'unknown to this hub'}, sha256 ${image.sha256}`),

@@ -27,6 +27,9 @@ export type Memory = {
   readonly failures: readonly RememberedFailure[]
 }
 
+/** A boot that cannot be looked at: since when, and which reasons were told of it. */
+export type Unseen = { readonly bootId: string; readonly sinceMs: number; readonly told: readonly string[] }
+
 /** A fault of the surroundings keeps a phase waiting: how often it was tried, when next, and which reasons were told. */
 type Waiting = { readonly attempt: number; readonly notBeforeMs: number; readonly told: readonly string[] }
 
@@ -42,6 +45,7 @@ export type Stage =
       readonly sinceMs: number
       /** Boots of the old image since the turn: power cuts before the slot was armed. */
       readonly interruptions: number
+      readonly unseen?: Unseen
     }
   | {
       readonly phase: 'Verifying'
@@ -51,12 +55,14 @@ export type Stage =
       /** Boots of the target so far, this one included. */
       readonly boots: number
       readonly healthySinceMs?: number
+      readonly unseen?: Unseen
     }
   | ({
       readonly phase: 'Confirming'
       readonly target: Target
       readonly bootId: string
       readonly boots: number
+      readonly unseen?: Unseen
     } & Waiting)
   | ({
       readonly phase: 'RollingBack'
@@ -66,6 +72,8 @@ export type Stage =
         readonly reason: string
         readonly message: string
       }
+      /** A boot to be left that cannot be looked at; in `boots` it is the how manieth in a row, `leave` whether it is left now. */
+      readonly unseen?: Unseen & { readonly boots: number; readonly leave: boolean }
     } & Waiting)
   | { readonly phase: 'Failed'; readonly target: Target }
 
@@ -86,6 +94,13 @@ export type BootFacts = {
   readonly fellBackFrom?: string
 }
 
+/** What can be said of a boot that cannot be looked at. */
+export type Glimpse = {
+  readonly bootId: string
+  /** Whether the firmware counts this boot, for an image that nobody confirmed yet; undefined where nobody can say. */
+  readonly onTrial?: boolean
+}
+
 /** `surroundings` may be right later; `image` never will. */
 export type Fault = { readonly of: 'surroundings' | 'image'; readonly reason: string; readonly message: string }
 
@@ -102,6 +117,8 @@ export type Event =
   | { readonly type: 'TurnGranted'; readonly bootId: string; readonly untilMs?: number }
   | { readonly type: 'TurnHeld'; readonly reason: string; readonly message: string }
   | { readonly type: 'Observed'; readonly facts: BootFacts }
+  /** What runs cannot be looked at, and why. */
+  | { readonly type: 'Unseen'; readonly glimpse: Glimpse; readonly fault: Fault }
   | { readonly type: 'Blessed' }
   /** The rollback's own work is done: nothing of the target is armed. Whether it was left is seen in the next boot. */
   | { readonly type: 'Undone' }
@@ -109,7 +126,7 @@ export type Event =
 /** What a state wants done. Each may be run again at any time. */
 export type Effect =
   | {
-      readonly effect: 'Preflight' | 'Stage' | 'Activate' | 'Confirm' | 'Rollback'
+      readonly effect: 'Preflight' | 'Stage' | 'Activate' | 'Confirm' | 'Rollback' | 'Leave'
       readonly target: Target
       readonly notBeforeMs: number
     }
@@ -141,6 +158,9 @@ export function effectsOf({ stage }: State): readonly Effect[] {
     case 'Confirming':
       return [{ effect: 'Confirm', target: stage.target, notBeforeMs: stage.notBeforeMs }]
     case 'RollingBack':
+      // Whose slots cannot be seen can only reboot, and the firmware counts; nothing else is done to a boot in the dark.
+      if (stage.unseen)
+        return stage.unseen.leave ? [{ effect: 'Leave', target: stage.target, notBeforeMs: stage.notBeforeMs }] : []
       return [{ effect: 'Rollback', target: stage.target, notBeforeMs: stage.notBeforeMs }]
     case 'Idle':
     case 'Staged':

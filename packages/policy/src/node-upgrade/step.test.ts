@@ -42,6 +42,12 @@ const fault = (of: 'surroundings' | 'image', reason: string): Event => ({
   jitter: 0,
 })
 
+const unseen = (bootId: string, onTrial?: boolean, reason = 'EspNotVfat'): Event => ({
+  type: 'Unseen',
+  glimpse: { bootId, ...(onTrial === undefined ? {} : { onTrial }) },
+  fault: { of: 'surroundings', reason, message: `${reason} here` },
+})
+
 /** A node that runs OLD and has said so. */
 const idle = (): State => initialState({ imageSha256: OLD.imageSha256, version: 'a', releaseCounter: 1, bootId: 'b1' })
 /** What comes of events, [event, ms later]: the last state and every statement on the way. */
@@ -293,6 +299,95 @@ describe('what goes wrong', () => {
   })
 })
 
+describe('a boot that cannot be looked at', () => {
+  const LEFT = [unseen('b2', true), [unseen('b2', true), 5 * MINUTE]] as const satisfies (Event | [Event, number])[]
+
+  test.each<[string, (Event | [Event, number])[], boolean | undefined]>([
+    ['that never showed itself', activating, true],
+    ['of which nobody knows whether it is counted', activating, undefined],
+    ['that was seen before', [...verifying, observed(NEXT, 'b2', { healthy: false })], false],
+    ['that had passed its gates', [...confirming], true],
+    ['that came after another of the target', [...verifying, observed(NEXT, 'b1')], true],
+  ])('%s is given back by a reboot when its gates would have timed out, with its reason', (_, events, onTrial) => {
+    const begin = play(idle(), ...events, unseen('b2', onTrial))
+    expect(begin.effects).not.toContain('Leave')
+    expect(begin.state).toMatchObject({ reason: 'EspNotVfat', message: 'EspNotVfat here' })
+    const early = play(begin.state, [unseen('b2', onTrial), 1_000])
+    expect([early.told, early.effects.includes('Leave')]).toEqual([[], false])
+    const { state, effects, told } = play(early.state, [unseen('b2', onTrial), 6 * MINUTE])
+    expect(effects).toEqual(['Leave'])
+    expect(told).toEqual([expect.objectContaining({ to: 'RollingBack', reason: 'EspNotVfat', bootId: 'b2' })])
+    const back = play(state, observed(OLD, 'b9'))
+    expect(back.told.at(-1)).toMatchObject({ to: 'Failed', outcome: 'RolledBack', reason: 'EspNotVfat' })
+    expect(back.state.memory.failures).toMatchObject([{ imageSha256: NEXT.imageSha256, reason: 'EspNotVfat' }])
+  })
+
+  test('is left again in its next boots, each after a minute, and at most nine times in a row', () => {
+    let { state } = play(idle(), ...activating, ...LEFT)
+    const left: string[] = ['b2']
+    for (let boot = 3; boot < 20; boot += 1) {
+      const first = play(state, unseen(`b${boot}`, true))
+      expect(first.effects).toEqual([])
+      const later = play(first.state, [unseen(`b${boot}`, true), MINUTE])
+      if (later.effects.includes('Leave')) left.push(`b${boot}`)
+      state = later.state
+    }
+    expect(left).toHaveLength(9)
+    expect(state).toMatchObject({ stage: { phase: 'RollingBack' }, reason: 'EspNotVfat' })
+  })
+
+  test('that can be looked at after all is rolled back in the orderly way', () => {
+    const { state } = play(idle(), ...activating, ...LEFT, unseen('b3', true))
+    expect(play(state, observed(NEXT, 'b3')).effects).toEqual(['Rollback'])
+  })
+
+  test('of a confirmed image is never rebooted, whatever is under way, and is told once a reason', () => {
+    for (const events of [activating, [...activating, ...LEFT], verifying]) {
+      const begin = play(idle(), ...events)
+      const looks = Array.from({ length: 500 }, (_, i): [Event, number] => [
+        unseen('b7', false, i % 2 ? 'EspMissing' : 'EspNotVfat'),
+        MINUTE,
+      ])
+      let [state, told] = [begin.state, 0]
+      for (const look of looks) {
+        const next = play(state, look)
+        expect(next.effects).not.toContain('Leave')
+        told += next.told.length
+        state = next.state
+      }
+      expect(told).toBe(2)
+    }
+    for (const events of [[], [desired(NEXT)], staged.slice(0, 2), staged])
+      for (const onTrial of [true, false, undefined]) {
+        const begin = play(idle(), ...events)
+        expect(play(begin.state, [unseen('b7', onTrial), 60 * MINUTE])).toMatchObject({ state: begin.state, told: [] })
+      }
+  })
+
+  test('that was not rebooted since its turn is given up as one that never rebooted, and is not rebooted in the dark', () => {
+    const begin = play(idle(), ...activating)
+    expect(play(begin.state, [unseen('b1'), 9 * MINUTE]).state).toEqual(begin.state)
+    const given = play(begin.state, [unseen('b1'), 10 * MINUTE], [unseen('b1'), 60 * MINUTE])
+    expect(given).toMatchObject({ state: { stage: { phase: 'RollingBack' } }, effects: [] })
+    expect(play(given.state, { type: 'Undone' }).told.at(-1)).toMatchObject({ outcome: 'NeverRebooted' })
+    // Unless a power cut has booted what was armed.
+    const cut = play(given.state, unseen('b2', true), [unseen('b2', true), MINUTE])
+    expect(cut.effects).toEqual(['Leave'])
+    expect(play(given.state, unseen('b2'), [unseen('b2'), MINUTE]).effects).toEqual([])
+  })
+
+  test('is not healthy meanwhile: health that must last begins anew', () => {
+    const { state } = play(
+      idle(),
+      ...verifying,
+      observed(NEXT, 'b2'),
+      [unseen('b2', true), 20_000],
+      [observed(NEXT, 'b2'), 10_000],
+    )
+    expect(state.stage.phase).toBe('Verifying')
+  })
+})
+
 // A firmware with two slots, as far as the machine can see it, for cutting the power anywhere.
 class Device {
   readonly armedEver: string[] = []
@@ -303,8 +398,17 @@ class Device {
   #fellBackFrom: string | undefined
   #booted = OLD.imageSha256
   readonly #bad: ReadonlySet<string>
-  constructor(bad: ReadonlySet<string>) {
+  readonly #dark: ReadonlySet<string>
+  /** `dark` are images whose boots cannot be looked at. */
+  constructor(bad: ReadonlySet<string>, dark: ReadonlySet<string>) {
     this.#bad = bad
+    this.#dark = dark
+  }
+
+  /** What is seen of it: facts, or only which boot it is. */
+  look(): Event {
+    if (!this.#dark.has(this.#booted)) return { type: 'Observed', facts: this.facts() }
+    return unseen(`b${this.#boots}`, this.#booted === this.#armed?.imageSha256)
   }
 
   reboot(): void {
@@ -355,6 +459,9 @@ class Device {
           this.#armed = undefined
           if (this.#booted !== this.#active) this.reboot()
           return [{ type: 'Undone' }]
+        case 'Leave':
+          if (power) this.reboot()
+          return []
         case 'Watch':
           return []
         default: {
@@ -374,8 +481,9 @@ describe('power fails right here', () => {
     bad: ReadonlySet<string>,
     cuts: ReadonlyMap<number, 'beforeEffect' | 'afterEffect' | 'rebooting'>,
     wanted: readonly Target[] = [NEXT],
+    dark: ReadonlySet<string> = new Set(),
   ) {
-    const device = new Device(bad)
+    const device = new Device(bad, dark)
     let state = idle()
     let turns = 0
     const told: TransitionBody[] = []
@@ -395,22 +503,27 @@ describe('power fails right here', () => {
       now += 10_000
       const cut = cuts.get(round)
       if (cut === 'rebooting') device.reboot()
-      const facts = device.facts()
-      feed({ type: 'Observed', facts })
-      feed({
-        type: 'Desired',
-        target: wanted[Math.min(Math.floor(round / 40), wanted.length - 1)] ?? NEXT,
-        running: facts,
-      })
-      if (state.stage.phase === 'Staged') {
-        turns += 1
-        feed({ type: 'TurnGranted', bootId: facts.bootId, untilMs: now + 1 })
+      const look = device.look()
+      feed(look)
+      if (look.type === 'Observed') {
+        const { facts } = look
+        feed({
+          type: 'Desired',
+          target: wanted[Math.min(Math.floor(round / 80), wanted.length - 1)] ?? NEXT,
+          running: facts,
+        })
+        if (state.stage.phase === 'Staged') {
+          turns += 1
+          feed({ type: 'TurnGranted', bootId: facts.bootId, untilMs: now + 1 })
+        }
       }
       if (cut === 'beforeEffect') {
         device.reboot()
         continue
       }
       const [effect] = effectsOf(state)
+      // In the dark a driver can only reboot.
+      if (look.type === 'Unseen' && effect?.effect !== 'Leave') continue
       if (!effect || (effect.effect !== 'Watch' && effect.notBeforeMs > now)) continue
       const events = device.run(effect, cut !== 'afterEffect')
       if (cut === 'afterEffect') device.reboot()
@@ -446,14 +559,14 @@ describe('power fails right here', () => {
     },
   )
 
-  test('any cuts, any bad images, any order of desired images: it ends, without a turn nothing is activated, nothing that failed is armed again', () => {
+  test('any cuts, any bad or dark images, any order of desired images: it ends, without a turn nothing is activated, nothing that failed is armed again', () => {
     const cut = fc.constantFrom('beforeEffect' as const, 'afterEffect' as const, 'rebooting' as const)
     const cuts = fc.array(fc.tuple(fc.nat(200), cut), { maxLength: 12 }).map((list) => new Map(list))
     const wanted = fc.array(fc.constantFrom(OLD, NEXT, NEWER, target('d', 4)), { minLength: 1, maxLength: 4 })
-    const bad = fc.subarray([NEXT.imageSha256, NEWER.imageSha256]).map((list) => new Set(list))
+    const some = fc.subarray([NEXT.imageSha256, NEWER.imageSha256]).map((list) => new Set(list))
     fc.assert(
-      fc.property(bad, cuts, wanted, (unhealthy, powerCuts, images) => {
-        const { device, state, told, turns } = drive(unhealthy, powerCuts, images)
+      fc.property(some, some, cuts, wanted, (unhealthy, dark, powerCuts, images) => {
+        const { device, state, told, turns } = drive(unhealthy, powerCuts, images, dark)
         expect(['Idle', 'Failed']).toContain(state.stage.phase)
         expect(device.facts().imageSha256).toBe(state.memory.confirmed?.imageSha256)
         expect(device.armedEver.length).toBeLessThanOrEqual(turns)
@@ -487,6 +600,9 @@ describe('any state, any event', () => {
       .map(([running, bootId, healthy, fell]) =>
         observed(running, bootId, { healthy, ...(fell ? { fellBackFrom: NEXT.imageSha256 } : {}) }),
       ),
+    fc
+      .tuple(boot, fc.constantFrom(true, false, undefined), fc.constantFrom('EspMissing', 'EspNotVfat'))
+      .map(([bootId, onTrial, reason]) => unseen(bootId, onTrial, reason)),
   )
 
   test('step is total, keeps its input, lowers no floor, activates on a turn alone, and a statement always has its schema', () => {

@@ -1,14 +1,17 @@
-import type { FailureOutcome, TransitionBody } from '@skerry/api'
+import type { FailureOutcome } from '@skerry/api'
+import { go, stay } from './going.ts'
 import {
   type BootFacts,
   type Event,
   effectsOf,
   type Fault,
+  type Glimpse,
   type Stage,
   type State,
   type Step,
   type Target,
 } from './state.ts'
+import { seen, unseen } from './unseen.ts'
 
 // step(): total over states and events. An event that means nothing to a state changes nothing.
 
@@ -66,6 +69,8 @@ export function step(state: State, event: Event, nowMs: number): Step {
       return go(state, state.stage, event.reason, event.message)
     case 'Observed':
       return observed(state, event.facts, nowMs)
+    case 'Unseen':
+      return notSeen(state, event.glimpse, event.fault, nowMs)
     case 'Blessed':
       return blessed(state)
     case 'Undone':
@@ -180,8 +185,17 @@ function wait(
   return { state: next, effects: effectsOf(next) }
 }
 
+function notSeen(state: State, glimpse: Glimpse, fault: Fault, nowMs: number): Step {
+  const { stage } = state
+  const waits = stage.phase === 'Activating' && stage.fromBootId === glimpse.bootId
+  if (waits && nowMs - stage.sinceMs >= REBOOT_DEADLINE_MS)
+    return giveUp(state, stage.target, fault.reason, fault.message)
+  return unseen(state, glimpse, fault, nowMs)
+}
+
 // Image digest and boot id tell apart: the agent restarted, the node rebooted into the target, the platform fell back.
-function observed(state: State, facts: BootFacts, nowMs: number): Step {
+function observed(before: State, facts: BootFacts, nowMs: number): Step {
+  const state = seen(before)
   const { stage } = state
   if (stage.phase === 'Activating') {
     const { target } = stage
@@ -330,31 +344,4 @@ function fail(
     facts,
   )
   return step.statement ? { ...step, statement: { ...step.statement, outcome } } : step
-}
-
-function go(
-  state: State,
-  stage: Stage,
-  reason: string,
-  message: string,
-  target?: Target,
-  facts?: { bootId: string; slot?: string },
-): Step {
-  const next: State = { ...state, stage, reason, message }
-  const about = target ?? ('target' in stage ? stage.target : undefined)
-  const statement: TransitionBody = {
-    from: state.stage.phase,
-    to: stage.phase,
-    reason,
-    message,
-    ...(about
-      ? { position: about.position, manifestSha256: about.manifestSha256, imageSha256: about.imageSha256 }
-      : {}),
-    ...(facts ? { bootId: facts.bootId, ...(facts.slot ? { slot: facts.slot } : {}) } : {}),
-  }
-  return { state: next, effects: effectsOf(next), statement }
-}
-
-function stay(state: State): Step {
-  return { state, effects: effectsOf(state) }
 }

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Entry, ImageName } from './entries.ts'
-import { parseEntryName } from './entry-name.ts'
+import { isSameSlot, parseEntryName } from './entry-name.ts'
 import { fault } from './faults.ts'
 
 const OS_RELEASE = ['/etc/initrd-release', '/etc/os-release', '/usr/lib/os-release']
@@ -24,17 +24,12 @@ export function bootedOf(
     entry.image?.id === running.id && entry.image.version === running.version ? [{ ...entry, image: entry.image }] : [],
   )
   if (fitting.length === 0) throw fault('BootedImageUnknown', `${name} runs, and no file in EFI/Linux is it`)
-  const started = startedName === undefined ? fitting : fitting.filter(({ slot }) => sameSlot(slot, startedName))
+  const startedSlot = startedName === undefined ? undefined : (parseEntryName(startedName)?.slot ?? startedName)
+  const started = startedSlot === undefined ? fitting : fitting.filter(({ slot }) => isSameSlot(slot, startedSlot))
   const [booted, another] = started
   if (!booted) throw fault('BootedImageUnknown', `${name} runs, and ${startedName} was started, which is not that`)
   if (another) throw fault('BootedImageUnknown', `${name} runs, and both ${booted.file} and ${another.file} are it`)
   return booted
-}
-
-// Until release 256 the name that systemd-boot gives is in lower case, as FAT knows none.
-function sameSlot(slot: string, startedName: string): boolean {
-  const started = parseEntryName(startedName)?.slot ?? startedName
-  return started.toLowerCase() === slot.toLowerCase()
 }
 
 /** What runs, in its own words: the first of its release files that says so. */

@@ -40,6 +40,9 @@ export const asideName = (slot: string): string => `${slot}${ASIDE}+0${ENTRY}`
 export const partName = (slot: string): string => `${slot}${PART}`
 export const isPart = (file: string): boolean => file.endsWith(PART)
 
+/** Whether two slots are one. Until release 256 the names that systemd-boot gives are in lower case, as FAT knows none. */
+export const isSameSlot = (one: string, other: string): boolean => one.toLowerCase() === other.toLowerCase()
+
 /** Whether it may run when it is the first of all: on trial with tries left, or confirmed. */
 export const isArmed = ({ left }: EntryName): boolean => left !== undefined && left > 0
 export const isConfirmed = ({ left, aside }: EntryName): boolean => left === undefined || aside

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { BootFacts, Target } from '@skerry/policy'
+import type { BootFacts, Glimpse, Target } from '@skerry/policy'
 import type { Driver } from '../driver.ts'
 import { bootedOf, runningImage } from './booted.ts'
 import { type Disk, realDisk } from './disk.ts'
@@ -19,7 +19,7 @@ import {
 } from './entry-name.ts'
 import { espFault, fault } from './faults.ts'
 import { goodImage } from './image.ts'
-import { armedText, requireCountingLoader, startedName } from './loader.ts'
+import { armedText, requireCountingLoader, startedName, startedOnTrial } from './loader.ts'
 import { findEsp } from './mounts.ts'
 import { compareVersions } from './version-order.ts'
 import type { Written, WrittenStore } from './written.ts'
@@ -64,8 +64,10 @@ export function openUki(options: UkiOptions): Driver {
   const vars = efiVars(variables)
   const readEntries = openEntries(disk)
 
+  const readBootId = () => readFileSync(join(root, '/proc/sys/kernel/random/boot_id'), 'utf8').trim()
+
   async function look(): Promise<Look> {
-    const bootId = readFileSync(join(root, '/proc/sys/kernel/random/boot_id'), 'utf8').trim()
+    const bootId = readBootId()
     const { path: esp, readOnly } = findEsp(root, options.esp)
     try {
       const { folder, entries, parts } = await readEntries(esp, bootId)
@@ -141,6 +143,8 @@ export function openUki(options: UkiOptions): Driver {
     name: 'uki',
     measuresBoot: true,
     async status(): Promise<BootFacts> {
+      // Without them nobody says what was started, and no image after this one could be tried.
+      requireEfiVars(variables)
       const { bootId, booted, entries, written } = await look()
       const spent = entries.filter((entry) => isSpent(entry) && entry.file !== booted.file)
       const last = spent.find((entry) => armedAs(entry, written)) ?? spent.toSorted(newestFirst)[0]
@@ -151,6 +155,10 @@ export function openUki(options: UkiOptions): Driver {
         healthy: await healthy(),
         ...(last ? { fellBackFrom: armedAs(last, written) ?? last.sha256 } : {}),
       }
+    },
+    async glimpse(): Promise<Glimpse> {
+      const onTrial = startedOnTrial(vars)
+      return { bootId: readBootId(), ...(onTrial === undefined ? {} : { onTrial }) }
     },
     async preflight(target) {
       requireEfiVars(variables)
@@ -253,6 +261,7 @@ export function openUki(options: UkiOptions): Driver {
       // A slot that never booted is disarmed, and nobody has to wait for a boot.
       if (isTarget(booted)) await reboot()
     },
+    leave: reboot,
     async close() {},
   }
 }

@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { EfiVars } from './efivars.ts'
-import { isArmed, parseEntryName } from './entry-name.ts'
+import { isArmed, isSameSlot, parseEntryName } from './entry-name.ts'
 import { fault } from './faults.ts'
 
 // What systemd-boot goes by, besides the names of the entries.
@@ -49,4 +49,17 @@ export function defaultIn(loaderConf: string): string | undefined {
  */
 export function startedName(vars: EfiVars): string | undefined {
   return vars.loader('LoaderEntrySelected') ?? vars.loader('StubImageIdentifier')?.split('\\').at(-1)
+}
+
+/**
+ * Whether systemd-boot counts this boot, as its variables say without the ESP; undefined where they are not to be had. A
+ * name with tries left was on trial; without a counter (from release 257 on) it was if what was counted is the same slot.
+ */
+export function startedOnTrial(vars: EfiVars): boolean | undefined {
+  const selected = vars.loader('LoaderEntrySelected')
+  if (selected === undefined) return undefined
+  const started = parseEntryName(selected)
+  if (started?.left !== undefined) return isArmed(started)
+  const counted = parseEntryName(vars.loader('LoaderBootCountPath')?.split('\\').at(-1) ?? '')
+  return counted !== undefined && isSameSlot(counted.slot, started?.slot ?? selected)
 }

@@ -16,6 +16,10 @@ import { openWritten } from './written.ts'
 export const GUID = { loader: '4a67b082-0a4c-41cf-b6c7-440b29bb8c4f', global: '8be4df61-93ca-11d2-aa0d-00e098032b8c' }
 const SECURITY = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
 
+/** What a boot of an image hides from its agent. */
+export type Dark = 'nothing' | 'the ESP' | 'an ESP that is VFAT' | 'its own name' | 'UEFI variables'
+const VFAT = '31 22 254:1 / /efi rw,relatime shared:3 - vfat /dev/vda1 rw,fmask=0077,errors=remount-ro'
+
 export type UkiMachine = ReturnType<typeof ukiMachine>
 
 /** A machine that came with version `factory`, confirmed, and is off. */
@@ -28,6 +32,10 @@ export function ukiMachine(root: string, factoryVersion = '1') {
   for (const folder of [path('etc'), path('data'), path('images')]) mkdirSync(folder, { recursive: true })
   let behaviour: Behaviour = 'healthy'
   let off = true
+  /** Versions whose boots hide something. */
+  const dark = new Map<string, Dark>()
+  let boots = 0
+  let hidden: Dark | undefined
 
   const image = (version: string, kind: Behaviour = 'healthy', osRelease?: string): TestImage =>
     ukiImage(path('images'), version, kind, osRelease)
@@ -59,6 +67,9 @@ export function ukiMachine(root: string, factoryVersion = '1') {
 
   /** One boot: the count first, then the variables, then the image; and again when what booted ends at once. */
   function boot(): void {
+    boots += 1
+    if (hidden?.includes('ESP')) mounted(VFAT)
+    if (hidden === 'UEFI variables') renameSync(path('hidden'), efivars)
     const [entry] = ordered()
     if (!entry) throw new Error('the firmware has nothing to boot')
     rmSync(join(efivars, `LoaderBootCountPath-${GUID.loader}`), { force: true })
@@ -73,6 +84,11 @@ export function ukiMachine(root: string, factoryVersion = '1') {
     writeFileSync(path('proc/sys/kernel/random/boot_id'), `${randomUUID()}\n`)
     writeFileSync(path('etc/os-release'), `IMAGE_ID=${entry.id}\nIMAGE_VERSION="${entry.version}"\n`)
     behaviour = entry.behaviour
+    hidden = dark.get(entry.version)
+    if (hidden === 'the ESP') mounted('')
+    else if (hidden === 'an ESP that is VFAT') mounted(VFAT.replace('vfat', 'ext4'))
+    else if (hidden === 'its own name') writeFileSync(path('etc/os-release'), 'IMAGE_ID=edge\nIMAGE_VERSION=0.9\n')
+    else if (hidden === 'UEFI variables') renameSync(efivars, path('hidden'))
     if (behaviour === 'dies') boot()
   }
 
@@ -81,7 +97,7 @@ export function ukiMachine(root: string, factoryVersion = '1') {
   setVariable(GUID.global, 'SecureBoot', Uint8Array.of(0))
   const mounted = (line: string) =>
     writeFileSync(path('proc/self/mountinfo'), `22 1 0:1 / / rw - rootfs rootfs rw\n${line}\n`)
-  mounted('31 22 254:1 / /efi rw,relatime shared:3 - vfat /dev/vda1 rw,fmask=0077,errors=remount-ro')
+  mounted(VFAT)
 
   const open = (more: Partial<UkiOptions> = {}): Driver =>
     openUki({
@@ -103,6 +119,8 @@ export function ukiMachine(root: string, factoryVersion = '1') {
     files,
     ordered,
     boot,
+    boots: () => boots,
+    hide: (version: string, what: Dark) => void dark.set(version, what),
     mounted,
     setVariable,
     setSignatures: (name: 'db' | 'dbx', lists: Uint8Array) => setVariable(SECURITY, name, lists),

@@ -3,23 +3,21 @@
 /** Below 0 when `a` is older than `b`, above 0 when it is newer, 0 when neither is. */
 export function compareVersions(a: string, b: string): number {
   let [left, right] = [a, b]
+  // The one that has the mark is the older. Each mark is looked at once in a round, as systemd does it.
+  const skip = (mark: string): number => {
+    const [one, other] = [left.startsWith(mark), right.startsWith(mark)]
+    if (one !== other) return one ? -1 : 1
+    if (one) [left, right] = [left.slice(1), right.slice(1)]
+    return 0
+  }
   for (;;) {
     ;[left, right] = [left.replace(IGNORED, ''), right.replace(IGNORED, '')]
     // A tilde is older than anything, also than the end.
-    if (left.startsWith('~') || right.startsWith('~')) {
-      if (!left.startsWith('~')) return 1
-      if (!right.startsWith('~')) return -1
-      ;[left, right] = [left.slice(1), right.slice(1)]
-      continue
-    }
+    const early = skip('~')
+    if (early !== 0) return early
     if (left === '' || right === '') return Math.sign(left.length - right.length)
-    const separator = ['-', '^', '.'].find((one) => left.startsWith(one) || right.startsWith(one))
-    if (separator !== undefined) {
-      if (!left.startsWith(separator)) return 1
-      if (!right.startsWith(separator)) return -1
-      ;[left, right] = [left.slice(1), right.slice(1)]
-      continue
-    }
+    const marked = skip('-') || skip('^') || skip('.')
+    if (marked !== 0) return marked
     const run = /^\d/.test(left) || /^\d/.test(right) ? DIGITS : LETTERS
     const [one, other] = [run.exec(left)?.[0] ?? '', run.exec(right)?.[0] ?? '']
     const order = run === DIGITS ? compareNumbers(one, other) : compareText(one, other)

@@ -57,6 +57,9 @@ describe('the newer of two versions', () => {
     ['1.1', '1a'],
     ['1.a', '1.1'],
     ['007', '8'],
+    // As systemd has it: what follows a mark is looked at for the marks after it alone.
+    ['1-.', '1-'],
+    ['1~', '1~~'],
   ])('of %s and %s is the second', (older, newer) => {
     expect([compareVersions(older, newer), compareVersions(newer, older)]).toEqual([-1, 1])
   })

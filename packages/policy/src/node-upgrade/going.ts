@@ -1,0 +1,33 @@
+import type { TransitionBody } from '@skerry/api'
+import { effectsOf, type Stage, type State, type Step, type Target } from './state.ts'
+
+// How every step of the machine ends.
+
+/** Goes on, and says so. */
+export function go(
+  state: State,
+  stage: Stage,
+  reason: string,
+  message: string,
+  target?: Target,
+  facts?: { bootId: string; slot?: string },
+): Step {
+  const next: State = { ...state, stage, reason, message }
+  const about = target ?? ('target' in stage ? stage.target : undefined)
+  const statement: TransitionBody = {
+    from: state.stage.phase,
+    to: stage.phase,
+    reason,
+    message,
+    ...(about
+      ? { position: about.position, manifestSha256: about.manifestSha256, imageSha256: about.imageSha256 }
+      : {}),
+    ...(facts ? { bootId: facts.bootId, ...(facts.slot ? { slot: facts.slot } : {}) } : {}),
+  }
+  return { state: next, effects: effectsOf(next), statement }
+}
+
+/** Changes nothing. */
+export function stay(state: State): Step {
+  return { state, effects: effectsOf(state) }
+}
