@@ -121,6 +121,8 @@ export {
   REFUSALS,
   type Refusal,
   type SecureBootVariables,
+  type SignedImage,
+  signedImageOf,
 } from './uki/secure-boot.ts'
 export {
   encodeSignatureLists,

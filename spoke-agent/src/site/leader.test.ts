@@ -250,6 +250,37 @@ test('an order for this cluster is stored with the statement that says so, and b
   expect(site.told()).toMatchObject([{ kind: 'accepted', body: { generation: 1 } }])
 })
 
+test('who signed the image is the target’s to know, where the manifest says so whole', async () => {
+  const digest = 'a'.repeat(64)
+  const boot = {
+    kind: 'uki' as const,
+    stub: { vendor: 'systemd' as const, version: '252' },
+    sections: [{ name: '.linux', length: 1, sha256: digest }],
+    commandLine: 'panic=1',
+    signers: [digest],
+    measured: {
+      sha256: {
+        applications: { loaders: [digest], uki: 'b'.repeat(64), kernel: digest },
+        pcr9: digest,
+        pcr11: { phases: [{ phase: '' as const, value: digest }] },
+        pcr12: { on: digest, off: digest },
+      },
+    },
+  }
+  const [five, six] = [manifest('5', { boot }), manifest('6', { boot: { ...boot, certificates: ['AAAA'] } })]
+  repository.publish([hubJson(hubKey), five, six], wallMs)
+  await bring(await signed(order(1, five)))
+  await accepted(1)
+  expect(site.bus.site()?.target).not.toHaveProperty('signed')
+  await bring(await signed(order(2, six)))
+  await accepted(2)
+  expect(site.bus.site()?.target?.signed).toEqual({
+    authenticodeSha256: 'b'.repeat(64),
+    signers: [digest],
+    certificates: ['AAAA'],
+  })
+})
+
 test('an order without an image holds nothing to run', async () => {
   await bring(await signed(order(1, undefined)))
   await accepted(1)

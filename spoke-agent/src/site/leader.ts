@@ -164,6 +164,7 @@ export function startLeader(options: LeaderOptions): Leader {
       version: manifest.version,
       releaseCounter: manifest.releaseCounter,
       gates: document.gates,
+      ...signedOf(manifest.boot),
     }
     return { manifest, target }
   }
@@ -270,4 +271,12 @@ export function startLeader(options: LeaderOptions): Leader {
 
 function isExpired(error: unknown): boolean {
   return error instanceof Refusal && error.code === 'MetadataExpired'
+}
+
+/** Who signed an image, where its manifest says so whole. */
+function signedOf(boot: OSImageManifest['boot']): Pick<Target, 'signed'> {
+  if (boot.kind !== 'uki') return {}
+  const { signers, certificates, measured } = boot
+  const authenticodeSha256 = measured.sha256?.applications.uki
+  return certificates && authenticodeSha256 ? { signed: { authenticodeSha256, signers, certificates } } : {}
 }

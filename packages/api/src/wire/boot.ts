@@ -55,6 +55,13 @@ export const UkiBoot = closed({
   }),
   commandLine: Type.String({ maxLength: 4096 }),
   signers: Type.Array(Sha256, { maxItems: 8, description: 'SHA-256 of the certificates whose signatures verify' }),
+  certificates: Type.Optional(
+    Type.Array(Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 8_192 }), {
+      maxItems: 32,
+      description:
+        'what those signatures carry, DER in base64: by them a machine with Secure Boot knows before a download whether it would start the image',
+    }),
+  ),
   measured: closed({
     sha256: Type.Optional(Measured),
     sha384: Type.Optional(Measured),

@@ -33,7 +33,10 @@ describe.skipIf(!haveStub)('the boot block of an image', () => {
     expect(block).toMatchObject({
       kind: 'uki',
       stub: { name: 'systemd-stub' },
-      uki: { path, sha256: sha256(uki), length: uki.length, authenticode: { sha256: ac(uki) }, signers: [] },
+      uki: {
+        ...{ path, sha256: sha256(uki), length: uki.length, authenticode: { sha256: ac(uki) } },
+        ...{ signers: [], certificates: [] },
+      },
       osRelease: { imageId: 'edgeos', imageVersion: '1' },
       bootLoaders: [
         { name: 'systemd-bootx64.efi', sha256: sha256(readSdBoot()), authenticode: { sha256: ac(readSdBoot()) } },
@@ -106,6 +109,7 @@ describe.skipIf(!haveStub)('the boot block of an image', () => {
       const block = describeBoot({ path, uki, bootLoaders: [{ name: 'x', file: loader }], secureBoot: keys })
       const entry = { owner, data: der }
       expect(block.uki.signers).toEqual([sha256(der)])
+      expect(block.uki.certificates).toEqual([Buffer.from(der).toString('base64')])
       expect(block.bootLoaders[0]?.signers).toEqual([sha256(der)])
       expect(block.secureBoot).toEqual({
         pk: [sha256(pk?.der ?? der)],

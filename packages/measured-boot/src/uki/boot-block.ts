@@ -13,7 +13,7 @@ import {
   type UkiDigests,
 } from './predict.ts'
 import { parseUki, type UkiSectionName } from './sections.ts'
-import { authorityOf, NOTHING_ENROLLED, predictPcr7, type SecureBootVariables } from './secure-boot.ts'
+import { authorityOf, NOTHING_ENROLLED, predictPcr7, type SecureBootVariables, signedImageOf } from './secure-boot.ts'
 import { parseSignatureLists, type SignatureEntry } from './signature-list.ts'
 
 /** Values of one bank in hex. Where a list stands, one for each boot loader, in their order: any of them is right. */
@@ -45,6 +45,8 @@ export type BootBlock = {
     readonly authenticode: Readonly<Partial<Record<Bank, string>>>
     /** SHA-256 of the certificates of good signatures. */
     readonly signers: readonly string[]
+    /** What those signatures carry, in DER and in base64: the signers' own, and those that vouch for them. */
+    readonly certificates: readonly string[]
     readonly sections: readonly { readonly name: UkiSectionName; readonly sha256: string; readonly length: number }[]
   }
   readonly osRelease: { readonly imageId?: string; readonly imageVersion?: string }
@@ -104,6 +106,7 @@ export function describeBoot({ path, uki: file, bootLoaders, secureBoot, banks =
       length: file.length,
       authenticode: Object.fromEntries(digests.map(({ bank, authenticode }) => [bank, toHex(authenticode)])),
       signers: signersOf(file),
+      certificates: certificatesOf(file),
       sections: [...uki.sections].map(([name, data]) => ({ name, sha256: hashed(name, data), length: data.length })),
     },
     osRelease: { ...(imageId ? { imageId } : {}), ...(imageVersion ? { imageVersion } : {}) },
@@ -134,7 +137,7 @@ type Starting = {
 
 function startedBy(variables: SecureBootVariables, bootLoaders: readonly Uint8Array[], uki: Uint8Array): Starting {
   const entryFor = (image: Uint8Array) => {
-    const authority = authorityOf(image, variables)
+    const authority = authorityOf(signedImageOf(image), variables)
     return authority.allowed ? authority.entry : undefined
   }
   return { variables, bootLoaders: bootLoaders.map(entryFor), uki: entryFor(uki) }
@@ -173,6 +176,11 @@ function pcr7With(bank: Bank, { variables, bootLoaders, uki }: Starting): readon
 
 function signersOf(file: Uint8Array): readonly string[] {
   return imageSignatures(file).flatMap(({ verdict, signer }) => (verdict === 'Good' && signer ? [signer.sha256] : []))
+}
+
+function certificatesOf(file: Uint8Array): readonly string[] {
+  const carried = imageSignatures(file).flatMap(({ verdict, certificates }) => (verdict === 'Good' ? certificates : []))
+  return [...new Set(carried.map(({ der }) => Buffer.from(der).toString('base64')))]
 }
 
 function enrolled({ variables, bootLoaders, uki }: Starting): NonNullable<BootBlock['secureBoot']> {

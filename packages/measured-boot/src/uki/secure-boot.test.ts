@@ -4,7 +4,7 @@ import { concat } from '../bytes.ts'
 import { guidBytes } from '../guid.ts'
 import { authenticodeDigest } from './authenticode.ts'
 import { fileOf, haveTool, makeKey, patched, run, sbsigned, scratch, tinyPe } from './fixture.ts'
-import { authorityOf, NOTHING_ENROLLED, predictPcr7, type SecureBootVariables } from './secure-boot.ts'
+import { authorityOf, NOTHING_ENROLLED, predictPcr7, type SecureBootVariables, signedImageOf } from './secure-boot.ts'
 import { encodeSignatureLists, type SignatureEntry } from './signature-list.ts'
 
 const owner = '11112222-3333-4444-5555-666677778888'
@@ -80,13 +80,13 @@ describe.skipIf(!haveTool('openssl') || !haveTool('sbsign'))('a firmware with ke
     ],
   ])('judges %s', (_, given, reason) => {
     const [image, variables] = given(made)
-    const authority = authorityOf(image, variables)
+    const authority = authorityOf(signedImageOf(image), variables)
     expect(authority).toMatchObject(reason ? { allowed: false, reason } : { allowed: true })
   })
 
   test('names the entry of db that let the image start', () => {
     const { one, two, byOne } = made
-    expect(authorityOf(byOne, enrolled(x509(two.der, one.der)))).toEqual({
+    expect(authorityOf(signedImageOf(byOne), enrolled(x509(two.der, one.der)))).toEqual({
       allowed: true,
       entry: { owner, data: one.der },
     })
@@ -103,7 +103,7 @@ describe.skipIf(!haveTool('openssl') || !haveTool('sbsign'))('a firmware with ke
           return false
         }
       })()
-      expect(authorityOf(byOne, enrolled(x509(der))).allowed).toBe(theirs)
+      expect(authorityOf(signedImageOf(byOne), enrolled(x509(der))).allowed).toBe(theirs)
     }
   })
 })

@@ -36,12 +36,20 @@ export type Authority =
   | { readonly allowed: true; readonly entry: SignatureEntry }
   | { readonly allowed: false; readonly reason: Refusal }
 
-/** What a firmware with these variables decides (UEFI, 32.5.3.3; EDK2, DxeImageVerificationHandler): dbx before db. */
-export function authorityOf(image: Uint8Array, { db, dbx }: SecureBootVariables): Authority {
+/** All that a firmware asks of an image: its Authenticode digest, and who signed it. A manifest can say so before the bytes are there. */
+export type SignedImage = {
+  readonly sha256: Uint8Array
+  readonly signatures: readonly Pick<ImageSignature, 'verdict' | 'signer' | 'certificates'>[]
+}
+
+export function signedImageOf(image: Uint8Array): SignedImage {
   const pe = parsePe(image)
-  const signatures = imageSignatures(image, pe)
+  return { sha256: authenticodeDigest(image, 'sha256', pe), signatures: imageSignatures(image, pe) }
+}
+
+/** What a firmware with these variables decides (UEFI, 32.5.3.3; EDK2, DxeImageVerificationHandler): dbx before db. */
+export function authorityOf({ sha256, signatures }: SignedImage, { db, dbx }: SecureBootVariables): Authority {
   const [allowed, forbidden] = [parseSignatureLists(db), parseSignatureLists(dbx)]
-  const sha256 = authenticodeDigest(image, 'sha256', pe)
   const refuse = (reason: Refusal): Authority => ({ allowed: false, reason })
   if (entries(forbidden, 'sha256').some(({ data }) => equal(data, sha256))) return refuse('Forbidden')
   const banned = entries(forbidden, 'x509')
@@ -101,7 +109,7 @@ function entries(lists: readonly SignatureList[], kind: SignatureList['kind']): 
 }
 
 /** Whether a signature's signer is this certificate or was issued by it, through certificates that it carries. */
-function leadsTo({ signer, certificates }: ImageSignature, anchor: Uint8Array): boolean {
+function leadsTo({ signer, certificates }: SignedImage['signatures'][number], anchor: Uint8Array): boolean {
   if (!signer) return false
   const left = new Map<string, Certificate>(certificates.map((one) => [one.sha256, one]))
   left.delete(signer.sha256)

@@ -37,10 +37,16 @@ describe.skipIf(!canMakeUki)('what a manifest says of its image', () => {
     ['one phase fewer', () => measured((m) => ({ pcr11: { phases: m.pcr11.phases.slice(1) } })), 'sha256 PCR 11'],
     ['another command line', () => ({ commandLine: 'panic=1 quiet init=/bin/sh' }), 'commandLine'],
     ['a section fewer', () => ({ sections: boot.sections.slice(1) }), 'sections'],
+    ['a certificate that no signature carries', () => ({ certificates: ['AAAA'] }), 'certificates'],
     ['a signer who did not sign', () => ({ signers: [zero] }), 'signers'],
     ['another stub', () => ({ stub: { ...boot.stub, version: '1' } }), 'stub'],
   ])('%s does not', (_, change, named) => {
     expect(promiseFault({ ...boot, ...change() }, uki)).toBe(`these bytes do not make its ${named}`)
+  })
+
+  test('follows also where it is of before certificates were named', () => {
+    const { certificates: _, ...before } = boot
+    expect(promiseFault(before, uki)).toBeUndefined()
   })
 
   test('of another image is told member by member, and of what is no UKI that nobody can say', () => {

@@ -36,13 +36,15 @@ export function promiseFault(boot: UkiBoot, uki: Uint8Array): string | undefined
   return others.length === 0 ? undefined : `these bytes do not make its ${others.join(', ')}`
 }
 
-function membersOf(boot: Pick<UkiBoot, 'stub' | 'sections' | 'commandLine' | 'signers' | 'measured'>) {
-  const { stub, sections, commandLine, signers, measured } = boot
+function membersOf(boot: UkiBoot) {
+  const { stub, sections, commandLine, signers, certificates, measured } = boot
   const members: [string, unknown][] = [
     ['stub', [stub.vendor, stub.version]],
     ['sections', sections.map(({ name, length, sha256 }) => [name, length, sha256])],
     ['commandLine', commandLine],
     ['signers', signers.toSorted()],
+    // A manifest from before there was this says nothing of it.
+    ...(certificates ? [['certificates', certificates.toSorted()] satisfies [string, unknown]] : []),
     ...BANK_NAMES.flatMap((bank): [string, unknown][] => {
       const one = measured[bank]
       if (!one) return []
@@ -70,6 +72,7 @@ function blockOf({ uki, loaders, banks }: ImageFiles): UkiBoot {
     sections: block.uki.sections.map(({ name, length, sha256 }) => ({ name, length, sha256 })),
     commandLine: commandLine.text,
     signers: [...block.uki.signers],
+    certificates: [...block.uki.certificates],
     measured: Object.fromEntries(banks.map((bank) => [bank, measuredOf(block, bank)])),
   }
 }

@@ -12,6 +12,14 @@ export type Target = {
   readonly version: string
   readonly releaseCounter: number
   readonly gates: Gates
+  /** Who signed the image, as far as its manifest says so: a firmware's keys can be asked before there are bytes. */
+  readonly signed?: {
+    readonly authenticodeSha256: string
+    /** SHA-256 of the certificates whose signatures verify. */
+    readonly signers: readonly string[]
+    /** DER in base64: those, and what vouches for them. */
+    readonly certificates: readonly string[]
+  }
 }
 
 export type Memory = {

@@ -18,7 +18,7 @@ import {
   unfitName,
 } from './entry-name.ts'
 import { espFault, fault } from './faults.ts'
-import { goodImage } from './image.ts'
+import { goodImage, requireEnrolledSigner } from './image.ts'
 import { armedText, requireCountingLoader, startedName, startedOnTrial } from './loader.ts'
 import { findEsp } from './mounts.ts'
 import { compareVersions } from './version-order.ts'
@@ -164,6 +164,7 @@ export function openUki(options: UkiOptions): Driver {
       requireEfiVars(variables)
       const seen = await look()
       requireReady(seen, target)
+      requireEnrolledSigner(target, vars)
       await requireSpace(seen, target)
     },
     async stage(target, file) {

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { authenticodeDigest, encodeSignatureLists } from '@skerry/measured-boot'
+import { authenticodeDigest, encodeSignatureLists, signedImageOf } from '@skerry/measured-boot'
 import { testFolder } from '@skerry/supervise/testing'
 import { describe, expect, test } from 'vitest'
 import type { Driver } from '../driver.ts'
@@ -254,6 +254,17 @@ describe('with Secure Boot on', () => {
         entries: images.map(({ file }) => ({ owner, data: authenticodeDigest(readFileSync(file), 'sha256') })),
       },
     ])
+  /** As a manifest says it. */
+  function signedOf(file: string): NonNullable<TestImage['target']['signed']> {
+    const { sha256, signatures } = signedImageOf(readFileSync(file))
+    return {
+      authenticodeSha256: Buffer.from(sha256).toString('hex'),
+      signers: signatures.flatMap(({ signer }) => signer?.sha256 ?? []),
+      certificates: signatures.flatMap(({ certificates }) =>
+        certificates.map(({ der }) => Buffer.from(der).toString('base64')),
+      ),
+    }
+  }
   async function secure() {
     const found = await running()
     found.machine.setVariable(GUID.global, 'SecureBoot', Uint8Array.of(1))
@@ -261,6 +272,9 @@ describe('with Secure Boot on', () => {
     return found
   }
   const refused = async (machine: UkiMachine, driver: Driver, { target, file }: TestImage) => {
+    // By what its manifest says, before there are bytes; and by the bytes, whatever a manifest says.
+    await expect(driver.preflight({ ...target, signed: signedOf(file) })).rejects.toThrow(fault('SignerNotEnrolled'))
+    await driver.preflight(target)
     await expect(driver.stage(target, file)).rejects.toThrow(fault('SignerNotEnrolled'))
     // Nothing was touched, what would have made room included.
     expect(machine.files()).toEqual(['edge_0.efi', 'edge_1.efi'])
@@ -273,6 +287,7 @@ describe('with Secure Boot on', () => {
     machine.setSignatures('db', lists(other))
     await refused(machine, driver, next)
     machine.setSignatures('db', lists(other, next))
+    await driver.preflight({ ...next.target, signed: signedOf(next.file) })
     await driver.stage(next.target, next.file)
     expect(machine.files()).toEqual(['edge_1.efi', 'edge_2.part'])
   })
@@ -316,8 +331,19 @@ describe('with Secure Boot on', () => {
       encodeSignatureLists([{ kind: 'x509', entries: [{ owner, data: readFileSync(join(dir, 'ours.der')) }] }]),
     )
     await refused(machine, driver, theirs)
+    await expect(driver.preflight({ ...theirs.target, signed: signedOf(theirs.file) })).rejects.toThrow(
+      "no signer of the image leads to a certificate in db: 2 is signed by CN=theirs, and db holds CN=ours; sign it with a key that is in this machine's db, or enroll its key first",
+    )
+    await driver.preflight({ ...ours.target, signed: signedOf(ours.file) })
     await driver.stage(ours.target, ours.file)
     expect(machine.files()).toEqual(['edge_1.efi', 'edge_2.part'])
+  })
+
+  test('with Secure Boot off nobody is asked who signed an image', async () => {
+    const { machine, driver } = await secure()
+    machine.setVariable(GUID.global, 'SecureBoot', Uint8Array.of(0))
+    const { target, file } = machine.image('2')
+    await driver.preflight({ ...target, signed: signedOf(file) })
   })
 })
 
