@@ -169,21 +169,22 @@ const WAITING: ReadonlySet<Event['type']> = new Set(['Faulted', 'TurnHeld', 'Uns
 
 function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: readonly Event[]): void {
   for (const event of events) {
-    database.transact(() => {
+    const statement = database.transact(() => {
       const node = bus.node()
       const { state, statement } = step(node.state, event, now())
       if (!same(state, node.state)) bus.saveNode({ ...node, state })
-      if (!statement) return
+      if (!statement) return undefined
       const said = { kind: 'transition', body: statement } as const
       // Why something takes so long proves nothing.
       const waits = WAITING.has(event.type) && statement.from === statement.to
       if (waits) outbox.offer(said)
       else outbox.append(said)
-      log.info(
-        { from: statement.from, to: statement.to, reason: statement.reason, message: statement.message },
-        'node went on',
-      )
+      return statement
     })
+    if (!statement) continue
+    // Once it is committed: whoever reads of a step finds it done after any power cut.
+    const { from, to, reason, message } = statement
+    log.info({ from, to, reason, message }, 'node went on')
   }
 }
 
