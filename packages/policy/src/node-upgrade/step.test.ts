@@ -342,11 +342,11 @@ describe('a boot that cannot be looked at', () => {
   })
 
   test('of a confirmed image is never rebooted, whatever is under way, and is told once a reason', () => {
-    for (const events of [activating, [...activating, ...LEFT], verifying]) {
+    for (const events of [activating, [...activating, ...LEFT], verifying, confirming]) {
       const begin = play(idle(), ...events)
       const looks = Array.from({ length: 500 }, (_, i): [Event, number] => [
         unseen('b7', false, i % 2 ? 'EspMissing' : 'EspNotVfat'),
-        MINUTE,
+        (i + 1) * MINUTE,
       ])
       let [state, told] = [begin.state, 0]
       for (const look of looks) {
