@@ -217,6 +217,26 @@ test('a node is Degraded for as long as it says so, with its own reason and time
   expect(await shown()).toBeUndefined()
 })
 
+test('a boot that is told of without a quote has no verdict until the quote comes, in the same boot', async () => {
+  const world = await openWorld()
+  const tpm = makeTpm()
+  const { image, profile } = referenceOf(tpm)
+  await addMeasuredImage(world, 'os-1', image)
+  await addProfile(world, profile)
+  const site = await addCluster(world, 'shop', { tpm })
+  const shown = async () => {
+    await world.look(attestationController(RESULT_KEY))
+    await world.look(quiet())
+    return (await world.get('EdgeNode', 'shop', 'shop')).status?.attestation
+  }
+  const bare = site.boot('b1', 'os-1')
+  if (bare.kind !== 'evidence') throw new Error('no evidence')
+  await site.says({ ...bare, body: { ...bare.body, class: 'tpm' } })
+  expect(await shown()).toMatchObject({ verdict: 'none', bootId: 'b1' })
+  await site.says(site.quotes('b1', 'os-1'))
+  expect(await shown()).toMatchObject({ verdict: 'affirming', bootId: 'b1', statement: { seq: 2 } })
+})
+
 test('who holds an old lease shows nothing', async () => {
   const world = await openWorld()
   const site = await addCluster(world, 'shop')

@@ -1,3 +1,4 @@
+import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse, Statement } from '@skerry/api'
 import { checkQuote } from '@skerry/measured-boot'
@@ -6,14 +7,14 @@ import { until } from '@skerry/supervise'
 import { lacksTpm, testFolder, testTpm } from '@skerry/supervise/testing'
 import { evidenceNonce } from '@skerry/trust'
 import pino from 'pino'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { openSlots } from '../drivers/slots.ts'
 import { testImage } from '../drivers/testing.ts'
 import { openOutbox } from '../outbox/outbox.ts'
 import { openBus } from '../store/bus.ts'
 import { openDatabase } from '../store/database.ts'
 import { enrollment as known } from '../testing.ts'
-import { type Hardware, openHardware } from '../tpm/index.ts'
+import { type Hardware, openHardware, type TpmTrouble } from '../tpm/index.ts'
 import { runNode } from './executor.ts'
 
 const log = pino({ level: 'silent' })
@@ -59,6 +60,48 @@ async function boot(path: string, moves: number) {
 const bytes = (base64 = '') => new Uint8Array(Buffer.from(base64, 'base64'))
 const unhex = (hex: string) => new Uint8Array(Buffer.from(hex, 'hex'))
 
+/** A node whose TPM gives no quote, and what it says, until `over`. */
+async function bootWithout(path: string) {
+  const root = testFolder()
+  const over = new AbortController()
+  const database = openDatabase(root)
+  let trouble: TpmTrouble | undefined
+  const hardware = openHardware({
+    ...{ path, eventLog: join(root, 'none'), now: Date.now, signal: over.signal, lookMs: 0 },
+    onTrouble: (one) => {
+      trouble = one
+    },
+  })
+  const outbox = openOutbox(database, enrollment, Date.now, undefined, () => hardware.time())
+  const { file } = testImage(join(root, 'images'), '1')
+  const driver = await openSlots({ dir: join(root, 'slots'), factoryImage: file, log })
+  const bus = openBus(database)
+  const run = () => {
+    const life = new AbortController()
+    const node = runNode({
+      ...{ database, bus, outbox, driver, enrollment, hardware, watchMs: 20, now: Date.now, log, quoteAgainMs: 20 },
+      fetchImage: async () => file,
+      onBooted() {},
+      signal: AbortSignal.any([over.signal, life.signal]),
+    })
+    return async () => {
+      life.abort(new Error('the agent ends'))
+      await node
+    }
+  }
+  onTestFinished(async () => {
+    over.abort(new Error('the test is over'))
+    await driver.close()
+    database.close()
+  })
+  const evidence = () =>
+    outbox
+      .pending()
+      .map((text) => parse(Statement, JSON.parse(text), 'statement'))
+      .flatMap((one) => (one.kind === 'evidence' ? [one] : []))
+  return { run, evidence, trouble: () => trouble, owed: () => bus.node().quoteOwed }
+}
+
 describe.skipIf(lacksTpm)('a boot that is told of with a quote (needs swtpm)', () => {
   test.each([0, 1, 4])('answers its own place in the chain, also when that moved %i times meanwhile', async (moves) => {
     const { socketPath } = await testTpm()
@@ -74,6 +117,28 @@ describe.skipIf(lacksTpm)('a boot that is told of with a quote (needs swtpm)', (
       pcrs: new Map([['sha256', new Map(values)]]),
     })
     expect(checks.filter(({ ok }) => !ok)).toEqual([])
+  })
+
+  test('is told of without one at once, and once more with one when the TPM answers in this boot, also over a restart', async () => {
+    const path = join(testFolder(), 'tpm')
+    const node = await bootWithout(path)
+    const end = node.run()
+    await until(() => node.evidence().length === 1 && node.trouble() !== undefined, 'the first telling', 20_000)
+    expect(node.evidence()[0]?.body).not.toHaveProperty('quote')
+    expect([node.trouble()?.code, node.owed()]).toEqual(['NoTpm', expect.any(String)])
+    await end()
+    const endAgain = node.run()
+    const { socketPath } = await testTpm()
+    symlinkSync(socketPath, path)
+    await until(() => node.evidence().length === 2, 'the quote', 20_000)
+    const [first, second] = node.evidence()
+    if (!first || !second) throw new Error('no evidence')
+    expect(second.body).toMatchObject({ bootId: first.body.bootId, imageSha256: first.body.imageSha256 })
+    expect(second.body.nonce).toBe(evidenceNonce(second.marker, second.seq, second.prev))
+    expect(second.body).toHaveProperty('quote')
+    expect([node.trouble(), node.owed()]).toEqual([undefined, undefined])
+    await endAgain()
+    expect(node.evidence()).toHaveLength(2)
   })
 
   test('is told of without one where the chain never stands still', async () => {

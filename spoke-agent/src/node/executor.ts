@@ -1,16 +1,16 @@
 import { comparePositions } from '@skerry/api'
 import type { BootFacts, Effect, Event, Fault, Glimpse, State } from '@skerry/policy'
 import { effectsOf, step } from '@skerry/policy'
-import { evidenceNonce } from '@skerry/trust'
 import type { Logger } from 'pino'
 import { type Driver, DriverFault } from '../drivers/driver.ts'
-import type { Outbox, Place } from '../outbox/outbox.ts'
+import type { Outbox } from '../outbox/outbox.ts'
 import { reasonOf } from '../reason.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
 import type { Bus } from '../store/bus.ts'
 import type { Database } from '../store/database.ts'
 import type { Hardware } from '../tpm/index.ts'
 import { makeBell } from '../waits.ts'
+import { makeEvidence } from './evidence.ts'
 
 // Carries out what step() says. State and statement are one transaction; the effect runs after it and may run again.
 
@@ -24,6 +24,8 @@ export type ExecutorOptions = {
   /** Brings an image's verified file here. */
   readonly fetchImage: (wanted: { sha256: string; length: number }, signal: AbortSignal) => Promise<string>
   readonly onBooted: (facts: BootFacts) => void
+  /** The first pause after a TPM gave no quote; they grow. Five seconds unless it is said. */
+  readonly quoteAgainMs?: number
   readonly watchMs: number
   readonly now: () => number
   readonly log: Logger
@@ -36,15 +38,17 @@ const IDLE_MS = 5_000
 export async function runNode(options: ExecutorOptions): Promise<void> {
   const { bus, driver, log, signal, now, watchMs } = options
   const bell = makeBell()
+  const evidence = makeEvidence(options)
   const quiet = bus.onChange(bell.ring)
   while (!signal.aborted) {
     let waitMs = IDLE_MS
+    let evidenceDueMs = IDLE_MS
     try {
       const facts = await look()
       if (facts) {
         options.onBooted(facts)
         await options.hardware?.look()
-        await giveEvidence(options, facts)
+        evidenceDueMs = await evidence(facts)
         feed(options, { type: 'Observed', facts })
         takeTurn(options, facts)
       }
@@ -53,6 +57,7 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
       if (effect && (facts || effect.effect === 'Leave')) waitMs = await carryOut(options, effect)
       const { stage } = bus.node().state
       if (stage.phase === 'Verifying' || 'unseen' in stage) waitMs = Math.min(waitMs, watchMs)
+      waitMs = Math.min(waitMs, evidenceDueMs)
     } catch (error) {
       if (signal.aborted) break
       log.error({ err: error }, 'the node could not be looked at and is looked at again')
@@ -185,119 +190,6 @@ function feed({ database, bus, outbox, now, log }: ExecutorOptions, ...events: r
     // Once it is committed: whoever reads of a step finds it done after any power cut.
     const { from, to, reason, message } = statement
     log.info({ from, to, reason, message }, 'node went on')
-  }
-}
-
-/** The chain grew, or a marker came, while the TPM was asked. */
-class PlaceMoved extends Error {}
-const MOST_QUOTES = 5
-
-// Every boot is told of, once, with what the node can show for it. One that proves no upgrade waits while room is short.
-async function giveEvidence(options: ExecutorOptions, facts: BootFacts): Promise<void> {
-  const { database, bus, outbox, enrollment, driver, log } = options
-  // Another life is another chain, in which nothing was said of this boot yet.
-  const told = `${enrollment.incarnation}/${facts.bootId}`
-  const { owedBootId: owed, evidenceBootId: before } = bus.node()
-  if (before === told) return
-  const sameLife = before?.startsWith(`${enrollment.incarnation}/`)
-  if (sameLife === true && !provesUpgrade(bus, facts) && outbox.room() !== 'enough') {
-    if (owed === told) return
-    database.transact(() => {
-      // Another boot has come since: of that one nobody can show anything any more.
-      if (owed !== undefined) outbox.leaveOut('evidence')
-      bus.saveNode({ ...bus.node(), owedBootId: told })
-    })
-    return
-  }
-  for (let quotes = 1; ; quotes += 1) {
-    const place = outbox.place()
-    const quote = await quoteOf(options, place)
-    try {
-      record(options, facts, told, { place, quote, last: quotes === MOST_QUOTES })
-      break
-    } catch (error) {
-      if (!(error instanceof PlaceMoved)) throw error
-    }
-  }
-  log.info({ bootId: facts.bootId, driver: driver.name }, 'evidence of this boot recorded')
-}
-
-// What the TPM says of this boot. One that cannot be asked keeps nothing back: the statement is made without it, and the
-// hub has no verdict on this boot.
-async function quoteOf({ enrollment, hardware, log, signal }: ExecutorOptions, place: Place): Promise<object> {
-  if (enrollment.class !== 'tpm') return {}
-  if (!hardware) {
-    log.error('this node is registered with a TPM and has none: this boot is told of without a quote')
-    return {}
-  }
-  const { marker, seq, prev } = place
-  try {
-    const nonce = new Uint8Array(Buffer.from(evidenceNonce(marker, seq, prev), 'hex'))
-    return await hardware.quote(nonce, enrollment.bank ?? 'sha256')
-  } catch (error) {
-    signal.throwIfAborted()
-    log.error({ reason: reasonOf(error) }, 'the TPM gives no quote: this boot is told of without one')
-    return {}
-  }
-}
-
-// Evidence and state, together. A quote is for one place in the chain alone: PlaceMoved where that is another now, and at
-// the last try the statement is made without it.
-function record(
-  { database, bus, outbox, enrollment }: ExecutorOptions,
-  { bootId, slot, imageSha256 }: BootFacts,
-  told: string,
-  { place, quote, last }: { readonly place: Place; readonly quote: object; readonly last: boolean },
-): void {
-  database.transact(() => {
-    const { owedBootId: owed, ...node } = bus.node()
-    const sameLife = node.evidenceBootId?.startsWith(`${enrollment.incarnation}/`)
-    if (owed !== undefined && owed !== told) outbox.leaveOut('evidence')
-    outbox.append((now) => {
-      const { seq, prev, marker } = now
-      const moved = seq !== place.seq || prev !== place.prev || marker !== place.marker
-      const isQuoted = Object.keys(quote).length > 0
-      if (moved && isQuoted && !last) throw new PlaceMoved('the chain went on')
-      return {
-        kind: 'evidence',
-        body: {
-          ...{ class: enrollment.class, bootId, slot, imageSha256, nonce: evidenceNonce(marker, seq, prev) },
-          ...(moved ? {} : quote),
-        },
-      }
-    })
-    // Nor was it said in which boot the image proved good: that is told anew when it is asked for.
-    const { bootId: _, ...kept } = node.state.memory.confirmed ?? { imageSha256, releaseCounter: 0, bootId: '' }
-    const confirmed = sameLife === false ? kept : (node.state.memory.confirmed ?? kept)
-    bus.saveNode({
-      ...node,
-      state: { ...node.state, memory: { ...node.state.memory, confirmed } },
-      evidenceBootId: told,
-    })
-  })
-}
-
-// A boot in the midst of an upgrade; or one of which it is about to be said that it runs what was asked for.
-function provesUpgrade(bus: Bus, { imageSha256 }: BootFacts): boolean {
-  const { stage, memory } = bus.node().state
-  switch (stage.phase) {
-    case 'Activating':
-    case 'Verifying':
-    case 'Confirming':
-      return true
-    case 'RollingBack':
-      // Booted once more, what shall be left proves nothing new.
-      return stage.target.imageSha256 !== imageSha256
-    case 'Idle':
-    case 'Preflight':
-    case 'Staging':
-    case 'Staged':
-    case 'Failed':
-      return memory.confirmed?.bootId === undefined && bus.site()?.target?.imageSha256 === imageSha256
-    default: {
-      const never: never = stage
-      return never
-    }
   }
 }
 

@@ -21,6 +21,8 @@ export type EdgeNode = {
   readonly state: State
   /** The boot whose evidence was given. */
   readonly evidenceBootId?: string
+  /** The same, as long as the TPM gave no quote of it. */
+  readonly quoteOwed?: string
   /** A later one that proves nothing and waits for room. */
   readonly owedBootId?: string
   /** The boot that cannot be looked at, why, and since when. */

@@ -6,7 +6,7 @@ import { reasonOf } from '../reason.ts'
 import { DEVICE } from './door.ts'
 import { TpmError } from './errors.ts'
 import { EVENT_LOG, LARGEST_LOG, MEASUREMENT_LOG, readLog } from './logs.ts'
-import { type Tpm, tpmAt } from './tpm.ts'
+import { type Tpm, type TpmState, tpmAt } from './tpm.ts'
 
 /** What a TPM adds to the time of a statement. */
 type TpmTime = Omit<Statement['time'], 'wall'>
@@ -26,12 +26,13 @@ export type Hardware = {
   quote(nonce: Uint8Array, bank: BankName): Promise<TpmQuote>
   /** Its clock as it was read last, which is a minute ago at most; undefined before the first look, and after one that failed. */
   time(): TpmTime | undefined
-  /** Reads the clock, where a minute has passed. */
+  /** Reads the clock, and whether the TPM is locked, where a minute has passed. */
   look(): Promise<void>
 }
 
 /** So often the clock is read: between two readings statements carry the first. */
 const LOOK_MS = 60_000
+type Tried = 'entry' | 'quote' | 'look'
 
 /** Where the TPM is, from what `--tpm` says; undefined where the node shall have none. */
 export function tpmPath(asked: string): string | undefined {
@@ -45,30 +46,37 @@ export function openHardware(options: {
   readonly eventLog: string
   readonly now: () => number
   readonly signal: AbortSignal
+  readonly lookMs?: number
   /** Told of each trouble, and of its end. */
   readonly onTrouble: (trouble: TpmTrouble | undefined) => void
 }): Hardware {
-  const { path, eventLog, now, signal, onTrouble } = options
+  const { path, eventLog, now, signal, onTrouble, lookMs = LOOK_MS } = options
   const tpm = tpmAt(path, signal)
   let read: { readonly time: TpmTime | undefined; readonly atMs: number } | undefined
 
-  async function told<Value>(act: () => Promise<Value>): Promise<Value> {
+  // What was tried last, each by itself: that the clock can be read does not end the trouble with a quote.
+  const troubles = new Map<Tried, TpmTrouble>()
+  function keep(tried: Tried, trouble: Omit<TpmTrouble, 'at'> | undefined): void {
+    if (trouble) troubles.set(tried, { at: new Date(now()).toISOString(), ...trouble })
+    else troubles.delete(tried)
+    onTrouble(troubles.get('quote') ?? troubles.get('entry') ?? troubles.get('look'))
+  }
+  async function told<Value>(tried: Tried, act: () => Promise<Value>): Promise<Value> {
     try {
       const value = await act()
-      onTrouble(undefined)
+      keep(tried, undefined)
       return value
     } catch (error) {
-      const code = error instanceof TpmError ? error.code : 'Failed'
-      if (!signal.aborted) onTrouble({ at: new Date(now()).toISOString(), code, message: reasonOf(error) })
+      if (!signal.aborted) keep(tried, troubleOf(error))
       throw error
     }
   }
 
   return {
     tpm,
-    ask: (act) => told(() => act(tpm)),
+    ask: (act) => told('entry', () => act(tpm)),
     quote: (nonce, bank) =>
-      told(async () => {
+      told('quote', async () => {
         const [ak, { quote, signature, pcrs }] = [
           await tpm.attestationKey(),
           await tpm.quote({ nonce, bank, pcrs: QUOTED_PCRS }),
@@ -89,12 +97,29 @@ export function openHardware(options: {
     time: () => read?.time,
     async look() {
       const atMs = performance.now()
-      if (read && atMs - read.atMs < LOOK_MS) return
-      // Whatever is wrong is told by who asks for a quote; a clock that cannot be read is left out.
-      const clock = await tpm.clock().catch(() => undefined)
-      read = { time: clock && timeOf(clock), atMs }
+      if (read && atMs - read.atMs < lookMs) return
+      try {
+        const clock = await tpm.clock()
+        read = { time: timeOf(clock), atMs }
+        // Quotes go on in a lockout; an entry may not, and whoever guesses passwords is at the machine.
+        const { inLockout, wrongPasswords } = await tpm.state()
+        keep('look', inLockout ? lockoutTrouble(wrongPasswords) : undefined)
+      } catch (error) {
+        // A clock that cannot be read is left out of statements.
+        read = { time: undefined, atMs }
+        if (!signal.aborted) keep('look', troubleOf(error))
+      }
     },
   }
+}
+
+function troubleOf(error: unknown): Omit<TpmTrouble, 'at'> {
+  return { code: error instanceof TpmError ? error.code : 'Failed', message: reasonOf(error) }
+}
+
+function lockoutTrouble({ remembered, forgivenAfterSeconds }: TpmState['wrongPasswords']): Omit<TpmTrouble, 'at'> {
+  const what = `${remembered} wrong passwords lock it; one is forgiven after ${forgivenAfterSeconds} s`
+  return { code: 'Lockout', message: new TpmError('Lockout', 'the TPM', what).message }
 }
 
 function timeOf({ clockMs, resetCount, restartCount, safe }: ClockInfo): TpmTime {

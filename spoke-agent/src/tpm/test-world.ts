@@ -19,6 +19,18 @@ export async function tool(tpm: TestTpm, name: string, ...args: readonly string[
   return stdout
 }
 
+/** Guesses a password until the TPM locks. */
+export async function lockOut(tpm: TestTpm): Promise<void> {
+  await tool(tpm, 'nvdefine', '-Q', '-s', '8', '-p', 'secret', '-a', 'authread|authwrite', '0x1500001')
+  for (let guesses = 0; guesses < 10; guesses++)
+    try {
+      await tool(tpm, 'nvread', '-P', 'wrong', '0x1500001')
+    } catch (error) {
+      if (error instanceof Error && /lockout/i.test(error.message)) return
+    }
+  throw new Error('ten wrong passwords did not lock the TPM')
+}
+
 /** Handles of objects and sessions that are in the TPM's memory: none, when nobody is at work. */
 export async function leftInMemory(tpm: TestTpm): Promise<readonly number[]> {
   const [HMAC_SESSIONS, POLICY_SESSIONS, TRANSIENT] = [0x02000000, 0x03000000, 0x80000000]

@@ -16,7 +16,7 @@ import {
 } from '@skerry/measured-boot'
 import { type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { FOREVER, lacksTools, leftInMemory, tool, withSomebodyBetween } from './test-world.ts'
+import { FOREVER, lacksTools, leftInMemory, lockOut, tool, withSomebodyBetween } from './test-world.ts'
 import { type Tpm, tpmAt } from './tpm.ts'
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
@@ -221,15 +221,7 @@ describe.skipIf(lacksTools)('a TPM that says no (needs swtpm and tpm2-tools)', (
   test('in lockout: quoting goes on, a key that is protected from guessing is refused by name with the way out', async () => {
     const emulated = await testTpm()
     const tpm = tpmAt(emulated.socketPath, FOREVER)
-    await tool(emulated, 'nvdefine', '-Q', '-s', '8', '-p', 'secret', '-a', 'authread|authwrite', '0x1500001')
-    await expect(
-      (async () => {
-        for (let guesses = 0; guesses < 10; guesses++)
-          await tool(emulated, 'nvread', '-P', 'wrong', '0x1500001').catch((error: Error) => {
-            if (/lockout/i.test(error.message)) throw error
-          })
-      })(),
-    ).rejects.toThrow(/lockout/i)
+    await lockOut(emulated)
     expect(await tpm.state()).toMatchObject({ inLockout: true, wrongPasswords: { remembered: 3, most: 3 } })
     const credential = { idObject: Uint8Array.of(0, 0), encryptedSecret: Uint8Array.of(0, 0) }
     const error = await tpm.activate({ ek: 'H-3', ...credential }).catch((reason: unknown) => reason)

@@ -26,7 +26,7 @@ type Quoted = {
 }
 
 /** What a person asks of a TPM that does not do what it should. */
-type TpmState = {
+export type TpmState = {
   /** Four letters, as its maker registered them. */
   readonly manufacturer: string
   /** Banks that may count as evidence and are switched on. */
