@@ -32,7 +32,7 @@ export type FleetNode = {
   /** Changes with everything below and with `status`: equal marks of a node tell of equal words. */
   readonly mark: string
   readonly transition: Said<TransitionBody> | undefined
-  /** What booted last, as its own evidence says: told once a boot, before anything else in it. */
+  /** What booted last, as its own evidence says: told before anything else in a boot, and again when a late quote comes. */
   readonly booted: Said<Booted> | undefined
   /** The image that the node last confirmed, and the boot that it proved it in: an earlier one when it runs it again. */
   readonly confirmed: Said<TransitionBody> | undefined
