@@ -78,9 +78,11 @@ export function openUki(options: UkiOptions): Driver {
     }
   }
 
-  // It lasts before anything else is done; a name that is right already may be so in memory alone.
+  // It lasts before anything else is done; a name that is right already may be so in memory alone. The file first: Linux
+  // gives a FAT's new name neither length nor place before the file is synced, and what lies there until then is empty.
   async function rename({ folder }: Look, from: string, to: string): Promise<void> {
     if (from !== to) await disk.rename(join(folder, from), join(folder, to))
+    await disk.sync(join(folder, to))
     await disk.sync(folder)
   }
   async function remove({ folder }: Look, files: readonly { readonly file: string }[]): Promise<void> {
@@ -201,7 +203,15 @@ export function openUki(options: UkiOptions): Driver {
       const slot = slotOf(seen, target)
       const mine = entries.filter((entry) => entry.slot === slot)
       if (mine.some((entry) => wasTried(entry, seen, target))) return
-      if (mine.some((entry) => isArmed(entry) && entry.sha256 === target.imageSha256)) return reboot()
+      const armed = mine.find((entry) => isArmed(entry) && entry.sha256 === target.imageSha256)
+      if (armed) {
+        try {
+          if (!seen.readOnly) await rename(seen, armed.file, armed.file)
+        } catch (cause) {
+          throw espFault(cause)
+        }
+        return reboot()
+      }
       requireEfiVars(variables)
       requireReady(seen, target)
       const part = partName(slot)

@@ -201,14 +201,16 @@ export class PowerCut extends Error {}
 
 /**
  * A disk whose power fails at the n-th thing that changes it. What was not synced may be lost or may have come through:
- * `lose()` takes it away, a file's bytes as well as a folder's names. Nothing is synced in truth.
+ * `lose()` takes it away, a file's bytes as well as a folder's names. Nothing is synced in truth. It is a FAT: a name holds
+ * the length and the place of its file, and Linux writes a new name with neither, until the file itself is synced.
  */
 export function failingDisk(
   disk: Disk,
   failAt: number,
 ): Disk & { readonly changes: () => number; lose(): void; count(): void } {
   let changes = 0
-  let undo: { readonly of: string; readonly act: () => void }[] = []
+  type Pending = { readonly of: string; readonly act: () => void; readonly left?: Pending }
+  let undo: Pending[] = []
   const count = () => {
     changes += 1
     if (changes >= failAt) throw new PowerCut(`at change ${changes}`)
@@ -231,11 +233,16 @@ export function failingDisk(
     },
     async sync(file) {
       count()
-      undo = undo.filter(({ of }) => of !== file)
+      undo = undo.flatMap(({ of, act, left }) => {
+        const still = left?.of === file ? undefined : left
+        if (of === file) return still ?? []
+        return still ? { of, act, left: still } : { of, act }
+      })
     },
     async rename(from, to) {
       count()
-      undo.push({ of: folderOf(from), act: () => renameSync(to, from) })
+      const left = { of: to, act: () => existsSync(to) && writeFileSync(to, '') }
+      undo.push({ of: folderOf(from), act: () => renameSync(to, from), left })
       await disk.rename(from, to)
     },
     async remove(file) {

@@ -505,7 +505,10 @@ test('what an agent left unsynced is synced by the next, though it looks done', 
   await driver.stage(next.target, next.file)
   expect(synced).toEqual(['edge_2.part', 'Linux'])
   await driver.confirm(machine.factory.target)
-  expect(synced).toEqual(['edge_2.part', 'Linux', 'Linux'])
+  expect(synced.splice(0)).toEqual(['edge_2.part', 'Linux', 'edge_1.efi', 'Linux'])
+  renameSync(join(machine.linux, 'edge_2.part'), join(machine.linux, 'edge_2+3.efi'))
+  await driver.activate(next.target)
+  expect(synced).toEqual(['edge_2+3.efi', 'Linux'])
 })
 
 test('two versions stay: what runs and what ran before', async () => {
