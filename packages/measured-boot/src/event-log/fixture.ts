@@ -11,7 +11,7 @@ const at = (file: string): URL => new URL(`recordings/${file}`, import.meta.url)
 export const recordingPath = (name: Recording): string => at(`${name}.bin`).pathname
 export const recordedLog = (name: Recording): Uint8Array => new Uint8Array(readFileSync(at(`${name}.bin`)))
 /** What systemd wrote into tpm2-measure.log after the boot `secure-boot-off`. */
-export const recordedRecords = (): Uint8Array => new Uint8Array(readFileSync(at('userspace.log')))
+export const recordedRecords = (): Uint8Array => new Uint8Array(readFileSync(at('userspace.jsonseq')))
 /** What the machine's TPM held, by bank and PCR. */
 export const recordedPcrs = (name: Recording | 'userspace'): Record<string, Record<string, string>> =>
   JSON.parse(readFileSync(at(`${name}.pcrs.json`), 'utf8'))

@@ -90,7 +90,7 @@ export const valuesOf = (boot: Boot): Map<number, string> => {
 }
 
 /** What systemd extended after the boot `secure-boot-off`, and what the TPM held then. */
-export const recordsAfter = (): Uint8Array => new Uint8Array(recording('userspace.log'))
+export const recordsAfter = (): Uint8Array => new Uint8Array(recording('userspace.jsonseq'))
 export const valuesAfter = (): Map<number, string> => {
   const all = JSON.parse(recording('userspace.pcrs.json').toString('utf8')).sha256 as Record<string, string>
   return new Map(QUOTED_PCRS.map((pcr) => [pcr, all[pcr] ?? '']))
