@@ -9,10 +9,12 @@ import type { Driver } from '../drivers/driver.ts'
 import { openSlots } from '../drivers/slots.ts'
 import type { Machine } from '../drivers/test-contract.ts'
 import { type TestImage, testImage } from '../drivers/testing.ts'
+import { type Disk, realDisk } from '../drivers/uki/disk.ts'
 import type { UkiOptions } from '../drivers/uki/index.ts'
 import { type Dark, type UkiMachine, ukiMachine } from '../drivers/uki/testing.ts'
 import { openOutbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
+import { nodeStatus } from '../status.ts'
 import { type EdgeNode, openBus } from '../store/bus.ts'
 import { openDatabase } from '../store/database.ts'
 import { enrollment as known } from '../testing.ts'
@@ -236,6 +238,31 @@ test.each([
   expect(site.told().at(-1)).toMatchObject({ to: 'Failed', outcome: 'RolledBack', reason })
   await site.live(site.image('3'), confirmed)
   expect(site.told().at(-1)).toMatchObject({ reason: 'Confirmed' })
+})
+
+// As the hub reads it: the machine's own reason, or what is not well on the node.
+test.each<[string, Dark, Partial<Disk>, string, string]>([
+  ['full', 'nothing', { freeBytes: async () => 10 }, 'Preflight', 'NoSpace'],
+  ['mounted read-only', 'a writable ESP', {}, 'Preflight', 'EspReadOnly'],
+  ['of another file system', 'an ESP that is VFAT', {}, 'Idle', 'EspNotVfat'],
+  ['not mounted', 'the ESP', {}, 'Idle', 'EspMissing'],
+  ['there, and UEFI variables are not', 'UEFI variables', {}, 'Idle', 'EfiVarsMissing'],
+])('an ESP that is %s ends in a status with a reason of its own', async (_, hides, disk, phase, reason) => {
+  const machine = ukiMachine(testFolder())
+  machine.hide('1', hides)
+  const ill = siteOf(testFolder(), ukiSite(machine, { disk: { ...realDisk, ...disk } }))
+  const status = (node: EdgeNode) =>
+    nodeStatus(
+      {
+        ...{ enrollment, bus: { node: () => node, site: () => undefined }, newest: { seq: 0 }, boot: undefined },
+        ...{ driver: 'uki', tpm: undefined, tuf: { root: 1, timestamp: 1, snapshot: 1, targets: 1 } },
+      },
+      0,
+    )
+  await ill.live(ill.image('2'), (__, node) => {
+    const said = status(node)
+    return said.phase === phase && [said, ...(said.troubles ?? [])].some((one) => one.reason === reason)
+  })
 })
 
 describe('an image whose boots cannot be looked at', () => {

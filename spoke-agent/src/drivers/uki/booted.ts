@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Entry, ImageName } from './entries.ts'
-import { isSameSlot, parseEntryName } from './entry-name.ts'
+import { parseEntryName } from './entry-name.ts'
 import { fault } from './faults.ts'
 
 const OS_RELEASE = ['/etc/initrd-release', '/etc/os-release', '/usr/lib/os-release']
@@ -24,8 +24,9 @@ export function bootedOf(
     entry.image?.id === running.id && entry.image.version === running.version ? [{ ...entry, image: entry.image }] : [],
   )
   if (fitting.length === 0) throw fault('BootedImageUnknown', `${name} runs, and no file in EFI/Linux is it`)
-  const startedSlot = startedName === undefined ? undefined : (parseEntryName(startedName)?.slot ?? startedName)
-  const started = startedSlot === undefined ? fitting : fitting.filter(({ slot }) => isSameSlot(slot, startedSlot))
+  const startedSlot =
+    startedName === undefined ? undefined : (parseEntryName(startedName)?.slot ?? startedName.toLowerCase())
+  const started = startedSlot === undefined ? fitting : fitting.filter(({ slot }) => slot === startedSlot)
   const [booted, another] = started
   if (!booted) throw fault('BootedImageUnknown', `${name} runs, and ${startedName} was started, which is not that`)
   if (another) throw fault('BootedImageUnknown', `${name} runs, and both ${booted.file} and ${another.file} are it`)

@@ -4,7 +4,7 @@
 
 export type EntryName = {
   readonly file: string
-  /** The name without its counter: what stays when tries are counted. */
+  /** The name without its counter, in lower case, for FAT knows none: what stays when tries are counted. */
   readonly slot: string
   /** Tries left; undefined where none are counted. */
   readonly left: number | undefined
@@ -23,7 +23,7 @@ const MOST_NAME_LENGTH = 120
 /** undefined where systemd-boot sees no entry. */
 export function parseEntryName(file: string): EntryName | undefined {
   if (file.startsWith('.') || !file.toLowerCase().endsWith(ENTRY)) return undefined
-  const name = file.slice(0, -ENTRY.length)
+  const name = file.slice(0, -ENTRY.length).toLowerCase()
   const [, counted = '', left, done] = /^(.+)\+(\d+)(?:-(\d+))?$/.exec(name) ?? []
   if (left === undefined || Number(left) > MOST_TRIES || Number(done ?? 0) > MOST_TRIES)
     return { file, slot: name, left: undefined, done: 0, aside: false }
@@ -39,9 +39,6 @@ export const spentName = ({ slot, done }: EntryName): string => `${slot}+0-${don
 export const asideName = (slot: string): string => `${slot}${ASIDE}+0${ENTRY}`
 export const partName = (slot: string): string => `${slot}${PART}`
 export const isPart = (file: string): boolean => file.endsWith(PART)
-
-/** Whether two slots are one. Until release 256 the names that systemd-boot gives are in lower case, as FAT knows none. */
-export const isSameSlot = (one: string, other: string): boolean => one.toLowerCase() === other.toLowerCase()
 
 /** Whether it may run when it is the first of all: on trial with tries left, or confirmed. */
 export const isArmed = ({ left }: EntryName): boolean => left !== undefined && left > 0

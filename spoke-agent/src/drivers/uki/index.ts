@@ -81,8 +81,10 @@ export function openUki(options: UkiOptions): Driver {
   // It lasts before anything else is done; a name that is right already may be so in memory alone. The file first: Linux
   // gives a FAT's new name neither length nor place before the file is synced, and what lies there until then is empty.
   async function rename({ folder }: Look, from: string, to: string): Promise<void> {
-    if (from !== to) await disk.rename(join(folder, from), join(folder, to))
-    await disk.sync(join(folder, to))
+    // On FAT they are one name however they are written: a firmware may have written it in capitals.
+    const same = from.toLowerCase() === to.toLowerCase()
+    if (!same) await disk.rename(join(folder, from), join(folder, to))
+    await disk.sync(join(folder, same ? from : to))
     await disk.sync(folder)
   }
   async function remove({ folder }: Look, files: readonly { readonly file: string }[]): Promise<void> {

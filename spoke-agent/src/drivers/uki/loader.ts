@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { EfiVars } from './efivars.ts'
-import { isArmed, isSameSlot, parseEntryName } from './entry-name.ts'
+import { isArmed, parseEntryName } from './entry-name.ts'
 import { fault } from './faults.ts'
 
 // What systemd-boot goes by, besides the names of the entries.
@@ -61,5 +61,5 @@ export function startedOnTrial(vars: EfiVars): boolean | undefined {
   const started = parseEntryName(selected)
   if (started?.left !== undefined) return isArmed(started)
   const counted = parseEntryName(vars.loader('LoaderBootCountPath')?.split('\\').at(-1) ?? '')
-  return counted !== undefined && isSameSlot(counted.slot, started?.slot ?? selected)
+  return counted !== undefined && counted.slot === (started?.slot ?? selected.toLowerCase())
 }

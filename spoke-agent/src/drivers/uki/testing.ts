@@ -17,7 +17,7 @@ export const GUID = { loader: '4a67b082-0a4c-41cf-b6c7-440b29bb8c4f', global: '8
 const SECURITY = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
 
 /** What a boot of an image hides from its agent. */
-export type Dark = 'nothing' | 'the ESP' | 'an ESP that is VFAT' | 'its own name' | 'UEFI variables'
+export type Dark = 'nothing' | 'the ESP' | 'an ESP that is VFAT' | 'a writable ESP' | 'its own name' | 'UEFI variables'
 const VFAT = '31 22 254:1 / /efi rw,relatime shared:3 - vfat /dev/vda1 rw,fmask=0077,errors=remount-ro'
 
 export type UkiMachine = ReturnType<typeof ukiMachine>
@@ -87,6 +87,7 @@ export function ukiMachine(root: string, factoryVersion = '1') {
     hidden = dark.get(entry.version)
     if (hidden === 'the ESP') mounted('')
     else if (hidden === 'an ESP that is VFAT') mounted(VFAT.replace('vfat', 'ext4'))
+    else if (hidden === 'a writable ESP') mounted(VFAT.replace('rw,rel', 'ro,rel'))
     else if (hidden === 'its own name') writeFileSync(path('etc/os-release'), 'IMAGE_ID=edge\nIMAGE_VERSION=0.9\n')
     else if (hidden === 'UEFI variables') renameSync(efivars, path('hidden'))
     if (behaviour === 'dies') boot()

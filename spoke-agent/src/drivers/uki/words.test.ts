@@ -21,7 +21,7 @@ test.each([
   ['edge_2.aside+0.efi', 'edge_2', 0, 0, 'confirmed'],
   ['edge_2.aside+0-4.efi', 'edge_2', 0, 4, 'confirmed'],
   ['edge_2.aside+1-4.efi', 'edge_2.aside', 1, 4, 'armed'],
-  ['EDGE+1-0.EFI', 'EDGE', 1, 0, 'armed'],
+  ['EDGE+1-0.EFI', 'edge', 1, 0, 'armed'],
   ['1.2+3+1.efi', '1.2+3', 1, 0, 'armed'],
   // No counters to systemd-boot: a name.
   ['edge+x.efi', 'edge+x', undefined, 0, 'confirmed'],
