@@ -81,7 +81,8 @@ function unversioned({ before, after }: Changed<unknown>): Changed<unknown> {
 }
 
 function nameOf(object: unknown): string {
-  return String(metadataOf(object)?.['name'] ?? '')
+  const name = metadataOf(object)?.['name']
+  return typeof name === 'string' ? name : ''
 }
 
 function metadataOf(object: unknown): Record<string, unknown> | undefined {

@@ -150,5 +150,7 @@ function prune(row: KindRow, copy: Record<string, unknown>): string[] {
 
 function nameOf(copy: Record<string, unknown>): string {
   const metadata = copy['metadata']
-  return typeof metadata === 'object' && metadata !== null && 'name' in metadata ? String(metadata.name) : ''
+  return typeof metadata === 'object' && metadata !== null && 'name' in metadata && typeof metadata.name === 'string'
+    ? metadata.name
+    : ''
 }

@@ -461,6 +461,12 @@ describe('bad input', () => {
     },
     { what: 'another kind', ...post({ ...cluster('a'), kind: 'Rollout' }), code: 422, says: 'kind' },
     { what: 'a name with capitals', ...post(cluster('Shop')), code: 422, says: 'metadata.name' },
+    {
+      what: 'a name that is no text',
+      ...post(cluster('', {}, { name: { toString: '' } })),
+      code: 422,
+      says: 'metadata.name',
+    },
     { what: 'a name of a path', ...post(cluster('../../etc')), code: 422, says: 'metadata.name' },
     { what: 'a name with a line break', ...post(cluster('a\nb')), code: 422, says: 'metadata.name' },
     { what: 'a dotted cluster name, which is no label', ...post(cluster('a.b')), code: 422, says: 'metadata.name' },
