@@ -11,6 +11,7 @@ export default defineConfig({
       'scripts/*.test.ts',
     ],
     globalSetup: ['scripts/test-environment.ts'],
+    setupFiles: ['scripts/property-seed.ts'],
     reporters: ['default', './scripts/last-line.ts'],
     pool: 'forks',
     maxWorkers: 2,
