@@ -118,7 +118,7 @@ export async function startHub(
       )
     }
     // What they ask of a part that hangs fails when the connections end, which is next.
-    ends.push({ what: 'loops', end: loops.end, withinMs: 5_000 })
+    ends.push({ what: () => `loops (${loops.still()})`, end: loops.end, withinMs: 5_000 })
     return {
       ...served,
       natsUrl: broker.url,

@@ -1,6 +1,6 @@
-/** How to end what was started: what it is called, and how long it may take. */
+/** How to end what was started: what it is called (asked when it did not end), and how long it may take. */
 type End = {
-  readonly what: string
+  readonly what: string | (() => string)
   readonly end: () => Promise<unknown>
   /** Milliseconds after which the others end without waiting for this one. */
   readonly withinMs: number
@@ -19,7 +19,9 @@ export async function endAll(ends: Ends, onFault: (what: string, error: unknown)
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => reject(new Error(`it did not end within ${withinMs / 1000} s`)), withinMs)
     })
-    await Promise.race([end(), late]).catch((error: unknown) => onFault(what, error))
+    await Promise.race([end(), late]).catch((error: unknown) =>
+      onFault(typeof what === 'function' ? what() : what, error),
+    )
     clearTimeout(timer)
   }
 }

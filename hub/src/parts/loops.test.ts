@@ -2,6 +2,7 @@ import { until } from '@skerry/supervise'
 import pino from 'pino'
 import { expect, test } from 'vitest'
 import { testApi } from '../http/testing.ts'
+import { type Ends, endAll } from './ends.ts'
 import { makeLoops } from './loops.ts'
 
 const ENDINGS: [string, () => Promise<unknown>, string][] = [
@@ -33,4 +34,14 @@ test('loops that end because they are told to are no fault', async () => {
   loops.run('ingest', told())
   await loops.end()
   expect(await loops.check('ingest').fault()).toBeUndefined()
+})
+
+test('of loops that are told to end, those that do not are named', async () => {
+  const loops = makeLoops(pino({ level: 'silent' }))
+  loops.run('ingest', new Promise<void>((done) => loops.signal.addEventListener('abort', () => done())))
+  loops.run('controllers', new Promise(() => {}))
+  const ends: Ends = [{ what: () => `loops (${loops.still()})`, end: loops.end, withinMs: 50 }]
+  const faults: string[] = []
+  await endAll(ends, (what) => faults.push(what))
+  expect(faults).toEqual(['loops (controllers)'])
 })

@@ -7,7 +7,7 @@ import type { Check } from '../http/health.ts'
  */
 export function makeLoops(log: Logger) {
   const over = new AbortController()
-  const running: Promise<void>[] = []
+  const running = new Map<string, Promise<void>>()
   const faults = new Map<string, string>()
   return {
     signal: over.signal,
@@ -16,8 +16,10 @@ export function makeLoops(log: Logger) {
         () => new Error('it returned without being asked'),
         (error: unknown) => error,
       )
-      running.push(
+      running.set(
+        what,
         ended.then((error) => {
+          running.delete(what)
           if (over.signal.aborted) return
           log.error({ err: error, what }, 'a loop of this hub ended; restart this hub')
           const why = error instanceof Error ? error.message : String(error)
@@ -26,9 +28,11 @@ export function makeLoops(log: Logger) {
       )
     },
     check: (what: string): Check => ({ name: what, fault: async () => faults.get(what) }),
+    /** Those that have not ended, by name. */
+    still: (): string => [...running.keys()].join(', '),
     async end(): Promise<void> {
       over.abort()
-      await Promise.all(running)
+      await Promise.all(running.values())
     },
   }
 }
