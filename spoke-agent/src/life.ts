@@ -168,7 +168,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     now,
     log,
     signal,
-    fetchImage: (wanted, stop) => download(join(dataDir, 'blobs'), wanted, hubUrls(), stop),
+    fetchImage: (wanted, stop, onProgress) => download(join(dataDir, 'blobs'), wanted, hubUrls(), stop, { onProgress }),
     onBooted: (facts) => {
       boot = seenBoot(facts, boot, now())
     },

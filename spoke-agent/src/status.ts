@@ -3,6 +3,7 @@ import { join, resolve } from 'node:path'
 import type { NodeStatus } from '@skerry/api'
 import { initialState } from '@skerry/policy'
 import type { Versions } from '@skerry/trust'
+import { progressOf } from './node/progress.ts'
 import { type SeenBoot, troublesOf } from './node/troubles.ts'
 import { roomView } from './outbox/room.ts'
 import { type Enrollment, loadEnrollment } from './registration/enrollment.ts'
@@ -32,6 +33,7 @@ export function nodeStatus(facts: StatusFacts, nowMs: number): Omit<NodeStatus, 
   const { enrollment, bus, newest, boot, driver, tuf, tpm } = facts
   const node = bus.node()
   const { state, unseen } = node
+  const progress = progressOf(node)
   const troubles = troublesOf({ node, boot, tpm, class: enrollment.class })
   const site = bus.site()
   return {
@@ -44,6 +46,7 @@ export function nodeStatus(facts: StatusFacts, nowMs: number): Omit<NodeStatus, 
     phase: state.stage.phase,
     reason: state.reason,
     message: state.message,
+    ...(progress ? { progress } : {}),
     booted: { imageSha256: boot?.imageSha256 ?? '0'.repeat(64) },
     slot: boot?.slot ?? 'unknown',
     bootId: boot?.bootId ?? unseen?.bootId ?? 'unknown',
@@ -86,6 +89,7 @@ export function siteView(dataDir: string): object {
       phase: state.stage.phase,
       reason: state.reason,
       message: state.message,
+      progress: progressOf(node) ?? null,
       confirmed: state.memory.confirmed ?? null,
       failed: state.memory.failures,
       // Of the boot only what is kept: whether it is well, the agent that runs knows.

@@ -1,4 +1,4 @@
-import type { NodeTrouble, Reachability } from '@skerry/api'
+import type { NodePhase, NodeTrouble, Reachability } from '@skerry/api'
 import { CLOCK, makeTpm, referenceOf } from '@skerry/policy/testing'
 import { expect, test } from 'vitest'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
@@ -235,6 +235,22 @@ test('a boot that is told of without a quote has no verdict until the quote come
   expect(await shown()).toMatchObject({ verdict: 'none', bootId: 'b1' })
   await site.says(site.quotes('b1', 'os-1'))
   expect(await shown()).toMatchObject({ verdict: 'affirming', bootId: 'b1', statement: { seq: 2 } })
+})
+
+test('how far a download has come is shown while the node is staging, by its newest statement', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  const shown = async () => {
+    await world.look(quiet())
+    return (await world.get('EdgeNode', 'shop', 'shop')).status?.progress
+  }
+  const goes = (from: NodePhase, to: NodePhase) =>
+    site.says({ kind: 'transition', body: { from, to, reason: to, message: '' } })
+  await goes('Preflight', 'Staging')
+  await site.reports({ phase: 'Staging', progress: { done: 5, total: 20 } })
+  expect(await shown()).toEqual({ done: 5, total: 20 })
+  await goes('Staging', 'Staged')
+  expect(await shown()).toBeUndefined()
 })
 
 test('who holds an old lease shows nothing', async () => {

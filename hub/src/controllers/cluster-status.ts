@@ -194,6 +194,7 @@ function shownNode(
   const { status, transition } = node
   const result = resultOf(node)
   const { bank, findings, pcrs } = (result && details.get(placeOf(result))) ?? {}
+  const phase = transition?.body.to ?? status?.phase ?? 'Idle'
   const booted = node.booted?.body.imageSha256 ?? status?.booted.imageSha256
   const image = booted === undefined ? undefined : images.get(booted)
   return {
@@ -211,7 +212,9 @@ function shownNode(
       : {}),
     ...(status?.troubles?.length ? { conditions: degraded(status.troubles) } : {}),
     ...(status?.nextWindow ? { nextWindow: status.nextWindow } : {}),
-    phase: transition?.body.to ?? status?.phase ?? 'Idle',
+    phase,
+    // A status may be older than the newest statement.
+    ...(phase === 'Staging' && status?.progress ? { progress: status.progress } : {}),
     reason: transition?.body.reason ?? status?.reason ?? 'NotHeardFrom',
     message: transition?.body.message ?? status?.message ?? 'has said nothing yet',
     ...(transition ? { lastTransitionTime: transition.receivedAt.toISOString() } : {}),

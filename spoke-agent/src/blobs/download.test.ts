@@ -56,6 +56,19 @@ test('brings the image and says where it is; a second time nobody is asked', asy
   expect(from.asked).toHaveLength(1)
 })
 
+test('says on the way how many bytes are here, also those of before', async () => {
+  const dir = testFolder()
+  mkdirSync(dir, { recursive: true })
+  writeFileSync(join(dir, `${wanted.sha256}.part`), image.subarray(0, 100_000))
+  const from = await source(giving(image))
+  const told: number[] = []
+  for (let times = 0; times < 2; times += 1)
+    await download(dir, wanted, [from.url], never, { onProgress: (done) => void told.push(done) })
+  expect(told[0]).toBe(100_000)
+  expect(told).toEqual(told.toSorted((a, b) => a - b))
+  expect(told.slice(-2)).toEqual([image.length, image.length])
+})
+
 test('a kept file that rotted is fetched anew', async () => {
   const [dir, from] = [testFolder(), await source(giving(image))]
   const file = await fetchTo(dir, from)
@@ -115,7 +128,7 @@ describe('leaves a source that', () => {
   }
   test.each(Object.keys(cases))('%s for the next one, which goes on from there', async (what) => {
     const [slow, whole] = [await source(cases[what] as Answer), await source(giving(image))]
-    const file = await download(testFolder(), wanted, [slow.url, whole.url], never, SLOW)
+    const file = await download(testFolder(), wanted, [slow.url, whole.url], never, { pace: SLOW })
     expect(readFileSync(file).equals(image)).toBe(true)
     expect(whole.asked[0]?.range).toEqual(
       what === 'never answers' ? undefined : expect.stringMatching(/^bytes=[1-9]\d*-$/),
@@ -124,7 +137,7 @@ describe('leaves a source that', () => {
 
   test('is the only one, and says how slow it was', async () => {
     const slow = await source(cases['trickles'] as Answer)
-    await expect(download(testFolder(), wanted, [slow.url], never, SLOW)).rejects.toMatchObject({
+    await expect(download(testFolder(), wanted, [slow.url], never, { pace: SLOW })).rejects.toMatchObject({
       reason: 'ImageUnavailable',
       message: expect.stringContaining('fewer than 2000 bytes in 2 s'),
     })
@@ -142,7 +155,7 @@ test('a source that keeps the pace is not left, however long it takes', async ()
       response.end()
     }, 500)
   })
-  const file = await download(testFolder(), wanted, [from.url], never, { bytes: 20_000, ms: 4_000 })
+  const file = await download(testFolder(), wanted, [from.url], never, { pace: { bytes: 20_000, ms: 4_000 } })
   expect(readFileSync(file).equals(image)).toBe(true)
   expect(from.asked).toHaveLength(1)
 })

@@ -24,6 +24,12 @@ import { reasonOf } from '../reason.ts'
 type Pace = { readonly bytes: number; readonly ms: number }
 const PACE: Pace = { bytes: 16_384, ms: 60_000 }
 
+export type DownloadOptions = {
+  readonly pace?: Pace
+  /** Told how many bytes are here: at the beginning, and with each piece that comes. */
+  readonly onProgress?: (done: number) => void
+}
+
 export type Wanted = { readonly sha256: string; readonly length: number }
 
 /** The verified file of an image. Faults of the surroundings: ImageUnavailable, ImageMismatch, NoSpace. */
@@ -32,16 +38,19 @@ export async function download(
   wanted: Wanted,
   urls: readonly string[],
   signal: AbortSignal,
-  pace = PACE,
+  { pace = PACE, onProgress = () => {} }: DownloadOptions = {},
 ): Promise<string> {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   const whole = join(dir, wanted.sha256)
-  if (existsSync(whole) && (await hashOf(whole)) === wanted.sha256) return whole
+  if (existsSync(whole) && (await hashOf(whole)) === wanted.sha256) {
+    onProgress(wanted.length)
+    return whole
+  }
   const part = `${whole}.part`
   let last: unknown
   for (const url of urls) {
     try {
-      await fetchInto(part, wanted, `${url}/blobs/sha256/${wanted.sha256}`, signal, pace)
+      await fetchInto(part, wanted, `${url}/blobs/sha256/${wanted.sha256}`, signal, { pace, onProgress })
       if ((await hashOf(part)) !== wanted.sha256) {
         // Wrong from the first byte or the last: nothing of it can be trusted to go on from.
         rmSync(part, { force: true })
@@ -83,13 +92,14 @@ async function fetchInto(
   { length }: Wanted,
   url: string,
   signal: AbortSignal,
-  pace: Pace,
+  { pace, onProgress }: Required<DownloadOptions>,
 ): Promise<void> {
   let done = existsSync(part) ? statSync(part).size : 0
   if (done > length) {
     rmSync(part)
     done = 0
   }
+  onProgress(done)
   if (done === length) return
   const stalled = new AbortController()
   const slow = () => stalled.abort(new Error(`${url} brought fewer than ${pace.bytes} bytes in ${pace.ms / 1000} s`))
@@ -135,6 +145,7 @@ async function fetchInto(
         )
       }
       await writeAll(file, chunk)
+      onProgress(done)
     }
     await file.sync()
     if (done < length) throw new Error(`${url} ended after ${done} of ${length} bytes`)

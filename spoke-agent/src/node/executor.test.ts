@@ -95,7 +95,10 @@ function siteOf(root: string, machine: Omit<Machine, 'factory'>) {
       outbox,
       driver,
       enrollment,
-      fetchImage: async () => image.file,
+      async fetchImage({ length }, _, onProgress) {
+        onProgress(length)
+        return image.file
+      },
       onBooted: () => {
         looks += 1
       },
@@ -178,6 +181,15 @@ test.each(drivers)('an image goes its way by %s, and each step is told once', as
   await site.live(site.image('2'), confirmed)
   expect(site.told().map(({ to }) => to)).toEqual(WAY)
   expect(site.activations()).toBe(1)
+})
+
+test('how far its download has come is kept while it is staged', async () => {
+  const next = site.image('2')
+  await site.live(next, (told, { progress }) => {
+    const { imageSha256, imageLength: total } = next.target
+    if (confirmed(told)) expect(progress).toEqual({ imageSha256, done: total, total })
+    return confirmed(told)
+  })
 })
 
 test('a turn that was given for another order is not taken', async () => {

@@ -11,6 +11,7 @@ import type { Database } from '../store/database.ts'
 import type { Hardware } from '../tpm/index.ts'
 import { makeBell } from '../waits.ts'
 import { makeEvidence } from './evidence.ts'
+import { keepProgress } from './progress.ts'
 
 // Carries out what step() says. State and statement are one transaction; the effect runs after it and may run again.
 
@@ -21,8 +22,12 @@ export type ExecutorOptions = {
   readonly driver: Driver
   readonly enrollment: Enrollment
   readonly hardware: Hardware | undefined
-  /** Brings an image's verified file here. */
-  readonly fetchImage: (wanted: { sha256: string; length: number }, signal: AbortSignal) => Promise<string>
+  /** Brings an image's verified file here, and says on the way how many bytes of it are. */
+  readonly fetchImage: (
+    wanted: { sha256: string; length: number },
+    signal: AbortSignal,
+    onProgress: (done: number) => void,
+  ) => Promise<string>
   readonly onBooted: (facts: BootFacts) => void
   /** The first pause after a TPM gave no quote; they grow. Five seconds unless it is said. */
   readonly quoteAgainMs?: number
@@ -141,16 +146,19 @@ function faultOf(error: unknown): Fault {
 }
 
 async function run(
-  { driver, fetchImage, signal }: ExecutorOptions,
+  { bus, driver, fetchImage, signal }: ExecutorOptions,
   { effect, target }: Exclude<Effect, { effect: 'Watch' }>,
 ): Promise<Event[]> {
   switch (effect) {
     case 'Preflight':
       await driver.preflight(target)
       return [{ type: 'Preflighted' }]
-    case 'Stage':
-      await driver.stage(target, await fetchImage({ sha256: target.imageSha256, length: target.imageLength }, signal))
+    case 'Stage': {
+      const wanted = { sha256: target.imageSha256, length: target.imageLength }
+      const file = await fetchImage(wanted, signal, (done) => keepProgress(bus, target, done))
+      await driver.stage(target, file)
       return [{ type: 'Staged' }]
+    }
     case 'Activate':
       await driver.activate(target)
       return []

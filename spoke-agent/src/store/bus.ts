@@ -25,6 +25,8 @@ export type EdgeNode = {
   readonly quoteOwed?: string
   /** A later one that proves nothing and waits for room. */
   readonly owedBootId?: string
+  /** How far the download of an image has come. */
+  readonly progress?: { readonly imageSha256: string; readonly done: number; readonly total: number }
   /** The boot that cannot be looked at, why, and since when. */
   readonly unseen?: Readonly<Record<'bootId' | 'reason' | 'message' | 'since', string>>
 }

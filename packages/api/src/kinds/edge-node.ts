@@ -2,7 +2,7 @@ import { type Static, Type } from 'typebox'
 import { Condition, Message, Reason, StatementRef } from '../meta.ts'
 import { Finding, PcrAppraisal, Verdict } from '../wire/attestation.ts'
 import { BankName } from '../wire/boot.ts'
-import { NodeClass, NodePhase, RememberedFailure } from '../wire/status.ts'
+import { NodeClass, NodePhase, Progress, RememberedFailure } from '../wire/status.ts'
 import { Count, closed, described, oneOf, Position, Sha256, Time } from '../words.ts'
 import { REACHABILITY } from './managed-cluster.ts'
 
@@ -13,6 +13,7 @@ export const EdgeNodeStatus = closed({
   phase: Type.Optional(NodePhase),
   reason: Type.Optional(Reason),
   message: Type.Optional(Message),
+  progress: Type.Optional(described(Progress, 'of the download while Staging, in bytes')),
   image: Type.Optional(
     closed({
       sha256: Sha256,

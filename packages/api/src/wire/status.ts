@@ -51,6 +51,9 @@ export const NodeTrouble = closed({
 })
 export type NodeTrouble = Static<typeof NodeTrouble>
 
+/** How many bytes of an image are here, in twentieths of it: a slow link must not make a status a percent. */
+export const Progress = closed({ done: Count, total: Count })
+
 /** `report.<cluster>.<node>.status`: the newest only; losing one costs time, never truth. */
 export const NodeStatus = closed({
   kind: oneOf(['NodeStatus']),
@@ -64,7 +67,7 @@ export const NodeStatus = closed({
   phase: NodePhase,
   reason: Reason,
   message: Message,
-  progress: Type.Optional(closed({ done: Count, total: Count })),
+  progress: Type.Optional(Progress),
   booted: closed({ imageSha256: Sha256, version: Type.Optional(Type.String()) }),
   slot: Type.String({ maxLength: 64 }),
   bootId: Type.String({ maxLength: 64 }),

@@ -92,6 +92,12 @@ test('a node that is degraded is told with its reason, and one that is not has n
   expect(await described(200, { nodes: [] })).not.toContain('Conditions')
 })
 
+test('a node that downloads is told with how far it has come', async () => {
+  const status = { phase: 'Staging', progress: { done: 15_000, total: 20_000 } }
+  expect(await described(200, { nodes: [] }, { ...NODE, status })).toMatch(/Progress: +75 % of 20000 bytes are there\n/)
+  expect(await described(200, { nodes: [] })).not.toContain('Progress')
+})
+
 test('a boot that is not what was signed is told with each finding, and each PCR beside what it should hold', async () => {
   const [a, b, c] = ['a'.repeat(64), 'b'.repeat(64), 'c'.repeat(64)]
   const attestation = {

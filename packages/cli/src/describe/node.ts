@@ -19,6 +19,7 @@ export function describeNode(
     entry('Phase', status.phase),
     entry('Reason', status.reason),
     entry('Message', status.message),
+    entry('Progress', status.progress && progressText(status.progress)),
     status.conditions?.length ? conditionTable(status.conditions, nowMs) : undefined,
     entry('Since', status.lastTransitionTime && when(status.lastTransitionTime, nowMs)),
     entry('Next window', status.nextWindow && when(status.nextWindow, nowMs)),
@@ -31,6 +32,10 @@ export function describeNode(
     entry('Newest statement', statementText(status.statement)),
     entry('Statements', status.watermark === undefined ? undefined : `1 to ${status.watermark} are here without a gap`),
   )
+}
+
+function progressText({ done, total }: NonNullable<EdgeNodeStatus['progress']>): string {
+  return `${total === 0 ? 0 : Math.floor((done * 100) / total)} % of ${total} bytes are there`
 }
 
 function attestationEntries(attestation: EdgeNodeStatus['attestation'], nowMs: number): Entry[] {
