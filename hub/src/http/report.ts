@@ -18,6 +18,7 @@ import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
 import { flag, type Query } from './query.ts'
 import { evidenceJson } from './report-evidence.ts'
+import { LARGE_ANSWER_MS } from './server.ts'
 import { StatusError } from './status-error.ts'
 
 // Reads that no single object answers: the report, and why a placement chose as it did. Both are policy's judgement over
@@ -33,7 +34,7 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
   const ours = kindRow('Rollout')
   app.get<{ Querystring: Query }>(
     `/apis/${ours.group}/${ours.version}/report`,
-    { config: { access: { verb: 'get', resource: `report.${ours.group}` } } },
+    { config: { access: { verb: 'get', resource: `report.${ours.group}` } }, handlerTimeout: LARGE_ANSWER_MS },
     async ({ query }, reply) => {
       const found = await report(options, clustersOf(query))
       if (!flag(query, 'evidence')) return found.report

@@ -1,5 +1,5 @@
 import { connect } from 'node:net'
-import { freePort } from '@skerry/supervise'
+import { freePort, until } from '@skerry/supervise'
 import { expect, onTestFinished, test } from 'vitest'
 import { plainListener } from './server.ts'
 import { testApi } from './testing.ts'
@@ -46,4 +46,20 @@ test('whoever never ends the first lines of a request is cut off, over either do
   onTestFinished(() => plain.close())
   for (const each of [url, `http://127.0.0.1:${plainPort}`])
     expect(await sendHalf(each, 'GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: ')).toMatch(/^HTTP\/1.1 408/)
+})
+
+test('while the database does not answer, neither does the hub for ever: 504 in Kubernetes’ words, and on it goes', async () => {
+  const { ask, store } = await testApi({ answerMs: 500 })
+  const sets = '/apis/cluster.open-cluster-management.io/v1beta2/managedclustersets'
+  await store.sql.begin(async (tx) => {
+    await tx`lock table resource in access exclusive mode`
+    const { code, body, headers } = await ask('GET', sets)
+    expect({ code, reason: body.reason, again: headers['retry-after'] }).toEqual({
+      code: 504,
+      reason: 'Timeout',
+      again: '5',
+    })
+    expect(body.message).toContain('read before you ask again')
+  })
+  await until(async () => (await ask('GET', sets)).code === 200, 'an answer once the database is there again', 30_000)
 })

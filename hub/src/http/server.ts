@@ -18,6 +18,10 @@ export type Routes = (app: FastifyInstance) => void
 const BODY_LIMIT = 1_048_576
 const BODY_MS = 120_000
 const HEADERS_MS = 15_000
+/** Kubernetes' own limit for a request that is no watch. */
+const ANSWER_MS = 60_000
+/** For routes whose answers or bodies are images or whole reports: what a slow link takes. */
+export const LARGE_ANSWER_MS = 86_400_000
 const BODY_TYPES = ['application/json', 'application/merge-patch+json']
 
 /**
@@ -32,6 +36,7 @@ export function buildServer({
   log,
   bodyMs = BODY_MS,
   headersMs = HEADERS_MS,
+  answerMs = ANSWER_MS,
 }: {
   store: Store
   routes: readonly Routes[]
@@ -42,6 +47,8 @@ export function buildServer({
   bodyMs?: number
   /** How long the first lines of a request may take, and the handshake before them. */
   headersMs?: number
+  /** How long an answer may take altogether; a watch is none. A database that hangs is told of then. */
+  answerMs?: number
 }): FastifyInstance {
   const app = Fastify({
     loggerInstance: log,
@@ -49,6 +56,7 @@ export function buildServer({
     bodyLimit: BODY_LIMIT,
     // Node's own limit knows no routes, and an image takes as long as its link: bodies are timed in a hook.
     requestTimeout: 0,
+    handlerTimeout: answerMs,
     routerOptions: { maxParamLength: 256 },
     forceCloseConnections: true,
     // What fastify itself refuses before any route, such as a URL with a broken escape, is a Status too.

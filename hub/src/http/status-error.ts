@@ -21,6 +21,7 @@ const REASONS = {
   429: 'TooManyRequests',
   500: 'InternalError',
   503: 'ServiceUnavailable',
+  504: 'Timeout',
 } as const
 export type HttpCode = keyof typeof REASONS
 
@@ -83,6 +84,13 @@ export function toStatusError(error: unknown): StatusError {
     )
   if (error instanceof LeaseLost)
     return new StatusError(503, 'another hub took over; try again', { retryAfterSeconds: 1 }, error)
+  if (error instanceof Error && 'code' in error && error.code === 'FST_ERR_HANDLER_TIMEOUT')
+    return new StatusError(
+      504,
+      'the hub did not come to an answer in time, most likely because its database does not answer (/readyz tells); what was asked may still be carried out: read before you ask again',
+      { retryAfterSeconds: 5 },
+      error,
+    )
   if (isUnstorable(error))
     return new StatusError(
       400,

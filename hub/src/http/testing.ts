@@ -72,6 +72,7 @@ export async function testApi(
     more?: readonly Routes[]
     bodyMs?: number
     headersMs?: number
+    answerMs?: number
   } = {},
 ): Promise<TestApi> {
   const connection = options.connection ? await createDatabase(options.connection, 'api') : await databaseOfTest()
@@ -91,6 +92,7 @@ export async function testApi(
     tls: undefined,
     ...(options.bodyMs ? { bodyMs: options.bodyMs } : {}),
     ...(options.headersMs ? { headersMs: options.headersMs } : {}),
+    ...(options.answerMs ? { answerMs: options.answerMs } : {}),
     routes: [
       options.watchRoutes ?? (() => undefined),
       ...apiRoutes({

@@ -19,6 +19,7 @@ import {
   newestMetadata,
   saveTarget,
 } from '../store/trust.ts'
+import { LARGE_ANSWER_MS } from './server.ts'
 import { StatusError } from './status-error.ts'
 
 // /tuf and /blobs: open to read, because nothing there is secret and every reader verifies; written by platform-admins,
@@ -30,6 +31,7 @@ const MAX_TARGET_BYTES = 65_536
 
 export function tufRoutes(app: FastifyInstance, door: TufDoor): void {
   const open = { config: { access: 'open' } } as const
+  const large = { handlerTimeout: LARGE_ANSWER_MS } as const
   const publish = { config: { access: { verb: 'publish', resource: 'tuf' } } } as const
   app.register(async (tuf) => {
     tuf.removeAllContentTypeParsers()
@@ -40,19 +42,23 @@ export function tufRoutes(app: FastifyInstance, door: TufDoor): void {
       if (!bytes) throw new StatusError(404, `no such file: ${request.params['*']}`)
       return reply.type('application/json').send(Buffer.from(bytes))
     })
-    tuf.put<{ Params: { '*': string } }>('/tuf/*', { ...publish, bodyLimit: MAX_BYTES.targets }, async (request) => {
-      const path = request.params['*']
-      const bytes = await collect(request.body as Readable, MAX_BYTES.targets)
-      return writeFile(door, path, bytes, request)
-    })
-    tuf.get<{ Params: { sha256: string } }>('/blobs/sha256/:sha256', open, (request, reply) => {
+    tuf.put<{ Params: { '*': string } }>(
+      '/tuf/*',
+      { ...publish, ...large, bodyLimit: MAX_BYTES.targets },
+      async (request) => {
+        const path = request.params['*']
+        const bytes = await collect(request.body as Readable, MAX_BYTES.targets)
+        return writeFile(door, path, bytes, request)
+      },
+    )
+    tuf.get<{ Params: { sha256: string } }>('/blobs/sha256/:sha256', { ...open, ...large }, (request, reply) => {
       const file = /^[0-9a-f]{64}$/.test(request.params.sha256) ? door.blobs.path(request.params.sha256) : undefined
       if (!file) throw new StatusError(404, 'no such blob')
       return sendFile(file, request, reply)
     })
     tuf.put<{ Params: { sha256: string } }>(
       '/blobs/sha256/:sha256',
-      { config: { ...publish.config, longBody: true }, bodyLimit: Number.MAX_SAFE_INTEGER },
+      { config: { ...publish.config, longBody: true }, ...large, bodyLimit: Number.MAX_SAFE_INTEGER },
       async (request) => {
         const { sha256 } = request.params
         if (!/^[0-9a-f]{64}$/.test(sha256))
