@@ -42,6 +42,7 @@ export {
   type EkCertificateFaultCode,
   type EkCertificateToCheck,
 } from './tpm/ek-certificate.ts'
+export { certificatesIn, chainFrom, EK_CHAIN_INDEXES } from './tpm/ek-chain.ts'
 export { EK_TEMPLATES, type EkTemplateName } from './tpm/ek-templates.ts'
 export {
   type AesBits,

@@ -1,19 +1,21 @@
-import { createHash, generateKeyPairSync, randomBytes } from 'node:crypto'
+import { createHash, generateKeyPairSync, randomBytes, X509Certificate } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { RegistrationChallenge } from '@skerry/api'
 import { checkQuote, makeCredential, type PublicArea, parsePublic } from '@skerry/measured-boot'
-import { QUOTED_PCRS } from '@skerry/policy'
-import { lacksTpm, type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
+import { judgeHardware, namedTpm, QUOTED_PCRS } from '@skerry/policy'
+import { makeTpm, referenceOf } from '@skerry/policy/testing'
+import { type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Hardware, openHardware, type TpmTrouble, tpmPath } from '../tpm/index.ts'
+import { lacksTools, leaveInNv } from '../tpm/test-world.ts'
 import { tpmEntry } from './tpm-entry.ts'
 
 const bytes = (base64 = '') => new Uint8Array(Buffer.from(base64, 'base64'))
 const hex = (text: string) => new Uint8Array(Buffer.from(text, 'hex'))
 const TRANSCRIPT = 'c'.repeat(64)
 
-describe.skipIf(lacksTpm)('what a TPM adds to an entry (needs swtpm)', () => {
+describe.skipIf(lacksTools)('what a TPM adds to an entry (needs swtpm and tpm2-tools)', () => {
   let emulated: TestTpm
   let log: string
   const troubles: (TpmTrouble | undefined)[] = []
@@ -57,6 +59,20 @@ describe.skipIf(lacksTpm)('what a TPM adds to an entry (needs swtpm)', () => {
       ...{ nonce: hex(TRANSCRIPT), bank, selection: QUOTED_PCRS, pcrs: new Map([[bank, new Map(values)]]) },
     })
     expect(checked.checks.filter(({ ok }) => !ok)).toEqual([])
+  })
+
+  test('is the way from its maker’s root, where the maker left it in NV; the hub needs the root alone', async () => {
+    const own = await testTpm()
+    const judged = async () => {
+      const { members } = await tpmEntry(open(own.socketPath), undefined)
+      const named = namedTpm({ class: 'tpm', ...members })
+      if (!named) throw new Error('no TPM is named')
+      const profile = referenceOf(makeTpm()).profile
+      return judgeHardware(named, members, { ...profile, tpm: { roots: [own.ca.root], inventory: [] } }, Date.now())
+    }
+    await expect(judged()).rejects.toThrow(/neither pinned nor sent along/)
+    await leaveInNv(own, 0x01c00100, new X509Certificate(own.ca.issuer).raw)
+    expect(await judged()).toContain('swtpm-localca-rootca')
   })
 
   test('is nothing for the AK of another TPM: it refuses the credential, and no proof is made', async () => {

@@ -27,7 +27,7 @@ export async function tpmEntry(hardware: Hardware, registered: string | undefine
     members: {
       ek: base64(ek.public),
       ak: base64(ak.public),
-      ...(ek.certificate ? { ekCertificates: [base64(ek.certificate)] } : {}),
+      ...(ek.certificate ? { ekCertificates: [ek.certificate, ...ek.chain].map(base64) } : {}),
     },
     ekSha256: sha256(ek.public),
     akName: Buffer.from(ak.name).toString('hex'),

@@ -1,5 +1,9 @@
+import type { X509Certificate } from 'node:crypto'
 import {
+  certificatesIn,
+  chainFrom,
   command,
+  EK_CHAIN_INDEXES,
   EK_TEMPLATES,
   type EkTemplateName,
   Malformed,
@@ -19,12 +23,19 @@ export type EndorsementKey = {
   readonly public: Uint8Array
   /** DER, from NV, for the hub to judge; undefined when the maker left none. */
   readonly certificate: Uint8Array | undefined
+  /** DER of those that lead from it to its maker, as far as the maker left them in NV. */
+  readonly chain: readonly Uint8Array[]
 }
 
 /** TCG TPM v2.0 Provisioning Guidance: where a maker leaves endorsement keys. */
 const PERSISTENT = { first: 0x81010000, last: 0x810100ff }
 const NV_CERTIFICATES = 0x01c00000
 const LARGEST_CERTIFICATE = 8192
+/** Bytes that are read of indexes with makers' certificates, and how many of those are looked at. */
+const MOST_NV_BYTES = 32_768
+const MOST_READ = 32
+/** What is sent with an EK's own certificate: no request may be larger than a hub takes. */
+const MOST_SENT = { certificates: 7, bytes: 16_384 }
 const SMALLEST_NV_BUFFER = 512
 
 /**
@@ -34,13 +45,43 @@ const SMALLEST_NV_BUFFER = 512
 export async function findEndorsementKeys(tpm: Commander): Promise<EndorsementKey[]> {
   const indexes = new Set(await tpm.run(command.getHandles(NV_CERTIFICATES)))
   const certified = EK_KINDS.filter((kind) => indexes.has(EK_TEMPLATES[kind].nvCertificate))
+  const makers = certified.length > 0 ? await readMakers(tpm, [...indexes]) : []
   const keys: EndorsementKey[] = []
   for (const kind of certified.length > 0 ? certified : (['L-1'] as const)) {
     const { nvCertificate } = EK_TEMPLATES[kind]
     const certificate = indexes.has(nvCertificate) ? trimmed(await readNv(tpm, nvCertificate)) : undefined
-    keys.push({ kind, public: await withEk(tpm, kind, async (ek) => ek.public), certificate })
+    const chain = certificate ? sendable(chainFrom(certificate, makers, MOST_SENT.certificates)) : []
+    keys.push({ kind, public: await withEk(tpm, kind, async (ek) => ek.public), certificate, chain })
   }
   return keys
+}
+
+/** The certificates that the maker left beside the EKs' own. What may not be read, or is too much, is left where it is. */
+async function readMakers(tpm: Commander, indexes: readonly number[]): Promise<readonly X509Certificate[]> {
+  const { first, last } = EK_CHAIN_INDEXES
+  const contents: Uint8Array[] = []
+  let room = MOST_NV_BYTES
+  for (const index of indexes.filter((one) => first <= one && one <= last).toSorted((a, b) => a - b)) {
+    const read = await readNv(tpm, index).catch((error: unknown) => {
+      // It is the TPM that says no, or an index that is too large: the EK's own certificate may do without.
+      if (error instanceof TpmError && (error.response || error.code === 'Unsupported')) return undefined
+      throw error
+    })
+    if (!read) continue
+    room -= read.length
+    if (room < 0) break
+    contents.push(read)
+  }
+  return certificatesIn(contents, MOST_READ)
+}
+
+// The nearest to the EK first: where there is no room for one, what is above it is of no use either.
+function sendable(chain: readonly Uint8Array[]): readonly Uint8Array[] {
+  let room = MOST_SENT.bytes
+  return chain.filter((der) => {
+    room -= der.length
+    return room >= 0 && der.length <= LARGEST_CERTIFICATE
+  })
 }
 
 /** What was sealed to an endorsement key for `ak` alone. */

@@ -1,4 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -17,6 +18,20 @@ export async function tool(tpm: TestTpm, name: string, ...args: readonly string[
   const env = { ...process.env, TPM2TOOLS_TCTI: tpm.tcti }
   const { stdout } = await promisify(execFile)(`tpm2_${name}`, args, { env, timeout: 20_000 })
   return stdout
+}
+
+/** Leaves bytes in an NV index, as a maker does. */
+export async function leaveInNv(
+  tpm: TestTpm,
+  index: number,
+  bytes: Uint8Array,
+  attributes = 'authread|ownerread|ownerwrite|no_da',
+): Promise<void> {
+  const file = join(testFolder(), 'bytes')
+  writeFileSync(file, bytes)
+  const at = `0x${index.toString(16)}`
+  await tool(tpm, 'nvdefine', '-Q', '-C', 'o', '-s', String(bytes.length), '-a', attributes, at)
+  await tool(tpm, 'nvwrite', '-Q', '-C', 'o', '-i', file, at)
 }
 
 /** Guesses a password until the TPM locks. */

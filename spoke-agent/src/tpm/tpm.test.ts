@@ -1,5 +1,6 @@
 import { createPublicKey, randomBytes, verify, X509Certificate } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   akFaults,
@@ -16,7 +17,7 @@ import {
 } from '@skerry/measured-boot'
 import { type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { FOREVER, lacksTools, leftInMemory, lockOut, tool, withSomebodyBetween } from './test-world.ts'
+import { FOREVER, lacksTools, leaveInNv, leftInMemory, lockOut, tool, withSomebodyBetween } from './test-world.ts'
 import { type Tpm, tpmAt } from './tpm.ts'
 
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
@@ -50,6 +51,33 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
       expect(read.verify(issuer.publicKey)).toBe(true)
       expect(read.publicKey.equals(publicKeyOf(parsePublic(area)))).toBe(true)
     }
+  })
+
+  test('the certificates that its maker left beside them come with those that they lead from, over the edges of indexes', async () => {
+    const own = await testTpm()
+    const [issuer, root] = [own.ca.issuer, own.ca.root].map((pem) => new X509Certificate(pem).raw)
+    if (!issuer || !root) throw new Error('no CA')
+    const stranger = await readFile(
+      new URL('../../../packages/measured-boot/src/tpm/recorded/ek-rsa2048.der', import.meta.url),
+    )
+    const whole = Buffer.concat([stranger, root, issuer, Buffer.alloc(100)])
+    await leaveInNv(own, 0x01c00100, whole.subarray(0, 1500))
+    await leaveInNv(own, 0x01c00101, whole.subarray(1500))
+    // Nobody but the owner may read this one.
+    await leaveInNv(own, 0x01c001ff, issuer, 'ownerread|ownerwrite')
+    const keys = await tpmAt(own.socketPath, FOREVER).endorsementKeys()
+    expect(keys.map(({ kind }) => kind)).toEqual(['H-3', 'L-1'])
+    for (const { chain } of keys) expect(chain.map(hex)).toEqual([issuer, root].map(hex))
+    expect((await tpm.endorsementKeys()).map(({ chain }) => chain)).toEqual([[], []])
+  })
+
+  test('more than a hub takes is not sent, and does not keep the EK’s own from being', async () => {
+    const own = await testTpm()
+    const issuer = new X509Certificate(own.ca.issuer).raw
+    for (let at = 0; at < 9; at += 1) await leaveInNv(own, 0x01c00100 + at, issuer)
+    const [key] = await tpmAt(own.socketPath, FOREVER).endorsementKeys()
+    expect(key?.certificate).toBeDefined()
+    expect(key?.chain).toHaveLength(7)
   })
 
   test('a key that its maker left persistent is the one that its template makes', async () => {

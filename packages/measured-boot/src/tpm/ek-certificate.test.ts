@@ -16,6 +16,7 @@ import {
   type Holder,
   holder,
   keyUsage,
+  type Signed,
   unknownCritical,
 } from './test-certificates.ts'
 
@@ -211,6 +212,36 @@ describe('certificates that nobody should believe', () => {
     ],
   ])('%s', (_, der, how, expected) => {
     expect(codes(der, how)).toEqual(expected)
+  })
+
+  const rsaMaker = holder('Old maker', 2048)
+  const signedBy = (signed: Signed, by: Holder, to: { name: string; publicKey: KeyObject }, extensions = ca) =>
+    certificate(by, to, { ...DATES, extensions, signed })
+  const node = { name: 'node', publicKey: publicKeyOf(ek) }
+  test.each<[string, Uint8Array, EkCertificateToCheck, string[]]>([
+    ['an EK’s, with ECDSA', signedBy('sha1', maker, node, forEk), given([]), ['WeakSignature']],
+    [
+      'an EK’s, with RSA',
+      signedBy('sha1', rsaMaker, node, forEk),
+      given([], [issued(rsaMaker, rsaMaker)]),
+      ['WeakSignature'],
+    ],
+    [
+      'an EK’s, with PSS, which does not say so',
+      signedBy('pss-sha1', rsaMaker, node, forEk),
+      given([], [issued(rsaMaker, rsaMaker)]),
+      ['WeakSignature'],
+    ],
+    ['a line’s', made(line), given([signedBy('sha1', maker, line)]), ['WeakSignature']],
+    ['an EK’s of nobody known', signedBy('sha1', shop, node, forEk), given([]), ['WeakSignature', 'UnknownIssuer']],
+  ])('over SHA-1 is refused by name: %s', (_, der, how, expected) => {
+    expect(codes(der, how)).toEqual(expected)
+  })
+  test.each<[string, Uint8Array, EkCertificateToCheck]>([
+    ['a pinned root', made(maker), given([], [signedBy('sha1', maker, maker)])],
+    ['PSS over SHA-256', signedBy('pss-sha256', rsaMaker, node, forEk), given([], [issued(rsaMaker, rsaMaker)])],
+  ])('is good for what it is: %s', (_, der, how) => {
+    expect(codes(der, how)).toEqual([])
   })
 
   test('a failure names the certificate and what it says', () => {

@@ -1,6 +1,7 @@
 import { X509Certificate } from 'node:crypto'
 import { Malformed } from '../bytes.ts'
 import { type CertificateExtensions, certificateExtensions, EK_USE } from './certificate-extensions.ts'
+import { isWeaklySigned } from './certificate-signature.ts'
 import type { PublicArea } from './public-area.ts'
 import { publicKeyOf } from './public-key.ts'
 import { attempt, type Fault } from './wire.ts'
@@ -17,6 +18,8 @@ export const EK_CERTIFICATE_FAULTS = {
   NotYetValid: 'is not valid yet',
   Expired: 'is not valid any more',
   UnknownIssuer: 'was issued by someone who is neither pinned nor sent along',
+  WeakSignature:
+    'is signed over SHA-1 or older, and whoever can make two certificates with one hash could have made it',
   WrongSignature: 'was not signed by the issuer that it names',
   IssuerNotCa: 'issued a certificate and is no CA’s',
   IssuerMayNotSign: 'issued a certificate, and its key may not sign any, or not this one',
@@ -37,7 +40,11 @@ export type EkCertificateToCheck = {
 
 const MOST_INTERMEDIATES = 16
 
-type Link = { readonly certificate: X509Certificate; readonly extensions: CertificateExtensions }
+type Link = {
+  readonly certificate: X509Certificate
+  readonly extensions: CertificateExtensions
+  readonly isWeak: boolean
+}
 
 /**
  * Whether an EK certificate (TCG EK Credential Profile) is `ek`'s and leads to a pinned root: all that is wrong, and the
@@ -57,6 +64,9 @@ export function checkEkCertificate(
   const { path, end } = climb(leaf, given)
   path.forEach((link, index) => {
     faults.push(...validityFaults(link, index, given.nowMs))
+    // The pinned one is believed for being pinned, whatever its signature.
+    const isPinned = !end && index === path.length - 1
+    if (!isPinned && link.isWeak) faults.push(fault('WeakSignature', nameOf(link, index)))
     if (index > 0) faults.push(...issuerFaults(link, path[index - 1], index))
   })
   if (end) faults.push(end)
@@ -71,7 +81,8 @@ const fault = (code: EkCertificateFaultCode, who = 'the EK certificate', more?: 
 function readLink(bytes: Uint8Array | X509Certificate): Link | undefined {
   try {
     const certificate = bytes instanceof X509Certificate ? bytes : new X509Certificate(bytes)
-    return { certificate, extensions: certificateExtensions(new Uint8Array(certificate.raw)) }
+    const extensions = certificateExtensions(new Uint8Array(certificate.raw))
+    return { certificate, extensions, isWeak: isWeaklySigned(certificate) }
   } catch {
     return undefined
   }

@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
+import { constants, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { concat } from '../bytes.ts'
 
 // Certificates that no honest maker makes, in DER, for tests.
@@ -41,14 +41,41 @@ export const holder = (called: string, bits?: number): Holder => ({
   ...(bits ? generateKeyPairSync('rsa', { modulusLength: bits }) : generateKeyPairSync('ec', { namedCurve: 'P-256' })),
 })
 
+export type Signed = 'sha256' | 'sha1' | 'pss-sha1' | 'pss-sha256'
+const NULL = tlv(0x05)
+const pss256 = tlv(
+  0x30,
+  tlv(0xa0, tlv(0x30, oid('608648016503040201'), NULL)),
+  tlv(0xa1, tlv(0x30, oid('2a864886f70d010108'), tlv(0x30, oid('608648016503040201'), NULL))),
+  tlv(0xa2, tlv(0x02, Uint8Array.of(32))),
+)
+const RSA: Record<Signed, Uint8Array[]> = {
+  sha256: [oid('2a864886f70d01010b'), NULL],
+  sha1: [oid('2a864886f70d010105'), NULL],
+  // No parameter is given: the hash is SHA-1 then.
+  'pss-sha1': [oid('2a864886f70d01010a'), tlv(0x30)],
+  'pss-sha256': [oid('2a864886f70d01010a'), pss256],
+}
+const ECDSA: Record<Signed, Uint8Array[]> = {
+  sha256: [oid('2a8648ce3d040302')],
+  sha1: [oid('2a8648ce3d0401')],
+  'pss-sha1': [],
+  'pss-sha256': [],
+}
+
 /** X.509 v3: `issuer` certifies that `publicKey` is `subject`'s. */
 export function certificate(
   issuer: Holder,
   subject: { name: string; publicKey: KeyObject },
-  { from, to, extensions }: { from: number; to: number; extensions: readonly Extension[] },
+  {
+    from,
+    to,
+    extensions,
+    signed = 'sha256',
+  }: { from: number; to: number; extensions: readonly Extension[]; signed?: Signed },
 ): Uint8Array {
   const rsa = issuer.privateKey.asymmetricKeyType === 'rsa'
-  const algorithm = rsa ? tlv(0x30, oid('2a864886f70d01010b'), tlv(0x05)) : tlv(0x30, oid('2a8648ce3d040302'))
+  const algorithm = tlv(0x30, ...(rsa ? RSA : ECDSA)[signed])
   const listed = extensions.map(({ oid: id, critical, value }) =>
     tlv(0x30, oid(id), ...(critical ? [tlv(0x01, Uint8Array.of(0xff))] : []), tlv(0x04, value)),
   )
@@ -63,6 +90,8 @@ export function certificate(
     new Uint8Array(subject.publicKey.export({ type: 'spki', format: 'der' })),
     tlv(0xa3, tlv(0x30, ...listed)),
   )
-  const signature = new Uint8Array(sign('sha256', tbs, issuer.privateKey))
+  const pss = { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_DIGEST }
+  const key = signed.startsWith('pss') ? { key: issuer.privateKey, ...pss } : issuer.privateKey
+  const signature = new Uint8Array(sign(signed.endsWith('sha1') ? 'sha1' : 'sha256', tbs, key))
   return tlv(0x30, tbs, algorithm, tlv(0x03, Uint8Array.of(0), signature))
 }
