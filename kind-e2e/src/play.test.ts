@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { testFolder } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test, vi } from 'vitest'
+import { NoMachine } from './machine/parts.ts'
 import { play } from './play.ts'
 import type { Story } from './stories/story.ts'
 
@@ -48,4 +49,16 @@ test('a story that fails ends with code 1, its reason in a line, and the same la
   expect(exitCode).toBe(1)
   expect(last).toMatchObject({ passed: false, boots: 2 })
   expect(errors).toContain('skerry: failed: story of-two-boots: the site stays away')
+})
+
+test('a story that this computer cannot play is none that failed: code 3, and what to do in a line', async () => {
+  const { exitCode, last, errors } = await lastLine(
+    story(() => {
+      throw new NoMachine('apt-get install qemu', { cause: new Error('no network') })
+    }),
+    undefined,
+  )
+  expect(exitCode).toBe(3)
+  expect(last).toMatchObject({ passed: false })
+  expect(errors).toEqual(['skerry: not played: story of-two-boots: apt-get install qemu (no network)'])
 })

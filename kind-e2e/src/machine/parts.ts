@@ -42,6 +42,9 @@ export type Parts = {
   readonly agent: Uint8Array
 }
 
+/** No machine can be made on this computer; the message says what to do about it. No fault of what was to be played. */
+export class NoMachine extends Error {}
+
 const META_PACKAGE = 'linux-image-cloud-amd64'
 const BUSYBOX = '/bin/busybox'
 const EFI = '/usr/lib/systemd/boot/efi'
@@ -56,11 +59,11 @@ export function lackingForMachines(path = process.env['PATH']): string | undefin
   return lacking.length === 0 ? undefined : `this computer lacks what makes a machine: ${howToGet(lacking)}`
 }
 
-/** Finds every part, installing tools where it may and fetching the kernel once. Throws with the remedy when that cannot be. */
+/** Finds every part, installing tools where it may and fetching the kernel once. Throws NoMachine when that cannot be. */
 export function findParts(say: Say, env: NodeJS.ProcessEnv = process.env): Parts {
   openTools('machine', say)
   const lacking = lackingForMachines(env['PATH'])
-  if (lacking) throw new Error(lacking)
+  if (lacking) throw new NoMachine(lacking)
   const cacheDir = join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'skerry', 'machine')
   mkdirSync(cacheDir, { recursive: true })
   const node = strippedNode(cacheDir)
@@ -92,7 +95,9 @@ function fetchKernel(dir: string, say: Say): void {
   // Beside and renamed: an unpacking that is broken off leaves no half of a kernel.
   const beside = mkdtempSync(`${dir}.`)
   try {
-    const [, name] = /Depends: (linux-image-\S+)/.exec(run('apt-cache', ['depends', META_PACKAGE])) ?? []
+    // A fresh container knows of no packages before it has asked.
+    if (!kernelPackage()) run('apt-get', ['-q', 'update'])
+    const name = kernelPackage()
     if (!name) throw new Error(`${META_PACKAGE} names no kernel`)
     say(`fetching ${name} once, into ${dir} …`)
     run('apt-get', ['download', name], beside)
@@ -104,13 +109,18 @@ function fetchKernel(dir: string, say: Say): void {
     writeFileSync(join(beside, 'package'), `${deb}\n`)
     renameSync(beside, dir)
   } catch (cause) {
-    throw new Error(
+    throw new NoMachine(
       'the kernel of a machine could not be fetched from Debian: with a network that reaches its packages, run "apt-get update", and then the same again',
       { cause },
     )
   } finally {
     rmSync(beside, { recursive: true, force: true })
   }
+}
+
+function kernelPackage(): string | undefined {
+  const asked = spawnSync('apt-cache', ['depends', META_PACKAGE], { encoding: 'utf8' })
+  return /Depends: (linux-image-\S+)/.exec(asked.stdout)?.[1]
 }
 
 // Without symbols a fifth smaller, which every boot has to load and hash.
