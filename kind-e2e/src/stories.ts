@@ -2,6 +2,7 @@ import { killAnything } from './stories/kill-anything.ts'
 import { machineRegisters } from './stories/machine-registers.ts'
 import { offlineSlots } from './stories/offline-slots.ts'
 import type { Story } from './stories/story.ts'
+import { tamperedImage } from './stories/tampered-image.ts'
 import { upgradeAndRollback } from './stories/upgrade-and-rollback.ts'
 import { upgradeAndRollbackSlots } from './stories/upgrade-and-rollback-slots.ts'
 
@@ -11,4 +12,5 @@ export const STORIES: readonly Story[] = [
   killAnything,
   machineRegisters,
   upgradeAndRollback,
+  tamperedImage,
 ]

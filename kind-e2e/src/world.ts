@@ -96,6 +96,9 @@ export function openWorld({ dir, say }: WorldOptions) {
       await ceremony.publish(standing().client, releases)
     },
 
+    /** Where the hub keeps an image's bytes, from which every site fetches them. */
+    blobFile: ({ manifest }: Release): string => join(hubDir, 'blobs', manifest.image.sha256),
+
     /** The same for what a kind of machine is. */
     async publishProfile(profile: HardwareProfile): Promise<void> {
       if (!ceremony) throw new Error('raise() comes first')

@@ -13,7 +13,7 @@ export type Userland = {
   readonly version: string
   /** Whether its userspace ever calls itself well. */
   readonly healthy: boolean
-  /** More files, by their path in the image: what makes two images of one version differ. */
+  /** More programs, by their path in the image: what makes two images of one version differ. */
   readonly more?: Readonly<Record<string, string>>
 }
 
@@ -65,7 +65,7 @@ function own(parts: Parts, { id, version, healthy, more = {} }: Userland): Entry
     script('etc/skerry/healthy', healthy ? 'exit 0' : 'exit 1'),
     text('etc/os-release', osRelease({ id, version })),
     { path: 'skerry/agent.mjs', kind: 'file', data: parts.agent },
-    ...Object.entries(more).map(([path, body]) => text(path, body)),
+    ...Object.entries(more).map(([path, body]): Entry => ({ ...text(path, body), executable: true })),
   ]
 }
 

@@ -16,6 +16,8 @@ export type Result = {
   readonly reason: string
   readonly judgedAt: string
   readonly revision: number
+  /** When its evidence was made, wherever the node was then. */
+  readonly said: { readonly after?: string; readonly before: string }
   /** As it was signed. */
   readonly ear: string
 }

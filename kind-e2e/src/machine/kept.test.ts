@@ -36,7 +36,7 @@ const told = (body: EvidenceBody): Statement => ({
 })
 
 const RESULT = {
-  ...{ bootId: 'boot-2', verdict: 'warning', reason: 'First', judgedAt: '' },
+  ...{ bootId: 'boot-2', verdict: 'warning', reason: 'First', judgedAt: '', said: { before: '' } },
   ear: `head.${Buffer.from('{"iat":7}').toString('base64url')}.signature`,
 }
 

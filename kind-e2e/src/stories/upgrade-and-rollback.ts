@@ -1,31 +1,28 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import type { OSImageManifest } from '@skerry/api'
-import { FAMILY, HARDWARE_ID, type Release } from '@skerry/demo'
-import { assertChain, statementsOf, transitionsOf } from '../chain.ts'
+import { FAMILY, type Release } from '@skerry/demo'
+import { assertChain, transitionsOf } from '../chain.ts'
 import { listEsp } from '../machine/disk.ts'
-import { judged, promisedPcrs } from '../machine/judged.ts'
 import { bootsFolder, keepingBoots, verifyKept } from '../machine/kept.ts'
-import { findParts, type Parts } from '../machine/parts.ts'
-import { hardwareProfile } from '../machine/profile.ts'
-import { ukiRelease } from '../machine/release.ts'
-import { HOST, type MachineSite, openMachineSite } from '../machine/site.ts'
-import { buildUki } from '../machine/uki.ts'
+import { findParts } from '../machine/parts.ts'
+import { HOST } from '../machine/site.ts'
 import type { World } from '../world.ts'
+import {
+  assertSaid,
+  type Depot,
+  imageOf,
+  NAME,
+  openDepot,
+  registers,
+  runs,
+  STEP_MS,
+  said,
+  TERMS,
+  WORTH,
+} from './depot.ts'
 import type { Story } from './story.ts'
 
-/** What a boot of this machine is worth to the hub: its TPM proves it, and no rollout here counts less. */
-const WORTH = { class: 'tpm', verdict: 'affirming' } as const
-
-const NAME = 'depot-a'
 /** As many boots in which an image may prove itself: one is spent by the watchdog, and one more shows that it is counted. */
 const TRIES = 2
-/** An emulated machine on a computer that others use too: what takes a minute where nobody else computes. */
-const STEP_MS = 600_000
-const STRATEGY = { type: 'Progressive', progressive: { maxConcurrency: 1, maxFailures: 0 } } as const
-/** Longer than the watchdog waits, so that it is the machine that ends a try and not the agent's patience. */
-const GATES = { healthySeconds: 5, timeoutSeconds: 900 }
 
 export const upgradeAndRollback: Story = {
   name: 'upgrade-and-rollback',
@@ -34,13 +31,14 @@ export const upgradeAndRollback: Story = {
   async play(world) {
     const parts = findParts(world.say)
     await world.raise(0, [], [HOST])
-    const images = { one: image(world, parts, 1), two: image(world, parts, 2), three: image(world, parts, 3, false) }
-    const machine = await machineOf(world, parts, images.one)
-    const reference = {
-      manifests: Object.values(images).map(({ manifest }) => manifest),
-      profile: hardwareProfile(machine.tpm),
+    const images = {
+      one: imageOf(world, parts, 1),
+      two: imageOf(world, parts, 2),
+      three: imageOf(world, parts, 3, { healthy: false }),
     }
-    await keepingBoots(world, machine, reference, () => unfold(world, machine, images))
+    const machine = await openDepot(world, parts, images.one, '--boot-tries', String(TRIES))
+    const manifests = Object.values(images).map(({ manifest }) => manifest)
+    await keepingBoots(world, machine, { manifests, profile: machine.profile }, () => unfold(world, machine, images))
     const kept = verifyKept(bootsFolder(world))
     for (const folder of ['1-1', '2-2', '5-2']) assert.ok(kept.has(folder), `there is evidence of boot ${folder}`)
     for (const [folder, { verdict, findings, secondOpinion }] of kept) {
@@ -54,8 +52,8 @@ export const upgradeAndRollback: Story = {
 
 type Images = Readonly<Record<'one' | 'two' | 'three', Release>>
 
-async function unfold(world: World, machine: MachineSite, { one, two, three }: Images): Promise<void> {
-  await register(world, machine, one)
+async function unfold(world: World, machine: Depot, { one, two, three }: Images): Promise<void> {
+  await registers(world, machine, one)
   await upgrade(world, machine, two)
   await rollback(world, machine, two, three)
   await again(world, machine, three)
@@ -73,51 +71,9 @@ async function unfold(world: World, machine: MachineSite, { one, two, three }: I
   world.say(`it was turned off; on its ESP are ${listEsp(machine.espDisk).join(', ')}`)
 }
 
-function image(world: World, parts: Parts, n: number, healthy = true): Release {
-  const version = String(n)
-  return ukiRelease(join(world.dir, 'images'), {
-    family: FAMILY,
-    version,
-    releaseCounter: n,
-    hardwareIds: [HARDWARE_ID],
-    uki: buildUki(parts, { id: FAMILY, version, healthy }),
-    bootLoader: parts.bootLoader,
-  })
-}
-
-/** A machine that is off, on whose ESP lies this image, and whose kind is signed. */
-async function machineOf(world: World, parts: Parts, { file }: Release): Promise<MachineSite> {
-  const machine = world.take(
-    await openMachineSite({
-      name: NAME,
-      dir: join(world.dir, 'machines', NAME),
-      parts,
-      images: { [`${FAMILY}_1.efi`]: readFileSync(file) },
-      bundle: world.bundle,
-      args: ['--hardware-id', HARDWARE_ID, '--boot-tries', String(TRIES), '--tpm', 'auto'],
-      hubPort: () => Number(new URL(world.hub().apiUrl).port),
-      natsPort: () => Number(new URL(world.hub().natsUrl).port),
-    }),
-  )
-  await world.publishProfile(hardwareProfile(machine.tpm))
-  return machine
-}
-
-async function register(world: World, machine: MachineSite, one: Release): Promise<void> {
-  await world.publish(one)
-  await machine.start()
-  const boot = await machine.boot(1, STEP_MS)
-  assert.deepEqual([boot.image, boot.version], [FAMILY, '1'])
-  world.say(`${NAME} booted ${boot.entry}`)
-  await runs(world, machine, one.manifest, `${FAMILY}-1`, boot.bootId)
-  const { spec } = await world.client().get('Registration', NAME, NAME)
-  world.say(`${NAME} registered, endorsed by ${spec.tpm?.endorsedBy}`)
-  world.say(`it runs ${FAMILY}-1: ${WORTH.class}, ${WORTH.verdict}`)
-}
-
-async function upgrade(world: World, machine: MachineSite, two: Release): Promise<void> {
+async function upgrade(world: World, machine: Depot, two: Release): Promise<void> {
   await world.publish(two)
-  const name = await world.rollOut(2, { strategy: STRATEGY, gates: GATES, attestation: WORTH.verdict })
+  const name = await world.rollOut(2, TERMS)
   const boot = await machine.boot(2, STEP_MS)
   assert.equal(boot.version, '2')
   world.say(`${NAME} staged ${name}, armed it and booted ${boot.entry}, inside one power-on`)
@@ -132,9 +88,9 @@ async function upgrade(world: World, machine: MachineSite, two: Release): Promis
   world.say(`${name} is confirmed in that boot, and its rollout Completed by a statement that the hub holds`)
 }
 
-async function rollback(world: World, machine: MachineSite, two: Release, three: Release): Promise<void> {
+async function rollback(world: World, machine: Depot, two: Release, three: Release): Promise<void> {
   await world.publish(three)
-  const name = await world.rollOut(3, { strategy: STRATEGY, gates: GATES, attestation: WORTH.verdict })
+  const name = await world.rollOut(3, TERMS)
   for (let tried = 1; tried <= TRIES; tried += 1) {
     const boot = await machine.boot(2 + tried, STEP_MS)
     assert.equal(boot.version, '3')
@@ -167,15 +123,11 @@ async function rollback(world: World, machine: MachineSite, two: Release, three:
  * The bytes that failed, under another name, version and release counter. The hub knows them again by their digest and
  * orders them of nobody who failed with them, so the site's own refusal (ImageFailedBefore) is not come to.
  */
-async function again(world: World, machine: MachineSite, three: Release): Promise<void> {
+async function again(world: World, machine: Depot, three: Release): Promise<void> {
   const held = (await node(world))?.status?.holds
   const [family, version] = [`${FAMILY}-anew`, '4']
   await world.publish({ ...three, manifest: { ...three.manifest, family, version, releaseCounter: 4 } })
-  const name = await world.rollOut(`${family}-${version}`, {
-    strategy: STRATEGY,
-    gates: GATES,
-    attestation: WORTH.verdict,
-  })
+  const name = await world.rollOut(`${family}-${version}`, TERMS)
   const end = await world.rolloutUntil(name, 'Paused by a breach', ({ phase }) => phase === 'Paused', STEP_MS)
   const [cluster] = end.clusters ?? []
   assert.deepEqual([cluster?.state, cluster?.reason], ['RolledBack', 'FellBack'])
@@ -189,27 +141,3 @@ async function again(world: World, machine: MachineSite, three: Release): Promis
 }
 
 const node = async (world: World) => (await world.client().list('EdgeNode', { namespace: NAME }))[0]
-const said = async (world: World) => (await statementsOf(world.client(), NAME)).map(({ statement }) => statement)
-
-/** This boot, of these bytes, is worth to the hub what it should be, by the very PCRs that were predicted of the image. */
-async function runs(
-  world: World,
-  machine: MachineSite,
-  manifest: OSImageManifest,
-  name: string,
-  bootId: string,
-): Promise<void> {
-  const found = await judged(world.client(), machine, bootId, STEP_MS)
-  assert.deepEqual([found.image?.sha256, found.image?.name], [manifest.image.sha256, name], 'what booted is on the ESP')
-  const { verdict, findings, pcrs } = found.attestation
-  assert.deepEqual([found.class, verdict], [WORTH.class, WORTH.verdict], JSON.stringify(findings))
-  const measured = Object.fromEntries((pcrs ?? []).map(({ pcr, actual }) => [pcr, actual]))
-  for (const [pcr, value] of Object.entries(promisedPcrs(manifest, 'off')))
-    assert.equal(measured[pcr], value, `PCR ${pcr} of boot ${bootId}`)
-}
-
-async function assertSaid(world: World, reference: { seq: number; digest: string } | undefined): Promise<void> {
-  assert.ok(reference, 'the rollout names the statement that it rests on')
-  const found = (await statementsOf(world.client(), NAME)).find(({ told }) => told.seq === reference.seq)
-  assert.equal(found?.told.digest, reference.digest, `statement ${reference.seq} is the one that was named`)
-}
