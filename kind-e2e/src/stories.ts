@@ -1,5 +1,6 @@
 import { killAnything } from './stories/kill-anything.ts'
 import { machineRegisters } from './stories/machine-registers.ts'
+import { offline } from './stories/offline.ts'
 import { offlineSlots } from './stories/offline-slots.ts'
 import type { Story } from './stories/story.ts'
 import { tamperedImage } from './stories/tampered-image.ts'
@@ -13,4 +14,5 @@ export const STORIES: readonly Story[] = [
   machineRegisters,
   upgradeAndRollback,
   tamperedImage,
+  offline,
 ]
