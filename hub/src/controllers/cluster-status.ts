@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import type { Condition, EdgeNodeStatus, NodeTrouble, ObjectOf, Reachability } from '@skerry/api'
 import { type ReachabilityLimits, reachability } from '@skerry/policy'
 import { placeOf, type ResultDetails, resultDetails } from '../store/attestations.ts'
-import type { FleetNode } from '../store/fleet.ts'
+import { type FleetNode, resultFor } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
 import { getObjects, listObjects, saveStatuses } from '../store/resources.ts'
 import { type NewCondition, setCondition } from './conditions.ts'
@@ -182,7 +182,7 @@ function degraded([first, ...more]: readonly NodeTrouble[]): Condition[] {
 
 // A verdict is shown of the boot that runs alone.
 function resultOf({ booted, results }: FleetNode): FleetNode['results'][number] | undefined {
-  return booted && results.find(({ bootId }) => bootId === booted.body.bootId)
+  return booted && resultFor({ booted, results }, booted.body, booted.ref)
 }
 
 function shownNode(

@@ -9,7 +9,7 @@ import {
 } from '@skerry/policy'
 import { type Assignment, listAssignments } from '../store/assignments.ts'
 import type { Ordered } from '../store/desired-states.ts'
-import type { FleetNode } from '../store/fleet.ts'
+import { type FleetNode, resultFor } from '../store/fleet.ts'
 import type { Mirrors } from '../store/mirrors.ts'
 import { listCreationTimes, listObjects } from '../store/resources.ts'
 import type { Reader } from '../store/store.ts'
@@ -234,7 +234,7 @@ function nodeFacts(node: FleetNode, image: Image | undefined): NodeFacts {
           statement: confirmed.ref,
         }
       : undefined
-  const result = boot && node.results.find(({ bootId }) => bootId === boot.bootId)
+  const result = boot && resultFor(node, boot, boot.statement)
   // A failure counts until the node confirms the same bytes later. It tries them again by itself in no case.
   const stands = failed && isTarget(failed.body.imageSha256) && (!boot || failed.ref.seq > boot.statement.seq)
   return {

@@ -219,6 +219,39 @@ test.each<[string, object | undefined, boolean, object]>([
   expect(await fleet.stateOf('r', 'shop')).toMatchObject(expected)
 })
 
+test('a verdict on another image does not count for the one that a site says it confirmed in that boot', async () => {
+  const fleet = await fleetOf('liar')
+  await addImage(fleet.world, 'os-2')
+  await fleet.roll('r', rolloutSpec('os-2', { attestation: 'warning' }))
+  await fleet.rest()
+  await fleet.accepts('liar')
+  const { site, goes } = fleet
+  await site('liar').says(site('liar').boot('b1', 'os-1'))
+  await goes('liar', 'Confirming', 'Idle', { imageSha256: sha('os-2'), bootId: 'b1' })
+  await fleet.rest()
+  expect(await fleet.stateOf('r', 'liar')).toMatchObject({
+    state: 'Soaking',
+    reason: 'AwaitingAttestation',
+    message: 'node liar: the boot has no attestation result yet',
+  })
+})
+
+test('newer evidence of the confirmed boot takes the place of its verdict before it is judged', async () => {
+  const fleet = await fleetOf('shop')
+  await fleet.roll('r', rolloutSpec('os-1', progressive({ minSuccessTime: '1h' })))
+  await fleet.rest()
+  await fleet.accepts('shop')
+  await fleet.confirms('shop', 'os-1', 'b2')
+  await fleet.rest()
+  expect(await fleet.stateOf('r', 'shop')).toMatchObject({ state: 'Soaking', reason: 'MinSuccessTime' })
+  const { site, world } = fleet
+  await site('shop').says(site('shop').boot('b2', 'os-1'))
+  await world.look(rollout)
+  expect(await fleet.stateOf('r', 'shop')).toMatchObject({ state: 'Soaking', reason: 'AwaitingAttestation' })
+  await fleet.rest()
+  expect(await fleet.stateOf('r', 'shop')).toMatchObject({ state: 'Soaking', reason: 'MinSuccessTime' })
+})
+
 test('after a breach who was sent the image holds, dark or not; an edit that tolerates it lets them go', async () => {
   const fleet = await fleetOf('bad', 'dark', 'done', 'staged', 'waiting')
   const spec = rolloutSpec('os-1', progressive({ maxConcurrency: 4 }))

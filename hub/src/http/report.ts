@@ -10,7 +10,7 @@ import {
 } from '@skerry/policy'
 import type { FastifyInstance } from 'fastify'
 import { listAssignments } from '../store/assignments.ts'
-import { loadFleet } from '../store/fleet.ts'
+import { loadFleet, resultFor } from '../store/fleet.ts'
 import { keyOf } from '../store/heads.ts'
 import { loadPlacementFacts } from '../store/placements.ts'
 import { listObjects } from '../store/resources.ts'
@@ -133,12 +133,8 @@ async function report(
         : {}),
       nodes: nodes.map((node) => {
         const { booted } = node
-        const result =
-          booted &&
-          node.results.find(
-            // What was judged in an earlier life of the node was another chain's evidence.
-            ({ bootId, incarnation }) => bootId === booted.body.bootId && incarnation === node.incarnation,
-          )
+        // What was judged in an earlier life of the node was another chain's evidence.
+        const result = booted && resultFor(node, booted.body, node)
         return {
           node: node.node,
           class: node.class,

@@ -197,3 +197,18 @@ async function listPulses(tx: Reader): Promise<Pulse[]> {
     revision: Number(revision ?? 0),
   }))
 }
+
+/**
+ * The verdict that counts for a boot of an image in one life of the node. None where the evidence of that boot was of
+ * another image, or where newer evidence of it was not judged yet or could not be: the previous verdict is not its.
+ */
+export function resultFor(
+  { booted, results }: Pick<FleetNode, 'booted' | 'results'>,
+  { bootId, imageSha256 }: Booted,
+  { incarnation }: Pick<StatementRef, 'incarnation'>,
+): AttestationResult | undefined {
+  const found = results.find((one) => one.bootId === bootId && one.incarnation === incarnation)
+  if (found?.imageSha256 !== imageSha256) return undefined
+  const newer = booted?.body.bootId === bootId && booted.ref.incarnation === incarnation && booted.ref.seq > found.seq
+  return newer ? undefined : found
+}
