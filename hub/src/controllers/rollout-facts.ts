@@ -255,6 +255,6 @@ function nodeFacts(node: FleetNode, image: Image | undefined): NodeFacts {
           },
         }
       : {}),
-    ...(result ? { verdict: { bootId: result.bootId, verdict: result.verdict, reason: result.reason } } : {}),
+    ...(result ? { verdict: result } : {}),
   }
 }

@@ -118,6 +118,7 @@ async function isFoundOut(
   const end = await world.rolloutUntil(name, 'Paused by a breach', ({ phase }) => phase === 'Paused', STEP_MS)
   const [cluster] = end.clusters ?? []
   assert.deepEqual([cluster?.state, cluster?.reason], ['Failed', 'AttestationContraindicated'])
+  assert.match(cluster?.message ?? '', /PCR 9/, 'the rollout says by what')
   assert.equal(end.counts?.succeeded ?? 0, 0, 'it does not count')
   const steps = transitionsOf(await said(world), two.manifest.image.sha256)
   assert.deepEqual([steps.at(-1)?.to, steps.at(-1)?.reason], ['Idle', 'Confirmed'], 'its agent saw nothing amiss')

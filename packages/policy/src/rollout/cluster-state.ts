@@ -242,14 +242,14 @@ function soak(
       return {
         state: 'Failed',
         reason: 'AttestationContraindicated',
-        message: `node ${node}: ${verdict.reason}`,
+        message: `node ${node}: ${verdict.message} (${verdict.reason})`,
         ...ref(statement),
       }
     if (!asGoodAs(verdict.verdict, wanted))
       return {
         state: 'Soaking',
         reason: 'AttestationInsufficient',
-        message: `node ${node}: the verdict is ${verdict.verdict} (${verdict.reason}), this rollout asks for ${wanted}`,
+        message: `node ${node}: the verdict is ${verdict.verdict} (${verdict.reason}: ${verdict.message}), this rollout asks for ${wanted}`,
         ...ref(statement),
       }
   }

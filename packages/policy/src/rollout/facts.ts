@@ -33,7 +33,12 @@ export type NodeFacts = {
     readonly statement: StatementRef
   }
   /** The newest verdict on the boot that `confirmed` names. */
-  readonly verdict?: { readonly bootId: string; readonly verdict: Verdict; readonly reason: string }
+  readonly verdict?: {
+    readonly bootId: string
+    readonly verdict: Verdict
+    readonly reason: string
+    readonly message: string
+  }
 }
 
 /**

@@ -88,7 +88,7 @@ function cluster(name: string, doing: Doing, atMs = NOW - MINUTE): ClusterFacts 
   const accepted = { ...sent, accepted: { position, atMs, statement: said(name) } }
   const at = (given: NodeFacts): ClusterFacts => ({ ...accepted, nodes: [given] })
   const confirmed = { imageSha256: GOOD, bootId: 'b2', atMs, statement: said(name, 5) }
-  const verdict = { bootId: 'b2', verdict: 'warning' as const, reason: 'SoftwareKey' }
+  const verdict = { bootId: 'b2', verdict: 'warning' as const, reason: 'SoftwareKey', message: 'a file' }
   const failure = {
     outcome: 'RolledBack' as const,
     reason: 'FellBack',
@@ -320,38 +320,41 @@ describe('[deviation] states of a cluster', () => {
   test.each<[string, Partial<NodeFacts>, ClusterState, string]>([
     [
       'affirming is good enough',
-      { verdict: { bootId: 'b2', verdict: 'affirming', reason: 'x' } },
+      { verdict: { bootId: 'b2', verdict: 'affirming', reason: 'X', message: 'so it is' } },
       'Succeeded',
       'Confirmed',
     ],
     [
       'warning where affirming is asked',
-      { verdict: { bootId: 'b2', verdict: 'warning', reason: 'x' } },
+      { verdict: { bootId: 'b2', verdict: 'warning', reason: 'X', message: 'so it is' } },
       'Soaking',
       'AttestationInsufficient',
     ],
     [
       'none is never good enough',
-      { verdict: { bootId: 'b2', verdict: 'none', reason: 'x' } },
+      { verdict: { bootId: 'b2', verdict: 'none', reason: 'X', message: 'so it is' } },
       'Soaking',
       'AttestationInsufficient',
     ],
     [
       'contraindicated fails',
-      { verdict: { bootId: 'b2', verdict: 'contraindicated', reason: 'x' } },
+      { verdict: { bootId: 'b2', verdict: 'contraindicated', reason: 'X', message: 'so it is' } },
       'Failed',
       'AttestationContraindicated',
     ],
     [
       'a verdict on another boot is none',
-      { verdict: { bootId: 'b1', verdict: 'affirming', reason: 'x' } },
+      { verdict: { bootId: 'b1', verdict: 'affirming', reason: 'X', message: 'so it is' } },
       'Soaking',
       'AwaitingAttestation',
     ],
   ])('success is evidence: %s', (_, more, state, reason) => {
     const base = cluster('a', 'confirmed')
     const nodes = base.nodes.map((one) => ({ ...one, ...more }))
-    expect(row(plan([{ ...base, nodes }], { attestation: 'affirming' }))).toMatchObject({ state, reason })
+    const found = row(plan([{ ...base, nodes }], { attestation: 'affirming' }))
+    expect(found).toMatchObject({ state, reason })
+    // A verdict that does not count says what it rests on.
+    if (reason.startsWith('Attestation')) expect(found?.message).toMatch(/X.*so it is|so it is.*X/)
   })
 
   test('every node counts: one that is open keeps the cluster going, one that failed fails it', () => {
