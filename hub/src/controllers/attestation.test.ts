@@ -228,6 +228,45 @@ describe('a node with a TPM', () => {
     expect((await told(world)).at(-1)).toEqual(['b4', 'affirming', 'Matches'])
   })
 
+  test('whose TPM counts no start for a boot is contraindicated, and does not talk itself out of it by saying it again', async () => {
+    const { world, tpm, judge } = await measured()
+    const site = await addCluster(world, 'shop', { tpm })
+    const at = (resetCount: number, clockMs: number) => ({ clock: { ...CLOCK, resetCount, clockMs } })
+    await site.says(site.quotes('b1', 'os-1', at(7, 10_000)))
+    await site.says(site.quotes('b2', 'os-1', at(7, 20_000)))
+    await judge()
+    await site.says(site.quotes('b2', 'os-1', at(7, 30_000)))
+    await judge()
+    await site.says(site.quotes('b3', 'os-1', at(8, 1_000)))
+    await judge()
+    expect(await told(world)).toEqual([
+      ['b1', 'affirming', 'Matches'],
+      ['b2', 'contraindicated', 'StartNotCounted'],
+      ['b2', 'contraindicated', 'StartNotCounted'],
+      ['b3', 'affirming', 'Matches'],
+    ])
+  })
+
+  test('whose TPM once counted fewer starts is held against the most that it counted', async () => {
+    const { world, tpm, judge } = await measured()
+    const site = await addCluster(world, 'shop', { tpm })
+    for (const [bootId, resetCount] of [
+      ['b1', 7],
+      ['b2', 5],
+      ['b3', 6],
+      ['b4', 8],
+    ] as const) {
+      await site.says(site.quotes(bootId, 'os-1', { clock: { ...CLOCK, resetCount } }))
+      await judge()
+    }
+    expect(await told(world)).toEqual([
+      ['b1', 'affirming', 'Matches'],
+      ['b2', 'contraindicated', 'ResetCountFell'],
+      ['b3', 'contraindicated', 'ResetCountFell'],
+      ['b4', 'affirming', 'Matches'],
+    ])
+  })
+
   test('that came before its profile is judged again when that is signed, and when it changes: each verdict stays', async () => {
     const world = await openWorld()
     const tpm = makeTpm()

@@ -176,10 +176,39 @@ describe('who speaks', () => {
       { bootId: 'boot-1', resetCount: 7, restartCount: 0 },
       ['contraindicated', 'ClockFell'],
     ],
+    [
+      'another boot that the TPM counts no start of: another kernel in the same boot, or a quote made ahead',
+      { resetCount: 6, restartCount: 3, clockMs: 60_000 },
+      {},
+      ['contraindicated', 'StartNotCounted'],
+    ],
+    [
+      'the same boot after another start',
+      { clockMs: 60_000 },
+      { bootId: 'boot-1' },
+      ['contraindicated', 'StartNotTold'],
+    ],
+    [
+      'the same boot, awake again',
+      { resetCount: 6, restartCount: 4, clockMs: 60_000 },
+      { bootId: 'boot-1' },
+      ['affirming'],
+    ],
     ['an unclean stop is told and held against nobody', { safe: false }, {}, ['affirming', 'ClockUnsafe']],
   ])('%s', (_, clock, seen, expected) => {
     const evidence = evidenceOf(tpm, 'secure-boot-off', { clock: { ...CLOCK, ...clock } })
     expect(codes(evidence, { ...reference, before: { ...before, ...seen } })).toEqual(expected)
+  })
+
+  test('counts that cannot be are not what the next evidence is held against', () => {
+    const of = (clock: object) =>
+      appraise(evidenceOf(tpm, 'secure-boot-off', { clock: { ...CLOCK, ...clock } }), {
+        nonce: NONCE,
+        tpm: { ...reference, before },
+      })
+    expect(of({ resetCount: 5 })).not.toHaveProperty('clock')
+    expect(of({ resetCount: 6, restartCount: 3, clockMs: 60_000 })).not.toHaveProperty('clock')
+    expect(of({})).toHaveProperty('clock')
   })
 })
 

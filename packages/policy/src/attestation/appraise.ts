@@ -18,7 +18,7 @@ export type Appraisal = {
   readonly bank?: BankName
   /** Each check of the quote, in order; empty where there is none. */
   readonly checks: readonly { readonly name: string; readonly ok: boolean }[]
-  /** What the TPM's clock said, where a quote is authentic and its key not another than the one on record. */
+  /** What the TPM's clock said, where a quote is authentic, its key not another than the one on record, and nothing wrong with it. */
   readonly clock?: ClockInfo
 }
 
@@ -62,6 +62,8 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   // What another TPM counts says nothing of this one.
   const stranger = key.some(({ code }) => code === 'AkNotOnRecord')
   const clock = stranger ? [] : judgeClock(checked, evidence, tpm.before)
+  // Counts that cannot be would, said twice, be what the second is held against.
+  const isPossible = clock.every(({ tier }) => tier === 'affirming')
   const identity = [...key, ...rejected(checked), ...clock]
   const quoted = pcrs[bank] ?? {}
   const hex: ReadonlyMap<number, string> = new Map(Object.entries(quoted).map(([pcr, value]) => [Number(pcr), value]))
@@ -86,7 +88,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
       ...checked.checks.map(({ name, ok }) => ({ name, ok })),
       { name: 'replay', ok: measurements.facts !== undefined },
     ],
-    ...(checked.authenticated && !stranger ? { clock: checked.quote.clock } : {}),
+    ...(checked.authenticated && !stranger && isPossible ? { clock: checked.quote.clock } : {}),
   }
 }
 
@@ -138,7 +140,10 @@ function rejected({ checks }: CheckedQuote): Found[] {
   )
 }
 
-/** The pair of counts never falls, and within one boot the clock rises: else another TPM answers, or this one was cleared. */
+/**
+ * The pair of counts never falls, and within one boot the clock rises: else another TPM answers, or this one was cleared.
+ * A boot is a start of the TPM, and a start is a boot: only then are its values of the boot that the node names.
+ */
 function judgeClock(checked: CheckedQuote, { bootId }: EvidenceBody, before: SeenClock | undefined): Found[] {
   if (!checked.authenticated) return []
   const { clockMs, resetCount, restartCount, safe } = checked.quote.clock
@@ -159,8 +164,23 @@ function judgeClock(checked: CheckedQuote, { bootId }: EvidenceBody, before: See
         actual,
       }),
     )
+  else if (bootId === before.bootId && resetCount > before.resetCount)
+    findings.push(
+      found('StartNotTold', 'the TPM was started anew, and the node says that it is still the same boot', {
+        expected,
+        actual,
+      }),
+    )
   else if (bootId === before.bootId && clockMs < before.clockMs)
     findings.push(found('ClockFell', 'the TPM’s clock went back within one boot', { expected, actual }))
+  else if (bootId !== before.bootId && resetCount === before.resetCount && restartCount === before.restartCount)
+    // What the firmware measured is then of the boot before: a kernel that started another (kexec), or a quote made ahead.
+    findings.push(
+      found('StartNotCounted', 'the node says that it booted, and its TPM counts no start since the boot before', {
+        expected: [`more than resetCount ${before.resetCount}, restartCount ${before.restartCount}`],
+        actual,
+      }),
+    )
   const jump = resetCount - before.resetCount
   if (jump > 1)
     findings.push(

@@ -16,6 +16,8 @@ const CODES = {
   QuoteRejected: ['contraindicated', 'instance-identity'],
   ResetCountFell: ['contraindicated', 'instance-identity'],
   ClockFell: ['contraindicated', 'instance-identity'],
+  StartNotCounted: ['contraindicated', 'instance-identity'],
+  StartNotTold: ['contraindicated', 'instance-identity'],
   ClockUnsafe: ['affirming', 'instance-identity'],
   UnattestedBoots: ['affirming', 'instance-identity'],
   BankNotTrusted: ['contraindicated', 'hardware'],
