@@ -1,4 +1,4 @@
-import { Malformed, readerOf } from './bytes.ts'
+import { concat, Malformed, readerOf } from './bytes.ts'
 
 /** One element of DER (X.690, 8 and 10): its tag byte, its content, and all of its bytes. `offset` is of the first one. */
 export type Der = {
@@ -11,6 +11,7 @@ export type Der = {
 
 export const TAG = {
   integer: 0x02,
+  bitString: 0x03,
   octetString: 0x04,
   oid: 0x06,
   sequence: 0x30,
@@ -37,6 +38,22 @@ export function derElement(bytes: Uint8Array, what: string, offset = 0): Der {
   const contentOffset = reader.offset()
   const content = reader.raw(length)
   return { tag, content, whole: bytes.subarray(0, contentOffset - offset + length), offset, contentOffset }
+}
+
+/** An element as it is written; of up to 255 bytes, which is more than anything that is written here. */
+export function derWritten(tag: number, content: Uint8Array): Uint8Array {
+  if (content.length > 0xff) throw new RangeError(`an element of ${content.length} bytes`)
+  const length = content.length > 0x7f ? [0x81, content.length] : [content.length]
+  return concat(Uint8Array.of(tag, ...length), content)
+}
+
+/** INTEGER of a number that is not negative, in its shortest form (X.690, 8.3.2). */
+export function derInteger(number: Uint8Array): Uint8Array {
+  let from = 0
+  while (from < number.length - 1 && number[from] === 0) from += 1
+  const shortest = number.subarray(from)
+  const sign = (shortest[0] ?? 0) > 0x7f || shortest.length === 0 ? Uint8Array.of(0) : new Uint8Array()
+  return derWritten(TAG.integer, concat(sign, shortest))
 }
 
 /** The elements of a constructed one, in order. */

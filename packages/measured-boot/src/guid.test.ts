@@ -10,6 +10,6 @@ test('a GUID has its first three fields backwards', () => {
 
 test('what is no GUID is refused', () => {
   expect(() => guidBytes('db')).toThrow('"db" is no GUID')
-  expect(() => guidOf(new Uint8Array(15))).toThrow('EFI_GUID, byte 10')
+  expect(() => guidOf(new Uint8Array(15))).toThrow('EFI_GUID, byte 15')
   expect(() => guidOf(new Uint8Array(17))).toThrow('EFI_GUID, byte 16')
 })

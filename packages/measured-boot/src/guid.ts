@@ -1,12 +1,17 @@
-import { concat, Malformed, readerOf, toHex } from './bytes.ts'
+import { concat, Malformed, toHex } from './bytes.ts'
 
 /** EFI_GUID as people write it (UEFI, appendix A): three little-endian fields, then eight bytes. */
 export function guidOf(bytes: Uint8Array): string {
-  const reader = readerOf(bytes, 'EFI_GUID', 'little')
-  const turned = (length: number) => toHex(Uint8Array.from(reader.raw(length)).reverse())
-  const text = [turned(4), turned(2), turned(2), toHex(reader.raw(2)), toHex(reader.raw(6))].join('-')
-  reader.end()
-  return text
+  if (bytes.length !== 16)
+    throw new Malformed(
+      bytes.length < 16 ? 'Truncated' : 'TrailingBytes',
+      'EFI_GUID',
+      Math.min(bytes.length, 16),
+      `${bytes.length} bytes, where a GUID has 16`,
+    )
+  const hex = toHex(bytes)
+  const turned = (...at: readonly number[]) => at.map((byte) => hex.slice(byte * 2, byte * 2 + 2)).join('')
+  return `${turned(3, 2, 1, 0)}-${turned(5, 4)}-${turned(7, 6)}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
 
 export function guidBytes(text: string): Uint8Array {

@@ -2,7 +2,7 @@ import { hash } from 'node:crypto'
 import type { Bank } from '../banks.ts'
 import type { EventTypeName } from './event-types.ts'
 import type { LogEvent } from './parse.ts'
-import { variableIn } from './variable.ts'
+import { type Variable, variableIn } from './variable.ts'
 
 /**
  * What of an event's data its digest proves: the bytes from `start` to before `end`; nothing, though its type says that
@@ -91,6 +91,13 @@ export function coverageOf({ typeName, pcr, data }: LogEvent, proves: Proves): C
 /** What the digest proves if the data is this, whatever its type says: types are bytes that nothing covers. */
 export function coveredAs(rule: RuleName, data: Uint8Array, proves: Proves): Coverage {
   return RULES[rule](data, proves)
+}
+
+/** The variable that a digest proves: alone, or with the six bytes of old shims behind it. */
+export function provenVariable(data: Uint8Array, proves: Proves): Variable | undefined {
+  const variable = variableIn(data)
+  if (variable === undefined || (variable.behind !== 0 && variable.behind !== 6)) return undefined
+  return RULES.authority(data, proves).covered === 'yes' ? variable : undefined
 }
 
 /** Asks of one event's data; `hex` is its digest. Remembers the whole data, which is asked for again and again. */

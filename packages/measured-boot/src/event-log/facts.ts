@@ -2,7 +2,7 @@ import { equal } from '../bytes.ts'
 import { provenCommandLine } from './command-line.ts'
 import { type Measured, type Measurement, ofPcr } from './measured.ts'
 import { type PcrValues, startOf } from './replay.ts'
-import { provenVariable, type SecureBootVariable, secureBootVariable, split } from './secure-boot.ts'
+import { type SecureBootVariable, secureBootVariable, split } from './secure-boot.ts'
 import type { Variable } from './variable.ts'
 
 /** What a log says and a digest proves, or why it does not say it. */
@@ -52,7 +52,7 @@ export type Facts = {
 
 export function factsOf(measured: Measured): Facts {
   const seven = split(measured, 7)
-  const early = 'why' in seven ? seven : seven.before.map((one) => ({ one, variable: provenVariable(one) }))
+  const early = 'why' in seven ? seven : seven.before.map((one) => ({ one, variable: one.variable() }))
   const variable = (name: SecureBootVariable) => variableFact(early, name)
   return {
     secureBoot: secureBoot(variable('SecureBoot')),
@@ -108,7 +108,7 @@ function secureBoot(variable: Fact<VariableFact>): Fact<boolean> {
 }
 
 function authority(one: Measurement): AuthorityFact {
-  const variable = provenVariable(one)
+  const variable = one.variable()
   if (variable === undefined) return rests(one)
   const { guid, name, value } = variable
   return { ...rests(one), variable: { guid, name, value } }

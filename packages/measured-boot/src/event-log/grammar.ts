@@ -8,7 +8,7 @@ import { ACTIONS, SEPARATORS } from './known.ts'
 import { type Measured, type Measurement, ofPcr } from './measured.ts'
 import { NO_PCR } from './parse.ts'
 import { startupLocalities } from './replay.ts'
-import { provenVariable, SECURE_BOOT_VARIABLES, type SecureBootVariable, secureBootVariable } from './secure-boot.ts'
+import { SECURE_BOOT_VARIABLES, type SecureBootVariable, secureBootVariable } from './secure-boot.ts'
 
 const FIRMWARE_PCRS = [0, 1, 2, 3, 4, 5, 6, 7] as const
 
@@ -153,7 +153,7 @@ function variables(all: readonly Measurement[]): Finding[] {
     const { event, known, coverage } = one
     if (known?.is === 'separator') separated = true
     const typed = event.typeName === 'EV_EFI_VARIABLE_DRIVER_CONFIG' || event.typeName === 'EV_EFI_VARIABLE_AUTHORITY'
-    const variable = provenVariable(one)
+    const variable = one.variable()
     if (variable === undefined) {
       if (typed && coverage.covered === 'yes') found.push(at('VariableUnreadable', one))
       continue

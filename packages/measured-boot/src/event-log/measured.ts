@@ -1,9 +1,10 @@
 import { type Bank, TRUSTED_BANKS } from '../banks.ts'
 import { Malformed, toHex } from '../bytes.ts'
-import { type Coverage, coverageOf, provesOf } from './coverage.ts'
+import { type Coverage, coverageOf, provenVariable, provesOf } from './coverage.ts'
 import { EVENT_TYPES } from './event-types.ts'
 import { type Known, knownIn } from './known.ts'
 import type { EventLog, LogEvent } from './parse.ts'
+import type { Variable } from './variable.ts'
 
 /** One extend of one bank: what the event's digest is, and what of its data that digest proves. */
 export type Measurement = {
@@ -15,6 +16,8 @@ export type Measurement = {
   readonly coverage: Coverage
   /** Whether the digest is that of these bytes of the data, whatever the type. */
   readonly proves: (start: number, end: number) => boolean
+  /** The variable that the digest proves, whatever the event's type says; old shims' authorities included. */
+  readonly variable: () => Variable | undefined
   /** What everybody's digest this is: a separator, an action, a section's name. */
   readonly known: Known | undefined
 }
@@ -39,10 +42,28 @@ export function measuredIn(log: EventLog, bank: Bank): Measured {
     else {
       const hex = toHex(digest)
       const proves = provesOf(bank, event.data, hex)
-      extended.push({ event, digest, hex, coverage: coverageOf(event, proves), proves, known: known.get(hex) })
+      const variable = remembered(() => provenVariable(event.data, proves))
+      extended.push({
+        event,
+        digest,
+        hex,
+        coverage: coverageOf(event, proves),
+        proves,
+        variable,
+        known: known.get(hex),
+      })
     }
   }
   return { bank, extends: extended, unmeasured }
+}
+
+/** Asked once: grammar and facts want the same. */
+function remembered<Value>(ask: () => Value): () => Value {
+  let answer: { readonly value: Value } | undefined
+  return () => {
+    answer ??= { value: ask() }
+    return answer.value
+  }
 }
 
 /** The measurements of one PCR, in order. */

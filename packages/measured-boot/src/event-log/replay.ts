@@ -1,4 +1,4 @@
-import { BANKS, type Bank, extend } from '../banks.ts'
+import { BANKS, type Bank, extended } from '../banks.ts'
 import type { Measured } from './measured.ts'
 import type { LogEvent } from './parse.ts'
 
@@ -8,13 +8,14 @@ export type PcrValues = ReadonlyMap<number, Uint8Array>
 /** What the PCRs hold if the TPM was extended as the log says, and by nobody else. Only this authenticates a log: compare it with a quote. */
 export function replay(measured: Measured): PcrValues {
   const { bank } = measured
-  const pcrs = new Map<number, Uint8Array>()
-  for (let pcr = 0; pcr < 24; pcr++) pcrs.set(pcr, startOf(bank, pcr))
-  pcrs.set(0, startOf(bank, 0, startupLocality(measured)))
-  for (const { event, digest } of measured.extends) {
-    pcrs.set(event.pcr, extend(bank, pcrs.get(event.pcr) ?? startOf(bank, event.pcr), digest))
-  }
-  return pcrs
+  const digests = Array.from({ length: 24 }, (): Uint8Array[] => [])
+  for (const { event, digest } of measured.extends) digests[event.pcr]?.push(digest)
+  return new Map(
+    digests.map((all, pcr) => [
+      pcr,
+      extended(bank, all, startOf(bank, pcr, pcr === 0 ? startupLocality(measured) : 0)),
+    ]),
+  )
 }
 
 /** What a PCR holds after TPM2_Startup: zeros, the locality in PCR 0, ones in the PCRs of a dynamic launch (TPM 2.0 Part 1, 17.1). */

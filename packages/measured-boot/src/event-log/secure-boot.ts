@@ -1,7 +1,6 @@
-import { coveredAs } from './coverage.ts'
 import type { Measured, Measurement } from './measured.ts'
 import { ofPcr } from './measured.ts'
-import { type Variable, variableIn } from './variable.ts'
+import type { Variable } from './variable.ts'
 
 const GLOBAL = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
 const SECURITY_DATABASE = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
@@ -15,13 +14,6 @@ const GUIDS: { readonly [name in SecureBootVariable]: string } = {
   KEK: GLOBAL,
   db: SECURITY_DATABASE,
   dbx: SECURITY_DATABASE,
-}
-
-/** The variable that a digest proves, whatever the event's type says; old shims' authorities included. */
-export function provenVariable({ event, proves }: Measurement): Variable | undefined {
-  const variable = variableIn(event.data)
-  if (variable === undefined || (variable.behind !== 0 && variable.behind !== 6)) return undefined
-  return coveredAs('authority', event.data, proves).covered === 'yes' ? variable : undefined
 }
 
 export function secureBootVariable({ guid, name }: Variable): SecureBootVariable | undefined {

@@ -1,6 +1,7 @@
-import { createPublicKey, type JsonWebKey, type KeyObject } from 'node:crypto'
+import { createPublicKey, type KeyObject } from 'node:crypto'
 import { big, concat, Malformed } from '../bytes.ts'
-import { CURVES, type PublicArea, writePublicArea } from './public-area.ts'
+import { derWritten, TAG } from '../der.ts'
+import { CURVES, type Curve, type PublicArea, writePublicArea } from './public-area.ts'
 
 /**
  * The key in a public area. A template's empty point, a point that is not on its curve and a modulus that is too
@@ -10,7 +11,7 @@ export function publicKeyOf(area: PublicArea): KeyObject {
   if (area.type === 'rsa' && ((area.modulus[0] ?? 0) < 0x80 || (area.modulus.at(-1) ?? 0) % 2 === 0))
     throw notAKey(area, `the modulus is no odd number of ${area.keyBits} bits`)
   try {
-    return createPublicKey({ key: jwkOf(area), format: 'jwk' })
+    return createPublicKey(area.type === 'rsa' ? { key: jwkOf(area), format: 'jwk' } : spkiOf(area))
   } catch {
     throw notAKey(area, area.type === 'rsa' ? 'the modulus is none' : `the point is not on ${area.curve}`)
   }
@@ -21,11 +22,33 @@ export function pemOf(area: PublicArea): string {
   return publicKeyOf(area).export({ type: 'spki', format: 'pem' }).toString()
 }
 
-function jwkOf(area: PublicArea): JsonWebKey {
-  if (area.type === 'rsa')
-    return { kty: 'RSA', n: base64url(area.modulus), e: base64url(big.u32(area.exponent || 65537)) }
-  const { size } = CURVES[area.curve]
-  return { kty: 'EC', crv: area.curve, x: base64url(padded(area.x, size)), y: base64url(padded(area.y, size)) }
+function jwkOf({ modulus, exponent }: Extract<PublicArea, { type: 'rsa' }>) {
+  return { kty: 'RSA', n: base64url(modulus), e: base64url(big.u32(exponent || 65537)) }
+}
+
+/** Object identifiers of id-ecPublicKey and of the curves (RFC 5480, 2.1). */
+const EC_PUBLIC_KEY = Uint8Array.of(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01)
+const CURVE_OIDS: Readonly<Record<Curve, Uint8Array>> = {
+  'P-256': Uint8Array.of(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07),
+  'P-384': Uint8Array.of(0x2b, 0x81, 0x04, 0x00, 0x22),
+  'P-521': Uint8Array.of(0x2b, 0x81, 0x04, 0x00, 0x23),
+}
+
+/** SubjectPublicKeyInfo in PEM (RFC 5480, 2): Node takes a text in less than half of the time that it takes over a JWK. */
+function spkiOf({ curve, x, y }: Extract<PublicArea, { type: 'ecc' }>): string {
+  const { size } = CURVES[curve]
+  const algorithm = [EC_PUBLIC_KEY, CURVE_OIDS[curve]].map((oid) => derWritten(TAG.oid, oid))
+  // No unused bits; an uncompressed point.
+  const point = concat(Uint8Array.of(0, 4), padded(x, size), padded(y, size))
+  const spki = derWritten(
+    TAG.sequence,
+    concat(derWritten(TAG.sequence, concat(...algorithm)), derWritten(TAG.bitString, point)),
+  )
+  const lines =
+    Buffer.from(spki)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? []
+  return ['-----BEGIN PUBLIC KEY-----', ...lines, '-----END PUBLIC KEY-----', ''].join('\n')
 }
 
 /** A number as so many bytes: TPMs may leave leading zeros out. The caller has bounded its length. */

@@ -85,7 +85,7 @@ describe('r and s', () => {
     expect(verifyBy(area, message, write(bad))).toMatchObject({ code, message: expect.stringContaining(why) })
   })
 
-  test('are padded where the TPM left their leading zeros out', () => {
+  test('are what they are where the TPM left their leading zeros out', () => {
     const short = { ...parsed, r: SHORT.r.subarray(1), s: SHORT.s }
     const key = { ...(area as EccArea), x: SHORT.x, y: SHORT.y }
     expect(SHORT.r[0]).toBe(0)

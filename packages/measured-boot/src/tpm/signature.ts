@@ -1,8 +1,9 @@
 import { constants, type KeyObject, verify } from 'node:crypto'
 import { type Bank, type BankName, isTrusted } from '../banks.ts'
 import { concat, Malformed, type MalformedCode } from '../bytes.ts'
+import { derInteger, derWritten, TAG } from '../der.ts'
 import { CURVES, type Curve, type PublicArea, type Scheme } from './public-area.ts'
-import { padded, publicKeyOf } from './public-key.ts'
+import { publicKeyOf } from './public-key.ts'
 import { ALG, attempt, type Fault, faultOf, hex16, readHash, readSized, tpmReader } from './wire.ts'
 
 /** TPMT_SIGNATURE (TPM 2.0 Part 2) of the schemes that are judged here. */
@@ -68,8 +69,7 @@ export function signatureFault(signer: Signer, message: Uint8Array, signature: S
       if (number.length > size) return wrong(`${name} has ${number.length} bytes, and the curve ${size}`)
       if (number.every((byte) => byte === 0)) return wrong(`${name} is zero`)
     }
-    const both = concat(padded(signature.r, size), padded(signature.s, size))
-    return verify(scheme.hash, message, { key, dsaEncoding: 'ieee-p1363' }, both) ? undefined : wrong()
+    return verify(scheme.hash, message, key, ecdsaSigValue(signature.r, signature.s)) ? undefined : wrong()
   }
   // TPMs write salts as long as the hash, older ones as long as fits: the length is read from the padding.
   const padding =
@@ -77,6 +77,11 @@ export function signatureFault(signer: Signer, message: Uint8Array, signature: S
       ? { padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: constants.RSA_PSS_SALTLEN_AUTO }
       : { padding: constants.RSA_PKCS1_PADDING }
   return verify(scheme.hash, message, { key, ...padding }, signature.bytes) ? undefined : wrong()
+}
+
+/** Ecdsa-Sig-Value (RFC 3279, 2.2.3): what Node takes of a bare key, for a third less than r and s side by side. */
+function ecdsaSigValue(r: Uint8Array, s: Uint8Array): Uint8Array {
+  return derWritten(TAG.sequence, concat(derInteger(r), derInteger(s)))
 }
 
 const wrong = (message: string = SIGNATURE_FAULTS.WrongSignature): SignatureFault => ({

@@ -65,8 +65,8 @@ export function authorityOf({ sha256, signatures }: SignedImage, { db, dbx }: Se
   return refuse(good.length === 0 ? 'BadSignature' : 'NotInDb')
 }
 
-const GLOBAL = '8be4df61-93ca-11d2-aa0d-00e098032b8c'
-const SECURITY_DATABASE = 'd719b2cb-3d3a-4596-a3bc-dad00e67656f'
+const GLOBAL = guidBytes('8be4df61-93ca-11d2-aa0d-00e098032b8c')
+const SECURITY_DATABASE = guidBytes('d719b2cb-3d3a-4596-a3bc-dad00e67656f')
 
 /**
  * PCR 7: the state and lists of Secure Boot, and each entry of db by which an image was started, once (TCG PC Client
@@ -97,11 +97,11 @@ export function predictPcr7(
 }
 
 /** UEFI_VARIABLE_DATA of the same profile, 10.4.2.6. */
-function variableData(guid: string, name: string, data: Uint8Array): Uint8Array {
+function variableData(guid: Uint8Array, name: string, data: Uint8Array): Uint8Array {
   const lengths = new DataView(new ArrayBuffer(16))
-  lengths.setBigUint64(0, BigInt(name.length), true)
-  lengths.setBigUint64(8, BigInt(data.length), true)
-  return concat(guidBytes(guid), new Uint8Array(lengths.buffer), Uint8Array.from(Buffer.from(name, 'utf16le')), data)
+  lengths.setUint32(0, name.length, true)
+  lengths.setUint32(8, data.length, true)
+  return concat(guid, new Uint8Array(lengths.buffer), Buffer.from(name, 'utf16le'), data)
 }
 
 function entries(lists: readonly SignatureList[], kind: SignatureList['kind']): readonly SignatureEntry[] {

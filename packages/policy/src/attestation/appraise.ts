@@ -49,6 +49,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   if (bank === undefined) return result([...nonce, found('NoQuote', 'the evidence holds no PCR values')], [])
 
   const tpm = reference.tpm ?? NOTHING
+  const values = new Map(BANK_NAMES.flatMap((name) => (pcrs[name] ? [[name, valuesOf(pcrs[name])] as const] : [])))
   const checked = checkQuote({
     ak: isPem(akPublic) ? akPublic : bytes(akPublic),
     quote: bytes(quote),
@@ -56,7 +57,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
     nonce: Buffer.from(reference.nonce, 'hex'),
     bank,
     selection: reference.selection ?? QUOTED_PCRS,
-    pcrs: new Map(BANK_NAMES.flatMap((name) => (pcrs[name] ? [[name, valuesOf(pcrs[name])] as const] : []))),
+    pcrs: values,
   })
   const key = judgeKey(akPublic, tpm)
   // What another TPM counts says nothing of this one.
@@ -73,7 +74,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
     ...(eventLog === undefined ? {} : { eventLog }),
     ...(measurementLog === undefined ? {} : { measurementLog }),
   }
-  const measurements = readMeasurements(logs, bank, valuesOf(quoted), tpm.profile)
+  const measurements = readMeasurements(logs, bank, values.get(bank) ?? new Map(), tpm.profile)
   const image = judgeImage(tpm.image, tpm.others, bank, hex, measurements.facts)
   const machine = judgeMachine(tpm, bank, hex, measurements.facts)
   const unquoted = NEEDED_PCRS.filter((pcr) => !hex.has(pcr)).map((pcr) =>

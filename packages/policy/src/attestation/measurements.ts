@@ -46,7 +46,8 @@ export function readMeasurements(
       ...nothing,
       findings: [found('EventLogMissing', 'no event log came with the quote: nobody can say what its values are of')],
     }
-  const bytes = Buffer.from(eventLog, 'base64')
+  // Plain bytes: windows into a Buffer are Buffers, and cost several times as much to make.
+  const bytes = new Uint8Array(Buffer.from(eventLog, 'base64'))
   const findings: Found[] = []
   const sha256 = hex(digest('sha256', bytes))
   if (sha256 !== eventLogSha256)
