@@ -216,7 +216,7 @@ export async function tpmHolders(tx: Reader, tpms: readonly TpmIdentity[]): Prom
   if (tpms.length === 0) return []
   return tx<TpmHolder[]>`
     select namespace as cluster, name as node, spec->'tpm'->>'ekSha256' as "ekSha256", spec->'tpm'->>'akName' as "akName" from resource
-    where kind = 'Registration' and (spec->'tpm'->>'ekSha256' = any(${tpms.map(({ ekSha256 }) => ekSha256)}::text[])
+    where kind = 'Registration' and (spec->'tpm'->>'ekSha256' = any(${tpms.flatMap(({ ekSha256, ekTwins = [] }) => [ekSha256, ...ekTwins])}::text[])
       or spec->'tpm'->>'akName' = any(${tpms.map(({ akName }) => akName)}::text[]))
     order by namespace, name`
 }

@@ -46,6 +46,7 @@ export {
   type NamedTpm,
   namedTpm,
   refusalOf,
+  sharesKey,
   type TpmIdentity,
 } from './registration/hardware.ts'
 export {

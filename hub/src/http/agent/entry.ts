@@ -8,7 +8,15 @@ import {
   Refusal,
   type RegistrationRequest,
 } from '@skerry/api'
-import { destinationOf, type EntryFacts, judgeEntry, namedTpm, standingOf, type TpmIdentity } from '@skerry/policy'
+import {
+  destinationOf,
+  type EntryFacts,
+  judgeEntry,
+  namedTpm,
+  sharesKey,
+  standingOf,
+  type TpmIdentity,
+} from '@skerry/policy'
 import { parseStrictJson, thumbprint } from '@skerry/trust'
 import {
   type IdentityRow,
@@ -232,10 +240,7 @@ export function admitEntry(
     known,
     tpm,
     tpmHeldBy: holders.find(
-      (one) =>
-        tpm !== undefined &&
-        (one.ekSha256 === tpm.ekSha256 || one.akName === tpm.akName) &&
-        !(one.cluster === cluster && one.node === node),
+      (one) => tpm !== undefined && sharesKey(tpm, one) && !(one.cluster === cluster && one.node === node),
     ),
     // A name is free again once its Registration was deleted and its record left.
     heldByOther: registration

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { HardwareProfile, JoinTokenSpec, RegistrationProof, RegistrationRequest, TpmQuote } from '@skerry/api'
-import { parsePublic, writePublic } from '@skerry/measured-boot'
+import { type EccArea, EK_TEMPLATES, parsePublic, writePublic } from '@skerry/measured-boot'
 import { makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
 import { testDatabase } from '@skerry/supervise/testing'
 import { createKey, sha256Hex, transcriptDigest } from '@skerry/trust'
@@ -362,6 +362,25 @@ describe('a TPM that is on record', () => {
     expect(codeOf(await send('POST', '', await elsewhere.request()))).toBe('409 IdentityChanged')
     expect(await events(node.name)).toContain('IdentityChanged')
     expect(await events(elsewhere.name)).toContain('IdentityChanged')
+  })
+
+  test('is noticed when its EK comes as a key of the profile’s other template, which the same certificate and credential fit', async () => {
+    const tpm = await own()
+    const node = await joined(tpm)
+    const { x, y } = parsePublic(new Uint8Array(Buffer.from(tpm.keys.ek ?? '', 'base64'))) as EccArea
+    const twin = writePublic({ ...EK_TEMPLATES['H-2'].area, x, y })
+    // As a maker's certificate would, which is of the key.
+    inventory.push(createHash('sha256').update(twin).digest('hex'))
+    await profile()
+    const ek = Buffer.from(twin).toString('base64')
+    const elsewhere = machine(tpm, {
+      nodeName: fresh('site'),
+      token: await token(),
+      ek,
+      ak: makeHardware().keys.ak ?? '',
+    })
+    expect(codeOf(await send('POST', '', await elsewhere.request()))).toBe('409 IdentityChanged')
+    expect(await events(node.name)).toContain('IdentityChanged')
   })
 
   test('keeps its name against another TPM, and its key against none', async () => {

@@ -28,7 +28,7 @@ export function askTpm(
   const bank = profile?.banks[0] ?? 'sha256'
   const secret = randomBytes(SECRET_BYTES)
   const { idObject, encryptedSecret } = seal(named, secret)
-  const { ekSha256, akName } = named
+  const { ekSha256, ekTwins, akName } = named
   return {
     challenge: {
       idObject: Buffer.from(idObject).toString('base64'),
@@ -36,7 +36,7 @@ export function askTpm(
       bank,
       pcrs: [...QUOTED_PCRS],
     },
-    kept: { ekSha256, akName, bank, ...vouched, secretSha256: sha256(secret).toString('hex') },
+    kept: { ekSha256, ekTwins, akName, bank, ...vouched, secretSha256: sha256(secret).toString('hex') },
   }
 }
 

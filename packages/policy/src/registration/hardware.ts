@@ -16,7 +16,17 @@ import {
 // credential that only it opens.
 
 /** A TPM and its attestation key, as a node is held to them for good: SHA-256 of the EK's TPM2B_PUBLIC, the AK's Name in hex. */
-export type TpmIdentity = { readonly ekSha256: string; readonly akName: string }
+export type TpmIdentity = {
+  readonly ekSha256: string
+  readonly akName: string
+  /** The hashes that the same key has as a key of other templates: its TPM opens what is sealed for any of them. */
+  readonly ekTwins?: readonly string[] | undefined
+}
+
+/** Whether one of two TPMs' keys, by whatever template, is the other's too. */
+export function sharesKey(one: TpmIdentity, other: TpmIdentity): boolean {
+  return one.akName === other.akName || one.ekSha256 === other.ekSha256 || (one.ekTwins ?? []).includes(other.ekSha256)
+}
 
 /** What a request names, parsed: nothing about it is proven yet. */
 export type NamedTpm = TpmIdentity & {
@@ -59,7 +69,8 @@ export function namedTpm(
     })
   for (const { message } of akFaults(ak))
     faults.push({ code: 'AkUnfit', message: `the attestation key is unfit: ${message}` })
-  return { ek, ak, faults, ekSha256: sha256(writePublic(ek)), akName: Buffer.from(nameOf(ak)).toString('hex') }
+  const ekSha256 = sha256(writePublic(ek))
+  return { ek, ak, faults, ekSha256, ekTwins: twinsOf(ek), akName: Buffer.from(nameOf(ak)).toString('hex') }
 }
 
 function read(base64: string, field: 'ek' | 'ak', code: HardwareFault['code']): PublicArea {
@@ -82,6 +93,23 @@ function isMadeFrom(template: PublicArea, area: PublicArea): boolean {
       ? area.modulus.length * 8 === area.keyBits && (area.modulus[0] ?? 0) >= 0x80
       : [area.x, area.y].every(({ length }) => length === CURVES[area.curve].size)
   return whole && Buffer.from(writePublic(blank(template))).equals(writePublic(blank(area)))
+}
+
+// A certificate and a credential are of the key; which template it was made from is the request's own word.
+function twinsOf(ek: PublicArea): string[] {
+  const own = writePublic(ek)
+  return TEMPLATES.flatMap((template): string[] => {
+    const twin = as(template, ek)
+    return twin === undefined || Buffer.from(writePublic(twin)).equals(own) ? [] : [sha256(writePublic(twin))]
+  })
+}
+
+function as(template: PublicArea, ek: PublicArea): PublicArea | undefined {
+  if (template.type === 'rsa' && ek.type === 'rsa' && template.keyBits === ek.keyBits)
+    return { ...template, modulus: ek.modulus }
+  if (template.type === 'ecc' && ek.type === 'ecc' && template.curve === ek.curve)
+    return { ...template, x: ek.x, y: ek.y }
+  return undefined
 }
 
 function blank(area: PublicArea): PublicArea {
