@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { until } from '@skerry/supervise'
+import type { CachedDisk, Settled } from './cached-disk.ts'
 import { type Console, openConsole } from './console.ts'
 import { command, FIRMWARE, type Firmware, startMachineTpm, startQemu } from './qemu.ts'
 
@@ -18,16 +19,20 @@ export type MachineOptions = {
   readonly tpmDir: string
   readonly espDisk: string
   readonly dataDisk: string
+  /** The same two disks behind caches that lose with the power what was not flushed. */
+  readonly cached?: CachedDisks
   readonly firmware?: Firmware
 }
+
+export type CachedDisks = { readonly esp: CachedDisk; readonly data: CachedDisk }
 
 export type Machine = Pick<Console, 'line' | 'boots' | 'present'> & {
   readonly name: string
   /** Everything that its console ever said. */
   readonly consoleLog: string
   start(): Promise<void>
-  /** Takes the power away: SIGKILL to QEMU. */
-  cut(): Promise<void>
+  /** Takes the power away: SIGKILL to QEMU. What the caches of its disks held unflushed is told, where they have any. */
+  cut(): Promise<{ readonly esp: Settled; readonly data: Settled } | undefined>
   /** Presses the power button and waits until the machine is off. */
   turnOff(deadlineMs: number): Promise<void>
   /** The n-th boot whose userland came up, of all since this machine was made. */
@@ -40,7 +45,7 @@ const BOOT_MS = 300_000
 
 /** A machine that is off. */
 export function openMachine(options: MachineOptions): Machine {
-  const { name, firmware = 'open' } = options
+  const { name, firmware = 'open', cached } = options
   const [dir, tpmDir] = [resolve(options.dir), resolve(options.tpmDir)]
   for (const folder of [dir, tpmDir]) mkdirSync(folder, { recursive: true, mode: 0o700 })
   const variables = join(dir, 'vars.fd')
@@ -64,7 +69,9 @@ export function openMachine(options: MachineOptions): Machine {
       for (const socket of [tpm, monitor]) rmSync(socket, { force: true })
       const emulator = startMachineTpm(tpmDir, tpm, join(dir, 'swtpm.log'))
       await until(() => existsSync(tpm), `the TPM of ${name} answering`, 30_000)
-      const disks = [resolve(options.espDisk), resolve(options.dataDisk)]
+      const disks = cached
+        ? [cached.esp, cached.data].map(({ url }) => ({ file: url, cache: 'writeback' as const }))
+        : [options.espDisk, options.dataDisk].map((file) => ({ file: resolve(file), cache: 'unsafe' as const }))
       const qemu = startQemu({ name, firmware, variables, disks, tpm, monitor })
       said.powerOn()
       for (const output of [qemu.stdout, qemu.stderr])
@@ -79,6 +86,7 @@ export function openMachine(options: MachineOptions): Machine {
     async cut() {
       running?.qemu.kill('SIGKILL')
       await running?.over
+      return cached && { esp: cached.esp.fail(), data: cached.data.fail() }
     },
 
     async turnOff(deadlineMs) {

@@ -29,9 +29,10 @@ const MEMORY_MIB = 768
 export type Mainboard = {
   readonly name: string
   readonly firmware: Firmware
-  /** Files: the firmware's variables, and the disks in the order that the machine numbers them. */
+  /** A file: the firmware's variables. */
   readonly variables: string
-  readonly disks: readonly string[]
+  /** In the order that the machine numbers them: a file or what else QEMU reads, and what becomes of a flush. */
+  readonly disks: readonly { readonly file: string; readonly cache: 'unsafe' | 'writeback' }[]
   /** Sockets: of the TPM, and of QEMU's own monitor. */
   readonly tpm: string
   readonly monitor: string
@@ -47,8 +48,8 @@ export function startQemu({ name, firmware, variables, disks, tpm, monitor }: Ma
     ...['-drive', `if=pflash,format=raw,unit=1,file=${variables}`],
     ...['-chardev', `socket,id=tpm,path=${tpm}`],
     ...['-tpmdev', 'emulator,id=tpm0,chardev=tpm', '-device', 'tpm-tis,tpmdev=tpm0'],
-    ...disks.flatMap((file, n) => [
-      ...['-drive', `if=none,id=disk${n},format=raw,file=${file},cache=unsafe`],
+    ...disks.flatMap(({ file, cache }, n) => [
+      ...['-drive', `if=none,id=disk${n},format=raw,file=${file},cache=${cache}`],
       // The firmware looks for a boot loader on the first alone.
       ...['-device', `virtio-blk-pci,drive=disk${n}${n === 0 ? ',bootindex=0' : ''}`],
     ]),

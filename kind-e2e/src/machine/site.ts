@@ -1,11 +1,12 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SiteBundle } from '@skerry/api'
 import { manufactureTpm, type TpmState } from '@skerry/supervise'
 import { openLink } from '../link.ts'
 import { outboxOf } from '../site.ts'
+import { openCachedDisk } from './cached-disk.ts'
 import { copyFromDataDisk, makeDataDisk, makeEspDisk } from './disk.ts'
-import { type Machine, openMachine } from './machine.ts'
+import { type CachedDisks, type Machine, openMachine } from './machine.ts'
 import type { Parts } from './parts.ts'
 import type { SecureBootKeys } from './secure-boot.ts'
 
@@ -19,9 +20,13 @@ const DATA = '/var/lib/skerry'
 export type MachineSite = Machine & {
   /** Digests of the statements on its disk, by number. The machine is off. */
   outbox(): ReadonlyMap<number, string>
+  /** Whether the agent's disk has this file. The machine is off. */
+  holds(path: string): boolean
   readonly link: { cut(): void; mend(): void }
   readonly espDisk: string
   readonly dataDisk: string
+  /** Where it was asked for disks with caches. */
+  readonly cached: CachedDisks | undefined
   /** Its TPM's memory, and the CA that signed its endorsement keys' certificates. */
   readonly tpm: TpmState
 }
@@ -37,6 +42,8 @@ export type MachineSiteOptions = {
   readonly bundle: (hubUrl: string) => SiteBundle
   /** More arguments of its agent. */
   readonly args: readonly string[]
+  /** Its disks have caches that lose with the power what was not flushed, by chance: numbers in [0, 1). */
+  readonly random?: () => number
   /** Of the CA that other machines' TPMs share; one of its own otherwise. */
   readonly caDir?: string
   readonly hubPort: () => number
@@ -68,28 +75,37 @@ export async function openMachineSite(options: MachineSiteOptions): Promise<Mach
   makeEspDisk(espDisk, { bootLoader: secureBoot?.sign(loader) ?? loader, images, ...secureBoot })
   makeDataDisk(dataDisk, seed)
   const tpm = await manufactureTpm({ dir: join(dir, 'tpm'), ...(options.caDir ? { caDir: options.caDir } : {}), name })
+  const { random } = options
+  const cached = random && {
+    esp: await openCachedDisk(espDisk, random),
+    data: await openCachedDisk(dataDisk, random),
+  }
   const machine = openMachine({
     name,
     dir,
     tpmDir: tpm.stateDir,
     espDisk,
     dataDisk,
+    ...(cached ? { cached } : {}),
     firmware: secureBoot ? 'secure-boot' : 'open',
   })
+  function withAgentsFiles<T>(look: (copy: string) => T): T {
+    const copy = mkdtempSync(join(dir, 'data-'))
+    try {
+      copyFromDataDisk(dataDisk, '/agent', copy)
+      return look(copy)
+    } finally {
+      rmSync(copy, { recursive: true, force: true })
+    }
+  }
   return {
     ...machine,
     tpm,
     espDisk,
     dataDisk,
-    outbox() {
-      const copy = mkdtempSync(join(dir, 'data-'))
-      try {
-        copyFromDataDisk(dataDisk, '/agent', copy)
-        return outboxOf(join(copy, 'agent', 'agent.db'))
-      } finally {
-        rmSync(copy, { recursive: true, force: true })
-      }
-    },
+    cached,
+    outbox: () => withAgentsFiles((copy) => outboxOf(join(copy, 'agent', 'agent.db'))),
+    holds: (path) => withAgentsFiles((copy) => existsSync(join(copy, path))),
     link: {
       cut() {
         for (const link of [toHub, toNats]) link.cut()
@@ -100,7 +116,7 @@ export async function openMachineSite(options: MachineSiteOptions): Promise<Mach
     },
     async close() {
       await machine.close()
-      await Promise.all([toHub, toNats].map((link) => link.close()))
+      await Promise.all([toHub, toNats, ...(cached ? [cached.esp, cached.data] : [])].map((one) => one.close()))
     },
   }
 }
