@@ -2,6 +2,7 @@ import { killAnything } from './stories/kill-anything.ts'
 import { machineRegisters } from './stories/machine-registers.ts'
 import { offline } from './stories/offline.ts'
 import { offlineSlots } from './stories/offline-slots.ts'
+import { secureBoot } from './stories/secure-boot.ts'
 import type { Story } from './stories/story.ts'
 import { tamperedImage } from './stories/tampered-image.ts'
 import { upgradeAndRollback } from './stories/upgrade-and-rollback.ts'
@@ -15,4 +16,5 @@ export const STORIES: readonly Story[] = [
   upgradeAndRollback,
   tamperedImage,
   offline,
+  secureBoot,
 ]

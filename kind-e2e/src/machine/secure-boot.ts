@@ -19,8 +19,8 @@ export type SecureBootKeys = {
   sign(program: Uint8Array): Uint8Array
 }
 
-/** Makes the keys in `dir`. They are good for this story's machines and nothing else. */
-export function makeSecureBootKeys(dir: string): SecureBootKeys {
+/** Makes the keys in `dir`, whose certificates are `<called> PK` and so on. They are good for this story's machines and nothing else. */
+export function makeSecureBootKeys(dir: string, called = 'Skerry story'): SecureBootKeys {
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   const at = (name: string) => join(dir, name)
   const run = (file: string, args: readonly string[]) =>
@@ -29,7 +29,7 @@ export function makeSecureBootKeys(dir: string): SecureBootKeys {
   for (const name of NAMES) {
     const [key, cert] = [at(`${name}.key`), at(`${name}.crt`)]
     const kind = ['-new', '-x509', '-newkey', 'rsa:2048', '-nodes', '-sha256', '-days', DAYS]
-    run('openssl', ['req', ...kind, '-subj', `/CN=Skerry story ${name}/`, '-keyout', key, '-out', cert])
+    run('openssl', ['req', ...kind, '-subj', `/CN=${called} ${name}/`, '-keyout', key, '-out', cert])
     run('cert-to-efi-sig-list', ['-g', owner, cert, at(`${name}.esl`)])
   }
   const above = { PK: 'PK', KEK: 'PK', db: 'KEK' } as const

@@ -9,7 +9,7 @@ import { type Judged, judged, promisedPcrs } from '../machine/judged.ts'
 import type { Parts } from '../machine/parts.ts'
 import { hardwareProfile } from '../machine/profile.ts'
 import { ukiRelease } from '../machine/release.ts'
-import { type MachineSite, openMachineSite } from '../machine/site.ts'
+import { type MachineSite, type MachineSiteOptions, openMachineSite } from '../machine/site.ts'
 import { buildUki } from '../machine/uki.ts'
 import type { World } from '../world.ts'
 
@@ -28,15 +28,23 @@ export const TERMS = {
   attestation: WORTH.verdict,
 } as const
 
+/** How long its userspace may be unwell, and who signs it. */
+type Making = { readonly watchdogS?: number; readonly sign?: (uki: Uint8Array) => Uint8Array }
+
 /** Image n as it is published. */
-export function imageOf(world: World, parts: Parts, n: number, userland: Partial<Userland> = {}): Release {
+export function imageOf(
+  world: World,
+  parts: Parts,
+  n: number,
+  { watchdogS, sign = (uki) => uki, ...userland }: Partial<Userland> & Making = {},
+): Release {
   const version = String(n)
   return ukiRelease(join(world.dir, 'images'), {
     family: FAMILY,
     version,
     releaseCounter: n,
     hardwareIds: [HARDWARE_ID],
-    uki: buildUki(parts, { id: FAMILY, version, healthy: true, ...userland }),
+    uki: sign(buildUki(parts, { id: FAMILY, version, healthy: true, ...userland }, watchdogS)),
     bootLoader: parts.bootLoader,
   })
 }
@@ -44,7 +52,12 @@ export function imageOf(world: World, parts: Parts, n: number, userland: Partial
 export type Depot = MachineSite & { readonly profile: HardwareProfile }
 
 /** A machine that is off, on whose ESP lies image 1; that image and its kind are published. */
-export async function openDepot(world: World, parts: Parts, one: Release, ...args: readonly string[]): Promise<Depot> {
+export async function openDepot(
+  world: World,
+  parts: Parts,
+  one: Release,
+  { args = [], secureBoot, ...more }: Partial<Pick<MachineSiteOptions, 'args' | 'random' | 'secureBoot'>> = {},
+): Promise<Depot> {
   const machine = world.take(
     await openMachineSite({
       name: NAME,
@@ -55,9 +68,11 @@ export async function openDepot(world: World, parts: Parts, one: Release, ...arg
       args: ['--hardware-id', HARDWARE_ID, '--tpm', 'auto', ...args],
       hubPort: () => Number(new URL(world.hub().apiUrl).port),
       natsPort: () => Number(new URL(world.hub().natsUrl).port),
+      ...more,
+      ...(secureBoot ? { secureBoot } : {}),
     }),
   )
-  const profile = hardwareProfile(machine.tpm)
+  const profile = hardwareProfile(machine.tpm, secureBoot)
   await world.publishProfile(profile)
   await world.publish(one)
   return { ...machine, profile }
@@ -87,7 +102,8 @@ export async function runs(
   const { verdict, findings, pcrs } = found.attestation
   assert.deepEqual([found.class, verdict], [WORTH.class, WORTH.verdict], JSON.stringify(findings))
   const measured = Object.fromEntries((pcrs ?? []).map(({ pcr, actual }) => [pcr, actual]))
-  for (const [pcr, value] of Object.entries(promisedPcrs(manifest, 'off')))
+  const secureBoot = depot.profile.secureBoot ? 'on' : 'off'
+  for (const [pcr, value] of Object.entries(promisedPcrs(manifest, secureBoot)))
     assert.equal(measured[pcr], value, `PCR ${pcr} of boot ${bootId}`)
   return found
 }

@@ -36,7 +36,7 @@ export const upgradeAndRollback: Story = {
       two: imageOf(world, parts, 2),
       three: imageOf(world, parts, 3, { healthy: false }),
     }
-    const machine = await openDepot(world, parts, images.one, '--boot-tries', String(TRIES))
+    const machine = await openDepot(world, parts, images.one, { args: ['--boot-tries', String(TRIES)] })
     const manifests = Object.values(images).map(({ manifest }) => manifest)
     await keepingBoots(world, machine, { manifests, profile: machine.profile }, () => unfold(world, machine, images))
     const kept = verifyKept(bootsFolder(world))
