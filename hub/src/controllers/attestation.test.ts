@@ -338,6 +338,11 @@ describe('a node with a TPM', () => {
     const count = (await results(world)).length
     expect(await verdicts()).toEqual({ tofu: good, one: good, two: good, three: good })
     expect(await results(world)).toHaveLength(count)
+    // Who was put out, or is bad now, teaches nobody what its firmware showed.
+    await world.store.sql`update node_identity set state = 'Revoked' where cluster = 'two'`
+    await sites[2]?.says(sites[2].quotes('b9', 'os-9', { clock: { ...CLOCK, resetCount: 9 } }))
+    await sites[0]?.says(sites[0].quotes('b4', 'os-1', { clock: { ...CLOCK, resetCount: 10 } }))
+    expect(await verdicts()).toMatchObject({ one: unconfirmed, three: ['contraindicated', 'ImageUnknown'] })
   })
 
   test('whose signed manifest is not to be read has no verdict, and is told; the boot before it keeps its own', async () => {

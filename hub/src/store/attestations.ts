@@ -130,13 +130,13 @@ export function placeOf({ cluster, node, incarnation, seq }: { [K in keyof Place
   return `${cluster}/${node} ${incarnation}.${seq}`
 }
 
-// The newest result of each node whose firmware shows this, where it is good enough to learn from.
+// The newest result of each accepted node whose firmware shows this, where it is good enough to learn from.
 const showing = (tx: Reader, { profile, firmware }: { profile: string; firmware: string }) =>
   tx`(select r.cluster, r.node, r.incarnation, r.seq, r.verdict, r.findings from attestation_result r
+    join node_identity i on i.cluster = r.cluster and i.node = r.node and i.state = 'Accepted'
     where r.profile = ${profile} and r.firmware = ${firmware} and r.verdict in ('affirming', 'warning')
       and not exists (select 1 from attestation_result n where n.cluster = r.cluster and n.node = r.node
-        and (n.incarnation, n.seq, n.revision) > (r.incarnation, r.seq, r.revision)
-        and n.verdict in ('affirming', 'warning')))`
+        and (n.incarnation, n.seq, n.revision) > (r.incarnation, r.seq, r.revision)))`
 
 /** Nodes of this profile that show this firmware, as `cluster/node`: one of each cluster but this one, `most` of them. */
 export async function nodesShowing(

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { EvidenceBody, PcrValues, UkiBoot, Verdict } from '@skerry/api'
-import { measuredIn, parseEventLog } from '@skerry/measured-boot'
+import { measuredIn, parseEventLog, replay } from '@skerry/measured-boot'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { appraise } from './appraise.ts'
@@ -58,6 +58,16 @@ describe('a node whose key is a file', () => {
       reason: 'ClassMismatch',
     })
     expect(appraise(evidence, { nonce: NONCE, class: 'software-key' })).toMatchObject({ verdict: 'warning' })
+  })
+
+  test('whose evidence brings a quote that nobody vouched for is contraindicated', () => {
+    const { akName: _, ...rest } = reference
+    const tpm = { ...rest, akName: undefined }
+    expect(appraise(good, { nonce: NONCE, class: 'software-key', tpm })).toMatchObject({
+      verdict: 'contraindicated',
+      reason: 'ClassMismatch',
+    })
+    expect(appraise(good, { nonce: NONCE, class: 'tpm', tpm })).toMatchObject({ verdict: 'warning' })
   })
 
   test.each<[Verdict, boolean, boolean]>([
@@ -212,6 +222,28 @@ describe('who speaks', () => {
   })
 })
 
+test('what is proven to be bad is not hidden behind what is missing', () => {
+  const { eventLog: _, ...logless } = evidenceOf(tpm, 'secure-boot-off')
+  expect(codes(logless, reference)).toEqual(['none', 'EventLogMissing'])
+  expect(
+    codes(
+      logless,
+      image(() => ({ pcr9: ZERO })),
+    )[0],
+  ).toBe('contraindicated')
+})
+
+test.each([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14])('without PCR %i in the quote nothing is affirmed', (pcr) => {
+  const values = valuesOf('secure-boot-off')
+  values.delete(pcr)
+  const evidence = evidenceOf(tpm, 'secure-boot-off', { values })
+  const { verdict, findings } = appraise(evidence, { nonce: NONCE, selection: [...values.keys()], tpm: reference })
+  expect([verdict, findings.map(({ code, pcr: of }) => [code, of])]).toEqual([
+    'warning',
+    expect.arrayContaining([['PcrNotQuoted', pcr]]),
+  ])
+})
+
 describe('what ran', () => {
   test.each<[string, TpmReference, string[]]>([
     [
@@ -257,6 +289,25 @@ describe('what ran', () => {
     ],
   ])('%s', (_, given, expected) => {
     expect(codes(good, given)).toEqual(expected)
+  })
+
+  test('a kernel that was started before its image is not the image’s: whoever it is can extend the image’s digest later', () => {
+    const log = Buffer.from(logOf('secure-boot-off'))
+    const events = measuredIn(parseEventLog(log), 'sha256').extends
+    const apps = (digest: string) => events.find(({ event, hex }) => event.pcr === 4 && hex === digest)?.event
+    const { uki, kernel } = reference.image.measured.sha256?.applications ?? { uki: '', kernel: '' }
+    const [one, two] = [apps(uki), apps(kernel)]
+    if (!one || !two) throw new Error('the recording has neither')
+    const at = (offset: number) => log.subarray(offset + 4 + 4 + 4 + 2, offset + 4 + 4 + 4 + 2 + 32)
+    const [first, second] = [Buffer.from(at(one.offset)), Buffer.from(at(two.offset))]
+    second.copy(at(one.offset))
+    first.copy(at(two.offset))
+    const value = replay(measuredIn(parseEventLog(log), 'sha256')).get(4) ?? new Uint8Array()
+    const values = valuesOf('secure-boot-off').set(4, Buffer.from(value).toString('hex'))
+    expect(codes(evidenceOf(tpm, 'secure-boot-off', { log, values }), reference)).toEqual([
+      'contraindicated',
+      'KernelNotOfImage 4',
+    ])
   })
 
   test('a firmware that tried something else first says so: never affirming, each event by its index', () => {

@@ -5,7 +5,7 @@ import { judgeImage } from './boot.ts'
 import { type Area, type Found, found, made, worst } from './findings.ts'
 import { judgeMachine } from './machine.ts'
 import { readMeasurements } from './measurements.ts'
-import { FIRMWARE_PCRS, QUOTED_PCRS, type Reference, type SeenClock, type TpmReference } from './reference.ts'
+import { QUOTED_PCRS, type Reference, type SeenClock, type TpmReference } from './reference.ts'
 
 /** An attestation result of one boot: the verdict, its reason (UpperCamel), a sentence, and everything they rest on. */
 export type Appraisal = {
@@ -59,7 +59,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
     selection: reference.selection ?? QUOTED_PCRS,
     pcrs: values,
   })
-  const key = judgeKey(akPublic, tpm)
+  const key = [...judgeClass(reference.class), ...judgeKey(akPublic, tpm)]
   // What another TPM counts says nothing of this one.
   const stranger = key.some(({ code }) => code === 'AkNotOnRecord')
   const clock = stranger ? [] : judgeClock(checked, evidence, tpm.before)
@@ -77,7 +77,8 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   const measurements = readMeasurements(logs, bank, values.get(bank) ?? new Map(), tpm.profile)
   const image = judgeImage(tpm.image, tpm.others, bank, hex, measurements.facts)
   const machine = judgeMachine(tpm, bank, hex, measurements.facts)
-  const unquoted = NEEDED_PCRS.filter((pcr) => !hex.has(pcr)).map((pcr) =>
+  // Each says what ran, on what, or that nothing else did: what was left out may be what matters.
+  const unquoted = QUOTED_PCRS.filter((pcr) => !hex.has(pcr)).map((pcr) =>
     found('PcrNotQuoted', `PCR ${pcr} was not quoted, so nothing of it is known`, { pcr }),
   )
   const all = [...nonce, ...identity, ...unquoted, ...measurements.findings, ...image.findings, ...machine.findings]
@@ -93,9 +94,6 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   }
 }
 
-/** Without these nobody can say what ran, and on what. */
-const NEEDED_PCRS = [...FIRMWARE_PCRS, 4, 7, 9, 11, 12]
-
 /** Whoever asks without any reference: nothing can be affirmed, and nothing is hidden. */
 const NOTHING: TpmReference = {
   akName: undefined,
@@ -104,6 +102,11 @@ const NOTHING: TpmReference = {
   profile: undefined,
   firmware: { atRegistration: undefined, shownBy: [] },
   before: undefined,
+}
+
+function judgeClass(registered: Reference['class']): Found[] {
+  if (registered !== 'software-key') return []
+  return [found('ClassMismatch', 'the node registered without a TPM: nobody vouched for the one that quotes here')]
 }
 
 function judgeKey(akPublic: string, { akName }: TpmReference): Found[] {
@@ -200,7 +203,9 @@ const VALUES: Record<Area, { affirming: number; warning: number; contraindicated
 }
 
 function result(all: readonly Found[], pcrs: readonly PcrAppraisal[]): Omit<Appraisal, 'bank' | 'clock'> {
-  const verdict = worst(all.map(({ tier }) => tier))
+  const tiers = all.map(({ tier }) => tier)
+  // EAR: a status is never better than the worst claim. What is missing beside it takes nothing back.
+  const verdict = tiers.includes('contraindicated') ? 'contraindicated' : worst(tiers)
   const [first, ...more] = all.filter(({ tier }) => tier === verdict && tier !== 'affirming')
   const claim = (area: Area): number => {
     const tier = worst(all.filter((one) => one.area === area).map((one) => one.tier))

@@ -1,5 +1,5 @@
 import type { BankName, Boot, PcrAppraisal, UkiBoot } from '@skerry/api'
-import type { Facts } from '@skerry/measured-boot'
+import type { ApplicationFact, Facts } from '@skerry/measured-boot'
 import { type Found, found } from './findings.ts'
 
 type Values = ReadonlyMap<number, string>
@@ -80,7 +80,7 @@ function applications(facts: Facts | undefined, mine: Measured | undefined, othe
   })
   if (!mine) return strange
   const last = facts.boot.value.applications.findLast(({ digest }) => digest !== mine.applications.kernel)
-  if (last?.digest === mine.applications.uki) return strange
+  if (last?.digest === mine.applications.uki) return [...strange, ...kernelsAlone(facts.boot.value.applications, mine)]
   const where = {
     pcr: 4,
     expected: [mine.applications.uki],
@@ -90,6 +90,23 @@ function applications(facts: Facts | undefined, mine: Measured | undefined, othe
     ...strange,
     found('ImageNotStarted', 'the last image that was started is not the one that the node says it runs', where),
   ]
+}
+
+/**
+ * Kernels that no image started just before. PCR 4 can be extended by whatever runs: a kernel that a boot loader started by
+ * itself, with another initrd, could measure its image afterwards. What came before it no one can change any more.
+ */
+function kernelsAlone(
+  started: readonly ApplicationFact[],
+  { applications: { loaders, uki, kernel } }: Measured,
+): Found[] {
+  if (loaders.includes(kernel)) return []
+  return started.flatMap(({ digest, event }, at) => {
+    const before = started[at - 1]?.digest
+    if (digest !== kernel || before === uki) return []
+    const where = { pcr: 4, event, expected: [uki], ...(before === undefined ? {} : { actual: before }) }
+    return [found('KernelNotOfImage', 'the kernel was started by something else than its image', where)]
+  })
 }
 
 function digestsOf({ applications: { loaders, uki, kernel } }: Measured): string[] {

@@ -34,6 +34,7 @@ const CODES = {
   FactUnknown: ['contraindicated', 'executables'],
   UnknownApplication: ['contraindicated', 'executables'],
   ImageNotStarted: ['contraindicated', 'executables'],
+  KernelNotOfImage: ['contraindicated', 'executables'],
   OtherImageTried: ['warning', 'executables'],
   PcrMismatch: ['contraindicated', 'executables'],
   NoProfile: ['warning', 'hardware'],
