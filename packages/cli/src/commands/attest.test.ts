@@ -9,18 +9,18 @@ import { describe, expect, test } from 'vitest'
 import { exitCodeOf } from '../errors.ts'
 import { buildProgram } from '../program.ts'
 
-/** What a command printed, and the exit code that a shell would see. */
-async function run(...args: string[]): Promise<{ out: string; exit: number; why: string }> {
-  const out: string[] = []
+/** What a command printed and said beside it, and the exit code that a shell would see. */
+async function run(...args: string[]): Promise<{ out: string; said: string; exit: number; why: string }> {
+  const [out, said]: [string[], string[]] = [[], []]
   const shell = {
     out: (text: string) => void out.push(text),
-    err: () => {},
+    err: (text: string) => void said.push(text),
     now: () => 0,
     env: {},
     signal: new AbortController().signal,
     stdin: async () => '',
   }
-  const found = (exit: number, why = '') => ({ out: out.join(''), exit, why })
+  const found = (exit: number, why = '') => ({ out: out.join(''), said: said.join(''), exit, why })
   return buildProgram(shell)
     .parseAsync(args, { from: 'user' })
     .then(() => found(0))
@@ -73,6 +73,8 @@ describe('attest verify', () => {
     )
     const held = await verify(evidence, '--reference', written({ manifest, profile, akName }))
     expect(held).toMatchObject({ exit: 0, verdict: 'affirming', findings: [] })
+    const machine = await verify(evidence, '--reference', written(profile))
+    expect(machine.findings?.map(({ code }) => code)).toEqual(['AkUnknown', 'NoReference'])
     // A manifest alone says nothing of the machine, nor whose key it is.
     const half = await verify(evidence, '--reference', written(manifest))
     expect([half.exit, half.verdict, half.findings?.map(({ code }) => code)]).toEqual([
@@ -223,31 +225,18 @@ describe('a UKI at the signers’ desk', () => {
   const [stub, loader] = [`${EFI}/linuxx64.efi.stub`, `${EFI}/systemd-bootx64.efi`]
   const can = existsSync(stub) && spawnSync('pesign', ['--version']).error === undefined
   const uki = join(dir, 'edge-os-1.efi')
-  const make = (commandLine: string) => {
+  const make = (commandLine: string, osRelease = 'ID=edge\nIMAGE_ID=edge-os\nIMAGE_VERSION=1\n') => {
     const text = (body: string) => new TextEncoder().encode(body)
     const bytes = assembleUki(readFileSync(stub), [
-      { name: '.osrel', data: text('ID=edge\nIMAGE_ID=edge-os\nIMAGE_VERSION=1\n') },
+      { name: '.osrel', data: text(osRelease) },
       { name: '.cmdline', data: text(commandLine) },
       { name: '.linux', data: readFileSync(loader) },
       { name: '.initrd', data: text('an initrd') },
     ])
     writeFileSync(uki, bytes)
   }
-  const manifestOf = (...more: string[]) =>
-    run(
-      'image',
-      'manifest',
-      uki,
-      '--family',
-      'edge-os',
-      '--version',
-      '1',
-      '--release-counter',
-      '1',
-      '--hardware-id',
-      'x',
-      ...more,
-    )
+  const MANIFEST = ['--family', 'edge-os', '--version', '1', '--release-counter', '1', '--hardware-id', 'x']
+  const manifestOf = (...more: string[]) => run('image', 'manifest', uki, ...MANIFEST, ...more)
 
   test.skipIf(!can)(
     'its manifest promises what pesign and the boot loader’s own digest say, in each bank that is asked for',
@@ -292,9 +281,45 @@ describe('a UKI at the signers’ desk', () => {
     expect(seen.boot.pcr.predicted.sha256['9']).toBe(boot.measured.sha256.pcr9)
     const text = await run('image', 'inspect', uki, '--boot-loader', loader)
     expect(text.out).toContain(boot.measured.sha256.pcr12.off)
-    expect(await run('image', 'inspect', written('no program'))).toMatchObject({
-      exit: 1,
-      why: expect.stringContaining('no "MZ"'),
-    })
+    expect(text.out).toMatch(/PCR 7 +Secure Boot on +with --secure-boot-keys/)
+    const alone = await run('image', 'inspect', uki)
+    expect(alone.out).toMatch(/PCR 4 +altogether +with --boot-loader/)
   })
+
+  test.skipIf(!can)('what cannot be read is told by its name', async () => {
+    make('panic=1')
+    const plain = written('no program')
+    const why = async (...args: string[]) => {
+      const found = await run(...args)
+      expect(found.exit).not.toBe(0)
+      return found.why
+    }
+    expect(await why('image', 'inspect', plain)).toContain(`${plain}: IMAGE_DOS_HEADER, byte 0: no "MZ"`)
+    expect(await why('image', 'inspect', uki, '--boot-loader', plain)).toContain(`${plain}: IMAGE_DOS_HEADER`)
+    expect(await why('image', 'inspect', uki, '--boot-loader', uki)).toContain(`${uki}: boot loader, byte 0`)
+    expect(await why('image', 'inspect', dir)).toContain(`${dir} is a folder`)
+    expect(await manifestOf('--boot-loader', plain)).toMatchObject({ why: expect.stringContaining(plain) })
+    expect(await why('image', 'manifest', dir, ...MANIFEST)).toContain(`${dir} is a folder`)
+    expect(await why('attest', 'eventlog', plain)).toContain(`${plain}: TCG_PCR_EVENT`)
+  })
+
+  test.skipIf(!can)(
+    'a UKI that no machine would take gets no manifest, and what to look at is said beside it',
+    async () => {
+      make('quiet')
+      const { exit, said } = await manifestOf('--boot-loader', loader)
+      expect([exit, said]).toEqual([0, expect.stringMatching(/look before you sign: Unsigned: .*\n.*NoPanic: /)])
+      expect(await run('image', 'manifest', uki, ...MANIFEST, '--version', '2', '--boot-loader', loader)).toMatchObject(
+        {
+          exit: 2,
+          why: expect.stringMatching(/--version 2: .* is 1 by its own os-release/),
+        },
+      )
+      make('quiet', 'ID=edge\nIMAGE_VERSION=1\n')
+      expect(await manifestOf('--boot-loader', loader)).toMatchObject({
+        exit: 2,
+        why: expect.stringContaining('IMAGE_ID'),
+      })
+    },
+  )
 })

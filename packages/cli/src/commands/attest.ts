@@ -1,8 +1,8 @@
-import { describeLog, Malformed, parseEventLog } from '@skerry/measured-boot'
+import { describeLog, parseEventLog } from '@skerry/measured-boot'
 import { appraise } from '@skerry/policy'
 import { type Command, Option } from 'commander'
 import { Answered, EXIT } from '../errors.ts'
-import { LOG_BYTES, readBounded, readEvidenceFile, readReferenceFile, Unusable } from '../offline/evidence.ts'
+import { LOG_BYTES, readBounded, readEvidenceFile, reading, readReferenceFile, Unusable } from '../offline/evidence.ts'
 import { toJson } from '../output/forms.ts'
 import { line, type Shell } from '../shell.ts'
 import { statusCommand } from './attest-status.ts'
@@ -27,14 +27,14 @@ function verifyCommand(attest: Command, shell: Shell): void {
     .requiredOption('--evidence <file>', 'the evidence: JSON with akPublic, quote, signature, pcrs, eventLog and nonce')
     .option(
       '--reference <file>',
-      'what it is held against: a manifest, or {manifest, profile, akName, firmware, others}',
+      'what it is held against: a manifest, a profile, or {manifest, profile, akName, firmware, others}',
     )
     .option('--nonce <hex>', 'what the quote must answer; otherwise what the evidence itself says')
     .addHelpText('after', '\nExample:\n  skerry attest verify --evidence evidence.json --reference reference.json')
     .action(({ evidence: file, reference, nonce }: VerifyOptions) => {
       told(shell, true, () => {
         if (nonce !== undefined && !/^([0-9a-fA-F]{2}){1,64}$/.test(nonce))
-          throw new Unusable('InvalidField', '--nonce is no hex')
+          throw new Unusable('InvalidField', `--nonce ${nonce}: 1 to 64 bytes in hex are wanted`)
         const evidence = readEvidenceFile(file)
         const tpm = reference === undefined ? undefined : readReferenceFile(reference)
         const quoted = Object.values(evidence.pcrs ?? {}).flatMap((values) => Object.keys(values).map(Number))
@@ -63,7 +63,7 @@ function eventlogCommand(attest: Command, shell: Shell): void {
     )
     .action((file: string, { bank, output }: { bank?: string; output: 'text' | 'json' }) => {
       told(shell, output === 'json', () => {
-        const log = describeLog(parseEventLog(readBounded(file, LOG_BYTES)), bank)
+        const log = reading(file, () => describeLog(parseEventLog(readBounded(file, LOG_BYTES)), bank))
         if (output === 'json') return shell.out(toJson(log))
         for (const { index, pcr, type, digest, covered, says } of log.events)
           line(
@@ -83,8 +83,7 @@ function told(shell: Shell, asJson: boolean, act: () => void): void {
   try {
     act()
   } catch (error) {
-    if (!(error instanceof Malformed || error instanceof Unusable)) throw error
-    if (!asJson) throw error
+    if (!(error instanceof Unusable) || !asJson) throw error
     const { code, message, offset } = error
     shell.out(toJson({ error: { code, message, ...(offset === undefined ? {} : { offset }) } }))
     throw new Answered(EXIT.error)

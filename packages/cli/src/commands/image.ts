@@ -55,12 +55,12 @@ function manifestCommand(image: Command, shell: Shell): void {
     .option('--out <file>', 'write it there')
     .addHelpText(
       'after',
-      '\nExample:\n  skerry image manifest edge-os-43.img --family edge-os --version 43 --release-counter 43 --hardware-id shop-box --out 43.json',
+      '\nExample:\n  skerry image manifest edge-os-43.img --family edge-os --version 43 --release-counter 43 --hardware-id shop-box --out 43.json\n  skerry image manifest edge-os-43.efi --boot-loader systemd-bootx64.efi --family edge-os --version 43 --release-counter 43 --hardware-id shop-box --out 43.json',
     )
     .action(async (file: string, options: ManifestOptions) => {
       const { sha256, length } = await digestOf(file)
       const { family, version, releaseCounter, kubernetesVersion } = options
-      const boot = bootOf(file, options)
+      const { boot, findings } = bootOf(file, version, options)
       const manifest: OSImageManifest = {
         kind: 'OSImageManifest',
         family,
@@ -72,6 +72,7 @@ function manifestCommand(image: Command, shell: Shell): void {
         boot,
       }
       const text = toJson(parse(OSImageManifest, manifest, 'the manifest'))
+      for (const { code, message } of findings) say(shell, `${file}: look before you sign: ${code}: ${message}`)
       if (options.out === undefined) return shell.out(text)
       writeOut(options.out, text)
       const measured = boot.kind === 'none' ? '; nothing measures its boot' : ''

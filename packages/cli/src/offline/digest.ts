@@ -1,12 +1,12 @@
 import { createHash } from 'node:crypto'
-import { createReadStream, existsSync } from 'node:fs'
-import { UsageError } from '../errors.ts'
+import { createReadStream } from 'node:fs'
+import { requireFile } from './read.ts'
 
 export type Bytes = { readonly file: string; readonly sha256: string; readonly length: number }
 
 /** Digest and length of a file that may be larger than memory. */
 export async function digestOf(file: string): Promise<Bytes> {
-  if (!existsSync(file)) throw new UsageError(`there is no file ${file}`)
+  requireFile(file)
   const hash = createHash('sha256')
   let length = 0
   for await (const chunk of createReadStream(file)) {

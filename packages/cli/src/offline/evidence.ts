@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import {
   BANK_NAMES,
   type EvidenceBody,
@@ -9,12 +9,13 @@ import {
   Refusal,
   type UkiBoot,
 } from '@skerry/api'
+import { Malformed } from '@skerry/measured-boot'
 import type { TpmReference } from '@skerry/policy'
 import { parseStrictJson, sha256Hex } from '@skerry/trust'
 
 // What `skerry attest` reads from files: evidence as a node, a story or another tool wrote it, and what to hold it against.
 
-/** A file that is no evidence at all: told by its code, and no verdict is given. */
+/** A file that is not what it was given for: told by its code, and nothing is judged. */
 export class Unusable extends Error {
   override name = 'Unusable'
   readonly code: string
@@ -30,18 +31,35 @@ const EVIDENCE_BYTES = 4_194_304
 /** The largest event log that is read: as the parser's own bound. */
 export const LOG_BYTES = 1_048_576
 
-/** The bytes of a file up to a bound; Unusable says what is wrong with it. */
+/** The bytes of a file up to a bound, whatever it says of its size: what a kernel shows as a file has none. Throws Unusable. */
 export function readBounded(file: string, maxBytes: number): Uint8Array {
+  const bytes = new Uint8Array(maxBytes + 1)
+  let length = 0
   try {
-    const { size } = statSync(file)
-    if (size > maxBytes) throw new Unusable('TooLarge', `${file} has ${size} bytes, at most ${maxBytes} are read`)
-    return new Uint8Array(readFileSync(file))
+    const descriptor = openSync(file, 'r')
+    try {
+      for (let read = 1; read > 0 && length < bytes.length; length += read)
+        read = readSync(descriptor, bytes, length, bytes.length - length, null)
+    } finally {
+      closeSync(descriptor)
+    }
   } catch (error) {
-    if (error instanceof Unusable) throw error
     throw new Unusable(
       'Unreadable',
       `${file} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
     )
+  }
+  if (length > maxBytes) throw new Unusable('TooLarge', `${file} is larger than the ${maxBytes} bytes that are read`)
+  return bytes.slice(0, length)
+}
+
+/** What is made of a file's bytes; those that cannot be read as what they should be are told with the file's name. */
+export function reading<T>(file: string, act: () => T): T {
+  try {
+    return act()
+  } catch (error) {
+    if (error instanceof Malformed) throw new Unusable(error.code, `${file}: ${error.message}`, error.offset)
+    throw error
   }
 }
 
@@ -112,12 +130,12 @@ function pcrsOf(value: unknown, file: string): NonNullable<EvidenceBody['pcrs']>
 }
 
 /**
- * What evidence is held against: an image's manifest, or `{manifest, profile, akName, firmware, others}` with what there
- * is. Throws Unusable.
+ * What evidence is held against: an image's manifest, a hardware profile, or `{manifest, profile, akName, firmware,
+ * others}` with what there is. Throws Unusable.
  */
 export function readReferenceFile(file: string): TpmReference {
   const value = objectOf(jsonOf(file, EVIDENCE_BYTES), file)
-  const members = 'kind' in value ? { manifest: value } : value
+  const members = 'kind' in value ? { [value.kind === 'HardwareProfile' ? 'profile' : 'manifest']: value } : value
   const known = ['manifest', 'profile', 'akName', 'firmware', 'others']
   const strange = Object.keys(members).find((name) => !known.includes(name))
   if (strange)

@@ -41,7 +41,12 @@ export function readTargetsKey(trustDir: string, name: string): Signer {
 
 /** The bytes of a file that was named; UsageError where there is none. */
 export function bytesOf(file: string): Uint8Array {
+  requireFile(file)
+  return new Uint8Array(readFileSync(file))
+}
+
+/** Refuses a name under which there is no file that can be read. */
+export function requireFile(file: string): void {
   if (!existsSync(file)) throw new UsageError(`there is no file ${file}`)
   if (statSync(file).isDirectory()) throw new UsageError(`${file} is a folder, not a file`)
-  return new Uint8Array(readFileSync(file))
 }
