@@ -301,6 +301,7 @@ describe('a request that is refused', () => {
     for (let n = 0; n < 5; n += 1) await send('POST', '', await node.request())
     expect(refusals).toHaveLength(5)
     expect(await told()).toHaveLength(before + 1)
+    expect((await told()).at(-1)?.spec.message).toContain(`a node that calls itself ${node.name}, at `)
     nowMs += 60_000
     await send('POST', '', await node.request())
     expect((await told()).some(({ spec }) => spec.message.includes('4 more since'))).toBe(true)

@@ -4,7 +4,7 @@ import { answerOf } from './agent/answer.ts'
 import { ask } from './agent/ask.ts'
 import { makeBudget } from './agent/budget.ts'
 import { LineFull, makeGate } from './agent/gate.ts'
-import { exchangePurse, keyPurse } from './agent/known.ts'
+import { callerOf, exchangeCaller, exchangePurse, keyPurse } from './agent/known.ts'
 import { proofs } from './agent/prove.ts'
 import { type RefusedRegistrations, tellRefusals } from './agent/refused.ts'
 import { toStatusError } from './status-error.ts'
@@ -13,6 +13,13 @@ import { toStatusError } from './status-error.ts'
 // digest of the node's public keys. Before the proof nothing is written but that bounded, expiring row.
 
 export type AgentDoor = RefusedRegistrations
+
+/** Whose call it is: its address, what a caller that the hub knows has left, and how people are told of it. */
+type Caller = {
+  readonly ip: string
+  readonly purse: () => Promise<string | undefined>
+  readonly name: () => Promise<string>
+}
 
 /** More than the largest request document, as base64url. */
 const BODY_LIMIT = 98_304
@@ -33,22 +40,22 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
   const proofCalls = makeGate(PROOFS_AT_ONCE, MAX_WAITING)
   const profiles = openProfiles(store.sql)
   const prove = proofs(store, profiles, calls)
-  const judged = async <T>(
-    document: string,
-    caller: { readonly ip: string; readonly purse: () => Promise<string | undefined> },
-    act: () => Promise<T>,
-    gate = calls,
-  ): Promise<T> => {
+  const judged = async <T>(document: string, caller: Caller, act: () => Promise<T>, gate = calls): Promise<T> => {
     const purse = await budget.take(caller.ip, () => calls(caller.purse))
     try {
       return await gate(act)
     } catch (error) {
       // What the hub could not do is not the caller's failure: an outage must not lock out the sites that live through it.
       if (!(error instanceof LineFull) && toStatusError(error).code < 500) budget.charge(purse)
-      await tell(document, error)
+      await tell(document, error, caller.name)
       throw error
     }
   }
+  const exchanging = (document: string, id: string, ip: string): Caller => ({
+    ip,
+    purse: () => exchangePurse(store, document, id),
+    name: () => exchangeCaller(store, id, ip),
+  })
   const config = { access: 'open' } as const
   app.register(async (agent) => {
     agent.removeAllContentTypeParsers()
@@ -61,7 +68,7 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
       route(BODY_LIMIT),
       async ({ ip, body }, reply) => {
         const text = body ?? ''
-        const caller = { ip, purse: () => keyPurse(store, text) }
+        const caller = { ip, purse: () => keyPurse(store, text), name: async () => callerOf(text, ip) }
         const challenge = await judged('RegistrationRequest', caller, () => ask(store, profiles, text, now()))
         // The exact bytes are part of the transcript, so they are sent as they are stored.
         return reply.code(201).type('application/json').send(challenge)
@@ -73,7 +80,7 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
       async ({ params, body, ip, id: requestId }) =>
         judged(
           'RegistrationProof',
-          { ip, purse: () => exchangePurse(store, 'RegistrationProof', params.id) },
+          exchanging('RegistrationProof', params.id, ip),
           async () => {
             await prove(params.id, body ?? '', { sourceIp: ip, requestId }, now())
             return calls(() => answerOf(store, params.id))
@@ -82,9 +89,7 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
         ),
     )
     agent.get<{ Params: { id: string } }>('/agent/v1/registrations/:id', { config }, async ({ params, ip }) =>
-      judged('RegistrationPoll', { ip, purse: () => exchangePurse(store, 'RegistrationPoll', params.id) }, () =>
-        answerOf(store, params.id),
-      ),
+      judged('RegistrationPoll', exchanging('RegistrationPoll', params.id, ip), () => answerOf(store, params.id)),
     )
   })
 }

@@ -229,6 +229,9 @@ test.each<[HubWord['state'], string, RegExp]>([
   ['Suspended', 'ForkedChain', /find the copy and switch it off.*node accept/],
   ['Refused', 'NotAllowed', /ask .* why.*node accept/],
   ['Refused', 'TokenExpired', /another bundle.*--bundle/],
+  ['Refused', 'ProfileUnknown', /hardware profiles.*image publish.*asks again/],
+  ['Refused', 'EkUntrusted', /hardware profiles.*image publish.*asks again/],
+  ['Refused', 'NodeTaken', /^read the message [^:]*asks again by itself$/],
 ])('a node that is %s (%s) says what the technician does next', (state, reason, next) => {
   expect(nextStep({ state, reason, message: '', fingerprint: '786e-253d-ba32-bcd2' })).toMatch(next)
 })

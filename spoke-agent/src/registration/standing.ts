@@ -111,6 +111,11 @@ export function nextStep({ state, reason, fingerprint }: HubWord): string {
       if (reason === 'NoTpm') return 'switch the TPM on in the firmware, or start the agent with --tpm <path>'
       if (reason.startsWith('Token'))
         return 'ask whoever runs the hub for another bundle (skerry join-token create), and start the agent with it (--bundle)'
+      if (reason === 'ProfileUnknown' || reason === 'EkUntrusted')
+        return 'read the message to whoever signs hardware profiles: once one that fits is published (skerry image sign, skerry image publish), this node is let in; it asks again by itself'
+      // Nobody has decided about this node yet, so there is nothing that could be decided otherwise.
+      if (state === 'Refused' && reason !== 'NotAllowed')
+        return 'read the message to whoever runs the hub; this node asks again by itself'
       return `ask whoever runs the hub why; this node asks again by itself, and to let it in ${accept('node accept <cluster>/<node>')}`
     default: {
       const never: never = state

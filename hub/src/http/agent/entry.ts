@@ -2,6 +2,7 @@ import { createHash, timingSafeEqual } from 'node:crypto'
 import {
   CLUSTER_SET_LABEL,
   JOIN_TOKEN_PATTERN,
+  LABEL_PATTERN,
   type ObjectOf,
   PublicJwk,
   parse,
@@ -39,14 +40,16 @@ import { StatusError } from '../status-error.ts'
 export type Token = ObjectOf<'JoinToken'>
 
 const TOKEN = new RegExp(JOIN_TOKEN_PATTERN)
+const LABEL = new RegExp(LABEL_PATTERN)
 /** The largest request document; what is larger is not even read for its token. */
 const MAX_PAYLOAD = 65_536
 /** Keys that a node may end in so long: NATS holds every one of them until its credential would have ended. */
 const MAX_ENDED = 6
 const ENDED_MS = 60 * 60_000
 
-/** What a request claims of itself: its keys, and a token's text. */
+/** What a request claims of itself: its keys, a token's text, and a name where it could be one. */
 export type Claims = {
+  readonly nodeName: string | undefined
   readonly token: string | undefined
   readonly thumbprint: string
   readonly tpm: TpmIdentity | undefined
@@ -62,8 +65,9 @@ export function claimsOf(text: string): Claims {
     const value: unknown = members.get(name)
     return typeof value === 'string' ? value : undefined
   }
-  const [ek, ak] = [word('ek'), word('ak')]
+  const [ek, ak, name] = [word('ek'), word('ak'), word('nodeName')]
   return {
+    nodeName: name !== undefined && LABEL.test(name) ? name : undefined,
     token: word('token'),
     thumbprint: thumbprint(parse(PublicJwk, members.get('nodeKey'), 'nodeKey')),
     tpm:

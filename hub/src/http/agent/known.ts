@@ -26,3 +26,20 @@ export async function keyPurse({ sql }: Store, text: string): Promise<string | u
     throw error
   }
 }
+
+/** Who sent a request, for people to read: by the name that it gives itself, of which nothing is verified. */
+export function callerOf(text: string, ip: string): string {
+  try {
+    const { nodeName } = claimsOf(text)
+    return nodeName === undefined ? `a node at ${ip}` : `a node that calls itself ${nodeName}, at ${ip},`
+  } catch (error) {
+    if (error instanceof Refusal) return `a node at ${ip}`
+    throw error
+  }
+}
+
+/** Who sent what belongs to an exchange, for people to read. */
+export async function exchangeCaller({ sql }: Store, id: string, ip: string): Promise<string> {
+  const exchange = ID.test(id) ? await loadExchange(sql, id) : undefined
+  return exchange ? `node ${exchange.node} of cluster ${exchange.cluster}, at ${ip},` : `a node at ${ip}`
+}

@@ -17,7 +17,8 @@ const QUIET_MS = 60_000
 export function tellRefusals({ store, now, onRefused }: RefusedRegistrations) {
   const told = new Map<string, { atMs: number; since: number }>()
   const toldOfNode = new Map<string, number>()
-  return async (document: string, error: unknown): Promise<void> => {
+  /** `who` is asked only where an event is written. */
+  return async (document: string, error: unknown, who: () => Promise<string>): Promise<void> => {
     if (!(error instanceof Refusal)) return
     onRefused(document, error)
     if (error instanceof TwoHolders) await tellBoth(error)
@@ -28,11 +29,12 @@ export function tellRefusals({ store, now, onRefused }: RefusedRegistrations) {
     }
     told.set(error.code, { atMs: now(), since: 0 })
     const more = before && before.since > 0 ? `; ${before.since} more since the last such event` : ''
+    const name = await who()
     await write(store, (tx) =>
       recordEvent(tx, {
         type: 'Warning',
         reason: error.code,
-        message: `a registration was refused: ${error.message.slice(0, 1_000)}${more}`,
+        message: `${name} was refused: ${error.message.slice(0, 1_000)}${more}`,
         component: 'registration',
         regarding: { kind: 'Registration', name: 'refused' },
       }),
