@@ -1,13 +1,18 @@
 // Evidence of recorded boots and what it is held against, for tests of whoever asks for a verdict.
 export {
+  type Bit,
+  bitsThatCount,
+  bitsThatDoNot,
   CLOCK,
   type Clock,
   canMakeUki,
   evidenceOf,
+  flipped,
   LOADER,
   logOf,
   makeTpm,
   makeUki,
+  recordedEvidence,
   recordsAfter,
   referenceOf,
   type Tpm,

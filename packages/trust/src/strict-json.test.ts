@@ -40,6 +40,13 @@ describe('parseStrictJson', () => {
     expect(parse(text)).toEqual(value)
   })
 
+  test('reads a text once, however many escapes are in it', () => {
+    // Looking for the closing quote anew behind each escape would take minutes.
+    const text = `{"a":"${'\\u0041'.repeat(1_500_000)}","b":"${'\\"'.repeat(1_500_000)}"}`
+    const read = parseStrictJson(Buffer.from(text), { maxBytes: text.length }) as { a: string; b: string }
+    expect([read.a.length, read.b.length]).toEqual([1_500_000, 1_500_000])
+  })
+
   test('refuses bytes that are not UTF-8', () => {
     expect(() => parseStrictJson(Buffer.from([0x22, 0xff, 0x22]), { maxBytes: 10 })).toThrow(
       expect.objectContaining({ code: 'MalformedJson' }),

@@ -92,8 +92,10 @@ function scan(text: string, maxDepth: number): void {
 // RFC 7493 §2.1) reach a string only as escapes, because the text is valid UTF-8.
 function endOfString(text: string, start: number, escapes: { next: number }): number {
   let i = start + 1
+  let quote = -1
   for (;;) {
-    const quote = text.indexOf('"', i)
+    // Looked for once, and again only behind an escape that hid it: a string of nothing but escapes is read once, too.
+    if (quote < i) quote = text.indexOf('"', i)
     if (quote < 0) return text.length
     // Most strings have no escape, and then the next one in the text, found once, lies beyond all of them.
     if (escapes.next < i) escapes.next = nextOrEnd(text, i)

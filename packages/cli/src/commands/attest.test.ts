@@ -3,8 +3,19 @@ import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { EvidenceBody } from '@skerry/api'
 import { assembleUki } from '@skerry/measured-boot'
-import { evidenceOf, logOf, makeTpm, recordsAfter, referenceOf, valuesAfter } from '@skerry/policy/testing'
+import {
+  bitsThatCount,
+  evidenceOf,
+  flipped,
+  logOf,
+  makeTpm,
+  recordedEvidence,
+  recordsAfter,
+  referenceOf,
+  valuesAfter,
+} from '@skerry/policy/testing'
 import { testFolder } from '@skerry/supervise/testing'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { exitCodeOf } from '../errors.ts'
 import { buildProgram } from '../program.ts'
@@ -157,6 +168,80 @@ describe('attest verify', () => {
     const found = await verify(given)
     expect([found.exit, found.error?.code, found.verdict]).toEqual([1, code, undefined])
   })
+
+  const base64 = (text = '') => Buffer.from(text, 'base64')
+  const cutBy = (text: string | undefined, bytes: number) => base64(text).subarray(0, -bytes).toString('base64')
+  const with16 = (text: string | undefined, at: number, value: number) => {
+    const bytes = base64(text)
+    bytes.writeUInt16BE(value, at)
+    return bytes.toString('base64')
+  }
+  test.each<[string, object, string]>([
+    ['a quote that is cut', { quote: cutBy(quote, 1) }, 'Truncated'],
+    [
+      'a quote with a byte behind it',
+      { quote: Buffer.concat([base64(quote), Buffer.of(0)]).toString('base64') },
+      'TrailingBytes',
+    ],
+    ['a quote of another magic', { quote: with16(quote, 2, 0x4346) }, 'BadMagic'],
+    ['an attestation that is no quote', { quote: with16(quote, 4, 0x8017) }, 'WrongType'],
+    ['a signature that is cut', { signature: cutBy(signature, 1) }, 'Truncated'],
+    ['a signature by SHA-1', { signature: with16(signature, 2, 0x0004) }, 'WrongScheme'],
+    ['a key that is cut', { akPublic: cutBy(akPublic, 1) }, 'Truncated'],
+    ['a log that is cut', { eventLog: cutBy(eventLog, 1) }, 'EventLogMalformed'],
+    ['a log of the SHA-1 format', { eventLog: Buffer.alloc(32).toString('base64') }, 'EventLogMalformed'],
+    ['a log of systemd’s that is none', { measurementLog: 'AAAA' }, 'MeasurementLogMalformed'],
+    ['values of a bank that was not quoted', { pcrs: { ...pcrs, sha384: { 0: '0'.repeat(96) } } }, 'ExtraBank'],
+    [
+      'a value that was quoted and is not there',
+      { pcrs: { sha256: { ...pcrs?.sha256, 14: undefined } } },
+      'WrongSelection',
+    ],
+    ['a value that is too short', { pcrs: { sha256: { ...pcrs?.sha256, 14: '00' } } }, 'WrongSize'],
+  ])('%s: contraindicated, by its code', async (_, more, code) => {
+    const found = await verify({ ...evidence, ...more })
+    expect([found.exit, found.verdict, found.findings?.map((one) => one.code)]).toEqual([
+      2,
+      'contraindicated',
+      expect.arrayContaining([code]),
+    ])
+  })
+
+  test.each<[string, object, string]>([
+    ['a quote', { quote: 'A'.repeat(2_052) }, 'quote has 2052 characters, at most 2048'],
+    ['a signature', { signature: 'A'.repeat(1_000_000) }, 'signature has 1000000 characters'],
+    ['a key', { akPublic: `-----BEGIN PUBLIC KEY-----${'A'.repeat(4_000)}` }, 'akPublic has 4026 characters'],
+    ['a log', { eventLog: 'A'.repeat(1_398_108) }, 'eventLog has 1398108 characters, at most 1398104'],
+    ['a log of systemd’s', { measurementLog: 'A'.repeat(1_398_108) }, 'measurementLog has 1398108 characters'],
+    ['a nonce', { nonce: 'a'.repeat(4_000) }, 'nonce has 4000 characters'],
+  ])('%s of any size is refused before it is decoded', async (_, more, why) => {
+    expect(await verify({ ...evidence, ...more })).toMatchObject({
+      exit: 1,
+      error: { code: 'TooLarge', message: expect.stringContaining(why) },
+    })
+  })
+
+  test.each(['secure-boot-off', 'secure-boot-on'] as const)(
+    'evidence that a TPM signed (%s) is affirming as it is, and with no other bit where one counts',
+    async (boot) => {
+      const { evidence: whole, tpm: known } = recordedEvidence(boot)
+      const given = { manifest: { ...manifest, boot: known.image }, profile: known.profile, akName: known.akName }
+      const reference = written(given)
+      const file = ({ class: _, bootId: __, slot: ___, imageSha256: ____, ...members }: EvidenceBody) => members
+      const judged = async (one: EvidenceBody) => verify(file(one), '--reference', reference)
+      expect(await judged(whole)).toMatchObject({ exit: 0, verdict: 'affirming', findings: [] })
+      const { whole: bits, ofLogs } = bitsThatCount(whole)
+      const one = fc.oneof(fc.constantFrom(...bits), fc.constantFrom(...ofLogs))
+      await fc.assert(
+        fc.asyncProperty(one, async (bit) => {
+          const found = await judged(flipped(whole, bit))
+          expect([found.exit, found.verdict]).toEqual([2, 'contraindicated'])
+          expect(found.findings?.length).toBeGreaterThan(0)
+        }),
+        { numRuns: 150 },
+      )
+    },
+  )
 
   test('a reference that is none, and a file of any size, are told before anything is judged', async () => {
     expect(await verify(evidence, '--reference', written({ manifets: manifest }))).toMatchObject({

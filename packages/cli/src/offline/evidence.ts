@@ -27,9 +27,14 @@ export class Unusable extends Error {
   }
 }
 
-const EVIDENCE_BYTES = 4_194_304
-/** The largest event log that is read: as the parser's own bound. */
+/** The largest log that is read: as the parsers' own bounds. */
 export const LOG_BYTES = 1_048_576
+/** Characters of base64 that a log may have, and what a TPM says of itself: more is refused before it is decoded. */
+const LOG_CHARACTERS = Math.ceil(LOG_BYTES / 3) * 4
+const TPM_CHARACTERS = 2_048
+/** Two logs, and room for all that stands beside them. */
+const EVIDENCE_BYTES = 2 * LOG_CHARACTERS + 65_536
+const REFERENCE_BYTES = 4_194_304
 
 /** The bytes of a file up to a bound, whatever it says of its size: what a kernel shows as a file has none. Throws Unusable. */
 export function readBounded(file: string, maxBytes: number): Uint8Array {
@@ -75,20 +80,23 @@ function jsonOf(file: string, maxBytes: number): unknown {
 /** Evidence of class tpm, as the file has it; members that it has beside are left alone. Throws Unusable. */
 export function readEvidenceFile(file: string): EvidenceBody {
   const members = new Map(Object.entries(objectOf(jsonOf(file, EVIDENCE_BYTES), file)))
-  const text = (name: string, form: RegExp, what: string): string => {
+  const text = (name: string, form: RegExp, what: string, most = TPM_CHARACTERS): string => {
     const value = members.get(name)
+    if (typeof value === 'string' && value.length > most)
+      throw new Unusable('TooLarge', `${file}: ${name} has ${value.length} characters, at most ${most} are read`)
     if (typeof value !== 'string' || !form.test(value))
       throw new Unusable('InvalidField', `${file}: ${name} is no ${what}`)
     return value
   }
-  const optional = (name: string): string | undefined => (members.has(name) ? text(name, BASE64, 'base64') : undefined)
   const akPublic = text(
     'akPublic',
     /^(-----BEGIN PUBLIC KEY-----[\s\S]+|[A-Za-z0-9+/]+={0,2})$/,
     'TPM2B_PUBLIC in base64, nor a public key in PEM',
   )
-  const eventLog = text('eventLog', BASE64, 'base64')
-  const measurementLog = optional('measurementLog')
+  const eventLog = text('eventLog', BASE64, 'base64', LOG_CHARACTERS)
+  const measurementLog = members.has('measurementLog')
+    ? text('measurementLog', BASE64, 'base64', LOG_CHARACTERS)
+    : undefined
   return {
     class: 'tpm',
     bootId: '',
@@ -134,7 +142,7 @@ function pcrsOf(value: unknown, file: string): NonNullable<EvidenceBody['pcrs']>
  * others}` with what there is. Throws Unusable.
  */
 export function readReferenceFile(file: string): TpmReference {
-  const value = objectOf(jsonOf(file, EVIDENCE_BYTES), file)
+  const value = objectOf(jsonOf(file, REFERENCE_BYTES), file)
   const members = 'kind' in value ? { [value.kind === 'HardwareProfile' ? 'profile' : 'manifest']: value } : value
   const known = ['manifest', 'profile', 'akName', 'firmware', 'others']
   const strange = Object.keys(members).find((name) => !known.includes(name))

@@ -1,6 +1,6 @@
 import { createHash, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
-import type { EvidenceBody, HardwareProfile, UkiBoot } from '@skerry/api'
+import type { EvidenceBody, HardwareProfile, TpmQuote, UkiBoot } from '@skerry/api'
 import {
   assembleUki,
   factsOf,
@@ -8,6 +8,7 @@ import {
   nameOf,
   type PublicArea,
   parseEventLog,
+  parsePublic,
   writePublic,
   writeSelection,
 } from '@skerry/measured-boot'
@@ -125,7 +126,7 @@ export function evidenceOf(
  * large to keep here. That reference values can be told from the images alone is held where they are computed.
  */
 export function referenceOf(
-  tpm: Tpm,
+  tpm: Pick<Tpm, 'name'>,
   boot: 'secure-boot-off' | 'secure-boot-on' = 'secure-boot-off',
 ): Omit<TpmReference, 'image' | 'profile'> & { image: UkiBoot; profile: HardwareProfile } {
   const values = valuesOf(boot)
@@ -168,6 +169,112 @@ export function referenceOf(
     firmware: { atRegistration: undefined, shownBy: [] },
     before: undefined,
   }
+}
+
+/** Evidence that a TPM signed, and all that it is held against (`recorded/`). */
+export function recordedEvidence(boot: 'secure-boot-off' | 'secure-boot-on'): {
+  evidence: EvidenceBody
+  nonce: string
+  tpm: ReturnType<typeof referenceOf>
+} {
+  const file = readFileSync(new URL(`recorded/${boot}.json`, import.meta.url), 'utf8')
+  const quoted = JSON.parse(file) as TpmQuote & { nonce: string }
+  const akName = Buffer.from(nameOf(parsePublic(Buffer.from(quoted.akPublic, 'base64')))).toString('hex')
+  const tpm = referenceOf({ name: akName }, boot)
+  const { sha256: measured } = tpm.image.measured
+  const value = quoted.pcrs.sha256?.[11] ?? ''
+  // The good boot went on after the firmware's log: its last phase is promised too.
+  measured?.pcr11.phases.push({ phase: 'enter-initrd:leave-initrd:sysinit:ready', value })
+  const evidence = { ...quoted, class: 'tpm' as const, bootId: 'boot-1', slot: 'edgeos_1', imageSha256: 'b'.repeat(64) }
+  return { evidence, nonce: quoted.nonce, tpm }
+}
+
+/** One bit of evidence: of a member's bytes, or of the value of a PCR. */
+export type Bit = {
+  readonly member: 'akPublic' | 'quote' | 'signature' | 'nonce' | 'eventLog' | 'measurementLog' | `PCR ${number}`
+  readonly bit: number
+}
+
+/** Evidence with one bit turned; the node has signed for the log as it is then. */
+export function flipped(evidence: EvidenceBody, { member, bit }: Bit): EvidenceBody {
+  const turned = (text = '', form: 'hex' | 'base64') => {
+    const bytes = Buffer.from(text, form)
+    bytes[bit >> 3] = (bytes[bit >> 3] ?? 0) ^ (1 << (bit & 7))
+    return bytes.toString(form)
+  }
+  switch (member) {
+    case 'nonce':
+      return { ...evidence, nonce: turned(evidence.nonce, 'hex') }
+    case 'akPublic':
+    case 'quote':
+    case 'signature':
+    case 'measurementLog':
+      return { ...evidence, [member]: turned(evidence[member], 'base64') }
+    case 'eventLog': {
+      const eventLog = turned(evidence.eventLog, 'base64')
+      return { ...evidence, eventLog, eventLogSha256: sha256(Buffer.from(eventLog, 'base64')) }
+    }
+    default: {
+      const pcr = member.slice('PCR '.length)
+      const values = evidence.pcrs?.sha256
+      return { ...evidence, pcrs: { sha256: { ...values, [pcr]: turned(values?.[pcr], 'hex') } } }
+    }
+  }
+}
+
+/** Every bit on which something signed rests: of quote, signature, key, nonce and values all; of logs what digests are, and what they cover. */
+export function bitsThatCount(evidence: EvidenceBody): { whole: Bit[]; ofLogs: Bit[] } {
+  const all = (member: Bit['member'], bytes: number) =>
+    Array.from({ length: bytes * 8 }, (_, bit): Bit => ({ member, bit }))
+  const whole = [
+    ...(['akPublic', 'quote', 'signature'] as const).flatMap((member) =>
+      all(member, Buffer.from(evidence[member] ?? '', 'base64').length),
+    ),
+    ...all('nonce', 32),
+    ...Object.keys(evidence.pcrs?.sha256 ?? {}).flatMap((pcr) => all(`PCR ${Number(pcr)}`, 32)),
+  ]
+  const bitsOf = (member: Bit['member'], places: readonly number[]) =>
+    places.flatMap((place) => Array.from({ length: 8 }, (_, bit): Bit => ({ member, bit: place * 8 + bit })))
+  return {
+    whole,
+    ofLogs: [
+      ...bitsOf('eventLog', coveredPlaces(evidence)),
+      ...bitsOf('measurementLog', recordedPlaces(evidence.measurementLog)),
+    ],
+  }
+}
+
+/** Bytes of the event log that no digest covers, as far as their place in the file goes: types, sizes, free text. */
+export function bitsThatDoNot(evidence: EvidenceBody): Bit[] {
+  const covered = new Set(coveredPlaces(evidence))
+  const { length } = Buffer.from(evidence.eventLog ?? '', 'base64')
+  return Array.from({ length: length * 8 }, (_, bit): Bit => ({ member: 'eventLog', bit })).filter(
+    ({ bit }) => !covered.has(bit >> 3),
+  )
+}
+
+function coveredPlaces({ eventLog = '' }: EvidenceBody): number[] {
+  const log = new Uint8Array(Buffer.from(eventLog, 'base64'))
+  const span = (from: number, to: number) => Array.from({ length: to - from }, (_, at) => from + at)
+  return measuredIn(parseEventLog(log), 'sha256').extends.flatMap(({ event, digest, coverage }) => [
+    ...span(digest.byteOffset, digest.byteOffset + 32),
+    ...(coverage.covered === 'yes'
+      ? span(event.data.byteOffset + coverage.start, event.data.byteOffset + coverage.end)
+      : []),
+  ])
+}
+
+/** In systemd's log: the digests of quoted PCRs, and the words that they are of. */
+function recordedPlaces(measurementLog = ''): number[] {
+  const text = Buffer.from(measurementLog, 'base64').toString('latin1')
+  return text.split(/(?<=\n)/).flatMap((line, at, lines) => {
+    if (!line.includes('"pcr":11,')) return []
+    const begins = lines.slice(0, at).join('').length
+    return [/"digest":"([0-9a-f]{64})"/, /"string":"([^"]*)"/].flatMap((form) => {
+      const [, found = ''] = form.exec(line) ?? []
+      return Array.from({ length: found.length }, (_, nth) => begins + line.indexOf(`"${found}"`) + 1 + nth)
+    })
+  })
 }
 
 const EFI = '/usr/lib/systemd/boot/efi'
