@@ -179,6 +179,8 @@ describe('a node with a TPM', () => {
     await site.says(says(site))
     await judge()
     expect(await told(world)).toEqual([['b1', verdict, reason]])
+    const bad = { contraindicated: ['BootContraindicated'], none: ['BootUnproven'] }[verdict] ?? []
+    expect((await world.list('Event')).map(({ spec }) => spec.reason)).toEqual(bad)
   })
 
   test('that booted another image is contraindicated, with PCR and event, and an event of the node says so once', async () => {

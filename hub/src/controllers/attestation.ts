@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { type EvidenceBody, parse, Statement, type StatementRef, VERDICTS } from '@skerry/api'
+import { type EvidenceBody, parse, Statement, type StatementRef, VERDICTS, type Verdict } from '@skerry/api'
 import {
   type Appraisal,
   appraisalPolicyId,
@@ -76,7 +76,7 @@ export function attestationController(signer: Signer): Controller {
         }
         if (results.length + unjudged.length > 0)
           confirmed += await writeFenced(store, lease, async (tx) => {
-            await recordEvents(tx, [...unjudged.map(unjudgedEvent), ...results.flatMap(contraindicatedEvent)])
+            await recordEvents(tx, [...unjudged.map(unjudgedEvent), ...results.flatMap(badBootEvent)])
             if (results.length === 0) return 0
             await appendResults(tx, results)
             await wake(tx, 'attestation')
@@ -124,9 +124,13 @@ function unjudgedEvent({ ref, error }: { readonly ref: StatementRef; readonly er
   return warningOf(ref, 'EvidenceUnjudged', message)
 }
 
-function contraindicatedEvent({ verdict, evidence, message, ...ref }: NewResult): NewEvent[] {
-  if (verdict !== 'contraindicated' || evidence.class !== 'tpm') return []
-  return [warningOf(ref, 'BootContraindicated', `boot ${evidence.bootId}: ${message}`.slice(0, 1_000))]
+// Whatever class the evidence names: one that has a TPM and does without it is told of, too. What a warning is worth is up to each rollout.
+const BAD_BOOTS: Partial<Record<Verdict, string>> = { contraindicated: 'BootContraindicated', none: 'BootUnproven' }
+
+function badBootEvent({ verdict, evidence, message, ...ref }: NewResult): NewEvent[] {
+  const reason = BAD_BOOTS[verdict]
+  if (reason === undefined) return []
+  return [warningOf(ref, reason, `boot ${evidence.bootId}: ${message}`.slice(0, 1_000))]
 }
 
 function warningOf({ cluster, node }: { cluster: string; node: string }, reason: string, message: string): NewEvent {

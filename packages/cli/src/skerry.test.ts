@@ -456,7 +456,11 @@ describe.concurrent('what is told', () => {
     expect(results.items[0]).toMatchObject({ verdict: 'warning', ear: expect.stringMatching(/^[^.]+\.[^.]+\.[^.]+$/) })
     expect(await world.run(['attest', 'status', 'nobody'])).toMatchObject({
       code: 3,
-      err: expect.stringContaining('nobody'),
+      err: expect.stringMatching(/nobody; .*skerry get registrations/),
+    })
+    expect(await world.run(['describe', 'node', 'nobody'])).toMatchObject({
+      code: 3,
+      err: expect.stringMatching(/"nobody" not found; .*skerry get registrations/),
     })
     expect((await world.run(['attest', 'status', '--results'])).code).toBe(2)
   })

@@ -108,6 +108,7 @@ const COLUMNS: Columns = {
         o.status?.reason === 'HubClusterAdminDenied' ? `ManagedCluster/${o.metadata.namespace}` : o.spec.decision?.by,
     },
     { name: 'Incarnation', priority: 1, type: 'integer', of: (o) => o.status?.incarnation ?? 0 },
+    { name: 'Message', priority: 1, of: (o) => o.status?.message },
   ],
   Event: [
     { name: 'Type', of: (o) => o.spec.type },

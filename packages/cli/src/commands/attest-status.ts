@@ -1,6 +1,7 @@
 import type { ObjectOf } from '@skerry/api'
 import type { Command } from 'commander'
 import { NotFound, UsageError } from '../errors.ts'
+import { WAITING } from '../objects/locate.ts'
 import { formatColumns } from '../output/columns.ts'
 import { formOption, listOf, toText } from '../output/forms.ts'
 import { ago } from '../output/times.ts'
@@ -31,7 +32,8 @@ export function statusCommand(attest: Command, shell: Shell): void {
         }
         const { objects } = await client.snapshot('EdgeNode', { namespace: cluster })
         const nodes = objects.filter(({ metadata }) => name === undefined || metadata.name === name).toSorted(byWorst)
-        if (nodes.length === 0 && target !== undefined) throw new NotFound(`no node is registered as ${target}`)
+        if (nodes.length === 0 && target !== undefined)
+          throw new NotFound(`no node is registered as ${target}; ${WAITING}`)
         if (options.output !== 'table') return shell.out(toText(listOf(nodes), options.output))
         if (nodes.length === 0) return say(shell, 'No nodes found')
         shell.out(formatColumns([HEADERS, ...nodes.map((node) => rowOf(node, shell.now()))]))

@@ -144,6 +144,23 @@ test('a boot that is not what was signed is told with each finding, and each PCR
   expect(lines[from + 10]).toBe(b)
 })
 
+test('what a log leads to stands beside what was quoted where nobody signed a value for it, and what to do is said', async () => {
+  const [a, b] = ['a'.repeat(64), 'b'.repeat(64)]
+  const of = (reason: string, verdict = 'contraindicated') => ({
+    ...{ verdict, reason, message: 'm', bootId: 'b1', judgedAt: '2026-06-01T11:59:00.000Z', bank: 'sha256' },
+    findings: [{ code: reason, tier: verdict, message: 'PCR 11: another value', pcr: 11, expected: [a], actual: b }],
+    pcrs: [{ pcr: 11, actual: b, expected: [], by: 'nothing', ok: false }],
+  })
+  const told = (attestation: object) =>
+    described(200, { nodes: [] }, { ...NODE, status: { class: 'tpm', attestation } })
+  const strange = await told(of('ReplayMismatch'))
+  expect(strange).toContain(`PCR 11: another value: expected ${a}, was ${b}\n`)
+  expect(strange).toMatch(/Next: +nobody signed .*skerry cluster deny/)
+  expect(await told(of('FirmwareChanged'))).toMatch(/Next: +if its firmware was updated/)
+  expect(await told(of('NoQuote', 'none'))).toMatch(/Next: .*skerry-agent status/)
+  expect(await told(of('Matches', 'affirming'))).not.toContain('Next:')
+})
+
 test('a firmware that was learned is told with its values and from whom it is, of a node and of many', async () => {
   const [a, b] = ['a'.repeat(64), 'b'.repeat(64)]
   const node = (name: string, learnedFrom: string[], actual = a) => ({

@@ -1,6 +1,7 @@
 import type { EdgeNodeStatus, ObjectOf } from '@skerry/api'
 import { type Entry, entries, entry, table } from '../output/sections.ts'
 import { when } from '../output/times.ts'
+import { nextOf } from './next.ts'
 import { classText, conditionTable, statementText } from './parts.ts'
 
 /** A node: what it runs, in which boot, how far that is proven, and what it will not try again. */
@@ -44,24 +45,26 @@ function attestationEntries(attestation: EdgeNodeStatus['attestation'], nowMs: n
     entry('Verdict', attestation.verdict),
     entry('Reason', attestation.reason),
     entry('Message', attestation.message),
+    entry('Next', nextOf(attestation)),
     entry('Of boot', attestation.bootId),
     entry('Judged', when(attestation.judgedAt, nowMs)),
     entry('Rests on', statementText(attestation.statement)),
-    attestation.findings?.length ? findingTable(attestation.findings) : undefined,
+    attestation.findings?.length ? findingTable(attestation) : undefined,
     attestation.pcrs?.length ? pcrTable(attestation.pcrs, attestation.bank) : undefined,
   )
 }
 
 type Attestation = NonNullable<EdgeNodeStatus['attestation']>
 
-function findingTable(findings: NonNullable<Attestation['findings']>): Entry {
+function findingTable({ findings = [], pcrs = [] }: Attestation): Entry {
+  // These stand in the table of PCRs, beside what they should be.
+  const shown = new Set(pcrs.flatMap(({ pcr, by, ok }) => (ok || by === 'nothing' || by === 'log' ? [] : [pcr])))
   const rows = findings.map(({ code, tier, pcr, event, message, expected, actual }) => [
     code,
     tier,
     pcr === undefined ? '-' : String(pcr),
     event === undefined ? '-' : String(event),
-    // A PCR's own values stand in the table below; what an event held stands only here.
-    event === undefined || actual === undefined
+    actual === undefined || (event === undefined && pcr !== undefined && shown.has(pcr))
       ? message
       : `${message}: expected ${expected?.length ? expected.join(' or ') : 'nothing'}, was ${actual}`,
   ])

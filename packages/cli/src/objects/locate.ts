@@ -10,6 +10,9 @@ export function told(object: SkerryObject): { phase?: string; conditions?: reado
   return (object.status ?? {}) as { phase?: string; conditions?: readonly Condition[] }
 }
 
+/** Where to look for a node that is not there. */
+export const WAITING = 'who waits to be let in is in "skerry get registrations", and who was refused in "skerry events"'
+
 /**
  * The one object of that name. Where no namespace is meant, all are looked through, so that a node or a rollout is found by
  * its name alone; a name that several namespaces have is a UsageError that lists them. NotFound otherwise.
@@ -25,7 +28,8 @@ export async function locate(
   if (!row.namespaced || namespace !== undefined) return getObject(client, row, namespace, name)
   const found = await listObjects(client, row, { fieldSelector: `metadata.name=${name}` })
   const [only, ...others] = found
-  if (!only) throw new NotFound(`${row.plural}.${row.group} "${name}" not found`)
+  if (!only)
+    throw new NotFound(`${row.plural}.${row.group} "${name}" not found${row.kind === 'EdgeNode' ? `; ${WAITING}` : ''}`)
   if (others.length === 0) return only
   const namespaces = found.map(({ metadata }) => metadata.namespace)
   throw new UsageError(`${row.singular} "${name}" is in the namespaces ${namespaces.join(', ')}: say which with -n`)

@@ -20,7 +20,8 @@ export type Progress = {
   readonly statement?: StatementRef
 }
 
-export const DENIED = 'the hub does not accept this cluster any more'
+export const DENIED =
+  'the hub does not accept this cluster; "skerry get registrations" says whether that was decided or waits for a person'
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
 /** A site that waits for these is given the time on top of its deadline. */
 export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused'])
