@@ -243,6 +243,20 @@ describe('attest verify', () => {
     },
   )
 
+  test('a device without an end is told to be too large, and read no further', async () => {
+    for (const args of [
+      ['verify', '--evidence'],
+      ['eventlog', '-o', 'json'],
+    ]) {
+      const { out, exit } = await run('attest', ...args, '/dev/zero')
+      expect([exit, JSON.parse(out).error.code]).toEqual([1, 'TooLarge'])
+    }
+    expect(await run('image', 'inspect', '/dev/zero')).toMatchObject({
+      exit: 2,
+      why: expect.stringContaining('not a file'),
+    })
+  })
+
   test('a reference that is none, and a file of any size, are told before anything is judged', async () => {
     expect(await verify(evidence, '--reference', written({ manifets: manifest }))).toMatchObject({
       exit: 1,

@@ -48,5 +48,8 @@ export function bytesOf(file: string): Uint8Array {
 /** Refuses a name under which there is no file that can be read. */
 export function requireFile(file: string): void {
   if (!existsSync(file)) throw new UsageError(`there is no file ${file}`)
-  if (statSync(file).isDirectory()) throw new UsageError(`${file} is a folder, not a file`)
+  const kind = statSync(file)
+  if (kind.isDirectory()) throw new UsageError(`${file} is a folder, not a file`)
+  // A device may have no end.
+  if (!kind.isFile() && !kind.isFIFO()) throw new UsageError(`${file} is a device, not a file`)
 }

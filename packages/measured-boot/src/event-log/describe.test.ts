@@ -70,6 +70,17 @@ describe('what an event says', () => {
     expect(says(one)).toBe(expected)
   })
 
+  test('a finding is one line of what the log says, and however long that is, no more than a line', () => {
+    const line = (words: string) => part(12, 'EV_IPL', utf16le(`${words}\0`))
+    const long = 'x'.repeat(100_000)
+    const many = Array.from({ length: 1_000 }, (_, at) => line(`${at}`))
+    const { findings } = describeLog(logOf(line(long), line('a\nSecure Boot: on\u202e'), ...many))
+    const differ = findings.filter(({ code }) => code === 'CommandLinesDiffer')
+    expect(differ).toHaveLength(1_001)
+    expect(differ[0]).toMatchObject({ expected: `${'x'.repeat(255)}…`, actual: 'a·Secure Boot: on·' })
+    expect(JSON.stringify(findings).length).toBeLessThan(2_000_000)
+  })
+
   test('an event of no PCR has none, a type without a name has its number', () => {
     const none = { ...part(0, 'EV_NO_ACTION', text('SP800-155 Event\0')), pcr: NO_PCR }
     const { events } = describeLog(logOf(none, part(2, 0x8401, text('?'))))

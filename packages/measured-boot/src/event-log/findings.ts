@@ -47,11 +47,22 @@ export type Finding = {
   readonly message: string
 }
 
+const CHARACTERS = 256
+
+/** Words of a log, for people: one line, and no more of it than anybody reads. A log of one MiB has 8,192 events to say it of. */
+export function oneLine(text: string): string {
+  const plain = text.slice(0, CHARACTERS).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\u00b7')
+  return text.length > CHARACTERS ? `${plain.slice(0, CHARACTERS - 1)}…` : plain
+}
+
 /** A finding whose message says what, where, and what there should have been. */
 export function finding(code: FindingCode, where: Omit<Finding, 'code' | 'message'> = {}): Finding {
-  const { pcr, event, expected, actual } = where
+  const { pcr, event } = where
+  const expected = where.expected === undefined ? undefined : oneLine(where.expected)
+  const actual = where.actual === undefined ? undefined : oneLine(where.actual)
   const place = [pcr !== undefined && `PCR ${pcr}`, event !== undefined && `event ${event}`].filter(Boolean).join(', ')
   const compared = [expected !== undefined && `expected ${expected}`, actual !== undefined && `found ${actual}`]
   const detail = compared.filter(Boolean).join(', ')
-  return { code, ...where, message: `${place}${place && ': '}${FINDINGS[code]}${detail && ` (${detail})`}` }
+  const held = { ...(expected === undefined ? {} : { expected }), ...(actual === undefined ? {} : { actual }) }
+  return { code, ...where, ...held, message: `${place}${place && ': '}${FINDINGS[code]}${detail && ` (${detail})`}` }
 }

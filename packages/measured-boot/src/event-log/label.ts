@@ -1,5 +1,6 @@
 import { Malformed, readerOf, toHex } from '../bytes.ts'
 import { devicePathText, parseDevicePath } from './device-path.ts'
+import { oneLine } from './findings.ts'
 import type { LogEvent } from './parse.ts'
 import { utf16, variableIn } from './variable.ts'
 
@@ -12,8 +13,7 @@ const CHARACTERS = 256
 export function labelOf(event: LogEvent): string | undefined {
   const text = readable(event)
   if (text === undefined || text === '') return undefined
-  const plain = text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, '\u00b7')
-  return plain.length > CHARACTERS ? `${plain.slice(0, CHARACTERS - 1)}…` : plain
+  return oneLine(text)
 }
 
 function readable({ typeName, data }: LogEvent): string | undefined {

@@ -73,9 +73,13 @@ export function made(code: string, tier: Verdict, area: Area, message: string, w
 }
 
 // A log's names and command lines are whatever was measured: what no JSON reader and no database holds (U+0000, half of a
-// surrogate pair, also one that is made by cutting) would keep every verdict beside this one from being stored.
+// surrogate pair, also one that is made by cutting) would keep every verdict beside this one from being stored, and what
+// begins a line or turns it around would tell people what no finding says.
 function legible(text: string): string {
-  return text.slice(0, 512).toWellFormed().replaceAll('\0', '\ufffd')
+  return text
+    .slice(0, 512)
+    .toWellFormed()
+    .replaceAll(/[\p{C}\p{Zl}\p{Zp}]/gu, '\ufffd')
 }
 
 const ORDER: Record<Verdict, number> = { affirming: 0, warning: 1, contraindicated: 2, none: 3 }
