@@ -187,6 +187,22 @@ test('a node with a TPM shows what its verdict rests on: each finding with PCR a
   expect(bad?.pcrs?.filter(({ ok }) => !ok)).toEqual([{ ...finding, by: 'manifest', ok: false }])
 })
 
+test('a boot that a node names and brings no evidence of has no verdict, least of all the one before’s', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await site.says(site.boot('b1', 'os-1'))
+  await world.look(attestationController(RESULT_KEY))
+  const shown = async (bootId: string, seq: number) => {
+    await site.reports({ bootId, seq })
+    await world.look(quiet())
+    return (await world.get('EdgeNode', 'shop', 'shop')).status?.attestation?.bootId
+  }
+  expect(await shown('b0', 0)).toBe('b1')
+  expect(await shown('b1', 1)).toBe('b1')
+  expect(await shown('b2', 1)).toBeUndefined()
+  expect(await shown('b1', 1)).toBe('b1')
+})
+
 test('a node is Degraded for as long as it says so, with its own reason and time, whatever its last statement said', async () => {
   const world = await openWorld()
   const site = await addCluster(world, 'shop')

@@ -180,9 +180,14 @@ function degraded([first, ...more]: readonly NodeTrouble[]): Condition[] {
   return [{ type: 'Degraded', status: 'True', reason, message, lastTransitionTime: since }]
 }
 
-// A verdict is shown of the boot that runs alone.
-function resultOf({ booted, results }: FleetNode): FleetNode['results'][number] | undefined {
-  return booted && resultFor({ booted, results }, booted.body, booted.ref)
+// A verdict is shown of the boot that runs alone. A node that names another boot since its newest evidence has shown
+// nothing of that one.
+function resultOf({ booted, status, results }: FleetNode): FleetNode['results'][number] | undefined {
+  if (!booted) return undefined
+  const { bootId } = booted.body
+  const { incarnation, seq } = booted.ref
+  if (status && status.bootId !== bootId && status.incarnation === incarnation && status.seq >= seq) return undefined
+  return resultFor({ booted, results }, booted.body, booted.ref)
 }
 
 function shownNode(
