@@ -47,6 +47,13 @@ describe.skipIf(!haveStub)('what a reviewer of a UKI is told', () => {
     ['panic=0', ['NoPanic'], () => line('panic=0')],
     ['a panic= that a later one takes back', ['NoPanic'], () => line('panic=1 panic=0')],
     ['no fault in panic=-1', [], () => line('panic=-1')],
+    ['a panic= that is handed to init', ['NoPanic'], () => line('ro -- panic=1')],
+    ['a panic= that is no number of the kernel’s', ['NoPanic'], () => line('panic=99999999999')],
+    [
+      'init= behind a letter whose last byte the kernel takes for a space',
+      ['InitOnCommandLine'],
+      () => smallUki({ '.cmdline': new TextEncoder().encode('quiet\u00e0init=/bin/sh panic=1') }),
+    ],
     ['no command line', ['NoCommandLine', 'NotPredictable'], () => smallUki({ '.cmdline': undefined })],
     ['no os-release', ['NoImageId', 'NoImageVersion'], () => smallUki({ '.osrel': undefined })],
     ['no version', ['NoImageVersion'], () => smallUki({ '.osrel': ascii('IMAGE_ID=x') })],

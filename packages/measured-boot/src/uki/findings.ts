@@ -55,8 +55,10 @@ export function findings(uki: Uki): readonly UkiFinding[] {
     if (INIT.has(name)) say('InitOnCommandLine', text)
     if (DEBUG.has(name)) say('DebugOnCommandLine', text)
   }
-  const panic = words.findLast(({ name }) => name === 'panic')
-  if (words.length > 0 && !/^-?[1-9][0-9]*$/.test(panic?.value ?? '')) say('NoPanic', panic?.text)
+  // What follows a double dash is init's.
+  const ends = words.findIndex(({ text }) => text === '--')
+  const panic = words.slice(0, ends < 0 ? words.length : ends).findLast(({ name }) => name === 'panic')
+  if (words.length > 0 && !/^-?[1-9][0-9]{0,8}$/.test(panic?.value ?? '')) say('NoPanic', panic?.text)
 
   if (!uki.osRelease.get('IMAGE_ID')) say('NoImageId')
   if (!uki.osRelease.get('IMAGE_VERSION')) say('NoImageVersion')
@@ -81,13 +83,13 @@ export function findings(uki: Uki): readonly UkiFinding[] {
   return found
 }
 
-/** The kernel's parameters: words between spaces, quotes hold a word together, and a dash in a name is an underscore. */
+/** The kernel's parameters (lib/cmdline.c, next_arg): words between spaces, quotes hold a word together, and a dash in a name is an underscore. */
 export function kernelParameters(text: string): readonly { name: string; value: string | undefined; text: string }[] {
   const words: string[] = []
   let [word, quoted] = ['', false]
   for (const character of text) {
     if (character === '"') quoted = !quoted
-    if (character === ' ' && !quoted) {
+    if (isSpace(character) && !quoted) {
       if (word !== '') words.push(word)
       word = ''
     } else word += character
@@ -97,6 +99,11 @@ export function kernelParameters(text: string): readonly { name: string; value: 
     const [, name = '', value] = /^([^=]*)(?:=(.*))?$/s.exec(one.replaceAll('"', '')) ?? []
     return { name: name.replaceAll('-', '_'), value, text: one }
   })
+}
+
+// The kernel looks at bytes, and takes 0xA0 for the space that it is in Latin-1, in whatever letter of UTF-8 it stands.
+function isSpace(character: string): boolean {
+  return character === ' ' || (character > '~' && Buffer.from(character).includes(0xa0))
 }
 
 function tried<T>(act: () => T): T | Malformed {
