@@ -10,8 +10,13 @@ export function guidOf(bytes: Uint8Array): string {
       `${bytes.length} bytes, where a GUID has 16`,
     )
   const hex = toHex(bytes)
-  const turned = (...at: readonly number[]) => at.map((byte) => hex.slice(byte * 2, byte * 2 + 2)).join('')
-  return `${turned(3, 2, 1, 0)}-${turned(5, 4)}-${turned(7, 6)}-${hex.slice(16, 20)}-${hex.slice(20)}`
+  const byte = (at: number) => hex.slice(at * 2, at * 2 + 2)
+  const [first, second, third] = [
+    `${byte(3)}${byte(2)}${byte(1)}${byte(0)}`,
+    `${byte(5)}${byte(4)}`,
+    `${byte(7)}${byte(6)}`,
+  ]
+  return `${first}-${second}-${third}-${hex.slice(16, 20)}-${hex.slice(20)}`
 }
 
 export function guidBytes(text: string): Uint8Array {
