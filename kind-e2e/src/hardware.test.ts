@@ -1,6 +1,6 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { dirname, join } from 'node:path'
 import { parse, Statement } from '@skerry/api'
@@ -55,6 +55,16 @@ async function measure(tpm: TestTpm): Promise<void> {
   }
 }
 
+/** Guesses a password until the TPM locks. */
+function lockOut({ tcti }: TestTpm): void {
+  const env = { ...process.env, TPM2TOOLS_TCTI: tcti }
+  const tool = (name: string, ...args: readonly string[]) => spawnSync(`tpm2_${name}`, args, { env, encoding: 'utf8' })
+  tool('nvdefine', '-Q', '-s', '8', '-p', 'secret', '-a', 'authread|authwrite', '0x1500001')
+  for (let guesses = 0; guesses < 10; guesses += 1)
+    if (/lockout/i.test(tool('nvread', '-P', 'wrong', '0x1500001').stderr)) return
+  throw new Error('ten wrong passwords did not lock the TPM')
+}
+
 type Site = { readonly name: string; readonly dir: string; start(more?: readonly string[]): Program }
 
 /** A site whose agent uses this TPM. */
@@ -78,6 +88,8 @@ function siteOf(
   }
 }
 
+const lacksTools = lacksTpm || spawnSync('tpm2_nvread', ['--version']).error !== undefined
+
 let made = 0
 const fresh = (what: string) => `${what}-${++made}`
 
@@ -93,6 +105,7 @@ async function manufactured(options: Parameters<typeof testTpm>[0] = {}): Promis
 type View = {
   readonly class: string | null
   readonly tpm: { readonly path: string; readonly trouble?: { readonly code: string; readonly message: string } }
+  readonly troubles: readonly Record<'of' | 'reason' | 'message', string>[]
   readonly registration?: Record<'state' | 'reason' | 'message' | 'next', string>
 }
 
@@ -146,7 +159,7 @@ const record = async (name: string) =>
     )
   )[0]
 
-describe.skipIf(lacksTpm)('a node with a TPM (needs swtpm)', () => {
+describe.skipIf(lacksTools)('a node with a TPM (needs swtpm and tpm2-tools)', () => {
   beforeAll(async () => {
     dir = testFolder()
     const database = await testDatabase()
@@ -190,6 +203,9 @@ describe.skipIf(lacksTpm)('a node with a TPM (needs swtpm)', () => {
     const { spec, status } = await registration(site.name)
     expect(spec).toMatchObject({ class: 'tpm', tpm: { firstBoot: { verdict: 'warning', reason: 'NoReference' } } })
     expect(spec.tpm?.endorsedBy).toContain('swtpm-localca')
+    // The node key is in the TPM too, by its AK's word, and the disk holds nothing that signs.
+    expect(spec.tpm?.nodeKeyIn).toBe('tpm')
+    expect(readdirSync(join(site.dir, 'keys'))).toEqual(['node.tpm.json'])
     expect(status?.state).toBe('Accepted')
     expect(await record(site.name)).toEqual({ state: 'Accepted', incarnation: 1, akName: spec.tpm?.akName })
     expect(evidence?.body).toMatchObject({ class: 'tpm', quote: expect.any(String), eventLog: expect.any(String) })
@@ -258,7 +274,7 @@ describe.skipIf(lacksTpm)('a node with a TPM (needs swtpm)', () => {
     )
   })
 
-  test('whose TPM went tells of the boot without a quote, and its status says why', async () => {
+  test('whose TPM went can sign nothing, and its status says why; when it is back, the boot is told of, and told of again with a quote', async () => {
     const tpm = await manufactured()
     const site = siteOf(tpm, fresh('shop'), await token())
     const program = site.start()
@@ -266,9 +282,38 @@ describe.skipIf(lacksTpm)('a node with a TPM (needs swtpm)', () => {
     await program.stop(20_000)
     await tpm.stop()
     site.start()
-    const [, second] = await told(site.name, 1, 2)
-    expect(second?.body).toMatchObject({ class: 'tpm' })
+    const trouble = await eventually(async () => viewOf(site)?.troubles[0], 'the trouble', WAIT_MS)
+    expect(trouble).toMatchObject({ of: 'tpm', reason: 'NoTpm', message: expect.stringContaining('firmware') })
+    expect(await evidenceOf(site.name, 1)).toHaveLength(1)
+    const again = await testTpm({ copyOf: tpm })
+    await measure(again)
+    // Its folder went with it.
+    mkdirSync(dirname(tpm.socketPath), { recursive: true })
+    onTestFinished(() => rmSync(dirname(tpm.socketPath), { recursive: true, force: true }))
+    symlinkSync(again.socketPath, tpm.socketPath)
+    const [, second, third] = await told(site.name, 1, 3)
     expect(second?.body).not.toHaveProperty('quote')
-    expect(viewOf(site)?.tpm.trouble).toMatchObject({ code: 'NoTpm', message: expect.stringContaining('firmware') })
+    expect(third?.body).toMatchObject({ bootId: second?.body.bootId, quote: expect.any(String) })
+    await eventually(async () => viewOf(site)?.troubles.length === 0, 'the end of the trouble', WAIT_MS)
+  })
+
+  test('whose TPM is locked by wrong passwords is Degraded with that reason, at the hub and at the site', async () => {
+    const tpm = await manufactured()
+    const site = siteOf(tpm, fresh('shop'), await token())
+    const program = site.start()
+    await told(site.name)
+    await program.stop(20_000)
+    lockOut(tpm)
+    site.start()
+    const degraded = await eventually(
+      async () => (await hub.client.get('EdgeNode', site.name, site.name)).status?.conditions?.[0],
+      'the condition',
+      WAIT_MS,
+    )
+    expect(degraded).toMatchObject({ type: 'Degraded', status: 'True', reason: 'Lockout' })
+    expect(viewOf(site)?.troubles).toMatchObject([{ of: 'tpm', reason: 'Lockout' }])
+    // Quotes go on.
+    const [, second] = await told(site.name, 1, 2)
+    expect(second?.body).toHaveProperty('quote')
   })
 })

@@ -14,7 +14,7 @@ import { enroll } from './registration/enroll.ts'
 import { loadEnrollment } from './registration/enrollment.ts'
 import { makeEntryPauses } from './registration/entries.ts'
 import { tufSources } from './registration/http.ts'
-import { openNodeKey } from './registration/keys.ts'
+import { nodeKeyThumbprint } from './registration/node-key.ts'
 import { AGENT_VERSION } from './status.ts'
 import { openClock } from './store/clock.ts'
 import { type Database, openDatabase } from './store/database.ts'
@@ -58,8 +58,9 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
       pauses: makeEntryPauses(),
       hub: () => hubOf(trust),
     }
+    const enrolled = loadEnrollment(database)
     // An enrollment of a key that is gone can sign nothing.
-    const belongs = loadEnrollment(database)?.nodeKeyThumbprint === openNodeKey(dataDir).thumbprint
+    const belongs = enrolled !== undefined && enrolled.nodeKeyThumbprint === nodeKeyThumbprint(dataDir)
     let next = belongs ? undefined : await enroll(entry)
     while (!signal.aborted) {
       next?.keep()

@@ -11,7 +11,8 @@ import { startPump } from './outbox/pump.ts'
 import { type EnrollOptions, type Entry, enroll } from './registration/enroll.ts'
 import { type Enrollment, loadEnrollment, renewalAtMs } from './registration/enrollment.ts'
 import type { EntryPauses } from './registration/entries.ts'
-import { credsFile, isEntering, openNodeKey, readCreds } from './registration/keys.ts'
+import { credsFile, isEntering, readCreds } from './registration/keys.ts'
+import { openNodeKey } from './registration/node-key.ts'
 import { watchStanding } from './registration/standing.ts'
 import { startLeader } from './site/leader.ts'
 import { nodeStatus } from './status.ts'
@@ -50,7 +51,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
   const signal = AbortSignal.any([over, life.signal])
   const bus = openBus(database)
   const outbox = openOutbox(database, enrollment, now, config.outboxBytes, () => entry.hardware?.time())
-  const signer = openNodeKey(dataDir)
+  const signer = await openNodeKey(dataDir, entry.hardware)
   let boot: SeenBoot | undefined
   let next: Entry | undefined
   let entering: Promise<void> | undefined

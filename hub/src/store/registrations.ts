@@ -1,6 +1,7 @@
 import {
   type BankName,
   type NodeClass,
+  type NodeKeyPlace,
   type PcrValues,
   type PublicJwk,
   parse,
@@ -43,6 +44,8 @@ export type ExchangeTpm = TpmIdentity & {
   readonly endorsedBy: string
   /** What its quote said; once it is proven. */
   readonly firstBoot?: FirstBoot
+  /** Where the node key lies, as its proof showed. */
+  readonly nodeKeyIn?: NodeKeyPlace
 }
 
 /** The hub wrote it, and nobody else does. */

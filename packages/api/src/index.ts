@@ -90,6 +90,8 @@ export { HUB_TARGET, HubDescription, HubIntroduction, type HubKey } from './wire
 export { type BlobRef, manifestTarget, OSImageManifest, osImageName } from './wire/manifest.ts'
 export {
   type Acceptance,
+  type NodeKeyCertificate,
+  type NodeKeyPlace,
   REGISTRATION_STATES,
   RegistrationAnswer,
   RegistrationChallenge,

@@ -57,6 +57,7 @@ export {
   type TokenFacts,
 } from './registration/judge.ts'
 export { fingerprintOf, nodeIdOf } from './registration/names.ts'
+export { type CertifiedNodeKey, judgeNodeKey } from './registration/node-key.ts'
 export {
   AWAITING_PROOF,
   credentialDue,

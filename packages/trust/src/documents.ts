@@ -1,10 +1,10 @@
 import { DOCUMENTS, type DocumentKind, type DocumentOf, PublicJwk, parse, Refusal } from '@skerry/api'
-import { CompactSign, compactVerify } from 'jose'
+import { compactVerify } from 'jose'
 import { sha256Hex } from './digest.ts'
-import { type Signer, type VerifyKey, verifyKey } from './keys.ts'
+import { type DocumentSigner, type VerifyKey, verifyKey } from './keys.ts'
 import { parseStrictJson } from './strict-json.ts'
 
-// JWS documents: everything up is signed by a node's key, everything down by a hub key. jose does the cryptography; the
+// JWS documents: everything up is signed by a node's key, everything down by a hub key. jose verifies; the
 // rules around it (type, audience, stored keys alone, one algorithm a key, strict JSON) are here. Nothing of a header is believed but as a hint which stored key to try.
 
 export type Verified<K extends DocumentKind> = {
@@ -20,21 +20,28 @@ export type Verified<K extends DocumentKind> = {
 export async function signDocument<K extends DocumentKind>(
   kind: K,
   payload: DocumentOf<K>,
-  signer: Signer,
+  signer: DocumentSigner,
   aud?: string,
 ): Promise<string> {
   return signBytes(kind, new TextEncoder().encode(JSON.stringify(payload)), signer, aud)
 }
 
 /** Signs bytes that already are the payload, such as a desired state as it stands in the database. */
-export async function signBytes(kind: DocumentKind, bytes: Uint8Array, signer: Signer, aud?: string): Promise<string> {
+export async function signBytes(
+  kind: DocumentKind,
+  bytes: Uint8Array,
+  signer: DocumentSigner,
+  aud?: string,
+): Promise<string> {
   const header = {
     alg: signer.alg,
     typ: DOCUMENTS[kind].typ,
     kid: signer.thumbprint,
     ...(aud === undefined ? {} : { aud }),
   }
-  return new CompactSign(bytes).setProtectedHeader(header).sign(signer.key)
+  // RFC 7515, 7.1. By hand, for a key may lie where jose cannot reach.
+  const covered = `${base64url(JSON.stringify(header))}.${base64url(bytes)}`
+  return `${covered}.${base64url(await signer.sign(new TextEncoder().encode(covered)))}`
 }
 
 /**
@@ -71,6 +78,8 @@ export async function verifySelfSigned(text: string): Promise<Verified<'Registra
   if (header.typ !== DOCUMENTS.RegistrationRequest.typ) throw new Refusal('WrongType', `signed as ${header.typ}`)
   return { payload: claimed, bytes: payload, digest: sha256Hex(payload), thumbprint: own.thumbprint }
 }
+
+const base64url = (data: string | Uint8Array): string => Buffer.from(data).toString('base64url')
 
 type Header = { alg: string; typ: string; kid: string; aud: string | undefined }
 // Members that would bring a key along or change what is signed: their presence alone is a refusal.

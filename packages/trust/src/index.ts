@@ -5,6 +5,7 @@ export { type ReadEvidence, type ReadStatement, readEvidence } from './evidence.
 export {
   countedTime,
   createKey,
+  type DocumentSigner,
   keyPem,
   keyRing,
   keysInForce,

@@ -1,4 +1,4 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import { createHash, createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 import { closeSync, existsSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
 import type { HubKey, PublicJwk } from '@skerry/api'
@@ -6,13 +6,16 @@ import { Refusal } from '@skerry/api'
 
 export type Algorithm = 'ES256' | 'EdDSA'
 
-/** A private key that signs with one algorithm and is known by the RFC 7638 thumbprint of its public half. */
-export type Signer = {
-  readonly key: KeyObject
+/** A private key that signs documents, wherever it lies, and is known by the RFC 7638 thumbprint of its public half. */
+export type DocumentSigner = {
   readonly alg: Algorithm
   readonly jwk: PublicJwk
   readonly thumbprint: string
+  /** The signature as a JWS has it (RFC 7518, 3.4 and RFC 8037, 3.1). */
+  sign(data: Uint8Array): Promise<Uint8Array>
 }
+/** One that lies in this process. */
+export type Signer = DocumentSigner & { readonly key: KeyObject }
 /** A public key from trusted storage: what may verify, and with which algorithm alone. */
 export type VerifyKey = { readonly key: KeyObject; readonly alg: Algorithm; readonly thumbprint: string }
 
@@ -108,7 +111,11 @@ function toSigner(key: KeyObject): Signer {
   return finish({ kty: 'EC', crv: 'P-256', x, y })
 
   function finish(jwk: PublicJwk): Signer {
-    return { key, alg, jwk, thumbprint: thumbprint(jwk) }
+    const how = { key, dsaEncoding: 'ieee-p1363' } as const
+    return {
+      ...{ key, alg, jwk, thumbprint: thumbprint(jwk) },
+      sign: async (data) => new Uint8Array(sign(alg === 'ES256' ? 'sha256' : null, data, how)),
+    }
   }
 }
 

@@ -1,5 +1,5 @@
 import { type NodeStatus, Refusal } from '@skerry/api'
-import { keysInForce, type Signer, sha256Hex, signDocument, type Trust, verifyDocument } from '@skerry/trust'
+import { type DocumentSigner, keysInForce, sha256Hex, signDocument, type Trust, verifyDocument } from '@skerry/trust'
 import type { Logger } from 'pino'
 import { reasonOf } from '../reason.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
@@ -15,7 +15,7 @@ export type PumpOptions = {
   readonly courier: Courier
   readonly outbox: Outbox
   readonly enrollment: Enrollment
-  readonly signer: Signer
+  readonly signer: DocumentSigner
   readonly trust: Pick<Trust, 'hub'>
   /** What this node would say of itself now. */
   readonly status: () => Omit<NodeStatus, 'counter'>

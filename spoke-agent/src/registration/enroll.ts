@@ -25,8 +25,9 @@ import { pause } from '../waits.ts'
 import { type Asked, believeAcceptance, type Enrollment, isSameLife, loadEnrollment } from './enrollment.ts'
 import { endLife } from './former.ts'
 import { type Answer, ask } from './http.ts'
-import { credsFile, forgetEntrySeed, openEntrySeed, openNodeKey } from './keys.ts'
+import { credsFile, forgetEntrySeed, openEntrySeed } from './keys.ts'
 import { publicUserKey } from './nkey.ts'
+import { openNodeKey } from './node-key.ts'
 import { forgetWord, keepRefusal, keepWord } from './standing.ts'
 import { type TpmEntry, tpmEntry } from './tpm-entry.ts'
 
@@ -120,7 +121,7 @@ class NotYet extends Error {
 
 async function tryOnce(options: EnrollOptions): Promise<Entry> {
   const { dataDir, database, bundle, facts, log, signal, trust, hubUrls } = options
-  const nodeKey = openNodeKey(dataDir)
+  const nodeKey = await openNodeKey(dataDir, options.hardware)
   const natsSeed = openEntrySeed(dataDir)
   await lookForNews(options)
   const before = loadEnrollment(database)
@@ -154,11 +155,12 @@ async function tryOnce(options: EnrollOptions): Promise<Entry> {
   const exchanges = [...(database.load<string[]>('exchanges') ?? []), transcript].slice(-EXCHANGES_KEPT)
   database.save('exchanges', exchanges)
   const answered = await tpm?.answer(challenge, transcript)
+  const certified = answered && (await nodeKey.certify?.(transcript))
   const proof = await signDocument(
     'RegistrationProof',
     {
       ...{ kind: 'RegistrationProof', id: challenge.id, nonce: challenge.nonce, transcript },
-      ...(answered ? { tpm: answered.tpm } : {}),
+      ...(answered ? { tpm: { ...answered.tpm, ...(certified ? { nodeKey: certified } : {}) } } : {}),
     },
     nodeKey,
   )

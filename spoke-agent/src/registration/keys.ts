@@ -1,16 +1,11 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { openKeyFile, type Signer, writeSecret } from '@skerry/trust'
+import { writeSecret } from '@skerry/trust'
 import { createUserKey } from './nkey.ts'
 
-// The node key is made once and stays. The NATS key is new at every entry: what served before may be in a thief's hands,
+// The NATS key. It is new at every entry: what served before may be in a thief's hands,
 // and the hub ends it. Until the hub's answer is kept the new seed has a file of its own, so that an agent killed in
 // between goes on with the same keys and meets the same row; afterwards it lives in nats.creds alone.
-
-/** The node's key for statements: a file, made once. */
-export function openNodeKey(dataDir: string): Signer {
-  return openKeyFile(join(dataDir, 'keys', 'node.pem'), 'ES256')
-}
 
 export const credsFile = (dataDir: string) => join(dataDir, 'nats.creds')
 

@@ -13,7 +13,7 @@ import { enrollment as known } from '../testing.ts'
 import { type Asked, believeAcceptance, type Enrollment, isSameLife, renewalAtMs } from './enrollment.ts'
 import { makeEntryPauses } from './entries.ts'
 import { ask, tufSources } from './http.ts'
-import { forgetEntrySeed, isEntering, openEntrySeed, openNodeKey } from './keys.ts'
+import { forgetEntrySeed, isEntering, openEntrySeed } from './keys.ts'
 import { createUserKey, publicUserKey } from './nkey.ts'
 import { type HubWord, nextStep, watchStanding } from './standing.ts'
 
@@ -236,17 +236,16 @@ test.each<[HubWord['state'], string, RegExp]>([
   expect(nextStep({ state, reason, message: '', fingerprint: '786e-253d-ba32-bcd2' })).toMatch(next)
 })
 
-describe('the keys of an entry', () => {
-  test('the node key stays, the NATS key is the same until the entry has ended, and then another', () => {
+describe('the key of an entry', () => {
+  test('the NATS key is the same until the entry has ended, and then another', () => {
     const dir = testFolder()
     expect(isEntering(dir)).toBe(false)
-    const [key, seed] = [openNodeKey(dir).thumbprint, openEntrySeed(dir)]
+    const seed = openEntrySeed(dir)
     expect(isEntering(dir)).toBe(true)
     expect(openEntrySeed(dir)).toBe(seed)
     forgetEntrySeed(dir)
     expect(isEntering(dir)).toBe(false)
     expect(openEntrySeed(dir)).not.toBe(seed)
-    expect(openNodeKey(dir).thumbprint).toBe(key)
   })
 })
 

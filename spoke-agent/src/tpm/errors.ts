@@ -32,6 +32,10 @@ const TPM_FAULTS = {
     retry: false,
     next: 'the credential was made for another TPM or another key: the node enters anew',
   },
+  OtherTpm: {
+    retry: false,
+    next: 'put the TPM back in which it was made; where it is lost, let the node enter anew with an empty data folder',
+  },
   Full: {
     retry: true,
     next: 'the TPM has no room left: end programs that keep objects in it, or undefine NV indexes that nobody uses',

@@ -21,7 +21,7 @@ export type TpmView = { readonly path: string | null; readonly since: string; re
 export type Hardware = {
   readonly tpm: Tpm
   /** Asks the TPM; what it answers with a TpmError is kept as its trouble. */
-  ask<Value>(act: (tpm: Tpm) => Promise<Value>): Promise<Value>
+  ask<Value>(act: (tpm: Tpm) => Promise<Value>, tried?: 'entry' | 'signature'): Promise<Value>
   /** A quote over the nonce, its values, and the logs as far as they can be read. Rejects with TpmError. */
   quote(nonce: Uint8Array, bank: BankName): Promise<TpmQuote>
   /** Its clock as it was read last, which is a minute ago at most; undefined before the first look, and after one that failed. */
@@ -32,7 +32,11 @@ export type Hardware = {
 
 /** So often the clock is read: between two readings statements carry the first. */
 const LOOK_MS = 60_000
-type Tried = 'entry' | 'quote' | 'look'
+/** And so often while it cannot be. */
+const LOOK_AGAIN_MS = 5_000
+/** What of several troubles is told. */
+const ORDER = ['signature', 'entry', 'quote', 'look'] as const
+type Tried = (typeof ORDER)[number]
 
 /** Where the TPM is, from what `--tpm` says; undefined where the node shall have none. */
 export function tpmPath(asked: string): string | undefined {
@@ -59,7 +63,7 @@ export function openHardware(options: {
   function keep(tried: Tried, trouble: Omit<TpmTrouble, 'at'> | undefined): void {
     if (trouble) troubles.set(tried, { at: new Date(now()).toISOString(), ...trouble })
     else troubles.delete(tried)
-    onTrouble(troubles.get('quote') ?? troubles.get('entry') ?? troubles.get('look'))
+    onTrouble(ORDER.map((one) => troubles.get(one)).find(Boolean))
   }
   async function told<Value>(tried: Tried, act: () => Promise<Value>): Promise<Value> {
     try {
@@ -74,7 +78,7 @@ export function openHardware(options: {
 
   return {
     tpm,
-    ask: (act) => told('entry', () => act(tpm)),
+    ask: (act, tried = 'entry') => told(tried, () => act(tpm)),
     quote: (nonce, bank) =>
       told('quote', async () => {
         const [ak, { quote, signature, pcrs }] = [
@@ -97,7 +101,7 @@ export function openHardware(options: {
     time: () => read?.time,
     async look() {
       const atMs = performance.now()
-      if (read && atMs - read.atMs < lookMs) return
+      if (read && atMs - read.atMs < (read.time ? lookMs : Math.min(lookMs, LOOK_AGAIN_MS))) return
       try {
         const clock = await tpm.clock()
         read = { time: timeOf(clock), atMs }

@@ -33,8 +33,11 @@ const signing = (use: string, more: EccArea['attributes']): EccArea => ({
 
 /** Signs only what its TPM made (restricted): quotes, and that another key lies in the same TPM. */
 export const AK_TEMPLATE = writePublic(signing('attestation key', ['restricted', 'sign']))
-/** Signs what the node says. */
-export const NODE_KEY_TEMPLATE = writePublic(signing('node key', ['sign']))
+/**
+ * Signs what the node says. `unique` is the disk's own: a node whose disk was lost comes with another key, and the old one
+ * that comes back is a fork.
+ */
+export const nodeKeyTemplate = (unique: string): Uint8Array => writePublic(signing(`node key of ${unique}`, ['sign']))
 
 /** Whether a key was made from a template, whatever came out as its public number. */
 export function isMadeFrom(template: PublicArea, area: PublicArea): boolean {

@@ -122,7 +122,7 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
     })
 
     test('is refused by name when it was made for another', async () => {
-      const { name } = await tpm.nodeKey()
+      const { name } = await tpm.nodeKey('a')
       const opening = tpm.activate(await credentialFor(name, randomBytes(32)))
       await expect(opening).rejects.toMatchObject({ code: 'WrongCredential', response: { value: 0x1df } })
     })
@@ -209,22 +209,28 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
   })
 
   test('its node key signs as a JWS is signed, stays the same, and is certified to lie beside the attestation key', async () => {
-    const own = await tpm.nodeKey()
+    const own = await tpm.nodeKey('a')
     const area = parsePublic(own.public)
     const key = createPublicKey(pemOf(area))
     for (let times = 0; times < 40; times++) {
       const message = randomBytes(times)
-      const signature = await tpm.sign(message)
+      const signature = await tpm.sign({ unique: 'a', name: own.name }, message)
       expect(signature.length).toBe(64)
       expect(verify('sha256', message, { key, dsaEncoding: 'ieee-p1363' }, signature)).toBe(true)
     }
-    const { attest, signature } = await tpm.certifyNodeKey(randomBytes(32))
+    const { attest, signature } = await tpm.certifyNodeKey('a', randomBytes(32))
     const { public: ak } = await tpm.attestationKey()
     expect(verifyBy(parsePublic(ak), attest, signature)).toBeUndefined()
     expect(hex(parseCertify(attest).name)).toBe(hex(own.name))
     expect(area.attributes).not.toContain('restricted')
     await emulated.powerCycle()
-    expect(await tpm.nodeKey()).toEqual(own)
+    expect(await tpm.nodeKey('a')).toEqual(own)
+    // Another disk has another, and another TPM none of these.
+    expect((await tpm.nodeKey('b')).name).not.toEqual(own.name)
+    const other = tpmAt((await testTpm()).socketPath, FOREVER)
+    await expect(other.sign({ unique: 'a', name: own.name }, randomBytes(8))).rejects.toMatchObject({
+      code: 'OtherTpm',
+    })
   })
 
   test('each start counts in its clock', async () => {
@@ -235,11 +241,13 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
   })
 
   test('it may be asked everything at once and in a row: nothing of it stays in the TPM', async () => {
+    const own = { unique: 'a', ...(await tpm.nodeKey('a')) }
     for (let times = 0; times < 4; times++) {
       const quote = () => tpm.quote({ nonce: randomBytes(32), bank: 'sha256', pcrs: PCRS })
       const wrong = { ek: 'L-1', idObject: Uint8Array.of(0, 0), encryptedSecret: Uint8Array.of(0, 0) } as const
       const refused = expect(tpm.activate(wrong)).rejects.toMatchObject({ code: 'WrongCredential' })
-      await Promise.all([quote(), tpm.certifyNodeKey(randomBytes(32)), refused, tpm.sign(randomBytes(8)), tpm.clock()])
+      const signed = tpm.sign(own, randomBytes(8))
+      await Promise.all([quote(), tpm.certifyNodeKey('a', randomBytes(32)), refused, signed, tpm.clock()])
       expect(await leftInMemory(emulated)).toEqual([])
     }
   })
@@ -259,7 +267,7 @@ describe.skipIf(lacksTools)('a TPM that says no (needs swtpm and tpm2-tools)', (
       message: expect.stringContaining('tpm2_dictionarylockout'),
     })
     await tpm.quote({ nonce: randomBytes(32), bank: 'sha256', pcrs: PCRS })
-    await tpm.sign(randomBytes(8))
+    await tpm.sign({ unique: 'a', ...(await tpm.nodeKey('a')) }, randomBytes(8))
     await tool(emulated, 'dictionarylockout', '-c')
     await expect(tpm.activate({ ek: 'H-3', ...credential })).rejects.toMatchObject({ code: 'WrongCredential' })
   })

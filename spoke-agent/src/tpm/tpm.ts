@@ -13,7 +13,7 @@ import { type EndorsementKey, findEndorsementKeys, openCredential } from './endo
 import { TpmError } from './errors.ts'
 import { es256Of } from './es256.ts'
 import { raiseReleaseFloor, readReleaseFloor } from './release-floor.ts'
-import { AK_TEMPLATE, NODE_KEY_TEMPLATE } from './templates.ts'
+import { AK_TEMPLATE, nodeKeyTemplate } from './templates.ts'
 
 /** TPM2B_PUBLIC and name of a key. */
 type TpmKey = { readonly public: Uint8Array; readonly name: Uint8Array }
@@ -49,12 +49,12 @@ export type Tpm = {
   }): Promise<Uint8Array>
   quote(given: { readonly nonce: Uint8Array; readonly bank: Bank; readonly pcrs: readonly number[] }): Promise<Quoted>
   clock(): Promise<ClockInfo>
-  /** A P-256 key for what the node says, which cannot leave this TPM. */
-  nodeKey(): Promise<TpmKey>
-  /** ES256 (RFC 7518): r and s, 64 bytes, over the SHA-256 of the message. */
-  sign(message: Uint8Array): Promise<Uint8Array>
+  /** A P-256 key for what the node says, which cannot leave this TPM; another for each `unique`. */
+  nodeKey(unique: string): Promise<TpmKey>
+  /** ES256 (RFC 7518) by the node key of this name: r and s, 64 bytes, over the SHA-256 of the message. OtherTpm where it lies elsewhere. */
+  sign(by: { readonly unique: string; readonly name: Uint8Array }, message: Uint8Array): Promise<Uint8Array>
   /** The attestation key's word that the node key lies in the same TPM: TPMS_ATTEST and TPMT_SIGNATURE. */
-  certifyNodeKey(nonce: Uint8Array): Promise<command.Attested>
+  certifyNodeKey(unique: string, nonce: Uint8Array): Promise<command.Attested>
   readonly releaseFloor: { read(): Promise<number | undefined>; raise(to: number): Promise<number> }
 }
 
@@ -70,16 +70,24 @@ export function tpmAt(path: string, signal: AbortSignal): Tpm {
     state: () => turn(readState),
     endorsementKeys: () => turn(findEndorsementKeys),
     attestationKey: () => key(AK_TEMPLATE),
-    nodeKey: () => key(NODE_KEY_TEMPLATE),
+    nodeKey: (unique) => key(nodeKeyTemplate(unique)),
     activate: ({ ek, ...credential }) =>
       turn((tpm) => tpm.withPrimary(AK_TEMPLATE, (ak) => openCredential(tpm, ek, ak, credential))),
     quote: (given) => turn((tpm) => tpm.withPrimary(AK_TEMPLATE, (ak) => quoteWithValues(tpm, ak.handle, given))),
     clock: () => turn((tpm) => tpm.run(command.readClock())),
-    sign: (message) => turn((tpm) => tpm.withPrimary(NODE_KEY_TEMPLATE, (own) => signES256(tpm, own.handle, message))),
-    certifyNodeKey: (nonce) =>
+    sign: ({ unique, name }, message) =>
+      turn((tpm) =>
+        tpm.withPrimary(nodeKeyTemplate(unique), async (own) => {
+          // A primary key is made from its TPM's seed: in another TPM it is another key, and its word nobody's.
+          if (!Buffer.from(own.name).equals(name))
+            throw new TpmError('OtherTpm', 'the node key', 'this TPM is not the one in which it was made')
+          return signES256(tpm, own.handle, message)
+        }),
+      ),
+    certifyNodeKey: (unique, nonce) =>
       turn((tpm) =>
         tpm.withPrimary(AK_TEMPLATE, (ak) =>
-          tpm.withPrimary(NODE_KEY_TEMPLATE, (own) => tpm.run(command.certify(own.handle, ak.handle, nonce))),
+          tpm.withPrimary(nodeKeyTemplate(unique), (own) => tpm.run(command.certify(own.handle, ak.handle, nonce))),
         ),
       ),
     releaseFloor: {

@@ -281,6 +281,9 @@ describe('a proof is refused', () => {
     expect(await refused({ secret, quote: { ...quote, pcrs: { sha384: quote.pcrs.sha256 ?? {} } } })).toMatch(
       /sha256 was asked/,
     )
+    // What an AK says of a node key is judged in packages/policy, and held against an emulator by the agent's tests.
+    const nodeKey = { public: tpm.keys.ak ?? '', attest: quote.quote, signature: quote.signature }
+    expect(await refused({ secret, quote, nodeKey })).toMatch(/not certified to lie in this TPM/)
     const proof = await node.proof(asked, challenge, { tpm: { secret, quote } })
     await ask(send, node)
     expect(codeOf(await send('POST', `/${id}/proof`, proof))).toBe('403 ProofMismatch')

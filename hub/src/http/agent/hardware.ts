@@ -1,6 +1,7 @@
 import { createHash, generateKeyPairSync, randomBytes, timingSafeEqual } from 'node:crypto'
 import {
   type HardwareProfile,
+  type NodeKeyPlace,
   Refusal,
   type RegistrationChallenge,
   type RegistrationProof,
@@ -8,7 +9,15 @@ import {
   type RegistrationSpec,
 } from '@skerry/api'
 import { type CredentialRandomness, Malformed, makeCredential, type PublicArea } from '@skerry/measured-boot'
-import { type FirstBoot, judgeFirstBoot, judgeHardware, type NamedTpm, QUOTED_PCRS, refusalOf } from '@skerry/policy'
+import {
+  type FirstBoot,
+  judgeFirstBoot,
+  judgeHardware,
+  judgeNodeKey,
+  type NamedTpm,
+  QUOTED_PCRS,
+  refusalOf,
+} from '@skerry/policy'
 import type { Exchange, ExchangeTpm, IdentityRow } from '../../store/registrations.ts'
 
 // The TPM's half of the two calls: a secret that only it can open, and a quote by the key that the secret was made for.
@@ -83,7 +92,8 @@ function fresh(ek: PublicArea): CredentialRandomness {
 }
 
 /**
- * Judges what a TPM answered: that it opened the secret, and what its quote over the exchange says of the machine. Throws
+ * Judges what a TPM answered: that it opened the secret, what its quote over the exchange says of the machine, and that the
+ * node key lies in it, where the proof says so. Throws
  * ProofMismatch. Undefined for class software-key.
  */
 export function judgeTpmProof(
@@ -92,34 +102,38 @@ export function judgeTpmProof(
   request: RegistrationRequest,
   proof: RegistrationProof,
   { profile, record }: { profile: HardwareProfile | undefined; record: IdentityRow | undefined },
-): FirstBoot | undefined {
+): { readonly firstBoot: FirstBoot; readonly nodeKeyIn: NodeKeyPlace } | undefined {
   if (!asked || request.ak === undefined) {
     if (proof.tpm) throw new Refusal('ProofMismatch', 'no TPM was asked', { field: 'tpm' })
     return undefined
   }
   if (!proof.tpm)
     throw new Refusal('ProofMismatch', 'the TPM was asked, and the proof has no answer of it', { field: 'tpm' })
-  const { secret, quote } = proof.tpm
+  const { secret, quote, nodeKey: certificate } = proof.tpm
   if (!timingSafeEqual(sha256(Buffer.from(secret, 'hex')), Buffer.from(asked.secretSha256, 'hex')))
     throw new Refusal('ProofMismatch', 'this is not what was in the credential: another TPM answers', {
       field: 'tpm.secret',
     })
   const { akName, bank } = asked
   const firmware = record?.akName === akName ? (record.firmware ?? undefined) : undefined
-  return judgeFirstBoot({ quote, ak: request.ak, akName, transcript, bank, profile, firmware })
+  const { ak, nodeKey } = request
+  if (certificate) judgeNodeKey({ certificate, ak, transcript, nodeKey })
+  const firstBoot = judgeFirstBoot({ quote, ak, akName, transcript, bank, profile, firmware })
+  return { firstBoot, nodeKeyIn: certificate ? 'tpm' : 'file' }
 }
 
-/** What the Registration says of the TPM. The first boot stays the one that was decided about. */
+/** What the Registration says of the TPM. The first boot stays the one that was decided about; where the node key lies is news. */
 export function tpmSpecOf(
   asked: ExchangeTpm | undefined,
-  firstBoot: FirstBoot | undefined,
+  shown: ReturnType<typeof judgeTpmProof>,
   before: Pick<RegistrationSpec, 'decision' | 'tpm'> | undefined,
 ): { tpm?: TpmSpec } {
-  if (!asked || !firstBoot) return {}
-  if (before?.decision && before.tpm) return { tpm: before.tpm }
+  if (!asked || !shown) return {}
+  const { firstBoot, nodeKeyIn } = shown
+  if (before?.decision && before.tpm) return { tpm: { ...before.tpm, nodeKeyIn } }
   const { ekSha256, akName, endorsedBy, profile } = asked
   const { verdict, reason, message } = firstBoot
-  return { tpm: { ekSha256, akName, endorsedBy, profile, firstBoot: { verdict, reason, message } } }
+  return { tpm: { ekSha256, akName, endorsedBy, profile, nodeKeyIn, firstBoot: { verdict, reason, message } } }
 }
 
 const sha256 = (bytes: Uint8Array): Buffer => createHash('sha256').update(bytes).digest()

@@ -6,7 +6,7 @@ import {
   RegistrationChallenge,
   type RegistrationRequest,
 } from '@skerry/api'
-import { destinationOf, type FirstBoot, fingerprintOf } from '@skerry/policy'
+import { destinationOf, fingerprintOf } from '@skerry/policy'
 import { type VerifyKey, verifyDocument, verifyKey } from '@skerry/trust'
 import { recordAudits } from '../../store/audit.ts'
 import { recordEvents } from '../../store/events.ts'
@@ -41,8 +41,8 @@ type Entering = {
   readonly request: RegistrationRequest
   readonly key: VerifyKey
   readonly tpm: ExchangeTpm | undefined
-  /** What the TPM's quote showed. */
-  readonly firstBoot: FirstBoot | undefined
+  /** What the TPM showed. */
+  readonly shown: ReturnType<typeof judgeTpmProof>
   /** The proof as it was signed. */
   readonly proof: string
   readonly caller: Caller
@@ -74,12 +74,12 @@ export function proofs(store: Store, profiles: Profiles, line: Gate) {
     // The same proof again: its answer was lost.
     if (exchange.provenAt) return
     const tpm = tpmOf(exchange)
-    const firstBoot = judgeTpmProof(exchange, tpm, request, proof, {
+    const shown = judgeTpmProof(exchange, tpm, request, proof, {
       profile: tpm && (await line(() => profiles(request.hardwareId))),
       record:
         tpm && (await line(() => identitiesAt(store.sql, [exchange]))).get(`${exchange.cluster}/${exchange.node}`),
     })
-    await enterAll({ exchange, request, key, tpm, firstBoot, proof: text, caller, nowMs })
+    await enterAll({ exchange, request, key, tpm, shown, proof: text, caller, nowMs })
   }
 }
 
@@ -178,7 +178,7 @@ type Entered = Entering &
   Admitted & { readonly token: Token | undefined; readonly spec: ObjectOf<'Registration'>['spec'] }
 
 function specOf(
-  { exchange, request, key, tpm, firstBoot }: Entering,
+  { exchange, request, key, tpm, shown }: Entering,
   { registration, isOwn }: Admitted,
   token: Token | undefined,
 ): ObjectOf<'Registration'>['spec'] {
@@ -193,7 +193,7 @@ function specOf(
     fingerprint: fingerprintOf(exchange.transcript),
     ...(joinToken === undefined ? {} : { joinToken }),
     hardwareId: request.hardwareId,
-    ...tpmSpecOf(tpm, firstBoot, before),
+    ...tpmSpecOf(tpm, shown, before),
     claims: request.claims,
     // The same key, or the same TPM, with a new credential is the same node: who decided about it stays decided.
     ...(before?.decision ? { decision: before.decision } : {}),
@@ -206,9 +206,9 @@ async function saveEntered(tx: Tx, entered: readonly Entered[]): Promise<void> {
   if (!first) return
   await markProven(
     tx,
-    entered.map(({ exchange: { id, transcript }, tpm, firstBoot, proof }) => ({
+    entered.map(({ exchange: { id, transcript }, tpm, shown, proof }) => ({
       ...{ id, transcript, proof },
-      tpm: tpm ? JSON.stringify({ ...tpm, firstBoot } satisfies ExchangeTpm) : null,
+      tpm: tpm ? JSON.stringify({ ...tpm, ...shown } satisfies ExchangeTpm) : null,
     })),
     first.nowMs,
   )

@@ -1,7 +1,7 @@
 import { type Static, Type } from 'typebox'
 import { Message, Reason } from '../meta.ts'
 import { Verdict } from '../wire/attestation.ts'
-import { RegistrationState } from '../wire/registration.ts'
+import { NODE_KEY_PLACES, RegistrationState } from '../wire/registration.ts'
 import { NodeClass } from '../wire/status.ts'
 import { Count, closed, integer, Label, mapOf, Name, NatsUserKey, oneOf, Sha256, Time } from '../words.ts'
 
@@ -39,6 +39,12 @@ export const RegistrationSpec = closed({
       akName: Type.String({ pattern: '^[0-9a-f]+$', maxLength: 132, description: 'never changes for a node' }),
       endorsedBy: Type.String({ description: 'the root that the EK certificate chains up to, or the inventory' }),
       profile: Type.String({ description: 'the HardwareProfile it was judged by' }),
+      nodeKeyIn: Type.Optional(
+        oneOf(
+          NODE_KEY_PLACES,
+          'tpm: its AK certified that the node key lies in the same TPM and cannot leave it; file: that holds the node key',
+        ),
+      ),
       firstBoot: closed({ verdict: Verdict, reason: Reason, message: Message }),
     }),
   ),

@@ -17,6 +17,10 @@ export const REGISTRATION_STATES = [
 export const RegistrationState = oneOf(REGISTRATION_STATES)
 export type RegistrationState = Static<typeof RegistrationState>
 
+/** Where a node key lies. */
+export const NODE_KEY_PLACES = ['tpm', 'file'] as const
+export type NodeKeyPlace = (typeof NODE_KEY_PLACES)[number]
+
 const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]+={0,2}$', maxLength: 16_384 })
 
 /** POST /agent/v1/registrations: a JWS by the node key it names. */
@@ -76,6 +80,14 @@ export const RegistrationChallenge = closed({
 })
 export type RegistrationChallenge = Static<typeof RegistrationChallenge>
 
+/** The AK's word that the node key lies in its TPM, over the exchange (TPM2_Certify). */
+export const NodeKeyCertificate = closed({
+  public: Type.Unsafe<string>({ ...Base64, description: 'TPM2B_PUBLIC of the node key' }),
+  attest: Type.Unsafe<string>({ ...Base64, description: 'TPMS_ATTEST' }),
+  signature: Type.Unsafe<string>({ ...Base64, description: 'TPMT_SIGNATURE by the AK' }),
+})
+export type NodeKeyCertificate = Static<typeof NodeKeyCertificate>
+
 /** POST …/{id}/proof: a JWS by the node key over the transcript of both earlier bodies. */
 export const RegistrationProof = closed({
   kind: oneOf(['RegistrationProof']),
@@ -89,6 +101,7 @@ export const RegistrationProof = closed({
     closed({
       secret: Type.Unsafe<string>({ ...Sha256, description: 'what was in the credential, as hex' }),
       quote: TpmQuote,
+      nodeKey: Type.Optional(NodeKeyCertificate),
     }),
   ),
 })
