@@ -1,21 +1,12 @@
 import type { ObjectOf } from '@skerry/api'
 import { AWAITING_PROOF, lifeOf } from '@skerry/policy'
 import { type Signer, signDocument } from '@skerry/trust'
-import {
-  deleteExchanges,
-  type Exchange,
-  lastLives,
-  loadExchanges,
-  type NewIdentity,
-  type NodeIdentity,
-  natsKeyFaults,
-  requestOf,
-  revokeKey,
-  routingTokensOf,
-  saveIdentities,
-  tpmOf,
-} from '../store/registrations.ts'
+import { deleteExchanges, type Exchange, loadExchanges, requestOf, tpmOf } from '../store/exchanges.ts'
+import { type NewIdentity, type NodeIdentity, saveIdentities } from '../store/identities.ts'
+import { lastLives } from '../store/lives.ts'
+import { natsKeyFaults, revokeKey } from '../store/nats-keys.ts'
 import { createObjects, getObjects } from '../store/resources.ts'
+import { routingTokensOf } from '../store/routing-tokens.ts'
 import type { Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 

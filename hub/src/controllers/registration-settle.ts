@@ -10,9 +10,9 @@ import {
   loadIdentities,
   type NodeIdentity,
   recordedIdentity,
-  revokeKey,
   setIdentityState,
-} from '../store/registrations.ts'
+} from '../store/identities.ts'
+import { revokeKey } from '../store/nats-keys.ts'
 import { deleteObject, getObjects, listObjectsIn, saveStatuses, updateObjects } from '../store/resources.ts'
 import type { Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'

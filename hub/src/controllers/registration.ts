@@ -1,17 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ObjectOf } from '@skerry/api'
 import { recordEvent, recordEvents } from '../store/events.ts'
+import { deleteExchanges, deleteOrphanedExchanges } from '../store/exchanges.ts'
+import { type IdentityRow, listIdentities, setIdentityState } from '../store/identities.ts'
 import { LeaseLost, writeFenced } from '../store/leases.ts'
-import {
-  deleteExchanges,
-  deleteOrphanedExchanges,
-  type IdentityRow,
-  listIdentities,
-  listRevocations,
-  pruneRevocations,
-  revokeKey,
-  setIdentityState,
-} from '../store/registrations.ts'
+import { listRevocations, pruneRevocations, revokeKey } from '../store/nats-keys.ts'
 import { deleteObject, getObject, getObjects, listObjects, saveStatuses } from '../store/resources.ts'
 import type { Reader, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'

@@ -1,5 +1,5 @@
 import type { NodeEvidence } from '@skerry/api'
-import { loadLife } from '../store/registrations.ts'
+import { loadLife } from '../store/lives.ts'
 import { listBatches, listStatements, type Run } from '../store/statements.ts'
 import type { Reader } from '../store/store.ts'
 

@@ -1,6 +1,6 @@
 import { kindRow } from '@skerry/api'
 import type { FastifyInstance } from 'fastify'
-import { loadIdentity } from '../store/registrations.ts'
+import { loadIdentity } from '../store/identities.ts'
 import { listStatements } from '../store/statements.ts'
 import type { Store } from '../store/store.ts'
 import { type Query, wholeNumber } from './query.ts'

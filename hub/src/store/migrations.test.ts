@@ -9,7 +9,7 @@ import { migrate } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { expect, onTestFinished, test } from 'vitest'
 import { appendResults, listMade, resultDetails } from './attestations.ts'
-import { loadLife } from './registrations.ts'
+import { loadLife } from './lives.ts'
 import { listBatches, listStatements } from './statements.ts'
 import { migrateStore, openStore } from './store.ts'
 

@@ -5,7 +5,7 @@ import { type EventSpec, type RefusalCode, type Statement, subjects } from '@ske
 import { testDatabase, testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { createKey, type Signer, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
-import { saveIdentities } from '../store/registrations.ts'
+import { saveIdentities } from '../store/identities.ts'
 import { listObjects } from '../store/resources.ts'
 import { migrateStore, openStore } from '../store/store.ts'
 import { makeAcknowledger } from './acknowledger.ts'

@@ -5,7 +5,7 @@ import { createKey, keyRing, readEvidence, sha256Hex, signBytes, signDocument, v
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lockHeads, saveHeads } from '../store/heads.ts'
-import { setIdentityState } from '../store/registrations.ts'
+import { setIdentityState } from '../store/identities.ts'
 import { listBatches, listStatements } from '../store/statements.ts'
 import { MAX_ABOVE } from './chain.ts'
 import { commitReports } from './commit.ts'

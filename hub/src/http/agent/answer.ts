@@ -1,6 +1,6 @@
 import type { RegistrationAnswer } from '@skerry/api'
 import { fingerprintOf } from '@skerry/policy'
-import { loadProgress } from '../../store/registrations.ts'
+import { loadProgress } from '../../store/exchanges.ts'
 import type { Store } from '../../store/store.ts'
 import { StatusError } from '../status-error.ts'
 

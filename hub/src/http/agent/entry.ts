@@ -23,14 +23,12 @@ import {
   type IdentityRow,
   identitiesAt,
   identitiesByKey,
-  type KeyClaim,
   listIdentities,
-  natsKeyFaults,
-  nthKeyEnded,
   recordedIdentity,
   type TpmHolder,
   tpmHolders,
-} from '../../store/registrations.ts'
+} from '../../store/identities.ts'
+import { type KeyClaim, natsKeyFaults, nthKeyEnded } from '../../store/nats-keys.ts'
 import { getObject, getObjects, listObjectsIn } from '../../store/resources.ts'
 import type { Reader } from '../../store/store.ts'
 import { StatusError } from '../status-error.ts'

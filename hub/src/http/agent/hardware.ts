@@ -18,7 +18,8 @@ import {
   QUOTED_PCRS,
   refusalOf,
 } from '@skerry/policy'
-import type { Exchange, ExchangeTpm, IdentityRow } from '../../store/registrations.ts'
+import type { Exchange, ExchangeTpm } from '../../store/exchanges.ts'
+import type { IdentityRow } from '../../store/identities.ts'
 
 // The TPM's half of the two calls: a secret that only it can open, and a quote by the key that the secret was made for.
 

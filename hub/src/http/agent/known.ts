@@ -1,6 +1,6 @@
 import { Refusal } from '@skerry/api'
 import { verifySelfSigned } from '@skerry/trust'
-import { loadExchange } from '../../store/registrations.ts'
+import { loadExchange } from '../../store/exchanges.ts'
 import type { Store } from '../../store/store.ts'
 import { claimsOf, knownNodes } from './entry.ts'
 

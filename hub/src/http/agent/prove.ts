@@ -10,21 +10,20 @@ import { destinationOf, fingerprintOf } from '@skerry/policy'
 import { type VerifyKey, verifyDocument, verifyKey } from '@skerry/trust'
 import { recordAudits } from '../../store/audit.ts'
 import { recordEvents } from '../../store/events.ts'
-import { suspendForked } from '../../store/heads.ts'
-import type { Profiles } from '../../store/profiles.ts'
 import {
   deleteExchanges,
   type Exchange,
   type ExchangeTpm,
-  identitiesAt,
-  keysOfFormerLives,
   loadExchange,
   loadExchanges,
   markProven,
   requestOf,
-  type TpmHolder,
   tpmOf,
-} from '../../store/registrations.ts'
+} from '../../store/exchanges.ts'
+import { suspendForked } from '../../store/heads.ts'
+import { identitiesAt, type TpmHolder } from '../../store/identities.ts'
+import { keysOfFormerLives } from '../../store/lives.ts'
+import type { Profiles } from '../../store/profiles.ts'
 import { createObjects, getObjects, saveStatuses, updateObjects } from '../../store/resources.ts'
 import { type Store, type Tx, write } from '../../store/store.ts'
 import { wake } from '../../store/wake.ts'

@@ -1,6 +1,7 @@
 import { createKey, sha256Hex } from '@skerry/trust'
 import { expect, test } from 'vitest'
-import { loadLife, saveIdentities } from './registrations.ts'
+import { saveIdentities } from './identities.ts'
+import { loadLife } from './lives.ts'
 import { write } from './store.ts'
 import { openTestStore } from './testing.ts'
 
