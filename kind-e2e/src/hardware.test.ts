@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -8,24 +8,19 @@ import {
   buildImage,
   type Ceremony,
   createJoinToken,
-  ENTRIES,
   eventually,
   HARDWARE_ID,
   type HubProcess,
   type Image,
-  introduction,
-  openCeremony,
   type Program,
   releaseOf,
   startAgent,
-  startHub,
 } from '@skerry/demo'
 import { command, measuredIn, parseEventLog } from '@skerry/measured-boot'
 import { logOf, makeTpm, referenceOf } from '@skerry/policy/testing'
-import { type Connection, toOptions } from '@skerry/supervise'
-import { lacksTpm, type TestTpm, testDatabase, testFolder, testTpm } from '@skerry/supervise/testing'
-import postgres from 'postgres'
-import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test, vi } from 'vitest'
+import { lacksTpm, type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { type Ground, hubGround, siteStatus } from './testing.ts'
 
 // Registration by hardware with real processes and emulated TPMs, in whose PCRs stands what a real machine's firmware
 // measured (packages/measured-boot, recordings): the emulator has no firmware of its own.
@@ -34,8 +29,7 @@ vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
 
 const WAIT_MS = 60_000
 let dir: string
-let connection: Connection
-let drop: () => Promise<void>
+let ground: Ground
 let hub: HubProcess
 let ceremony: Ceremony
 let image: Image
@@ -109,28 +103,11 @@ type View = {
   readonly registration?: Record<'state' | 'reason' | 'message' | 'next', string>
 }
 
-/** What `skerry-agent status` prints; undefined while there is nothing to print. */
-function viewOf({ dir: data }: Site): View | undefined {
-  try {
-    const args = [ENTRIES.agent, 'status', '--data', data]
-    return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', stdio: 'pipe' })) as View
-  } catch {
-    return undefined
-  }
-}
-
-async function query<T extends object>(text: string, values: string[]): Promise<T[]> {
-  const sql = postgres(toOptions(connection, { max: 1 }))
-  try {
-    return (await sql.unsafe(text, values)) as unknown as T[]
-  } finally {
-    await sql.end()
-  }
-}
+const viewOf = ({ dir: data }: Site) => siteStatus<View>(data)
 
 /** The evidence that the hub holds of a node, oldest first. */
 async function evidenceOf(name: string, incarnation: number) {
-  const rows = await query<{ text: string }>(
+  const rows = await ground.query<{ text: string }>(
     `select text from statement where cluster = $1 and incarnation = ${incarnation} and kind = 'evidence' order by seq`,
     [name],
   )
@@ -153,7 +130,7 @@ const told = (name: string, incarnation = 1, boots = 1) =>
 const registration = (name: string) => hub.client.get('Registration', name, name)
 const record = async (name: string) =>
   (
-    await query<{ state: string; incarnation: number; akName: string | null }>(
+    await ground.query<{ state: string; incarnation: number; akName: string | null }>(
       `select state, incarnation, ak_name as "akName" from node_identity where cluster = $1`,
       [name],
     )
@@ -162,16 +139,9 @@ const record = async (name: string) =>
 describe.skipIf(lacksTools)('a node with a TPM (needs swtpm and tpm2-tools)', () => {
   beforeAll(async () => {
     dir = testFolder()
-    const database = await testDatabase()
-    ;({ connection, drop } = database)
-    const { host, username, password, database: name } = connection
-    const env = {
-      DATABASE_URL: `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${name}`,
-      PATH: `${dirname(inject('natsServer'))}:${process.env['PATH']}`,
-    }
-    const dataDir = join(dir, 'hub')
-    hub = await startHub({ dataDir, args: ['--port', '0'], logFile: join(dir, 'hub.log'), env })
-    ceremony = openCeremony(join(dir, 'signers'), introduction(dataDir, []), Date.now())
+    ground = await hubGround(dir)
+    hub = await ground.serve()
+    ceremony = ground.ceremony()
     image = buildImage(join(dir, 'images'), '1', { healthy: true })
     eventLog = join(dir, 'event-log')
     writeFileSync(eventLog, logOf('secure-boot-off'))
@@ -192,7 +162,7 @@ describe.skipIf(lacksTools)('a node with a TPM (needs swtpm and tpm2-tools)', ()
   afterAll(async () => {
     await hub?.program.stop(20_000)
     await hub?.client.close()
-    await drop?.()
+    await ground?.drop()
   })
 
   test('registers by its maker’s certificate, is accepted by a rule for what its first quote shows, and gives a quote of its boot', async () => {

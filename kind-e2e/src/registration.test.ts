@@ -1,12 +1,10 @@
-import { execFileSync } from 'node:child_process'
 import { existsSync, readFileSync, rmSync, statSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { connect, credsAuthenticator } from '@nats-io/transport-node'
 import {
   buildImage,
   type Ceremony,
   createJoinToken,
-  ENTRIES,
   eventually,
   type HubProcess,
   type Image,
@@ -15,48 +13,33 @@ import {
   type Program,
   releaseOf,
   startAgent,
-  startHub,
 } from '@skerry/demo'
-import { type Connection, freePort, toOptions } from '@skerry/supervise'
-import { testDatabase, testFolder } from '@skerry/supervise/testing'
-import postgres from 'postgres'
-import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest'
+import { freePort } from '@skerry/supervise'
+import { testFolder } from '@skerry/supervise/testing'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { type Call, type Door, openDoor } from './door.ts'
+import { type Ground, hubGround, siteStatus } from './testing.ts'
 
 // Registration on real processes that are killed between any two calls: the same end, one record, one credential, one use
 // of the token.
 
 let dir: string
-let env: NodeJS.ProcessEnv
-let connection: Connection
-let drop: () => Promise<void>
+let ground: Ground
 let hub: HubProcess
 let httpPort: number
 let door: Door
 let ceremony: Ceremony
 let image: Image
 
-const serve = (roles = 'api,controllers,ingest') =>
-  startHub({
-    dataDir: join(dir, 'hub'),
-    args: ['--port', '0', '--http-port', String(httpPort), '--roles', roles],
-    logFile: join(dir, 'hub.log'),
-    env,
-  })
+const serve = (roles = 'api,controllers,ingest') => ground.serve('--http-port', String(httpPort), '--roles', roles)
 
 beforeAll(async () => {
   dir = testFolder()
-  const database = await testDatabase()
-  ;({ connection, drop } = database)
-  const { host, username, password, database: name } = connection
-  env = {
-    DATABASE_URL: `postgres://${username}:${encodeURIComponent(password)}@${encodeURIComponent(dirname(host))}/${name}`,
-    PATH: `${dirname(inject('natsServer'))}:${process.env['PATH']}`,
-  }
+  ground = await hubGround(dir)
   httpPort = await freePort(0)
   hub = await serve()
   door = await openDoor(() => httpPort)
-  ceremony = openCeremony(join(dir, 'offline'), introduction(join(dir, 'hub'), []), Date.now())
+  ceremony = ground.ceremony()
   image = buildImage(join(dir, 'images'), '1', { healthy: true, ballastBytes: 1_000 })
   await ceremony.publish(hub.client, [releaseOf(image, 1)])
 })
@@ -65,7 +48,7 @@ afterAll(async () => {
   await door.close()
   await hub.program.stop(20_000)
   await hub.client.close()
-  await drop()
+  await ground.drop()
 })
 
 let made = 0
@@ -129,29 +112,12 @@ type View = {
   readonly registration?: Record<'state' | 'reason' | 'message' | 'next', string> & { readonly fingerprint?: string }
 }
 
-/** What `skerry-agent status` prints; undefined while there is nothing to print. */
-function viewOf(data: string): View | undefined {
-  try {
-    const args = [ENTRIES.agent, 'status', '--data', data]
-    return JSON.parse(execFileSync(process.execPath, args, { encoding: 'utf8', stdio: 'pipe' })) as View
-  } catch {
-    return undefined
-  }
-}
+const viewOf = (data: string) => siteStatus<View>(data)
 
 type Row = { state: string; incarnation: number; natsJwt: string; statements: number }
 
-async function query<T extends object>(text: string, values: string[]): Promise<T[]> {
-  const sql = postgres(toOptions(connection, { max: 1 }))
-  try {
-    return (await sql.unsafe(text, values)) as unknown as T[]
-  } finally {
-    await sql.end()
-  }
-}
-
 const rows = (name: string, incarnation: number) =>
-  query<Row>(
+  ground.query<Row>(
     `select i.state, i.incarnation, i.nats_jwt as "natsJwt", (select count(*)::int from statement s
        where s.cluster = i.cluster and s.node = i.node and s.incarnation = i.incarnation and s.kind = 'evidence') as statements
      from node_identity i where i.cluster = $1 and i.incarnation >= ${incarnation}`,
@@ -230,7 +196,7 @@ describe('killed between two calls', () => {
     await joinedOnce(one)
     await agent.kill()
     // As the hub does it when it has seen two machines speak as this node.
-    await query(
+    await ground.query(
       "update node_identity set state = 'Suspended', decided_at = now() where cluster = $1 returning pg_notify('skerry_wake', 'identity')",
       [one.name],
     )
