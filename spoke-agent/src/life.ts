@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { HubDescription } from '@skerry/api'
+import { repeatPauseMs } from '@skerry/policy'
 import type { Trust } from '@skerry/trust'
 import { download } from './blobs/download.ts'
 import type { AgentConfig } from './config.ts'
@@ -26,6 +27,8 @@ import { pause, together } from './waits.ts'
 const TAKE_UP_MS = 5_000
 /** So often, and at least every hour, the renewal is looked at: clocks jump. */
 const RENEWAL_LOOK_MS = 60_000
+
+const repeatAfterMs = (times: number) => repeatPauseMs(times, Math.random())
 
 /** What a node keeps from one of its lives to the next. */
 export type Place = {
@@ -83,6 +86,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
   }
   const courier = openCourier({
     longestPauseMs: config.reconnectMs,
+    repeatAfterMs,
     caPem: () => hub()?.caPem,
     enrollment,
     credsPath: credsFile(dataDir),
@@ -125,6 +129,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     signer,
     trust,
     heartbeatMs: config.heartbeatMs,
+    repeatAfterMs,
     clock,
     log,
     signal,

@@ -68,6 +68,7 @@ export {
   type Standing,
   standingOf,
 } from './registration/standing.ts'
+export { repeatPauseMs } from './repeat/pause.ts'
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export { rolloutWarnings } from './rollout/warnings.ts'

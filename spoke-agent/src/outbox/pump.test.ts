@@ -46,11 +46,12 @@ type Opened = {
   readonly servers?: readonly string[]
   readonly status?: () => Omit<NodeStatus, 'counter'>
   readonly log?: Logger
+  readonly repeatAfterMs?: (times: number) => number
 }
 const nobody = () => {
   throw new Error('nobody is connected')
 }
-const open = ({ servers = [], status = nobody, log = silent }: Opened = {}) => {
+const open = ({ servers = [], status = nobody, log = silent, repeatAfterMs = () => 300_000 }: Opened = {}) => {
   const dir = testFolder()
   writeFileSync(join(dir, 'nats.creds'), CREDS)
   const over = new AbortController()
@@ -65,6 +66,7 @@ const open = ({ servers = [], status = nobody, log = silent }: Opened = {}) => {
   // With no server, what counts arrives through onAck alone.
   const courier = openCourier({
     longestPauseMs: 300_000,
+    repeatAfterMs,
     caPem: () => undefined,
     ...{ enrollment, credsPath: join(dir, 'nats.creds'), servers: () => servers, log, signal: over.signal },
     ...{ onDesiredHint: nothing, onAck: nothing, onConnected: nothing, onRefused: nothing },
@@ -80,6 +82,7 @@ const open = ({ servers = [], status = nobody, log = silent }: Opened = {}) => {
       signal: over.signal,
     },
     heartbeatMs: 60_000,
+    repeatAfterMs,
     clock,
     status,
     nextCounter: () => 1,
@@ -207,6 +210,47 @@ test('of acks that come faster than they are judged, 64 wait; what is dropped co
   expect(waiting()).toBe(10)
   await site.pump.onAck(good)
   expect(waiting()).toBe(1)
+})
+
+test('what the stream took is sent again until the hub acknowledges it, after a pause that knows how often it was', async () => {
+  const dir = testFolder()
+  const server = await testNatsServer(`jetstream { store_dir: "${dir}/js" }`, { dir })
+  onTestFinished(() => server.stop())
+  const hub = await connect({ servers: server.url })
+  onTestFinished(() => hub.close())
+  await hub.request(
+    '$JS.API.STREAM.CREATE.REPORTS',
+    JSON.stringify({ name: 'REPORTS', subjects: ['report.*.*.*'], storage: 'memory' }),
+  )
+  const waited: number[] = []
+  let longer = false
+  const second = open({
+    servers: [server.url],
+    status: () => nodeStatus,
+    repeatAfterMs(times) {
+      waited.push(times)
+      return longer ? 300_000 : 0
+    },
+  })
+  onTestFinished(async () => {
+    second.over.abort()
+    await Promise.all([second.pump.done, second.courier.close()])
+    second.database.close()
+  })
+  const say = (seq: number) =>
+    second.outbox.append({ kind: 'gap', body: { fromSeq: seq, toSeq: seq, reason: 'Compacted' } })
+  say(1)
+  await until(() => waited.length >= 3, 'two repeats', 30_000)
+  expect(waited.slice(0, 3)).toEqual([0, 1, 2])
+  longer = true
+  const before = waited.length
+  await until(() => waited.length > before, 'the repeat after which it waits', 30_000)
+  // What is new is sent at once, whatever waits.
+  say(2)
+  await until(() => waited.length > before + 1, 'what is new being sent', 30_000)
+  expect(waited.at(-1)).toBe(0)
+  await second.pump.onAck(await ack(2))
+  expect(second.outbox.length()).toBe(0)
 })
 
 test('a status that is not taken keeps no statement and no heartbeat back, and is told once a minute', async () => {

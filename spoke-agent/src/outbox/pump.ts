@@ -22,12 +22,13 @@ export type PumpOptions = {
   /** The number of the next status that leaves: one that was never given before, also over a restart. */
   readonly nextCounter: () => number
   readonly heartbeatMs: number
+  /** How long what the stream took and the hub has not acknowledged waits to be sent once more, sent again so many times already. */
+  readonly repeatAfterMs: (times: number) => number
   readonly clock: Clock
   readonly log: Logger
   readonly signal: AbortSignal
 }
 
-const ACK_OVERDUE_MS = 5_000
 const STATUS_MS = 60_000
 const WARN_MS = 60_000
 /** Acks that wait to be judged; more than these are dropped. */
@@ -46,7 +47,8 @@ export function startPump(options: PumpOptions): Pump {
   const { cluster, node, incarnation } = enrollment
   const bell = makeBell()
   let sentSeq = -1
-  let sentAtMs = 0
+  let repeated = 0
+  let repeatAtMs = 0
   let statusKey = ''
   let statusAtMs = 0
   let beatAtMs = Number.NEGATIVE_INFINITY
@@ -93,7 +95,8 @@ export function startPump(options: PumpOptions): Pump {
   async function sendStatements(nowMs: number): Promise<void> {
     const { seq } = outbox.newest()
     const statements = outbox.pending()
-    if (statements.length === 0 || (sentSeq === seq && nowMs - sentAtMs <= ACK_OVERDUE_MS)) return
+    const again = sentSeq === seq
+    if (statements.length === 0 || (again && nowMs < repeatAtMs)) return
     sentSeq = -1
     await courier.publishStatements(
       await signDocument(
@@ -103,7 +106,8 @@ export function startPump(options: PumpOptions): Pump {
       ),
     )
     sentSeq = seq
-    sentAtMs = nowMs
+    repeated = again ? repeated + 1 : 0
+    repeatAtMs = nowMs + options.repeatAfterMs(repeated)
   }
 
   async function sendHeartbeat(nowMs: number): Promise<void> {

@@ -95,9 +95,13 @@ const makeStreams = async () => {
 function open(creds = credsOf(keys.sites)) {
   const credsPath = join(dir, 'nats.creds')
   writeFileSync(credsPath, creds, { mode: 0o600 })
-  const seen = { hints: 0, connections: 0, acks: [] as string[], refused: [] as string[] }
+  const seen = { hints: 0, connections: 0, acks: [] as string[], refused: [] as string[], repeated: [] as number[] }
   const courier = openCourier({
     longestPauseMs: 300_000,
+    repeatAfterMs(times) {
+      seen.repeated.push(times)
+      return 0
+    },
     caPem: () => undefined,
     enrollment,
     credsPath,
@@ -132,6 +136,22 @@ describe('looking', () => {
     await site.courier.publishStatements('x')
     await hub.request(subjects.desired(cluster, t), 'the newest')
     expect(await site.courier.getDesired()).toEqual({ found: 'desired', jws: 'the newest' })
+  })
+
+  test('that nobody answers is repeated, after a pause that knows how often it was', async () => {
+    const site = open()
+    await connected(site)
+    const unanswered = async (hints: number) => {
+      await until(() => site.seen.hints >= hints, `hint ${hints}`, 30_000)
+      expect(await site.courier.getDesired()).toMatchObject({ found: 'nobody' })
+    }
+    for (const n of [0, 1, 2]) await unanswered(n)
+    expect(site.seen.repeated).toEqual([0, 1, 2])
+    await makeStreams()
+    expect(await site.courier.getDesired()).toEqual({ found: 'none' })
+    await hub.request('$JS.API.STREAM.DELETE.DESIRED')
+    await unanswered(3)
+    expect(site.seen.repeated).toEqual([0, 1, 2, 0])
   })
 
   test('a storm of notifications is a look a second, and the last of them is not lost', async () => {

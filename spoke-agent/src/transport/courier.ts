@@ -32,6 +32,8 @@ export type CourierOptions = {
   readonly servers: () => readonly string[]
   /** Pauses between attempts grow up to this, with full jitter. */
   readonly longestPauseMs: number
+  /** How long a look that nobody answered waits to be repeated, repeated so many times already. */
+  readonly repeatAfterMs: (times: number) => number
   /** The CA of the servers' certificates, for `tls:` addresses. */
   readonly caPem: () => string | undefined
   readonly log: Logger
@@ -49,7 +51,6 @@ const FIRST_WAIT_MS = 1_000
 const GOOD_AFTER_MS = 10_000
 const PUBLISH_TIMEOUT_MS = 2_000
 const HINT_MS = 1_000
-const LOOK_AGAIN_MS = 10_000
 /** The answer of a direct get when the stream has no message of that subject. */
 const NOT_FOUND = 404
 
@@ -62,6 +63,8 @@ export function openCourier(options: CourierOptions): Courier {
   const hint = atMostEvery(HINT_MS, options.onDesiredHint, signal)
   let nc: NatsConnection | undefined
   let creds = ''
+  let unanswered = 0
+  let repeats = false
   const loop = keepConnected()
 
   async function keepConnected(): Promise<void> {
@@ -148,6 +151,18 @@ export function openCourier(options: CourierOptions): Courier {
     }
   }
 
+  // One repeat for all looks that were not answered since the last one.
+  function repeatLater(): void {
+    if (repeats) return
+    repeats = true
+    const repeat = () => {
+      repeats = false
+      hint()
+    }
+    void pause(options.repeatAfterMs(unanswered), signal).then(repeat, () => undefined)
+    unanswered += 1
+  }
+
   // A PubAck is the server's word that the stream holds it. The outbox waits for the hub's signed one.
   async function publish(subject: string, text: string): Promise<void> {
     const answer = await open().request(subject, text, { timeout: PUBLISH_TIMEOUT_MS })
@@ -163,8 +178,8 @@ export function openCourier(options: CourierOptions): Courier {
       const looked = await look()
       if (looked.found === 'nobody')
         log.debug({ reason: looked.reason }, 'nobody answers what this site shall be; it is asked again')
-      if (looked.found === 'nobody' && nc)
-        void pause(LOOK_AGAIN_MS * (0.5 + Math.random()), signal).then(hint, () => undefined)
+      if (looked.found !== 'nobody') unanswered = 0
+      else if (nc) repeatLater()
       return looked
     },
     publishStatements: (jws) => publish(subjects.report(cluster, node, 'statements'), jws),
