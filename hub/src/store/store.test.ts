@@ -1,4 +1,6 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { type Connection, createDatabase, type Postgres, startPostgres, until } from '@skerry/supervise'
 import { testDatabase, testFolder } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
@@ -177,3 +179,25 @@ async function answers({ sql }: Store, round: number): Promise<boolean> {
   const asked = sql<{ round: number }[]>`select ${round}::int as round`
   return (await asked.catch(() => []))[0]?.round === round
 }
+
+test('what a query was asked about is let go once it is answered: the driver keeps no frames of a place that asks', async () => {
+  const { sql } = await openTestStore()
+  const ask = async () => {
+    const rows = Array.from({ length: 10 }, (_, index) => index)
+    // In a function's own scope, as a transaction has what it writes.
+    const act = async () => sql`select ${rows.length}::int`
+    await act()
+    return new WeakRef(rows)
+  }
+  const asked = await ask()
+  setFlagsFromString('--expose-gc')
+  const collect: () => void = runInNewContext('gc')
+  await until(
+    () => {
+      collect()
+      return asked.deref() === undefined
+    },
+    'what was asked about being collected',
+    30_000,
+  )
+})

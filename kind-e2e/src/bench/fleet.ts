@@ -30,8 +30,6 @@ const PLACEMENT = 'fleet'
 const DIALS = 400
 /** Nodes that register at a time: each waits for its decision, and most of that is waiting. */
 const REGISTRATIONS = 2_000
-/** An agent's own time until it sends again what was not acknowledged. */
-const AGAIN_MS = 5_000
 const DEADLINE_MS = 900_000
 /** Files beyond the agents' sockets: the hub's, the database's, ours. */
 const SPARE_FILES = 500
@@ -51,6 +49,7 @@ export async function benchFleet({ agents, say }: FleetBench) {
   })
   let sites: readonly Site[] = []
   try {
+    const idle = await residentKB(hub)
     const known = introduction(hubDir, [])
     const images = ['1', '2'].map((version) => buildImage(join(dir, 'images'), version, { healthy: true }))
     const ceremony = openCeremony(join(dir, 'offline'), known, Date.now())
@@ -73,8 +72,9 @@ export async function benchFleet({ agents, say }: FleetBench) {
     await calls.close()
     say(`registered in ${registerAllS} s; they connect`)
 
-    const before = { hub: rssKB(hub.program.pid), nats: rssKB(hub.pidOf('nats')) }
+    const before = await residentKB(hub)
     const watch = { faults: [] as string[], notifiedAt: 0, verified: 0, verifiedAt: 0 }
+    const again = { asked: 0, sent: 0 }
     const desiredKeys = keyRing(known.hub.keys.desiredState.map(({ jwk }) => jwk))
     sites = credentials.map((credential) =>
       openSite({
@@ -82,6 +82,9 @@ export async function benchFleet({ agents, say }: FleetBench) {
         desiredKeys,
         onNotified: () => {
           watch.notifiedAt ||= performance.now()
+        },
+        onRepeated: (what) => {
+          again[what] += 1
         },
         onVerified: () => {
           watch.verified += 1
@@ -108,7 +111,7 @@ export async function benchFleet({ agents, say }: FleetBench) {
     const joinAllS = await timed(() => pooled(sites, DIALS, (site) => site.join(port)))
     const behind = sites.filter((site) => site.holds()?.image?.rollout !== `${NAMESPACE}/${FAMILY}-2`).length
     say(`all come back at once and hold their state in ${joinAllS} s`)
-    const after = { hub: await settledKB(hub.program.pid), nats: await settledKB(hub.pidOf('nats')) }
+    const after = await residentKB(hub)
     return {
       bench: 'fleet',
       agents,
@@ -121,14 +124,16 @@ export async function benchFleet({ agents, say }: FleetBench) {
       registerAllS,
       registrationsToldToWait: calls.toldToWait(),
       connectAllS,
-      askedAgain: first.again.asked + second.again.asked,
-      sentAgain: first.again.sent + second.again.sent,
+      askedAgain: again.asked,
+      sentAgain: again.sent,
       errors: watch.faults.length + behind,
       ...(watch.faults.length > 0 ? { firstError: watch.faults[0] } : {}),
       natsRssKBPerAgent: perAgent(after.nats, before.nats, agents),
       hubRssKBPerAgent: perAgent(after.hub, before.hub, agents),
       natsRssMB: Math.round(after.nats / 1024),
       hubRssMB: Math.round(after.hub / 1024),
+      natsIdleMB: Math.round(idle.nats / 1024),
+      hubIdleMB: Math.round(idle.hub / 1024),
       openFiles: allowed,
       cores: availableParallelism(),
       node: process.version,
@@ -168,7 +173,6 @@ type Watch = { notifiedAt: number; verified: number; verifiedAt: number }
 async function change({ client, program }: HubProcess, watch: Watch, sites: readonly Site[], version: number) {
   const name = `${FAMILY}-${version}`
   const agents = sites.length
-  const again = { asked: 0, sent: 0 }
   Object.assign(watch, { notifiedAt: 0, verified: 0, verifiedAt: 0 })
   const startedAt = performance.now()
   const cpuBefore = cpuS(program.pid)
@@ -176,33 +180,20 @@ async function change({ client, program }: HubProcess, watch: Watch, sites: read
     metadata: { name, namespace: NAMESPACE },
     spec: { placementRef: { name: PLACEMENT }, image: { name }, strategy: { type: 'All' }, attestation: 'warning' },
   })
-  // NATS promises a site nothing for what it asks or sends without being answered; an agent repeats it after so long.
-  const repeat = setInterval(() => {
-    for (const site of sites) {
-      const { asked, sent } = site.again(`${NAMESPACE}/${name}`)
-      again.asked += asked ? 1 : 0
-      again.sent += sent ? 1 : 0
-    }
-  }, AGAIN_MS)
-  try {
-    await eventually(async () => watch.verified >= agents, `${agents} sites verifying ${name}`, DEADLINE_MS)
-    const delivered = await eventually(
-      async () => {
-        const { status } = await client.get('Rollout', NAMESPACE, name)
-        return status?.clusters?.filter(({ state }) => state === 'Delivered').length === agents && performance.now()
-      },
-      `every cluster being Delivered in ${name}`,
-      DEADLINE_MS,
-    )
-    return {
-      again,
-      changeToVerifiedAllS: seconds(watch.verifiedAt - startedAt),
-      publishToVerifiedAllS: seconds(watch.verifiedAt - watch.notifiedAt),
-      changeToAcceptedAllS: seconds(delivered - startedAt),
-      hubCpuS: Math.round((cpuS(program.pid) - cpuBefore) * 100) / 100,
-    }
-  } finally {
-    clearInterval(repeat)
+  await eventually(async () => watch.verified >= agents, `${agents} sites verifying ${name}`, DEADLINE_MS)
+  const delivered = await eventually(
+    async () => {
+      const { status } = await client.get('Rollout', NAMESPACE, name)
+      return status?.clusters?.filter(({ state }) => state === 'Delivered').length === agents && performance.now()
+    },
+    `every cluster being Delivered in ${name}`,
+    DEADLINE_MS,
+  )
+  return {
+    changeToVerifiedAllS: seconds(watch.verifiedAt - startedAt),
+    publishToVerifiedAllS: seconds(watch.verifiedAt - watch.notifiedAt),
+    changeToAcceptedAllS: seconds(delivered - startedAt),
+    hubCpuS: Math.round((cpuS(program.pid) - cpuBefore) * 100) / 100,
   }
 }
 
@@ -229,6 +220,10 @@ function seconds(ms: number): number {
 
 function perAgent(after: number, before: number, agents: number): number {
   return Math.round(((after - before) / agents) * 10) / 10
+}
+
+async function residentKB(hub: HubProcess): Promise<{ readonly hub: number; readonly nats: number }> {
+  return { hub: await settledKB(hub.program.pid), nats: await settledKB(hub.pidOf('nats')) }
 }
 
 function rssKB(pid: number): number {

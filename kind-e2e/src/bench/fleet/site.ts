@@ -1,4 +1,5 @@
 import { type Ack, comparePositions, type DesiredState, type NodeStatus, type Statement, subjects } from '@skerry/api'
+import { repeatPauseMs } from '@skerry/policy'
 import { type Signer, sha256Hex, signDocument, type VerifyKey, verifyDocument } from '@skerry/trust'
 import { openWire, type Wire } from './wire.ts'
 
@@ -24,8 +25,6 @@ export type Site = {
   beat(): Promise<void>
   /** The newest status, and what boot it runs: what an agent tells when it comes. */
   introduce(): Promise<void>
-  /** What an agent does that waits: asks once more for what it shall be, sends once more what was not acknowledged. Says whether it did. */
-  again(awaited: string): { readonly asked: boolean; readonly sent: boolean }
   leave(): void
 }
 
@@ -33,14 +32,16 @@ export type SiteOptions = {
   readonly credential: Credential
   readonly desiredKeys: ReadonlyMap<string, VerifyKey>
   readonly onNotified: () => void
+  /** NATS promises nothing for a core message: what was not answered is repeated, with an agent's own pauses. */
+  readonly onRepeated: (what: 'asked' | 'sent') => void
   readonly onVerified: (site: Site) => void
   readonly onFault: (reason: string) => void
 }
 
-/** An answer that has not come by then is asked for again. */
-const ASK_AGAIN_MS = 5_000
+/** So long an agent waits for an answer before it begins to wait for the time to ask again. */
+const ANSWER_MS = 2_000
 
-export function openSite({ credential, desiredKeys, onNotified, onVerified, onFault }: SiteOptions): Site {
+export function openSite({ credential, desiredKeys, onNotified, onRepeated, onVerified, onFault }: SiteOptions): Site {
   const { cluster, signer, routingToken: t } = credential
   const node = cluster
   const id = { cluster, node, incarnation: 1 }
@@ -50,8 +51,10 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
   let seq = 0
   let counter = 0
   let prev = credential.transcript
-  let unacknowledged: string | undefined
   let answered: (() => void) | undefined
+  const asking = repeated(ask, 'asked')
+  const saying = repeated(() => say(), 'sent')
+  let unacknowledged = ''
 
   const site: Site = {
     name: cluster,
@@ -75,8 +78,7 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
       const { promise, resolve } = Promise.withResolvers<void>()
       answered = resolve
       ask()
-      const repeat = setInterval(ask, ASK_AGAIN_MS)
-      await promise.finally(() => clearInterval(repeat))
+      await promise
     },
     async beat() {
       wire?.publish(
@@ -110,14 +112,9 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
         await signDocument('NodeStatus', status, signer),
       )
     },
-    again(awaited) {
-      const asked = held?.image?.rollout !== awaited
-      const sent = unacknowledged !== undefined
-      if (asked) ask()
-      if (unacknowledged !== undefined) say(unacknowledged)
-      return { asked, sent }
-    },
     leave() {
+      asking.over()
+      saying.over()
       wire?.close()
       wire = undefined
     },
@@ -125,9 +122,11 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
 
   function ask(): void {
     wire?.publish(subjects.getDesired(cluster, t), inbox, '')
+    asking.waits(ANSWER_MS)
   }
 
   async function take(status: string | undefined, payload: Buffer): Promise<void> {
+    asking.over()
     if (payload.length > 0 && status === undefined) {
       const { payload: document, digest } = await verifyDocument(
         'DesiredState',
@@ -160,18 +159,41 @@ export function openSite({ credential, desiredKeys, onNotified, onVerified, onFa
     prev = sha256Hex(text)
     const batch = await signDocument('StatementBatch', { kind: 'StatementBatch', ...id, statements: [text] }, signer)
     unacknowledged = batch
-    say(batch)
+    saying.over()
+    say()
   }
 
-  function say(batch: string): void {
-    wire?.publish(subjects.report(cluster, node, 'statements'), undefined, batch)
+  function say(): void {
+    wire?.publish(subjects.report(cluster, node, 'statements'), undefined, unacknowledged)
+    saying.waits(0)
   }
 
   // Which watermark it is, is read here and not verified: this is the hub's load, not a site's safety.
   function acknowledge(payload: Buffer): void {
     const [, body = ''] = payload.toString('latin1').split('.')
     const { watermark } = JSON.parse(Buffer.from(body, 'base64url').toString('utf8')) as Ack
-    if (watermark >= seq) unacknowledged = undefined
+    if (watermark >= seq) saying.over()
+  }
+
+  // Does it again until it is over, after pauses that grow.
+  function repeated(act: () => void, what: 'asked' | 'sent') {
+    let times = 0
+    let timer: NodeJS.Timeout | undefined
+    const again = () => {
+      times += 1
+      onRepeated(what)
+      act()
+    }
+    return {
+      waits(ms: number): void {
+        clearTimeout(timer)
+        timer = setTimeout(again, ms + repeatPauseMs(times, Math.random()))
+      },
+      over(): void {
+        clearTimeout(timer)
+        times = 0
+      },
+    }
   }
 
   return site
