@@ -8,6 +8,9 @@ import { getObjects, listObjects, saveStatuses } from '../store/resources.ts'
 import { type NewCondition, setCondition } from './conditions.ts'
 import type { Controller } from './run.ts'
 
+/** From what a node's status was worked out, beside the images, and the version that it had then. */
+type Shown = { readonly state: Reachability; readonly mark: string; readonly version: string | undefined }
+
 /** Objects written in one transaction. */
 const AT_ONCE = 500
 
@@ -19,8 +22,9 @@ export function clusterStatusController(
   limits: ReachabilityLimits,
   onReachability: (counts: ReadonlyMap<Reachability, number>) => void,
 ): Controller {
-  /** From what each node's status was worked out when it was last written or found right, and the version that it had then. */
-  const shown = new Map<string, { readonly from: string; readonly version: string | undefined }>()
+  // Of each node as it was last written or found right.
+  const shown = new Map<string, Shown>()
+  let shownImages = ''
   return {
     name: 'cluster-status',
     async reconcile({ store, lease, mirrors, now }) {
@@ -60,12 +64,14 @@ export function clusterStatusController(
 
       const bySha256 = new Map(images.map((image) => [image.spec.image.sha256, image]))
       const named = images.map(({ metadata, spec }) => `${metadata.name} ${spec.version} ${spec.image.sha256}`).join()
+      if (named !== shownImages) shown.clear()
+      shownImages = named
       const due = fleet.flatMap((node) => {
         const { state } = reachability(node.lastHeardAt?.getTime(), limits, nowMs)
         const place = `${node.cluster}/${node.node}`
-        const from = `${state} ${node.mark} ${named}`
         const held = shown.get(place)
-        return held?.from === from && held.version === versions.get(place) ? [] : [{ node, state, place, from }]
+        const same = held?.state === state && held.mark === node.mark && held.version === versions.get(place)
+        return same ? [] : [{ node, state, place }]
       })
       for (const some of chunks(due)) {
         const details = await resultDetails(
@@ -78,8 +84,8 @@ export function clusterStatusController(
           status: shownNode(node, state, bySha256, details),
         }))
         const written = await writeFenced(store, lease, (tx) => saveStatuses(tx, 'EdgeNode', statuses))
-        for (const { place, from } of some)
-          shown.set(place, { from, version: written.get(place) ?? versions.get(place) })
+        for (const { node, state, place } of some)
+          shown.set(place, { state, mark: node.mark, version: written.get(place) ?? versions.get(place) })
       }
       if (shown.size > fleet.length) {
         const there = new Set(fleet.map(({ cluster, node }) => `${cluster}/${node}`))

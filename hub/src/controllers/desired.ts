@@ -9,7 +9,7 @@ import { writeFenced } from '../store/leases.ts'
 import { wake } from '../store/wake.ts'
 import type { Controller } from './run.ts'
 
-/** Documents composed and stored in one transaction. */
+/** Documents read, composed and stored at a time: those of a whole fleet are more than memory is for. */
 const AT_ONCE = 2_000
 /** What sites say that they hold is compared once in so long. */
 const COMPARE_MS = 10_000
@@ -32,48 +32,53 @@ export function desiredController(): Controller {
       const nowMs = now()
       // They cost as much as all the rest: 128 ms with 9,500 nodes, and nobody waits for them.
       const compare = Math.abs(nowMs - comparedAtMs) >= COMPARE_MS
-      const [newest, assignments, ahead] = await Promise.all([
-        newestDesired(store.sql),
+      const [assignments, ahead] = await Promise.all([
         listAssignments(store.sql),
         compare ? listClaimsAhead(store.sql) : [],
       ])
       if (compare) comparedAtMs = nowMs
-      const stored = new Map(newest.map((state) => [state.cluster, state]))
       const claimsOf = Map.groupBy(ahead, ({ cluster }) => cluster)
       const issuedAt = new Date(nowMs).toISOString()
-      const due: Due[] = []
       const unanswered: NewEvent[] = []
       let recheckAtMs: number | undefined
-      for (const assignment of assignments) {
-        const { cluster } = assignment
-        const before = stored.get(cluster)
-        const claims = claimsOf.get(cluster) ?? []
-        const next = nextPosition(before, claims, claims[0]?.begun ?? 0, nowMs)
-        const document = compose(assignment, next.position, issuedAt)
-        const event = eventOf(cluster, next, claims, before?.position)
-        if (next.kind === 'HeldBack') recheckAtMs = Math.min(recheckAtMs ?? next.notBeforeMs, next.notBeforeMs)
-        if (next.kind !== 'Begins') {
-          if (event && nowMs - (toldAtMs.get(cluster) ?? Number.NEGATIVE_INFINITY) >= TELL_AGAIN_MS) {
-            unanswered.push(event)
-            toldAtMs.set(cluster, nowMs)
+      for (let from = 0; from < assignments.length; from += AT_ONCE) {
+        const some = assignments.slice(from, from + AT_ONCE)
+        const newest = await newestDesired(
+          store.sql,
+          some.map(({ cluster }) => cluster),
+        )
+        const stored = new Map(newest.map((state) => [state.cluster, state]))
+        const due: Due[] = []
+        for (const assignment of some) {
+          const { cluster } = assignment
+          const before = stored.get(cluster)
+          const claims = claimsOf.get(cluster) ?? []
+          const next = nextPosition(before, claims, claims[0]?.begun ?? 0, nowMs)
+          const document = compose(assignment, next.position, issuedAt)
+          const event = eventOf(cluster, next, claims, before?.position)
+          if (next.kind === 'HeldBack') recheckAtMs = Math.min(recheckAtMs ?? next.notBeforeMs, next.notBeforeMs)
+          if (next.kind !== 'Begins') {
+            if (event && nowMs - (toldAtMs.get(cluster) ?? Number.NEGATIVE_INFINITY) >= TELL_AGAIN_MS) {
+              unanswered.push(event)
+              toldAtMs.set(cluster, nowMs)
+            }
+            if (before && sameOrder(before.document, document)) continue
           }
-          if (before && sameOrder(before.document, document)) continue
+          const payload = new TextEncoder().encode(JSON.stringify(document))
+          const begins = next.kind === 'Begins' ? event : undefined
+          due.push({ cluster, position: next.position, payload, digest: sha256Hex(payload), event: begins })
         }
-        const payload = new TextEncoder().encode(JSON.stringify(document))
-        const begins = next.kind === 'Begins' ? event : undefined
-        due.push({ cluster, position: next.position, payload, digest: sha256Hex(payload), event: begins })
-      }
-      if (unanswered.length > 0) await writeFenced(store, lease, (tx) => recordEvents(tx, unanswered))
-      for (let from = 0; from < due.length; from += AT_ONCE)
+        if (due.length === 0) continue
         await writeFenced(store, lease, async (tx) => {
-          const some = due.slice(from, from + AT_ONCE)
-          await appendDesired(tx, some)
+          await appendDesired(tx, due)
           await recordEvents(
             tx,
-            some.flatMap(({ event }) => (event ? [event] : [])),
+            due.flatMap(({ event }) => event ?? []),
           )
           await wake(tx, 'desired-state')
         })
+      }
+      if (unanswered.length > 0) await writeFenced(store, lease, (tx) => recordEvents(tx, unanswered))
       return { recheckAtMs }
     },
   }

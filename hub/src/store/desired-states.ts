@@ -13,10 +13,11 @@ const AT_ONCE = 1_000
 
 type Row = { cluster: string; timeline: string; generation: string; payload: Buffer; digest: string }
 
-/** The newest desired state of every cluster that is assigned something and has one. */
-export async function newestDesired(tx: Reader): Promise<StoredDesired[]> {
+/** The newest desired state of every cluster that is assigned something and has one, or of those that are named. */
+export async function newestDesired(tx: Reader, clusters?: readonly string[]): Promise<StoredDesired[]> {
+  const assigned = clusters ? tx`(select unnest(${clusters}::text[]) as cluster)` : tx`assignment`
   const rows = await tx<Row[]>`
-    select d.* from assignment a cross join lateral (select cluster, timeline, generation, payload, digest from desired_state
+    select d.* from ${assigned} a cross join lateral (select cluster, timeline, generation, payload, digest from desired_state
       where cluster = a.cluster order by timeline desc, generation desc limit 1) d order by d.cluster`
   return rows.map(toStored)
 }

@@ -12,6 +12,7 @@ import { type AttestationResult, listResults } from './attestations.ts'
 import { keyOf, listNodeStatuses } from './heads.ts'
 import { newestStatements, type StoredStatement } from './statements.ts'
 import type { Reader } from './store.ts'
+import { shareTexts } from './texts.ts'
 
 // What the nodes of the fleet last said, read together: their signed statements first, the unsigned-for-long-term status
 // only for what is shown while it moves.
@@ -44,7 +45,10 @@ export type FleetNode = {
 }
 
 /** What nodes said as it was read before: a look then reads of those alone that said or were judged something since. */
-export type FleetMemory = Map<string, Remembered>
+type FleetMemory = {
+  readonly nodes: Map<string, Remembered>
+  readonly share: ReturnType<typeof shareTexts>
+}
 type Remembered = {
   readonly incarnation: number
   readonly revision: number
@@ -61,10 +65,10 @@ type NodeSaid = Pick<
 const AT_ONCE = 1_000
 
 /** Every node that is or was accepted. With a memory, which it brings up to date, only news are read. */
-export async function loadFleet(tx: Reader, memory: FleetMemory = new Map()): Promise<FleetNode[]> {
+export async function loadFleet(tx: Reader, memory = newMemory()): Promise<FleetNode[]> {
   const pulses = await listPulses(tx)
   const news = pulses.filter((node) => {
-    const held = memory.get(keyOf(node))
+    const held = memory.nodes.get(keyOf(node))
     return (
       !held ||
       held.incarnation !== node.incarnation ||
@@ -73,25 +77,29 @@ export async function loadFleet(tx: Reader, memory: FleetMemory = new Map()): Pr
     )
   })
   for (let from = 0; from < news.length; from += AT_ONCE) await remember(tx, memory, news.slice(from, from + AT_ONCE))
-  if (memory.size > pulses.length) {
+  if (memory.nodes.size > pulses.length) {
     const there = new Set(pulses.map(keyOf))
-    for (const key of memory.keys()) if (!there.has(key)) memory.delete(key)
+    for (const key of memory.nodes.keys()) if (!there.has(key)) memory.nodes.delete(key)
   }
   return pulses.map(({ revision: _, statusCounter: __, ...node }) => {
-    const held = memory.get(keyOf(node))
+    const held = memory.nodes.get(keyOf(node))
     return { ...node, status: held?.status, ...(held?.said ?? NOTHING_SAID) }
   })
 }
 
 /** `loadFleet` with one memory for all who ask: one look at a time, each of which begins after it was asked for. */
 export function openFleet(tx: Reader): () => Promise<FleetNode[]> {
-  const memory: FleetMemory = new Map()
+  const memory = newMemory()
   let before: Promise<unknown> = Promise.resolve()
   return () => {
     const look = before.then(() => loadFleet(tx, memory))
     before = look.catch(() => undefined)
     return look
   }
+}
+
+function newMemory(): FleetMemory {
+  return { nodes: new Map(), share: shareTexts() }
 }
 
 const NOTHING_SAID: NodeSaid = {
@@ -106,7 +114,7 @@ const NOTHING_SAID: NodeSaid = {
   results: [],
 }
 
-async function remember(tx: Reader, memory: FleetMemory, nodes: readonly Pulse[]): Promise<void> {
+async function remember(tx: Reader, { nodes: memory, share }: FleetMemory, nodes: readonly Pulse[]): Promise<void> {
   const [statuses, statements] = await Promise.all([listNodeStatuses(tx, nodes), newestStatements(tx, nodes)])
   const mine = Map.groupBy(statements.map(toSaid), ({ ref }) => keyOf(ref))
   const boots = [...mine.values()].flatMap((said) => {
@@ -122,8 +130,8 @@ async function remember(tx: Reader, memory: FleetMemory, nodes: readonly Pulse[]
       incarnation: node.incarnation,
       revision: node.revision,
       statusCounter: node.statusCounter,
-      status: statuses.get(key),
-      said: {
+      status: share(statuses.get(key)),
+      said: share({
         mark: `${node.incarnation}/${node.revision}/${node.statusCounter}`,
         newest: said[0]?.ref,
         transition: newestOf<TransitionBody>(said, 'transition'),
@@ -133,7 +141,7 @@ async function remember(tx: Reader, memory: FleetMemory, nodes: readonly Pulse[]
         accepted: newestOf<AcceptedBody>(said, 'accepted'),
         refused: newestOf<RefusedBody>(said, 'refused', (body) => body.position !== undefined),
         results: (results.get(key) ?? []).toSorted((a, b) => b.incarnation - a.incarnation || b.seq - a.seq),
-      },
+      }),
     })
   }
 }

@@ -3,6 +3,7 @@ import { type Ordered, openOrdered } from './desired-states.ts'
 import { type FleetNode, openFleet } from './fleet.ts'
 import { changesSince, listObjects, newestVersion } from './resources.ts'
 import { read, type Store } from './store.ts'
+import { shareTexts } from './texts.ts'
 
 // What loops read again and again, kept between two looks and brought up to date by what changed. Any of it may be
 // forgotten at any time: the next look then reads it whole.
@@ -19,10 +20,11 @@ export type Mirrors = {
 }
 
 export function openMirrors(store: Store): Mirrors {
+  const share = shareTexts()
   return {
     fleet: openFleet(store.sql),
     ordered: openOrdered(store.sql),
-    clusters: openMirror(store, 'ManagedCluster', (cluster) => cluster),
+    clusters: openMirror(store, 'ManagedCluster', share),
     images: openMirror(store, 'OSImage', (image) => image),
     profiles: openMirror(store, 'HardwareProfile', (profile) => profile),
     nodeVersions: openMirror(store, 'EdgeNode', ({ metadata }) => metadata.resourceVersion),
