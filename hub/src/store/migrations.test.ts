@@ -74,6 +74,9 @@ test('what was judged before results were signed stays as it was, and a verdict 
     imageSha256: sha256Hex('i'),
     nonce: sha256Hex('n'),
   } as const
+  // A verdict is never without the statement that it is on.
+  await sql`insert into statement (cluster, node, incarnation, seq, kind, digest, text, received_at)
+    values ('shop', 'a', 1, 1, 'evidence', ${sha256Hex('{}')}, '{}', now())`
   await sql`insert into attestation_result (cluster, node, incarnation, seq, boot_id, verdict, reason, message, evidence, judged_at)
     values ('shop', 'a', 1, 1, 'b1', 'warning', 'SoftwareKey', 'm', ${sql.json(evidence)}, now())`
   await migrateStore(database.connection)
