@@ -317,6 +317,16 @@ describe('a TPM that is on record', () => {
     expect((await registration(node))?.status?.state).toBe('Accepted')
   })
 
+  test('stays the hardware that was decided about: it does not choose itself another profile when it returns', async () => {
+    const tpm = await own()
+    const node = await joined(tpm)
+    await profile({ hardwareIds: ['lax'], learn: 'tofu' }, 'lax')
+    const wiped = machine(tpm, { nodeName: node.name, hardwareId: 'lax' })
+    expect(codeOf(await enter(wiped, tpm))).toBe('200')
+    await decide(node.name)
+    expect((await registration(node))?.spec).toMatchObject({ hardwareId: HARDWARE, tpm: { profile: HARDWARE } })
+  })
+
   test('returns after its disk was wiped, with no token: the next life, still accepted, its first boot kept', async () => {
     const tpm = await own()
     const node = await joined(tpm)

@@ -191,7 +191,8 @@ function specOf(
     natsKey: request.natsKey,
     fingerprint: fingerprintOf(exchange.transcript),
     ...(joinToken === undefined ? {} : { joinToken }),
-    hardwareId: request.hardwareId,
+    // Which profile judges a TPM's boots was decided with it, and is not the node's to choose again.
+    hardwareId: before?.decision && before.tpm ? before.hardwareId : request.hardwareId,
     ...tpmSpecOf(tpm, shown, before),
     claims: request.claims,
     // The same key, or the same TPM, with a new credential is the same node: who decided about it stays decided.
