@@ -209,6 +209,17 @@ describe('a node with a TPM', () => {
     expect(events).toEqual([['BootContraindicated', 'shop', expect.stringContaining('boot b1: ')]])
   })
 
+  test('that runs what people signed for other hardware is contraindicated, and judged no more often for that', async () => {
+    const { world, tpm, judge } = await measured({ hardwareIds: ['shop-box', 'till'] })
+    const site = await addCluster(world, 'till', { tpm, hardwareId: 'till' })
+    await site.says(site.quotes('b1', 'os-1'))
+    await judge()
+    await judge()
+    expect(await told(world)).toEqual([['b1', 'contraindicated', 'ImageForOtherHardware']])
+    await world.look(attestationController(RESULT_KEY))
+    expect(await told(world)).toHaveLength(1)
+  })
+
   test('whose TPM counts fewer starts than it did is contraindicated, within one look and from one to the next', async () => {
     const { world, tpm, judge } = await measured()
     const site = await addCluster(world, 'shop', { tpm })

@@ -98,7 +98,7 @@ export function attestationController(signer: Signer): Controller {
 async function judgeAgain({ store, lease }: Reconciling, references: References): Promise<void> {
   const outdated = (await newestByPolicy(store.sql)).filter(({ policyId, imageSha256, hardwareId }) => {
     const profileSha256 = references.profileOf(hardwareId)?.profileSha256
-    const manifests = references.manifestsOf(imageSha256)
+    const manifests = references.manifestsOf(imageSha256, hardwareId)
     const named = manifests.length > 0 ? manifests : [undefined]
     return !named.some((manifestSha256) => policyId === appraisalPolicyId({ manifestSha256, profileSha256 }))
   })
@@ -204,8 +204,9 @@ async function againstEach(
       ? await nodesShowing(sql, { profile: learning.name, firmware, but: cluster, most: learning.quorum ?? 2 })
       : []
   const others = references.othersOf(imageSha256, record?.hardwareId ?? null)
-  const images = references.imagesOf(imageSha256)
-  const named = images.length > 0 ? images : [{ manifestSha256: undefined, boot: 'unknown' as const }]
+  const images = references.imagesOf(imageSha256, record?.hardwareId ?? null)
+  const boot = references.isSigned(imageSha256) ? ('other-hardware' as const) : ('unknown' as const)
+  const named = images.length > 0 ? images : [{ manifestSha256: undefined, boot }]
   return named.map(({ manifestSha256, boot }) => ({
     manifestSha256,
     appraisal: appraise(evidence, {

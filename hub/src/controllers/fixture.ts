@@ -96,10 +96,10 @@ export function addImage(world: World, name: string, releaseCounter = 1) {
   })
 }
 
-/** An OSImage of hardware `shop-box` whose manifest, as signers sign it, holds this boot block. */
+/** An OSImage of hardware `shop-box` and `kiosk` whose manifest, as signers sign it, holds this boot block. */
 export async function addMeasuredImage(world: World, name: string, boot: UkiBoot, releaseCounter = 1): Promise<string> {
   const image = { sha256: sha(name), length: 1, mediaType: 'application/octet-stream' }
-  const says = { family: 'os', version: name, releaseCounter, hardwareIds: ['shop-box'], image }
+  const says = { family: 'os', version: name, releaseCounter, hardwareIds: ['shop-box', 'kiosk'], image }
   const bytes = Buffer.from(JSON.stringify({ kind: 'OSImageManifest', ...says, boot }))
   const target = manifestTarget('os', name)
   const manifestSha256 = sha256Hex(bytes)

@@ -12,10 +12,15 @@ type SignedImage = { readonly manifestSha256: string; readonly boot: Boot }
 export type References = {
   /** Changes with what is signed, and with nothing else. */
   readonly mark: string
-  /** The manifests that name these bytes, each boot block once. An error where a manifest's file is not there to be read. */
-  imagesOf(imageSha256: string): SignedImage[]
-  /** Digests of all manifests that name these bytes. */
-  manifestsOf(imageSha256: string): string[]
+  /**
+   * The manifests that name these bytes for this hardware, each boot block once; of a node whose hardware nobody knows, for any. An error where a
+   * manifest's file is not there to be read.
+   */
+  imagesOf(imageSha256: string, hardwareId: string | null): SignedImage[]
+  /** Digests of all manifests that name these bytes for this hardware. */
+  manifestsOf(imageSha256: string, hardwareId: string | null): string[]
+  /** Whether any manifest names these bytes. */
+  isSigned(imageSha256: string): boolean
   /** Boot blocks of what else is for this hardware. */
   othersOf(imageSha256: string, hardwareId: string | null): UkiBoot[]
   profileOf(hardwareId: string | null): SignedProfile | undefined
@@ -42,6 +47,10 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
     }
     const byImage = Map.groupBy(images.values(), ({ spec }) => spec.image.sha256)
     const profileOf = profilesByHardware(profiles.values())
+    const imagesFor = (imageSha256: string, hardwareId: string | null) =>
+      (byImage.get(imageSha256) ?? []).filter(
+        ({ spec }) => hardwareId === null || spec.hardwareIds.includes(hardwareId),
+      )
     return {
       mark: [
         ...[...images.values()].map(({ spec }) => spec.manifestSha256),
@@ -49,8 +58,9 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
       ]
         .toSorted()
         .join(),
-      imagesOf: (imageSha256) => unique((byImage.get(imageSha256) ?? []).map((image) => signedImage(image, boots))),
-      manifestsOf: (imageSha256) => (byImage.get(imageSha256) ?? []).map(({ spec }) => spec.manifestSha256),
+      imagesOf: (...image) => unique(imagesFor(...image).map((found) => signedImage(found, boots))),
+      manifestsOf: (...image) => imagesFor(...image).map(({ spec }) => spec.manifestSha256),
+      isSigned: (imageSha256) => byImage.has(imageSha256),
       othersOf: (imageSha256, hardwareId) =>
         measured.flatMap(({ spec }) => {
           const other =

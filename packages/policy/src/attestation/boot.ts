@@ -1,6 +1,7 @@
-import type { BankName, Boot, PcrAppraisal, UkiBoot } from '@skerry/api'
+import type { BankName, PcrAppraisal, UkiBoot } from '@skerry/api'
 import type { ApplicationFact, Facts } from '@skerry/measured-boot'
 import { type Found, found } from './findings.ts'
+import type { TpmReference } from './reference.ts'
 
 type Values = ReadonlyMap<number, string>
 type Measured = NonNullable<UkiBoot['measured'][BankName]>
@@ -8,7 +9,7 @@ export type Judged = { readonly findings: readonly Found[]; readonly pcrs: reado
 
 /** What ran, held against the manifest of the image that the node says it runs: PCR 4 by its events, 9, 11 and 12 by value. */
 export function judgeImage(
-  image: Boot | 'unknown' | 'not-given',
+  image: TpmReference['image'],
   others: readonly UkiBoot[],
   bank: BankName,
   quoted: Values,
@@ -22,6 +23,13 @@ export function judgeImage(
     }
   if (image === 'unknown') {
     const why = found('ImageUnknown', 'no signed manifest names the bytes that the node says it runs')
+    return { findings: [why, ...applications(facts, undefined, known)], pcrs: told(quoted) }
+  }
+  if (image === 'other-hardware') {
+    const why = found(
+      'ImageForOtherHardware',
+      'the signed manifest of these bytes does not name the hardware of this node',
+    )
     return { findings: [why, ...applications(facts, undefined, known)], pcrs: told(quoted) }
   }
   if (image.kind === 'none')

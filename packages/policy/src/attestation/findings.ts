@@ -29,6 +29,7 @@ const CODES = {
   PcrNotQuoted: ['warning', 'executables'],
   ReplayMismatch: ['contraindicated', 'executables'],
   ImageUnknown: ['contraindicated', 'executables'],
+  ImageForOtherHardware: ['contraindicated', 'executables'],
   ImageNotMeasured: ['contraindicated', 'executables'],
   BankNotPredicted: ['contraindicated', 'executables'],
   FactUnknown: ['contraindicated', 'executables'],

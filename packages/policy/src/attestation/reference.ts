@@ -20,9 +20,9 @@ export type TpmReference = {
   readonly akName: string | undefined
   /**
    * The boot block of the manifest of the image that the node says it runs. `unknown`: no signed manifest names these
-   * bytes. `not-given`: whoever asks brought none.
+   * bytes. `other-hardware`: one does, and not for this node's hardware. `not-given`: whoever asks brought none.
    */
-  readonly image: Boot | 'unknown' | 'not-given'
+  readonly image: Boot | 'unknown' | 'other-hardware' | 'not-given'
   /** Boot blocks of other signed images: of what a firmware may have tried before it came to this one. */
   readonly others: readonly UkiBoot[]
   readonly profile: HardwareProfile | undefined

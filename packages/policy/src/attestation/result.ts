@@ -3,7 +3,7 @@ import { type AttestationResult, DOCUMENTS, EAR_PROFILE, type EvidenceBody, type
 import type { Appraisal } from './appraise.ts'
 
 /** Which rules judged. It changes whenever `appraise()` may give another verdict on the same evidence and references. */
-const APPRAISAL_POLICY = 'skerry-appraisal-4'
+const APPRAISAL_POLICY = 'skerry-appraisal-5'
 
 /** EAR's `ear.appraisal-policy-id`: the rules and the signed files that a verdict rests on, as hex SHA-256. */
 export function appraisalPolicyId(used: {
