@@ -404,6 +404,45 @@ describe('what booted', () => {
   })
 })
 
+describe('of a boot that cannot be looked at it is still known whether it is counted,', () => {
+  const path = (name: string) => `\\EFI\\Linux\\${name}`
+  test.each<[string, string | undefined, string | undefined, boolean | undefined]>([
+    ['by the counter in the name that was started', 'edge_2+3-0.efi', path('edge_2+2-1.efi'), true],
+    ['from release 257 on by what was counted for it', 'edge_2.efi', path('edge_2+0-3.efi'), true],
+    ['whatever the case of the names', 'EDGE_2.EFI', path('edge_2+1-2.efi'), true],
+    ['not by what was counted for another in the same power-on', 'edge_1.efi', path('edge_2+0-3.efi'), false],
+    ['and not where nothing was', 'edge_1.efi', undefined, false],
+    ['nor where its tries were spent before', 'edge_2+0-3.efi', path('edge_2+0-3.efi'), false],
+    ['unless nobody says what was started', undefined, path('edge_2+2-1.efi'), undefined],
+  ])('%s', async (_, selected, counted, onTrial) => {
+    const { machine, driver } = await running()
+    for (const [name, value] of [
+      ['LoaderEntrySelected', selected],
+      ['LoaderBootCountPath', counted],
+    ] as const)
+      if (value === undefined) machine.clearVariable(GUID.loader, name)
+      else machine.setVariable(GUID.loader, name, value)
+    const { bootId } = await driver.status().catch(() => driver.glimpse())
+    machine.mounted('')
+    await expect(driver.status()).rejects.toThrow(fault('EspMissing'))
+    expect(await driver.glimpse()).toEqual({ bootId, ...(onTrial === undefined ? {} : { onTrial }) })
+  })
+
+  test('unless the kernel shows no UEFI variables; and rebooting is all that is done', async () => {
+    let reboots = 0
+    const reboot = async () => {
+      reboots += 1
+    }
+    const { machine, driver } = await running('1', { reboot })
+    rmSync(machine.path('sys'), { recursive: true })
+    await expect(driver.status()).rejects.toThrow(fault('EfiVarsMissing'))
+    expect(await driver.glimpse()).toEqual({ bootId: expect.any(String) })
+    const before = machine.files()
+    await driver.leave()
+    expect([reboots, machine.files()]).toEqual([1, before])
+  })
+})
+
 test('a second slot is not written before the reboot: not staged, not armed, whatever became of the first', async () => {
   let reboots = 0
   const { machine, driver } = await running('1', {
