@@ -8,7 +8,7 @@ const program = new Command('npm run e2e --')
   .description('Plays a story on real processes and asserts every step from outside.')
   .argument('<story>', 'a story, or "list"')
   .option('--keep <folder>', 'leave logs, data and reports there')
-  .showHelpAfterError()
+  .showHelpAfterError('"npm run e2e -- list" names the stories')
   .parse()
 const [name = ''] = program.args
 

@@ -10,6 +10,7 @@ import { openUki } from './drivers/uki/index.ts'
 import { healthBy, rebootBy } from './drivers/uki/reboot.ts'
 import { openWritten } from './drivers/uki/written.ts'
 import { live, type Place } from './life.ts'
+import { reasonOf } from './reason.ts'
 import { enroll } from './registration/enroll.ts'
 import { loadEnrollment } from './registration/enrollment.ts'
 import { makeEntryPauses } from './registration/entries.ts'
@@ -130,7 +131,15 @@ function openBundle(dataDir: string, file: string | undefined): SiteBundle {
       `there is no bundle ${source}: name with --bundle what "skerry join-token create --bundle FILE" wrote`,
     )
   const text = readFileSync(source)
-  const bundle = parse(SiteBundle, parseStrictJson(text, { maxBytes: 1_048_576 }), source)
+  const bundle = bundleOf(text, source)
   if (file) writeSecret(kept, text.toString('utf8'))
   return bundle
+}
+
+function bundleOf(text: Uint8Array, source: string): SiteBundle {
+  try {
+    return parse(SiteBundle, parseStrictJson(text, { maxBytes: 1_048_576 }), source)
+  } catch (cause) {
+    throw new Error(`${source} is no bundle: ${reasonOf(cause)}`, { cause })
+  }
 }

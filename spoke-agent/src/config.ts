@@ -46,7 +46,11 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .description(
       'The agent of one node: verifies what the site shall be, carries it out by itself, and says what happened.',
     )
-    .showHelpAfterError()
+    .showHelpAfterError('"skerry-agent run --help" shows what there is')
+    .addHelpText(
+      'after',
+      '\n"run" may be left out; its options: skerry-agent run --help\n\nExample:\n  skerry-agent --data /var/lib/skerry-agent --bundle shop-17.bundle.json --node-name shop-17 --hardware-id shop-box --driver uki',
+    )
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
   program
     .command('run', { isDefault: true })

@@ -3,7 +3,9 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { testFolder } from '@skerry/supervise/testing'
+import pino from 'pino'
 import { describe, expect, test } from 'vitest'
+import { openSlots } from './drivers/slots.ts'
 import { openDatabase } from './store/database.ts'
 
 // The program from outside: what a technician types, and what it answers.
@@ -100,7 +102,14 @@ test.each([
   const { code, stderr } = await run(flag)
   expect(code).toBe(2)
   expect(stderr).toMatch(names)
-  expect(stderr).toContain('Usage: skerry-agent')
+  // A screen of help would hide it.
+  expect(stderr.trim().split('\n')).toEqual([expect.anything(), '"skerry-agent run --help" shows what there is'])
+})
+
+test('its help says that run may be left out, and where its options are', async () => {
+  const { code, stdout } = await run('--help')
+  expect(code).toBe(0)
+  expect(stdout).toMatch(/"run" may be left out; its options: skerry-agent run --help/)
 })
 
 /** Whatever is written in the background is late, as on a busy machine. */
@@ -120,6 +129,21 @@ test.each([
   expect(stderr).toContain('the agent cannot go on')
   expect(stderr.trim().split('\n').at(-1)).toBe(
     `skerry-agent: there is no bundle ${join(dir, 'none.json')}: name with --bundle what "skerry join-token create --bundle FILE" wrote`,
+  )
+})
+
+test('a bundle that is none is told by its name', async () => {
+  const [dir, file] = [testFolder(), join(testFolder(), 'bundle.json')]
+  writeFileSync(file, 'hello')
+  const { code, stderr } = await run('--data', dir, '--bundle', file)
+  expect(code).toBe(1)
+  expect(stderr.trim().split('\n').at(-1)).toMatch(/^skerry-agent: .*bundle\.json is no bundle: .*not valid JSON/)
+})
+
+test('a factory image that is not there is told by its name', async () => {
+  const [dir, none] = [testFolder(), join(testFolder(), 'none.img')]
+  await expect(openSlots({ dir, factoryImage: none, log: pino({ level: 'silent' }) })).rejects.toThrow(
+    `there is no image ${none}: name one with --factory-image FILE`,
   )
 })
 

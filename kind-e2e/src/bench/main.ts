@@ -9,7 +9,7 @@ type Figures = Readonly<Record<string, unknown>>
 
 const program = new Command('npm run bench --')
   .description('Measures the real parts on this machine. Figures are to be read with its cores beside them.')
-  .showHelpAfterError()
+  .showHelpAfterError('"npm run bench -- --help" shows what there is')
 
 program
   .command('ingest')

@@ -65,6 +65,8 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
   mkdirSync(dir, { recursive: true, mode: 0o700 })
   if (!existsSync(bootFile)) {
     if (!factoryImage) throw new Error('this machine has no image yet: name one with --factory-image FILE')
+    if (!existsSync(factoryImage))
+      throw new Error(`there is no image ${factoryImage}: name one with --factory-image FILE`)
     install(factoryImage, programOf('a'))
     save({ active: 'a', bootId: 'never', booted: 'a' })
   }

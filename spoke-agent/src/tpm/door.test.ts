@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { command } from '@skerry/measured-boot'
@@ -25,7 +25,7 @@ const clockOf = (path: string, signal = FOREVER) => makeTurns(path, signal)((tpm
 describe('the way to a TPM', () => {
   test.each([
     ['nothing', () => join(testFolder(), 'tpmrm0'), 'NoTpm'],
-    ['a folder', testFolder, 'Failed'],
+    ['a folder', testFolder, 'NoTpm'],
     [
       'a socket that nobody listens on',
       () => {
@@ -45,6 +45,17 @@ describe('the way to a TPM', () => {
       code,
       message: expect.stringContaining(path),
     })
+  })
+
+  test('a file that is no device is refused, and nothing is written into it', async () => {
+    const path = join(testFolder(), 'machine-id')
+    writeFileSync(path, 'precious')
+    await expect(openDoor(path)).rejects.toMatchObject({
+      code: 'NoTpm',
+      message: expect.stringMatching(/machine-id: this is neither a device nor a socket\. .*--tpm/),
+    })
+    await expect(clockOf(path)).rejects.toMatchObject({ code: 'NoTpm' })
+    expect(readFileSync(path, 'utf8')).toBe('precious')
   })
 
   test('a device that belongs to others', async () => {

@@ -28,6 +28,11 @@ export async function openDoor(path: string): Promise<Connection> {
 /** One write is one command, one read is one response. Both block a thread of Node's pool, never the loop. */
 async function openDevice(path: string): Promise<Connection> {
   const file = await open(path, constants.O_RDWR)
+  // A command that is written into a file is lost, and so is what was there.
+  if (!(await file.stat()).isCharacterDevice()) {
+    await file.close()
+    throw new TpmError('NoTpm', path, 'this is neither a device nor a socket')
+  }
   let pending: Promise<unknown> = Promise.resolve()
   return {
     transmit(bytes, deadlineMs) {
@@ -113,6 +118,7 @@ function faultOf(path: string, error: unknown): TpmError {
     case 'ENODEV':
     case 'ENXIO':
     case 'ENOTDIR':
+    case 'EISDIR':
     case 'ECONNREFUSED':
       return new TpmError('NoTpm', path, 'there is no TPM here', more)
     case 'EACCES':

@@ -4,7 +4,7 @@ import { type command, Malformed, type ResponseCode, responseCodeText } from '@s
 const TPM_FAULTS = {
   NoTpm: {
     retry: false,
-    next: 'switch the TPM on in the firmware (its name there is TPM, PTT or fTPM), or let the node enter with class software-key',
+    next: 'switch the TPM on in the firmware (its name there is TPM, PTT or fTPM), or say with --tpm where it is; a node that is new may enter without one (--tpm off)',
   },
   NoAccess: { retry: false, next: 'run the agent as root or give its user the group that /dev/tpmrm0 belongs to' },
   DeviceBusy: {
