@@ -11,7 +11,6 @@ import type { Machine } from '../drivers/test-contract.ts'
 import { type TestImage, testImage } from '../drivers/testing.ts'
 import { type Disk, realDisk } from '../drivers/uki/disk.ts'
 import type { UkiOptions } from '../drivers/uki/index.ts'
-import { rebootBy } from '../drivers/uki/reboot.ts'
 import { type Dark, type UkiMachine, ukiMachine } from '../drivers/uki/testing.ts'
 import { openOutbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
@@ -307,24 +306,6 @@ describe('an image whose boots cannot be looked at', () => {
   })
   // Told once in each boot.
   const dup = (tries: number) => Array.from({ length: tries - 1 }, () => 'RollingBack')
-
-  test('is left when the machine reboots at last: a reboot that fails is told and tried again', async () => {
-    const dark = machine()
-    dark.hide('2', 'the ESP')
-    let reboots = 0
-    const reboot = async () => {
-      reboots += 1
-      // The first arms, the second leaves.
-      if (reboots === 2) await rebootBy('/nowhere/reboot')()
-      dark.boot()
-    }
-    const left = siteOf(testFolder(), ukiSite(dark, { tries: 1, reboot }))
-    await left.live(left.image('2'), failed)
-    const told = left.told()
-    expect(told.at(-1)).toMatchObject({ outcome: 'RolledBack', reason: 'EspMissing' })
-    expect(told.filter(({ reason }) => reason === 'RebootFailed')).toHaveLength(1)
-    expect(reboots).toBe(3)
-  })
 
   test('is not left when nobody put it on trial: its reason is kept, and goes when it can be looked at', async () => {
     const dark = machine()

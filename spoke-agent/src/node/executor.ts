@@ -50,9 +50,9 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
     let evidenceDueMs = IDLE_MS
     try {
       const facts = await look()
-      await options.hardware?.look()
       if (facts) {
         options.onBooted(facts)
+        await options.hardware?.look()
         evidenceDueMs = await evidence(facts)
         feed(options, { type: 'Observed', facts })
         takeTurn(options, facts)
@@ -74,19 +74,18 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
 
   /** What runs; undefined where that cannot be told, which is then fed to the machine and kept with its reason. */
   async function look(): Promise<BootFacts | undefined> {
-    const seen = await driver.status().then(
-      (facts) => ({ facts }),
-      (error: unknown) => ({ fault: faultOf(error) }),
-    )
-    signal.throwIfAborted()
-    if ('facts' in seen) {
+    try {
+      const facts = await driver.status()
       keepUnseen(undefined)
-      return seen.facts
+      return facts
+    } catch (error) {
+      signal.throwIfAborted()
+      const fault = faultOf(error)
+      const glimpse = await driver.glimpse()
+      keepUnseen({ ...fault, ...glimpse })
+      feed(options, { type: 'Unseen', glimpse, fault })
+      return undefined
     }
-    const glimpse = await driver.glimpse()
-    keepUnseen({ ...seen.fault, ...glimpse })
-    feed(options, { type: 'Unseen', glimpse, fault: seen.fault })
-    return undefined
   }
 
   // Written and logged once a reason and boot: the message may differ with every look.

@@ -29,7 +29,12 @@ export function bootedOf(
   const started = startedSlot === undefined ? fitting : fitting.filter(({ slot }) => slot === startedSlot)
   const [booted, another] = started
   if (!booted) throw fault('BootedImageUnknown', `${name} runs, and ${startedName} was started, which is not that`)
-  if (another) throw fault('BootedImageUnknown', `${name} runs, and both ${booted.file} and ${another.file} are it`)
+  if (another) {
+    // A FAT's rename may last in half. To take one of the names away would take the file of both.
+    const same = another.sha256 === booted.sha256
+    const how = same ? ', byte for byte: check the ESP with fsck.vfat before it is mounted' : ''
+    throw fault('BootedImageUnknown', `${name} runs, and both ${booted.file} and ${another.file} are it${how}`)
+  }
   return booted
 }
 

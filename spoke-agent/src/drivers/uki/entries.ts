@@ -16,7 +16,7 @@ export type Entry = EntryName & {
   readonly image: ImageName | undefined
 }
 
-/** A file that no firmware sees. */
+/** A file that no firmware sees: by its name, or because it is empty, which systemd-boot passes over. */
 type Part = { readonly file: string; readonly size: number }
 
 export type Entries = { readonly folder: string; readonly entries: readonly Entry[]; readonly parts: readonly Part[] }
@@ -32,7 +32,7 @@ export function openEntries(disk: Disk): (esp: string, bootId: string) => Promis
     const entries: Entry[] = []
     for (const { name, size, stamp } of files) {
       const entry = parseEntryName(name)
-      if (!entry) continue
+      if (!entry || size === 0) continue
       // Not by the file's name: its counter changes, the slot and the bytes do not.
       const key = `${entry.slot}/${stamp}/${bootId}`
       const content = known.get(key) ?? contentOf(await disk.read(join(folder, name)))
@@ -43,7 +43,9 @@ export function openEntries(disk: Disk): (esp: string, bootId: string) => Promis
     return {
       folder,
       entries,
-      parts: files.filter(({ name }) => isPart(name)).map(({ name, size }) => ({ file: name, size })),
+      parts: files
+        .filter(({ name, size }) => isPart(name) || (size === 0 && parseEntryName(name) !== undefined))
+        .map(({ name, size }) => ({ file: name, size })),
     }
   }
 }

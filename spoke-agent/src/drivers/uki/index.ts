@@ -12,6 +12,7 @@ import {
   confirmedName,
   isArmed,
   isConfirmed,
+  isPart,
   isSpent,
   partName,
   spentName,
@@ -119,10 +120,11 @@ export function openUki(options: UkiOptions): Driver {
   function leftovers(seen: Look, target: Target): { readonly file: string; readonly size: number }[] {
     const { booted, entries, parts } = seen
     const slot = slotOf(seen, target)
-    const ours = ({ slot: one, image }: Entry) => image?.id === booted.image.id || one.startsWith(`${booted.image.id}_`)
+    const family = `${booted.image.id}_`
+    const ours = ({ slot: one, image }: Entry) => image?.id === booted.image.id || one.startsWith(family)
     return [
       ...entries.filter((entry) => ours(entry) && entry.file !== booted.file && entry.sha256 !== target.imageSha256),
-      ...parts.filter(({ file }) => file !== partName(slot)),
+      ...parts.filter(({ file }) => (isPart(file) ? file !== partName(slot) : file.startsWith(family))),
     ]
   }
 

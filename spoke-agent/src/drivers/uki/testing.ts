@@ -1,5 +1,5 @@
 import { createHash, randomUUID } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { assembleUki, parseUki } from '@skerry/measured-boot'
 import type { Driver } from '../driver.ts'
@@ -51,7 +51,8 @@ export function ukiMachine(root: string, factoryVersion = '1') {
   function ordered() {
     const entries = files().flatMap((file) => {
       const name = parseEntryName(file)
-      if (!name) return []
+      // It looks for the sections of a UKI, and an empty file has none.
+      if (!name || statSync(join(linux, file)).size === 0) return []
       const { osRelease, commandLine } = parseUki(readFileSync(join(linux, file)))
       const [id, version] = [osRelease.get('IMAGE_ID') ?? '', osRelease.get('IMAGE_VERSION') ?? '']
       return [{ ...name, id, version, behaviour: commandLine?.text as Behaviour }]

@@ -347,6 +347,24 @@ describe('with Secure Boot on', () => {
   })
 })
 
+test('an empty name is no entry: systemd-boot passes it over, and it is gone with the next staging', async () => {
+  const { machine, driver } = await running('2')
+  // What a check of the ESP leaves of one file under two names; and somebody else's.
+  for (const name of ['edge_2+2-6.efi', 'edge_3+3.efi', 'other+1.efi']) writeFileSync(join(machine.linux, name), '')
+  expect(await driver.status()).toMatchObject({ slot: 'edge_2', imageSha256: machine.factory.target.imageSha256 })
+  const next = machine.image('3')
+  await arm(driver, next)
+  expect(machine.files()).toEqual(['edge_2.efi', 'edge_3+2-1.efi', 'other+1.efi'])
+})
+
+test('one file under two names is told with what to do about it', async () => {
+  const { machine, driver } = await running('2')
+  copyFileSync(join(machine.linux, 'edge_2.efi'), join(machine.linux, 'edge_2+2-1.efi'))
+  await expect(driver.preflight(machine.image('3').target)).rejects.toThrow(
+    /both edge_2.* and edge_2.* are it, byte for byte: check the ESP with fsck\.vfat before it is mounted/,
+  )
+})
+
 describe('what booted', () => {
   const { loader } = GUID
   test('is told by what runs, also where nobody says what was started', async () => {
@@ -401,45 +419,6 @@ describe('what booted', () => {
     expect(reads).toBe(2)
     copyFileSync(machine.image('1', 'ill').file, join(machine.linux, 'edge_1.efi'))
     expect((await driver.status()).imageSha256).not.toBe(imageSha256)
-  })
-})
-
-describe('of a boot that cannot be looked at it is still known whether it is counted,', () => {
-  const path = (name: string) => `\\EFI\\Linux\\${name}`
-  test.each<[string, string | undefined, string | undefined, boolean | undefined]>([
-    ['by the counter in the name that was started', 'edge_2+3-0.efi', path('edge_2+2-1.efi'), true],
-    ['from release 257 on by what was counted for it', 'edge_2.efi', path('edge_2+0-3.efi'), true],
-    ['whatever the case of the names', 'EDGE_2.EFI', path('edge_2+1-2.efi'), true],
-    ['not by what was counted for another in the same power-on', 'edge_1.efi', path('edge_2+0-3.efi'), false],
-    ['and not where nothing was', 'edge_1.efi', undefined, false],
-    ['nor where its tries were spent before', 'edge_2+0-3.efi', path('edge_2+0-3.efi'), false],
-    ['unless nobody says what was started', undefined, path('edge_2+2-1.efi'), undefined],
-  ])('%s', async (_, selected, counted, onTrial) => {
-    const { machine, driver } = await running()
-    for (const [name, value] of [
-      ['LoaderEntrySelected', selected],
-      ['LoaderBootCountPath', counted],
-    ] as const)
-      if (value === undefined) machine.clearVariable(GUID.loader, name)
-      else machine.setVariable(GUID.loader, name, value)
-    const { bootId } = await driver.status().catch(() => driver.glimpse())
-    machine.mounted('')
-    await expect(driver.status()).rejects.toThrow(fault('EspMissing'))
-    expect(await driver.glimpse()).toEqual({ bootId, ...(onTrial === undefined ? {} : { onTrial }) })
-  })
-
-  test('unless the kernel shows no UEFI variables; and rebooting is all that is done', async () => {
-    let reboots = 0
-    const reboot = async () => {
-      reboots += 1
-    }
-    const { machine, driver } = await running('1', { reboot })
-    rmSync(machine.path('sys'), { recursive: true })
-    await expect(driver.status()).rejects.toThrow(fault('EfiVarsMissing'))
-    expect(await driver.glimpse()).toEqual({ bootId: expect.any(String) })
-    const before = machine.files()
-    await driver.leave()
-    expect([reboots, machine.files()]).toEqual([1, before])
   })
 })
 
