@@ -40,6 +40,15 @@ describe('parseStrictJson', () => {
     expect(parse(text)).toEqual(value)
   })
 
+  test.each(['[{},{},{}]', '[[],[[]]]', '[1,2,3,4]', '{"a":1,"b":2,"c":{}}'])(
+    'counts values where there may be so many: %s',
+    (text) => {
+      expect(parseStrictText(text, { maxBytes: 100, maxValues: 10 })).toEqual(JSON.parse(text))
+      const few = { maxBytes: 100, maxValues: 3 }
+      expect(() => parseStrictText(text, few)).toThrow(expect.objectContaining({ code: 'TooLarge' }))
+    },
+  )
+
   test('reads a text once, however many escapes are in it', () => {
     // Looking for the closing quote anew behind each escape would take minutes.
     const text = `{"a":"${'\\u0041'.repeat(1_500_000)}","b":"${'\\"'.repeat(1_500_000)}"}`

@@ -3,7 +3,8 @@ import { Refusal } from '@skerry/api'
 // JSON.parse keeps the last of two members of one name. Whoever signs a document for one reader and shows it to another
 // lives off that, so here a document that names a member twice is no document.
 
-export type JsonLimits = { readonly maxBytes: number; readonly maxDepth?: number }
+/** `maxValues`: of an empty object two bytes tell, and a reader holds a hundred. */
+export type JsonLimits = { readonly maxBytes: number; readonly maxDepth?: number; readonly maxValues?: number }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
@@ -31,9 +32,9 @@ export function parseStrictText(text: string, limits: JsonLimits): unknown {
   return parse(text, limits)
 }
 
-function parse(text: string, { maxDepth = 32 }: JsonLimits): unknown {
+function parse(text: string, { maxDepth = 32, maxValues = Number.POSITIVE_INFINITY }: JsonLimits): unknown {
   if (text.charCodeAt(0) === 0xfeff) throw new Refusal('MalformedJson', 'begins with a byte order mark')
-  scan(text, maxDepth)
+  scan(text, maxDepth, maxValues)
   try {
     return JSON.parse(text)
   } catch (cause) {
@@ -49,11 +50,16 @@ const MAX_NUMBER_LENGTH = 63
 
 // Walks the text once, before parsing, so that neither depth nor doubled members reach the parser. It trusts the parser
 // for everything else: on broken JSON it may stop anywhere, and JSON.parse then says what is wrong.
-function scan(text: string, maxDepth: number): void {
+function scan(text: string, maxDepth: number, maxValues: number): void {
   const open: { members: Set<string> | undefined; path: string; index: number }[] = []
   const escapes = { next: -1 }
   let expectName = false
   let path = ''
+  let values = 0
+  const count = () => {
+    values += 1
+    if (values > maxValues) throw new Refusal('TooLarge', `more than ${maxValues} values`)
+  }
   for (let i = 0; i < text.length; i += 1) {
     const c = text.charCodeAt(i)
     if (c === QUOTE) {
@@ -68,6 +74,7 @@ function scan(text: string, maxDepth: number): void {
       }
       i = end
     } else if (c === OPEN_OBJECT || c === OPEN_ARRAY) {
+      count()
       if (open.length >= maxDepth) throw new Refusal('MalformedJson', `nested deeper than ${maxDepth}`)
       const top = open.at(-1)
       const here = top && !top.members ? `${top.path}[${top.index}]` : path
@@ -77,6 +84,7 @@ function scan(text: string, maxDepth: number): void {
       path = open.pop()?.path ?? ''
       expectName = false
     } else if (c === COMMA) {
+      count()
       const top = open.at(-1)
       if (top) top.index += 1
       expectName = top?.members !== undefined

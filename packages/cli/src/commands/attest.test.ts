@@ -257,6 +257,11 @@ describe('attest verify', () => {
     })
   })
 
+  test('a file of a million empty objects, which would fill the memory, is refused as it is read', async () => {
+    const found = await verify(`[${'{},'.repeat(900_000)}{}]`)
+    expect(found).toMatchObject({ exit: 1, error: { code: 'TooLarge', message: expect.stringContaining('values') } })
+  })
+
   test('a reference that is none, and a file of any size, are told before anything is judged', async () => {
     expect(await verify(evidence, '--reference', written({ manifets: manifest }))).toMatchObject({
       exit: 1,

@@ -68,9 +68,12 @@ export function reading<T>(file: string, act: () => T): T {
   }
 }
 
+/** A large inventory has tens of thousands. */
+const VALUES = 100_000
+
 function jsonOf(file: string, maxBytes: number): unknown {
   try {
-    return parseStrictJson(readBounded(file, maxBytes), { maxBytes })
+    return parseStrictJson(readBounded(file, maxBytes), { maxBytes, maxValues: VALUES })
   } catch (error) {
     if (error instanceof Refusal) throw new Unusable(error.code, `${file}: ${error.message}`)
     throw error
