@@ -402,6 +402,12 @@ describe('a UKI at the signers’ desk', () => {
     expect(await why('image', 'inspect', uki, '--boot-loader', plain)).toContain(`${plain}: IMAGE_DOS_HEADER`)
     expect(await why('image', 'inspect', uki, '--boot-loader', uki)).toContain(`${uki}: boot loader, byte 0`)
     expect(await why('image', 'inspect', dir)).toContain(`${dir} is a folder`)
+    const keys = testFolder()
+    for (const name of ['PK', 'KEK', 'db']) writeFileSync(join(keys, `${name}.esl`), name === 'db' ? 'no list' : '')
+    const given = ['--boot-loader', loader, '--secure-boot-keys', keys]
+    expect(await why('image', 'inspect', uki, ...given)).toContain(`${join(keys, 'db.esl')}: EFI_SIGNATURE_LIST`)
+    writeFileSync(join(keys, 'db.esl'), '')
+    expect((await run('image', 'inspect', uki, ...given)).out).toMatch(/PCR 7 +Secure Boot on +none: a machine with/)
     expect(await manifestOf('--boot-loader', plain)).toMatchObject({ why: expect.stringContaining(plain) })
     expect(await why('image', 'manifest', dir, ...MANIFEST)).toContain(`${dir} is a folder`)
     expect(await why('attest', 'eventlog', plain)).toContain(`${plain}: TCG_PCR_EVENT`)

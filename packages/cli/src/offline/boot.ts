@@ -7,6 +7,7 @@ import {
   digestBootLoader,
   findings,
   imageSignatures,
+  parseSignatureLists,
   parseUki,
   type SecureBootVariables,
   type UkiFinding,
@@ -145,7 +146,11 @@ function loadersOf(files: readonly string[]): { name: string; file: Uint8Array }
 function keysOf(folder: string): SecureBootVariables {
   const list = (name: string, needed: boolean): Uint8Array => {
     const file = join(folder, name)
-    if (existsSync(file)) return bytesOf(file)
+    if (existsSync(file)) {
+      const bytes = bytesOf(file)
+      reading(file, () => parseSignatureLists(bytes))
+      return bytes
+    }
     if (needed) throw new UsageError(`--secure-boot-keys: ${folder} has no ${name}`)
     return new Uint8Array()
   }
