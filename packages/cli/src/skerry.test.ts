@@ -479,6 +479,10 @@ describe.concurrent('what is told', () => {
       code: 2,
       err: expect.stringContaining('did you mean "strategy"'),
     })
+    expect(await world.run(['explain', 'node', 'status.attestation'])).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('skerry explain node.status.attestation'),
+    })
   })
 
   test('events: oldest first, of everything or of one object', async () => {

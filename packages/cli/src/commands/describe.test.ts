@@ -12,6 +12,18 @@ const NODE = {
   status: { class: 'software-key', phase: 'Idle' },
 }
 
+/** A public test vector: its key was thrown away. */
+const CERTIFICATE = `-----BEGIN CERTIFICATE-----
+MIIBdDCCARmgAwIBAgIUOoiK7Sc+xkFU/B4+nKt8okvmslUwCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEc2hvcDAeFw0yNjExMjYwNTMzMDlaFw0zNjExMjMwNTMzMDla
+MA8xDTALBgNVBAMMBHNob3AwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATmgElt
+efjl34a7mFlDM+tr0NylvH09vRm0hCaWvFkzuWaB7bRx0JkQgrPtJO1ygdP4LW42
+kiS1m+i3VuwTjkX6o1MwUTAdBgNVHQ4EFgQULcc5LO0RVijJwWQj8Ftg1xTYJmcw
+HwYDVR0jBBgwFoAULcc5LO0RVijJwWQj8Ftg1xTYJmcwDwYDVR0TAQH/BAUwAwEB
+/zAKBggqhkjOPQQDAgNJADBGAiEA6kA7fLG8zVP2z87Wm/+SqOYYg/7dxfJ2HIhi
+XL2TReUCIQCHx39X8RpGdppGM/x1CorUiWYqigOQ+Zhf0Ie5Rahtwg==
+-----END CERTIFICATE-----`
+
 const NOW = '2026-06-01T12:00:00.000Z'
 const JUST_AFTER = '2026-06-01T12:00:00.400Z'
 
@@ -23,14 +35,20 @@ async function described(code: number, heard: object, node: object = NODE): Prom
   return printed(code, heard, [node], ['describe', 'node', 'n1'])
 }
 
-/** What a command prints of a hub that has these nodes. */
-async function printed(code: number, heard: object, nodes: object[], command: string[]): Promise<string> {
+/** What a command prints of a hub that has these nodes and profiles. */
+async function printed(
+  code: number,
+  heard: object,
+  nodes: object[],
+  command: string[],
+  profiles: object[] = [],
+): Promise<string> {
   let now = NOW
   const server = createServer(({ url = '' }, response) => {
     const asked = url.endsWith('/heard')
     if (asked) now = JUST_AFTER
     response.writeHead(asked ? code : 200, { 'content-type': 'application/json' })
-    const items = url.includes('/edgenodes') ? nodes : []
+    const items = url.includes('/edgenodes') ? nodes : url.includes('/hardwareprofiles') ? profiles : []
     response.end(JSON.stringify(asked ? heard : { kind: 'List', metadata: { resourceVersion: '1' }, items }))
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -188,4 +206,14 @@ test('a firmware that was learned is told with its values and from whom it is, o
     `PCR 0 | ${a} | 2 | one/n, three/n, two/n`,
     `PCR 0 | ${b} | 1 | four/n`,
   ])
+})
+
+test('a hardware profile is told with the names of its certificates, and lists by their beginning', async () => {
+  const root = `-----BEGIN CERTIFICATE-----\n${'A'.repeat(64)}\n-----END CERTIFICATE-----\n`
+  const spec = { hardwareIds: ['a', 'b'], tpm: { roots: [root, CERTIFICATE] }, secureBoot: { db: 'Q'.repeat(4_000) } }
+  const profile = { apiVersion: 'skerry.dev/v1alpha1', kind: 'HardwareProfile', metadata: { name: 'shop-box' }, spec }
+  const told = await printed(200, {}, [], ['describe', 'hardwareprofile'], [profile])
+  expect(told).toMatch(/HardwareIds: +a, b\n/)
+  expect(told).toMatch(/Roots: +a certificate that cannot be read\n +certificate of CN=shop, sha256 [0-9a-f]{64}\n/)
+  expect(told).toMatch(/Db: +Q{48}… \(4000 characters\)\n/)
 })

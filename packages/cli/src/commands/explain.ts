@@ -33,6 +33,8 @@ export function explainCommand(program: Command, shell: Shell): void {
         )
         return
       }
+      if (/^(spec|status|metadata)(\.|$)/.test(name))
+        throw new UsageError(`a field is named behind its kind: skerry explain ${word}.${name}`)
       if (row.kind !== 'Placement' || path.length > 0)
         throw new UsageError(
           `only a placement's choice is explained; "skerry describe ${row.singular} ${name}" tells of this one`,

@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import type { Condition } from '@skerry/api'
 import { type Entry, entries, entry } from '../output/sections.ts'
 import { classText, conditionTable } from './parts.ts'
@@ -29,8 +30,23 @@ function members(value: unknown): Entry[] {
 function shown(value: unknown): string | readonly Entry[] | undefined {
   if (value === undefined || value === null) return undefined
   if (Array.isArray(value)) {
-    if (value.every((item) => typeof item !== 'object')) return value.join(', ')
+    if (value.every((item) => typeof item !== 'object')) {
+      const items = value.map((item) => brief(String(item)))
+      return items.join(items.some((item) => item.includes(' ')) ? '\n' : ', ')
+    }
     return value.map((item, index) => ({ label: String(index + 1), entries: members(item) }))
   }
-  return typeof value === 'object' ? members(value) : String(value)
+  return typeof value === 'object' ? members(value) : brief(String(value))
+}
+
+/** A certificate by its name, and what only programs read by its beginning: a screen of base64 hides the rest. */
+function brief(text: string): string {
+  if (text.startsWith('-----BEGIN CERTIFICATE-----'))
+    try {
+      const { subject, fingerprint256 } = new X509Certificate(text)
+      return `certificate of ${subject.replaceAll('\n', ', ')}, sha256 ${fingerprint256.replaceAll(':', '').toLowerCase()}`
+    } catch {
+      return 'a certificate that cannot be read'
+    }
+  return /^\S{200,}$/.test(text) ? `${text.slice(0, 48)}… (${text.length} characters)` : text
 }
