@@ -244,6 +244,12 @@ describe('certificates that nobody should believe', () => {
     expect(codes(der, how)).toEqual([])
   })
 
+  test('a line whose key anybody can break vouches for nothing; what is pinned is believed for being pinned', () => {
+    const weak = holder('Weak', 1024)
+    expect(codes(made(weak), given([issued(maker, weak)]))).toEqual(['WeakKey'])
+    expect(codes(made(weak), given([], [issued(weak, weak)]))).toEqual([])
+  })
+
   test('a failure names the certificate and what it says', () => {
     const { faults } = checkEkCertificate(made(line), given([issued(maker, line, ca, past)]))
     expect(faults[0]?.message).toBe('the certificate of CN=Line is not valid any more: Jan  1 00:00:00 2029 GMT')

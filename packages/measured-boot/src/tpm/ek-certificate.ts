@@ -18,6 +18,7 @@ export const EK_CERTIFICATE_FAULTS = {
   NotYetValid: 'is not valid yet',
   Expired: 'is not valid any more',
   UnknownIssuer: 'was issued by someone who is neither pinned nor sent along',
+  WeakKey: 'has an RSA key below 2048 bits, and issued a certificate',
   WeakSignature:
     'is signed over SHA-1 or older, and whoever can make two certificates with one hash could have made it',
   WrongSignature: 'was not signed by the issuer that it names',
@@ -67,6 +68,7 @@ export function checkEkCertificate(
     // The pinned one is believed for being pinned, whatever its signature.
     const isPinned = !end && index === path.length - 1
     if (!isPinned && link.isWeak) faults.push(fault('WeakSignature', nameOf(link, index)))
+    if (!isPinned && index > 0 && hasWeakKey(link)) faults.push(fault('WeakKey', nameOf(link, index)))
     if (index > 0) faults.push(...issuerFaults(link, path[index - 1], index))
   })
   if (end) faults.push(end)
@@ -162,6 +164,12 @@ function issuerFaults(link: Link, below: Link | undefined, index: number): EkCer
   if (extensions.pathLength !== undefined && index - 1 > extensions.pathLength)
     faults.push(fault('PathTooLong', who, `${extensions.pathLength}, and there are ${index - 1}`))
   return faults
+}
+
+// What is shorter has been factored, or could be.
+function hasWeakKey({ certificate }: Link): boolean {
+  const { asymmetricKeyType, asymmetricKeyDetails } = certificate.publicKey
+  return asymmetricKeyType === 'rsa' && (asymmetricKeyDetails?.modulusLength ?? 0) < 2048
 }
 
 const nameOf = ({ certificate }: Link, index: number): string =>
