@@ -4,7 +4,7 @@ import { expect, test } from 'vitest'
 import { boundedStart } from './memory.ts'
 
 const MALLOC = { MALLOC_MMAP_THRESHOLD_: '131072', MALLOC_TRIM_THRESHOLD_: '4194304' }
-const FLAGS = ['--max-semi-space-size=16', '--heap-growing-percent=50']
+const FLAGS = ['--heap-growing-percent=50']
 
 test.each([
   ['nothing was said', { execArgv: [], env: { A: 'b' } }, { execArgv: FLAGS, env: { A: 'b', ...MALLOC } }],
@@ -17,12 +17,12 @@ test.each([
     'an operator said how large, in one way or another: that stands',
     {
       execArgv: ['--heap_growing_percent=80'],
-      env: { NODE_OPTIONS: '--trace-warnings --max-semi-space-size=64', MALLOC_TRIM_THRESHOLD_: '1' },
+      env: { NODE_OPTIONS: '--trace-warnings', MALLOC_TRIM_THRESHOLD_: '1' },
     },
     {
       execArgv: ['--heap_growing_percent=80'],
       env: {
-        NODE_OPTIONS: '--trace-warnings --max-semi-space-size=64',
+        NODE_OPTIONS: '--trace-warnings',
         ...MALLOC,
         MALLOC_TRIM_THRESHOLD_: '1',
       },

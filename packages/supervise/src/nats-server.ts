@@ -11,11 +11,11 @@ import { freePort, isFree } from './ports.ts'
 export const NATS_VERSION = '2.15.2'
 
 /**
- * How far Go lets the server's heap grow before it collects, in percent of what lives: half its default. Ten thousand idle
+ * How far Go lets the server's heap grow before it collects, in percent of what lives: a third of its default. Ten thousand idle
  * connections are a heap that hardly changes, so collecting it sooner costs little and a third of it less stays resident.
  * An operator's own GOGC or GOMEMLIMIT stands.
  */
-const GOGC = '50'
+const GOGC = '35'
 
 export type NatsSource =
   | { readonly kind: 'url'; readonly url: string }
