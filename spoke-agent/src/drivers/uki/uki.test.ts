@@ -357,6 +357,22 @@ test('an empty name is no entry: systemd-boot passes it over, and it is gone wit
   expect(machine.files()).toEqual(['edge_2.efi', 'edge_3+2-1.efi', 'other+1.efi'])
 })
 
+test('what was armed and emptied by a check is armed anew from what was staged', async () => {
+  const { machine, driver } = await running('1')
+  const next = machine.image('2')
+  await arm(driver, next)
+  const [armed = ''] = machine.files().filter((file) => file.startsWith('edge_2+'))
+  // Both names were there when the power failed; the check came to the staged one first.
+  copyFileSync(join(machine.linux, armed), join(machine.linux, 'edge_2.part'))
+  writeFileSync(join(machine.linux, armed), '')
+  await expect(machine.driver().status()).rejects.toThrow(fault('BootedImageUnknown'))
+  machine.boot()
+  const again = machine.driver()
+  expect(await again.status()).toMatchObject({ slot: 'edge_1' })
+  await again.activate(next.target)
+  expect(await again.status()).toMatchObject({ slot: 'edge_2', imageSha256: next.target.imageSha256 })
+})
+
 test('one file under two names is told with what to do about it', async () => {
   const { machine, driver } = await running('2')
   copyFileSync(join(machine.linux, 'edge_2.efi'), join(machine.linux, 'edge_2+2-1.efi'))
