@@ -17,7 +17,7 @@ const EFI = '/usr/lib/systemd/boot/efi'
 
 const TESTS: readonly Tool[] = [
   { deb: 'binutils', has: ['objcopy'] },
-  { deb: 'dosfstools', has: ['mkfs.vfat'] },
+  { deb: 'dosfstools', has: ['mkfs.vfat', 'fsck.fat'] },
   { deb: 'efitools', has: ['cert-to-efi-sig-list', 'sign-efi-sig-list'] },
   { deb: 'libtss2-tcti-swtpm0', has: [TSS.map((dir) => join(dir, 'libtss2-tcti-swtpm.so.0'))] },
   { deb: 'mtools', has: ['mcopy', 'mmd', 'mdir'] },

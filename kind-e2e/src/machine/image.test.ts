@@ -31,6 +31,7 @@ function smallParts(): Parts {
     node: { version: '24', file: file('node') },
     libraries: new Map([['lib/libc.so.6', file('libc')]]),
     busybox: file('busybox'),
+    fsck: file('fsck.fat'),
     bootLoader: file('loader'),
     stub: STUB,
     agent: new TextEncoder().encode('agent'),

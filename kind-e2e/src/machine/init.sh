@@ -32,8 +32,14 @@ done </lib/modules/order
 exec 3>/dev/watchdog || fail 'there is no watchdog'
 
 mount -t efivarfs efivarfs /sys/firmware/efi/efivars || fail 'there are no EFI variables'
+# A FAT has no journal. Whatever a power cut left half done is put right before anybody reads it: at the first file whose
+# place leads nowhere Linux would make it read-only. What was nobody's any more would come back as files, and is not kept.
+fsck.fat -a /dev/vda1 >/run/fsck
+code=$?
+[ "$code" = 0 ] || say repaired "\"code\":$code"
 # Not -o sync, which makes writing thirty times slower: the agent syncs what it writes.
 mount -t vfat -o noatime,umask=0077 /dev/vda1 /efi || fail 'the EFI system partition cannot be mounted'
+rm -f /efi/FSCK*.REC
 mount -t ext4 -o noatime /dev/vdb /var/lib/skerry || fail "the data disk cannot be mounted"
 
 ip link set lo up

@@ -46,6 +46,7 @@ function common(parts: Parts): Entry[] {
     program('bin/busybox', parts.busybox),
     { path: 'bin/sh', kind: 'link', to: 'busybox' },
     program('bin/node', parts.node.file),
+    program('bin/fsck.fat', parts.fsck),
     ...[...parts.libraries].map(([path, file]) => program(path, file)),
     ...modules.map(
       (file): Entry => ({ path: `lib/modules/${basename(file)}`, kind: 'file', data: readFileSync(file) }),

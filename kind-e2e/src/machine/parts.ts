@@ -32,9 +32,11 @@ export type Parts = {
     readonly modules: string
   }
   readonly node: { readonly version: string; readonly file: string }
-  /** Shared libraries of `node` and `busybox`: their place in the image, and the file here. */
+  /** Shared libraries of these programs: their place in the image, and the file here. */
   readonly libraries: ReadonlyMap<string, string>
   readonly busybox: string
+  /** fsck.fat: it puts right what a power cut left of a FAT, which has no journal. */
+  readonly fsck: string
   /** systemd-boot, and systemd-stub that a unified kernel image begins with. */
   readonly bootLoader: string
   readonly stub: string
@@ -47,6 +49,7 @@ export class NoMachine extends Error {}
 
 const META_PACKAGE = 'linux-image-cloud-amd64'
 const BUSYBOX = '/bin/busybox'
+const FSCK = '/usr/sbin/fsck.fat'
 const EFI = '/usr/lib/systemd/boot/efi'
 const STUB = join(EFI, 'linuxx64.efi.stub')
 const BOOT_LOADER = join(EFI, 'systemd-bootx64.efi')
@@ -71,8 +74,9 @@ export function findParts(say: Say, env: NodeJS.ProcessEnv = process.env): Parts
     cacheDir,
     kernel: kernel(join(cacheDir, 'kernel'), say),
     node: { version: process.versions.node, file: node },
-    libraries: new Map([...librariesOf(node), ...librariesOf(BUSYBOX)]),
+    libraries: new Map([node, BUSYBOX, FSCK].flatMap((program) => [...librariesOf(program)])),
     busybox: BUSYBOX,
+    fsck: FSCK,
     bootLoader: BOOT_LOADER,
     stub: STUB,
     agent: bundleAgent(),
