@@ -23,6 +23,8 @@ describe.skipIf(lackingForMachines() !== undefined)('the disks of a machine', ()
     expect(Buffer.from(readEsp(disk, '/EFI/Linux/edge-os_2+3.efi'))).toEqual(Buffer.from('two'))
     expect(Buffer.from(readEsp(disk, '/EFI/BOOT/BOOTX64.EFI'))).toEqual(Buffer.from('loader'))
     expect(Buffer.from(readEsp(disk, '/loader/keys/auto/db.auth'))).toEqual(Buffer.from('key'))
+    // Where the boot loader gives up without Secure Boot, the firmware's shell begins, and has to end by itself.
+    expect(Buffer.from(readEsp(disk, '/startup.nsh')).toString()).toBe('reset -c\r\n')
     const conf = Buffer.from(readEsp(disk, '/loader/loader.conf')).toString('utf8')
     expect(conf).toBe('timeout 0\neditor no\nsecure-boot-enroll force\n')
     expect(conf).not.toMatch(/^default/m)

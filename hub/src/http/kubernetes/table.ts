@@ -144,13 +144,19 @@ export function toTable(row: KindRow, objects: readonly ObjectOf<KindName>[], me
       ...wide.map(shown),
     ],
     rows: objects.map((object) => {
-      const cells = (some: typeof columns) => some.map(({ of, type }) => of(object) ?? (type === 'integer' ? 0 : ''))
+      const cells = (some: typeof columns) => some.map((column) => cellOf(column, object))
       return {
         cells: [object.metadata.name, ...cells(narrow), age(object.metadata.creationTimestamp), ...cells(wide)],
         object: { kind: 'PartialObjectMetadata', apiVersion: 'meta.k8s.io/v1', metadata: object.metadata },
       }
     }),
   }
+}
+
+// As Kubernetes' own tables have it: kubectl prints an empty cell as nothing, and what stands behind moves under another header.
+function cellOf({ of, type }: Column<KindName>, object: ObjectOf<KindName>): Cell {
+  const cell = of(object) ?? (type === 'integer' ? 0 : '')
+  return cell === '' ? '<none>' : cell
 }
 
 /** Kubernetes' short ages: 40s, 12m, 5h, 3d. */

@@ -5,7 +5,7 @@ import { testFolder } from '@skerry/supervise/testing'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { realDisk } from './disk.ts'
-import { isArmed, isConfirmed, isSpent, parseEntryName, spentName } from './entry-name.ts'
+import { isArmed, isConfirmed, isSpent, parseEntryName, spentName, unfitName } from './entry-name.ts'
 import { defaultIn } from './loader.ts'
 import { parseMounts } from './mounts.ts'
 import { compareVersions } from './version-order.ts'
@@ -118,3 +118,15 @@ test.each([0, 1, 511, 512, 513, 4097, 1024 * 1024, 1024 * 1024 + 3])(
     expect(await realDisk.digest(path)).toBe(createHash('sha256').update(bytes).digest('hex'))
   },
 )
+
+test.each([
+  ['edge_2', undefined],
+  ['edge_2+3', /"\+" in it/],
+  ['Edge_2', /"E" in it/],
+  ['.edge_2', /begins with a point/],
+  ['edge_2.aside', /set aside/],
+  [`edge_${'2'.repeat(130)}`, /at most 120/],
+])('a slot that would be called %s', (slot, says) => {
+  if (says === undefined) expect(unfitName(slot)).toBeUndefined()
+  else expect(unfitName(slot)).toMatch(says)
+})
