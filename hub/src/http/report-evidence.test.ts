@@ -1,6 +1,26 @@
-import { ComplianceReport, NodeEvidence, parse } from '@skerry/api'
+import {
+  ComplianceReport,
+  type HubIntroduction,
+  manifestTarget,
+  NodeEvidence,
+  parse,
+  profileTarget,
+  type TpmQuote,
+} from '@skerry/api'
 import { checkReport, type Proven } from '@skerry/policy'
-import { createKey, readEvidence, type Signer, signDocument } from '@skerry/trust'
+import { evidenceOf, makeTpm, referenceOf } from '@skerry/policy/testing'
+import { testFolder } from '@skerry/supervise/testing'
+import {
+  createKey,
+  initSigningFolder,
+  openKeyFile,
+  readEvidence,
+  readReferences,
+  type Signer,
+  sha256Hex,
+  signDocument,
+  signerKeyFile,
+} from '@skerry/trust'
 import fastify from 'fastify'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { attestationController } from '../controllers/attestation.ts'
@@ -17,6 +37,8 @@ import {
 } from '../controllers/fixture.ts'
 import { placementController } from '../controllers/placement.ts'
 import { rolloutController } from '../controllers/rollout.ts'
+import { write } from '../store/store.ts'
+import { appendMetadata, saveTarget } from '../store/trust.ts'
 import { reportRoutes } from './report.ts'
 import { evidenceJson } from './report-evidence.ts'
 
@@ -50,11 +72,16 @@ async function export_(world: World, query = 'evidence=true', between?: () => Pr
   return parse(ComplianceReport, answer.json(), 'report')
 }
 
-async function check(report: ComplianceReport, pins: Record<string, string> = {}) {
+async function check(report: ComplianceReport, pins: Record<string, string> = {}, root?: Uint8Array) {
   const proven = new Map<string, Proven>()
   for (const one of report.evidence ?? [])
     proven.set(`${one.cluster}/${one.node}/${one.incarnation}`, await readEvidence(one))
-  const { claims, faults } = checkReport(report, proven, new Map(Object.entries(pins)))
+  const { claims, faults } = checkReport(
+    report,
+    proven,
+    new Map(Object.entries(pins)),
+    root && report.references && readReferences(report.references, root),
+  )
   const outcomes = (cluster: string) =>
     Object.fromEntries(claims.filter((one) => one.cluster === cluster).map(({ claim, outcome }) => [claim, outcome]))
   return { claims, faults, outcomes }
@@ -453,4 +480,105 @@ describe('what is done to the file is seen', () => {
     }
   }
   type Claim = Report['clusters'][number]['nodes'][number]['claims'][number]
+})
+
+describe('a report of machines with a TPM', () => {
+  /** A shop that booted what people signed, judged by the hub; the root is of their folder. */
+  async function openMeasured() {
+    const world = await openWorld()
+    const tpm = makeTpm()
+    const { image, profile } = referenceOf(tpm)
+    const made = { hardwareIds: ['shop-box'], image: { sha256: sha('os-1'), length: 1, mediaType: 'a/b' } }
+    const manifest = { kind: 'OSImageManifest', family: 'os', version: 'os-1', releaseCounter: 1, ...made, boot: image }
+    const text = (value: object) => Buffer.from(JSON.stringify(value))
+    const files = [
+      { path: manifestTarget('os', 'os-1'), bytes: text(manifest) },
+      { path: profileTarget('shop-box'), bytes: text(profile) },
+    ]
+    const dir = testFolder()
+    const key = () => [{ jwk: createKey('ES256').jwk, notBefore: '1970-01-01T00:00:00Z' }]
+    const hub = {
+      keys: { desiredState: key(), ack: key(), acceptance: key() },
+      caPem: 'pem',
+      apiUrls: ['https://127.0.0.1:7443'],
+    }
+    const introduction: HubIntroduction = {
+      kind: 'HubIntroduction',
+      hub: { kind: 'HubDescription', ...hub, natsUrls: ['nats://127.0.0.1:4222'] },
+      tuf: { snapshot: createKey('EdDSA').jwk, timestamp: createKey('EdDSA').jwk },
+    }
+    const expires = '2100-01-01T00:00:00Z'
+    const folder = initSigningFolder(dir, { introduction, names: ['one'], threshold: 1, expires })
+    folder.add(files, expires)
+    const release = folder.sign([openKeyFile(signerKeyFile(dir, 'one', 'targets'), 'EdDSA')])
+    await write(world.store, async (tx) => {
+      await appendMetadata(tx, 'root', 1, folder.root)
+      await appendMetadata(tx, 'targets', 1, release.bytes)
+      for (const { path, bytes } of files) await saveTarget(tx, path, bytes)
+    })
+    const [manifestFile, profileFile] = files.map(({ bytes }) => sha256Hex(bytes))
+    const target = manifestTarget('os', 'os-1')
+    const shown = { family: 'os', version: 'os-1', releaseCounter: 1, ...made, boot: { kind: 'uki' as const } }
+    await world.create('OSImage', 'os-1', { target, manifestSha256: manifestFile ?? '', ...shown, signers: [] })
+    const { kind: _, name: __, ...says } = profile
+    const profileSha256 = profileFile ?? ''
+    await world.create('HardwareProfile', 'shop-box', {
+      target: profileTarget('shop-box'),
+      profileSha256,
+      signers: [],
+      ...says,
+    })
+    const shop = await addCluster(world, 'shop', { tpm })
+    // It registered by its TPM, whose first quote answers the exchange.
+    const transcript = '0'.repeat(64)
+    const { akPublic, quote, signature, pcrs, eventLog, eventLogSha256 } = evidenceOf(tpm, 'secure-boot-off', {
+      nonce: transcript,
+    })
+    const quoted = { akPublic, quote, signature, pcrs, eventLog, eventLogSha256 } as TpmQuote
+    const exchange = {
+      id: sha('shop'),
+      nonce: sha('challenge of shop'),
+      transcript,
+      tpm: { secret: sha('secret'), quote: quoted },
+    }
+    const proof = await signDocument('RegistrationProof', { kind: 'RegistrationProof', ...exchange }, shop.signer)
+    await world.store.sql`update node_life set proof = ${proof}`
+    await addCluster(world, 'plain')
+    await shop.says(shop.quotes('b1', 'os-1'))
+    await shop.says(to('Idle', 'b1'))
+    await world.look(attestationController(RESULT_KEY))
+    return { world, root: folder.root, sql: world.store.sql }
+  }
+  const boot = (claims: Awaited<ReturnType<typeof check>>['claims']) =>
+    claims.find(({ cluster, claim }) => cluster === 'shop' && claim === 'BootAttested')
+
+  test('carries what people signed of them, and its verdicts follow from that by the root of whoever asks', async () => {
+    const { world, root } = await openMeasured()
+    const report = await export_(world)
+    expect(report.references?.files.map(({ path }) => path)).toEqual(['hardware/shop-box.json', 'images/os/os-1.json'])
+    expect(JSON.stringify(report.references).length).toBeLessThan(32_768)
+    const { faults, claims } = await check(report, {}, root)
+    expect(faults).toEqual([])
+    expect(boot(claims)).toMatchObject({
+      result: 'pass',
+      outcome: 'verified',
+      reason: expect.stringContaining('by what people signed'),
+    })
+    expect(boot((await check(report)).claims)).toMatchObject({ outcome: 'not-assessed' })
+  })
+
+  test('of others carries nothing of it', async () => {
+    const { world } = await openMeasured()
+    expect((await export_(world, 'evidence=true&cluster=plain')).references).toBeUndefined()
+    expect((await export_(world, '')).references).toBeUndefined()
+  })
+
+  test('in which the hub calls a boot good that what people signed does not make good is refused by name', async () => {
+    const { world, root, sql } = await openMeasured()
+    await sql`update attestation_result set verdict = 'warning', reason = 'NoProfile'`
+    const { faults } = await check(await export_(world), {}, root)
+    expect(faults[0]).toBe(
+      'shop/shop: the evidence of boot b1 is affirming (Matches), the report says warning (NoProfile)',
+    )
+  })
 })

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { type ComplianceReport, kindRow } from '@skerry/api'
+import { type ComplianceReport, kindRow, type SignedReferences } from '@skerry/api'
 import {
   assess,
   type ClusterInventory,
@@ -13,11 +13,13 @@ import { listAssignments } from '../store/assignments.ts'
 import { loadFleet, resultFor } from '../store/fleet.ts'
 import { keyOf } from '../store/heads.ts'
 import { loadPlacementFacts } from '../store/placements.ts'
+import { hardwareIds } from '../store/profiles.ts'
 import { listObjects } from '../store/resources.ts'
 import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
 import { flag, type Query } from './query.ts'
 import { evidenceJson } from './report-evidence.ts'
+import { type Measured, signedReferences } from './report-references.ts'
 import { LARGE_ANSWER_MS } from './server.ts'
 import { StatusError } from './status-error.ts'
 
@@ -75,7 +77,7 @@ function clustersOf(query: Query): ReadonlySet<string> | undefined {
 }
 
 // The report, and then node by node what its claims rest on: a fleet's chains are more than memory is for.
-async function* withEvidence({ sql }: Store, { report, above }: Made): AsyncGenerator<string> {
+async function* withEvidence({ sql }: Store, { report, above, references }: Made): AsyncGenerator<string> {
   yield `${JSON.stringify(report).slice(0, -1)},"evidence":[`
   let separator = ''
   for (const { cluster, nodes } of report.clusters)
@@ -87,11 +89,15 @@ async function* withEvidence({ sql }: Store, { report, above }: Made): AsyncGene
       yield* pieces
       separator = ','
     }
-  yield ']}'
+  yield `]${references ? `,"references":${JSON.stringify(references)}` : ''}}`
 }
 
-/** A report, and which statements were stored above watermarks in its moment, by `cluster/node`. */
-type Made = { readonly report: ComplianceReport; readonly above: ReadonlyMap<string, readonly Run[]> }
+/** A report, which statements were stored above watermarks in its moment, by `cluster/node`, and what was signed then. */
+type Made = {
+  readonly report: ComplianceReport
+  readonly above: ReadonlyMap<string, readonly Run[]>
+  readonly references: SignedReferences | undefined
+}
 
 async function report(
   { store, now, reachability: limits }: ReportOptions,
@@ -99,14 +105,17 @@ async function report(
 ): Promise<Made> {
   const nowMs = now()
   // One moment of the database: a claim and the statement it rests on are of the same.
-  const [all, { fleet, above }, assignments, images] = await read(store, (tx) =>
-    Promise.all([
+  const [all, { fleet, above }, assignments, images, hardware, references] = await read(store, async (tx) => {
+    const [clusters, nodes, assigned, signed, ids] = await Promise.all([
       listObjects(tx, 'ManagedCluster'),
-      loadFleet(tx).then(async (nodes) => ({ fleet: nodes, above: await runsAbove(tx, nodes) })),
+      loadFleet(tx).then(async (found) => ({ fleet: found, above: await runsAbove(tx, found) })),
       listAssignments(tx),
       listObjects(tx, 'OSImage'),
-    ]),
-  )
+      hardwareIds(tx),
+    ])
+    const measured = measuredBy(nodes.fleet, ids, only)
+    return [clusters, nodes, assigned, signed, ids, await signedReferences(tx, signed, measured)] as const
+  })
   const known = new Set(all.map(({ metadata }) => metadata.name))
   for (const name of only ?? [])
     if (!known.has(name))
@@ -139,6 +148,7 @@ async function report(
           node: node.node,
           class: node.class,
           incarnation: node.incarnation,
+          ...hardwareOf(node, hardware),
           ...(node.lastHeardAt ? { lastHeardAt: node.lastHeardAt.toISOString() } : {}),
           ...shapeFacts(node),
           ...(result
@@ -169,5 +179,25 @@ async function report(
     ...(only ? { only: [...only].toSorted() } : {}),
     ...assess(inventory, nowMs),
   }
-  return { report: made, above }
+  return { report: made, above, references }
+}
+
+type FleetNode = Awaited<ReturnType<typeof loadFleet>>[number]
+
+// A node without a TPM is judged by no profile.
+function hardwareOf({ cluster, node, class: kind }: FleetNode, ids: ReadonlyMap<string, string>) {
+  const hardwareId = kind === 'tpm' ? ids.get(`${cluster}/${node}`) : undefined
+  return hardwareId === undefined ? {} : { hardwareId }
+}
+
+function measuredBy(
+  fleet: readonly FleetNode[],
+  ids: ReadonlyMap<string, string>,
+  only: ReadonlySet<string> | undefined,
+): Measured {
+  const nodes = fleet.filter(({ cluster, class: kind }) => kind === 'tpm' && (only?.has(cluster) ?? true))
+  return {
+    images: new Set(nodes.flatMap(({ booted }) => (booted ? [booted.body.imageSha256] : []))),
+    hardware: new Set(nodes.flatMap(({ cluster, node }) => ids.get(`${cluster}/${node}`) ?? [])),
+  }
 }

@@ -52,3 +52,11 @@ function signedProfile({ metadata: { name }, spec }: ObjectOf<'HardwareProfile'>
   const { target: _, profileSha256, signers: __, ...says } = spec
   return { profileSha256, profile: { kind: 'HardwareProfile', name, ...says } }
 }
+
+/** Which hardware each registered node said that it is, by `cluster/node`. */
+export async function hardwareIds(sql: Reader): Promise<Map<string, string>> {
+  const rows = await sql<{ place: string; id: string }[]>`
+    select namespace || '/' || name as place, spec->>'hardwareId' as id from resource
+    where kind = 'Registration' and spec->>'hardwareId' is not null`
+  return new Map(rows.map(({ place, id }) => [place, id]))
+}

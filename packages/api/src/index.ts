@@ -59,7 +59,7 @@ export {
 } from './kinds.ts'
 export type { ClaimSelector, Condition, LabelSelector, ObjectMeta, SelectorRequirement, StatementRef } from './meta.ts'
 export { REFUSALS, Refusal, type RefusalCode } from './refusals.ts'
-export { type Claim, ComplianceReport, NodeEvidence } from './report.ts'
+export { type Claim, ComplianceReport, NodeEvidence, type SignedReferences } from './report.ts'
 export { AccessQuestion, API_ROLES, type ApiRole, Approval, DeleteOptions, NewApiToken, Rotation } from './requests.ts'
 export { jsonSchemas } from './schemas.ts'
 export {

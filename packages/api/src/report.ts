@@ -35,6 +35,7 @@ const ReportedNode = closed({
   hubSays: closed(
     {
       incarnation: integer({ minimum: 1 }),
+      hardwareId: Type.Optional(Type.String({ maxLength: 64, description: 'whose profile it is judged by' })),
       lastHeardAt: Type.Optional(Time),
       watermark: Count,
       newestSeq: Count,
@@ -87,6 +88,18 @@ export const NodeEvidence = closed({
 })
 export type NodeEvidence = Static<typeof NodeEvidence>
 
+const Base64 = Type.String({ pattern: '^[A-Za-z0-9+/]*={0,2}$', description: 'base64' })
+
+/** What people signed, as far as the boots of this report are held against it; the bytes are as they were signed. */
+export const SignedReferences = closed({
+  roots: Type.Array(Base64, { minItems: 1, description: 'TUF root metadata, from version 1 on' }),
+  targets: Type.Unsafe<string>({ ...Base64, description: 'the newest TUF targets metadata' }),
+  files: Type.Array(closed({ path: Type.String({ maxLength: 256 }), bytes: Base64 }), {
+    description: 'manifests and hardware profiles that the targets name',
+  }),
+})
+export type SignedReferences = Static<typeof SignedReferences>
+
 export const ComplianceReport = closed({
   kind: oneOf(['ComplianceReport']),
   apiVersion: oneOf(['skerry.dev/v1alpha1']),
@@ -95,5 +108,6 @@ export const ComplianceReport = closed({
   totals: closed({ pass: Count, fail: Count, 'not-assessed': Count }),
   clusters: Type.Array(ReportedCluster),
   evidence: Type.Optional(Type.Array(NodeEvidence)),
+  references: Type.Optional(SignedReferences),
 })
 export type ComplianceReport = Static<typeof ComplianceReport>

@@ -12,7 +12,7 @@ export {
 } from './attestation/reference.ts'
 export { appraisalPolicyId, attestationResult } from './attestation/result.ts'
 export { assess, type ClusterInventory } from './compliance/assess.ts'
-export { type CheckedReport, checkReport, type Proven } from './compliance/check.ts'
+export { type CheckedReport, checkReport, type Proven, type SignedFiles } from './compliance/check.ts'
 export { shapeFacts } from './compliance/facts.ts'
 export { type ReachabilityLimits, reachability } from './compliance/reachability.ts'
 export {

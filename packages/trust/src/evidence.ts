@@ -1,4 +1,12 @@
-import { BATCH_BYTES, type NodeEvidence, parse, Refusal, STATEMENTS_PER_BATCH, Statement } from '@skerry/api'
+import {
+  BATCH_BYTES,
+  type NodeEvidence,
+  parse,
+  Refusal,
+  type RegistrationProof,
+  STATEMENTS_PER_BATCH,
+  Statement,
+} from '@skerry/api'
 import { sealedBatch } from './batches.ts'
 import { evidenceNonce, sha256Hex } from './digest.ts'
 import { verifyDocument } from './documents.ts'
@@ -23,6 +31,8 @@ export type ReadEvidence = {
   readonly key: string
   /** Whether the key's own signature over its registration is there. Where it is and does not verify is a fault. */
   readonly registered: boolean
+  /** What that signature is over, where it verifies: with a TPM, its first quote. */
+  readonly proof?: RegistrationProof
   /** By number. Texts that are no statement of this node are not among them. */
   readonly statements: ReadonlyMap<number, ReadStatement>
   /** What is not as the node made it, a sentence each. */
@@ -45,9 +55,15 @@ export async function readEvidence(evidence: NodeEvidence): Promise<ReadEvidence
     else for (let seq = batch.first; seq <= batch.last; seq += 1) signed.add(seq)
   }
   const { proof } = evidence.registration
-  const unproven = proof === undefined ? undefined : await proofFault(proof, evidence, keys)
-  if (unproven !== undefined) faults.push(unproven)
-  return { key, registered: proof !== undefined, statements: reach(read, signed), faults }
+  const proven = proof === undefined ? undefined : await readProof(proof, evidence, keys)
+  if (typeof proven === 'string') faults.push(proven)
+  return {
+    key,
+    registered: proof !== undefined,
+    ...(typeof proven === 'object' ? { proof: proven } : {}),
+    statements: reach(read, signed),
+    faults,
+  }
 }
 
 function ring({ nodeKey }: NodeEvidence, faults: string[]): ReadonlyMap<string, VerifyKey> {
@@ -122,16 +138,17 @@ async function batchFault(
   }
 }
 
-async function proofFault(
+/** What the proof says, or why it does not hold. */
+async function readProof(
   proof: string,
   { registration, nodeKey }: NodeEvidence,
   keys: ReadonlyMap<string, VerifyKey>,
-): Promise<string | undefined> {
+): Promise<RegistrationProof | string> {
   try {
     const { payload } = await verifyDocument('RegistrationProof', proof, keys)
     if (payload.transcript !== registration.transcript)
       return 'the proof of registration covers another exchange than the one the chain begins with'
-    return undefined
+    return payload
   } catch (error) {
     const why = isRefusal(error, 'UnknownKey') ? `; the node's key is ${thumbprint(nodeKey)}` : ''
     return `the proof of registration does not hold: ${reasonOf(error)}${why}`

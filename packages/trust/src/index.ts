@@ -17,6 +17,7 @@ export {
   verifyKey,
   writeSecret,
 } from './keys.ts'
+export { readReferences } from './references.ts'
 export {
   hubTarget,
   initSigningFolder,

@@ -1,4 +1,4 @@
-import { closeSync, ftruncateSync, openSync } from 'node:fs'
+import { closeSync, ftruncateSync, openSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -55,6 +55,31 @@ test('export: so is a report that is longer than one text may be once it is writ
   const there = ['--server', `http://127.0.0.1:${(server.address() as AddressInfo).port}`, '--token', 'secret']
   await expect(run(['export', '-o', 'json', ...there])).rejects.toThrow(
     'the report is longer than one text may be (512 MiB): "skerry report export -o json --cluster NAME --out FILE" writes a report of some clusters; --cluster may stand there several times',
+  )
+})
+
+test('verify: a root needs what people signed in the file, and by that root', async () => {
+  const dir = testFolder()
+  const [file, root] = [join(dir, 'report.json'), join(dir, '1.root.json')]
+  const hubSays = { incarnation: 1, hardwareId: 'till', watermark: 0, newestSeq: 0 }
+  const node = { node: 'n', class: 'tpm', hubSays, claims: [] }
+  const report = {
+    ...{ kind: 'ComplianceReport', apiVersion: 'skerry.dev/v1alpha1', asOf: '2026-06-01T12:00:00.000Z' },
+    totals: { pass: 0, fail: 0, 'not-assessed': 1 },
+    clusters: [{ cluster: 'shop', reachability: 'NeverSeen', result: 'not-assessed', nodes: [node] }],
+    evidence: [],
+  }
+  writeFileSync(root, '{}')
+  writeFileSync(file, JSON.stringify(report))
+  await expect(run(['verify', file, '--root', root])).rejects.toThrow(
+    /^the report carries no signed manifests and profiles .*"skerry report export -o json --out FILE" at a hub of this version writes one that does$/,
+  )
+  writeFileSync(file, JSON.stringify({ ...report, references: { roots: ['e30='], targets: 'e30=', files: [] } }))
+  await expect(run(['verify', file, '--root', root])).rejects.toThrow('is not to be believed: signed must be')
+  writeFileSync(root, 'another')
+  await expect(run(['verify', file, '--root', root])).rejects.toThrow('the report begins with root 44136fa3')
+  await expect(run(['verify', file, '--root', root, '--trust', dir])).rejects.toThrow(
+    '--trust FOLDER or by --root FILE',
   )
 })
 

@@ -1,10 +1,11 @@
 import { existsSync, statSync } from 'node:fs'
-import { ComplianceReport, parse } from '@skerry/api'
+import { ComplianceReport, parse, Refusal } from '@skerry/api'
 import { type CheckedReport, checkReport } from '@skerry/policy'
-import { parseStrictText, type ReadEvidence, readEvidence } from '@skerry/trust'
+import { parseStrictText, type ReadEvidence, readEvidence, readReferences } from '@skerry/trust'
 import type { Command } from 'commander'
 import { Faults, UsageError } from '../errors.ts'
 import { bytesOf } from '../offline/read.ts'
+import { rootGiven } from '../offline/roots.ts'
 import { formatColumns } from '../output/columns.ts'
 import { writeOut } from '../output/files.ts'
 import { formOption, toJson, toText } from '../output/forms.ts'
@@ -43,11 +44,16 @@ export function reportCommand(program: Command, shell: Shell): void {
     .description('Verifies an exported report without a hub: each signature, each chain, each claim made again.')
     .argument('<file>', 'the report as json; - is standard input')
     .option('--key <node=fingerprint>', 'a node’s key, as its own screen shows it; once for each', collect)
+    .option('--trust <folder>', 'the signers’ folder whose root is to be believed: boots with a TPM are judged again')
+    .option('--root <file>', 'the same by root 1, as a site has it')
     .addOption(formOption('table', 'json'))
     .addHelpText('after', HELP)
-    .action(async (file: string, { key = [], output }: VerifyOptions) => {
+    .action(async (file: string, { key = [], output, ...believed }: VerifyOptions) => {
+      if (believed.trust !== undefined && believed.root !== undefined)
+        throw new UsageError('whom to believe is said once: by --trust FOLDER or by --root FILE')
+      const root = rootGiven(believed)
       const report = parse(ComplianceReport, jsonOf(await readText(file, shell), file), file)
-      const { checked, unproven } = await verify(report, pinsOf(key, report))
+      const { checked, unproven } = await verify(report, pinsOf(key, report), root && signedIn(report, root))
       shell.out(output === 'json' ? toJson(checked) : checkedText(report, checked, unproven))
       if (checked.faults.length > 0) throw new Faults(checked.faults)
     })
@@ -58,12 +64,12 @@ Example:
   skerry report verify report.json --key shop-17=q1Xz…
 
 "skerry-agent status" shows the fingerprint (nodeKey) on the machine itself. Without --key, that a key is a node's is the
-word of the hub. Exit code 1 when anything in the report does not hold.`
+word of the hub. Without --trust or --root, so is what the boot of a machine with a TPM was held against. Exit code 1 when anything in the report does not hold.`
 
 const IN_PARTS = `longer than one text may be (512 MiB): "skerry report export -o json --cluster NAME --out FILE" writes a report of some clusters`
 const EXPORT_LESS = `the report is ${IN_PARTS}; --cluster may stand there several times`
 
-type VerifyOptions = { key?: string[]; output: 'table' | 'json' }
+type VerifyOptions = { key?: string[]; trust?: string; root?: string; output: 'table' | 'json' }
 
 async function readText(file: string, shell: Shell): Promise<string> {
   const tooLong = `${file} is ${IN_PARTS}; verify each`
@@ -90,8 +96,26 @@ function jsonOf(text: string, file: string): unknown {
   }
 }
 
+/** What people signed, as the file carries it, by a root that whoever asks believes. */
+function signedIn({ references, clusters }: ComplianceReport, root: Uint8Array) {
+  try {
+    if (references) return readReferences(references, root)
+  } catch (cause) {
+    if (!(cause instanceof Refusal)) throw cause
+    throw new Error(`what the report carries of signed files is not to be believed: ${cause.message}`, { cause })
+  }
+  if (!clusters.some(({ nodes }) => nodes.some((node) => node.class === 'tpm'))) return { manifests: [], profiles: [] }
+  throw new Error(
+    'the report carries no signed manifests and profiles by which a boot with a TPM could be judged again: "skerry report export -o json --out FILE" at a hub of this version writes one that does',
+  )
+}
+
 /** Reads the evidence of every node, then has policy judge the report against it. */
-async function verify(report: ComplianceReport, pins: ReadonlyMap<string, string>) {
+async function verify(
+  report: ComplianceReport,
+  pins: ReadonlyMap<string, string>,
+  signed: ReturnType<typeof readReferences> | undefined,
+) {
   if (report.evidence === undefined)
     throw new Error('the report holds no evidence: "skerry report export -o json" writes one that does')
   const read = new Map<string, ReadEvidence>()
@@ -101,7 +125,7 @@ async function verify(report: ComplianceReport, pins: ReadonlyMap<string, string
     read.set(place, await readEvidence(one))
   }
   const unproven = [...read].filter(([, { registered }]) => !registered).map(([place]) => place)
-  return { checked: checkReport(report, read, pins), unproven }
+  return { checked: checkReport(report, read, pins, signed), unproven }
 }
 
 // NODE is cluster/node, or the one of them that says it, where that is one node's alone.

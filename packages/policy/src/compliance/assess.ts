@@ -9,6 +9,7 @@ export type NodeInventory = {
   readonly class: NodeClass
   /** The life that all of this is of. */
   readonly incarnation: number
+  readonly hardwareId?: string
   readonly lastHeardAt?: string
   /** The boot that runs now: what the node's newest evidence names. */
   readonly running?: { readonly imageSha256: string; readonly bootId: string; readonly statement: StatementRef }
@@ -79,9 +80,10 @@ export function limitation(kind: NodeClass): string | undefined {
 }
 
 // What the claims rest on beside statements, so that whoever checks them can make them again.
-function hubSays({ incarnation, lastHeardAt, watermark, newestSeq, verdict }: NodeInventory) {
+function hubSays({ incarnation, hardwareId, lastHeardAt, watermark, newestSeq, verdict }: NodeInventory) {
   return {
     incarnation,
+    ...(hardwareId === undefined ? {} : { hardwareId }),
     ...(lastHeardAt === undefined ? {} : { lastHeardAt }),
     watermark,
     newestSeq,

@@ -1,6 +1,7 @@
-import type { Claim, ComplianceReport, StatementRef } from '@skerry/api'
+import type { Claim, ComplianceReport, RegistrationProof, StatementRef } from '@skerry/api'
 import { appraise } from '../attestation/appraise.ts'
 import type { AppraisalCode } from '../attestation/findings.ts'
+import { type JudgedAgain, judgeAgain, type SignedFiles } from './again.ts'
 import { assess, limitation, type NodeInventory } from './assess.ts'
 import { factsOf, type KnownStatement } from './facts.ts'
 
@@ -12,6 +13,8 @@ export type Proven = {
   /** RFC 7638 thumbprint of the key that signed them. */
   readonly key: string
   readonly statements: ReadonlyMap<number, ProvenStatement>
+  /** What the node signed when it registered, where that was kept and verifies. */
+  readonly proof?: RegistrationProof
   readonly faults: readonly string[]
 }
 
@@ -41,21 +44,28 @@ export type CheckedReport = {
   readonly faults: readonly string[]
 }
 
+export type { SignedFiles } from './again.ts'
+
 type Cluster = ComplianceReport['clusters'][number]
 type Node = Cluster['nodes'][number]
 
-/** Checks a report against evidence, by `cluster/node/incarnation`, and keys that are known to be these nodes', by `cluster/node`. */
+/**
+ * Checks a report against evidence, by `cluster/node/incarnation`, and keys that are known to be these nodes', by
+ * `cluster/node`. With `signed`, which the caller verified by a root of his own, boots with a TPM are judged again.
+ */
 export function checkReport(
   report: ComplianceReport,
   evidence: ReadonlyMap<string, Proven>,
   pins: ReadonlyMap<string, string>,
+  signed?: SignedFiles,
 ): CheckedReport {
+  const again = signed && judgeAgain(report, evidence, signed)
   const faults = new Set<string>()
   const checked = report.clusters.map((cluster) => ({
     cluster,
-    nodes: cluster.nodes.map((node) => checkNode(cluster, node, evidence, pins)),
+    nodes: cluster.nodes.map((node) => checkNode(cluster, node, evidence, pins, again)),
   }))
-  const again = assess(
+  const made = assess(
     checked.map(({ cluster, nodes }) => ({
       cluster: cluster.cluster,
       reachability: cluster.reachability,
@@ -64,7 +74,7 @@ export function checkReport(
     })),
     Date.parse(report.asOf),
   )
-  const madeOf = new Map(again.clusters.map((one) => [one.cluster, one]))
+  const madeOf = new Map(made.clusters.map((one) => [one.cluster, one]))
   const claims = checked.flatMap(({ cluster, nodes }): CheckedClaim[] => {
     const made = madeOf.get(cluster.cluster)
     if (made && made.result !== cluster.result)
@@ -103,8 +113,8 @@ export function checkReport(
     })
   })
   for (const result of ['pass', 'fail', 'not-assessed'] as const)
-    if (report.totals[result] !== again.totals[result])
-      faults.add(`${again.totals[result]} clusters are ${result}, the report counts ${report.totals[result]}`)
+    if (report.totals[result] !== made.totals[result])
+      faults.add(`${made.totals[result]} clusters are ${result}, the report counts ${report.totals[result]}`)
   const told = new Set(claims.map(({ cluster, node }) => `${cluster}/${node}`))
   for (const pinned of pins.keys()) if (!told.has(pinned)) faults.add(`${pinned}: the report has no such node`)
   const listed = new Set(
@@ -139,8 +149,10 @@ type Found = {
   readonly proven: Proven | undefined
   /** Why the running boot has no result, where there is evidence of it. */
   readonly unjudged: string | undefined
-  /** Whether its verdict rests on manifest, profile and records, which only the hub held the evidence against. */
-  readonly byHub: boolean
+  /** Why its verdict is the hub's word, where it rests on what nobody here held the evidence against. */
+  readonly byHub: string | undefined
+  /** Whether its verdict was made again from what people signed. */
+  readonly again: boolean
   readonly faults: readonly string[]
 }
 
@@ -149,8 +161,9 @@ function checkNode(
   node: Node,
   evidence: ReadonlyMap<string, Proven>,
   pins: ReadonlyMap<string, string>,
+  again: JudgedAgain | undefined,
 ): Found {
-  const { incarnation, lastHeardAt, watermark, newestSeq, verdict } = node.hubSays
+  const { incarnation, hardwareId, lastHeardAt, watermark, newestSeq, verdict } = node.hubSays
   const proven = evidence.get(`${cluster}/${node.node}/${incarnation}`)
   const faults = [...(proven?.faults ?? [])]
   const pin = pins.get(`${cluster}/${node.node}`)
@@ -169,12 +182,14 @@ function checkNode(
     faults.push(
       `its class ${node.class} has ${limited === undefined ? 'no limitation' : `the limitation "${limited}"`}; the report ${node.limitation === undefined ? 'leaves it out' : `says "${node.limitation}"`}`,
     )
-  const found = running && verdictOf(running, node.class, verdict)
+  const ask = (one: ProvenStatement) =>
+    verdictOf(one, node.class, verdict, proven && again && (() => again(cluster, node, proven, one)))
+  const found = running && ask(running)
   const due = found?.due
   const unjudged = due && unjudgedOf(verdict, due)
   // Where the running boot has none, the one that is told of an older boot has to be true of that one.
   const other = verdict && statements.get(verdict.seq)
-  const judged = unjudged === undefined ? due : other && verdictOf(other, node.class, verdict)?.due
+  const judged = unjudged === undefined ? due : other && ask(other)?.due
   faults.push(...verdictFaults(verdict, judged, statements))
   return {
     node,
@@ -182,12 +197,14 @@ function checkNode(
     pinned: pin !== undefined && proven?.key === pin,
     proven,
     unjudged,
-    byHub: found?.byHub === true,
+    byHub: found?.byHub,
+    again: found?.again === true,
     faults,
     inventory: {
       node: node.node,
       class: node.class,
       incarnation,
+      ...(hardwareId === undefined ? {} : { hardwareId }),
       ...(lastHeardAt === undefined ? {} : { lastHeardAt }),
       watermark,
       newestSeq,
@@ -230,25 +247,36 @@ const UNMENDABLE: ReadonlySet<string> = new Set<AppraisalCode | 'EmptyBank'>([
 
 type Verdict = NonNullable<NodeInventory['verdict']>
 
-// A report carries what nodes signed, and not the manifests and profiles that a TPM's quote is held against. So such a
-// verdict is the hub's word, but for what the evidence shows by itself: that it is not authentic, or not whole.
+// What a TPM's quote is held against was signed by people, and only whoever has their root can say so of the copies in a
+// report. Without it such a verdict is the hub's word, but for what the evidence shows by itself: that it is not authentic,
+// or not whole.
 function verdictOf(
   { statement, digest, nonce }: ProvenStatement,
   as: Node['class'],
   said: Node['hubSays']['verdict'],
-): { readonly due: Verdict; readonly byHub: boolean } | undefined {
+  again: (() => ReturnType<JudgedAgain>) | undefined,
+): { readonly due: Verdict; readonly byHub: string | undefined; readonly again?: boolean } | undefined {
   if (statement.kind !== 'evidence') return undefined
   const { verdict, reason, checks, findings } = appraise(statement.body, { nonce, class: as })
   const { bootId } = statement.body
   const own: Verdict = { bootId, verdict, reason, statement: refOf({ statement, digest }) }
-  if (statement.body.class !== 'tpm') return { due: own, byHub: false }
+  if (statement.body.class !== 'tpm') return { due: own, byHub: undefined }
+  const made = again?.() ?? { why: BY_HUB }
+  if (!('why' in made))
+    return { due: { ...own, verdict: made.verdict, reason: made.reason }, byHub: undefined, again: true }
   const refuted = checks.some(({ ok }) => !ok) || findings.some(({ code }) => UNMENDABLE.has(code))
   const saidOfIt = said?.seq === statement.seq && said.bootId === bootId ? said : undefined
   if (refuted && (saidOfIt?.verdict === 'affirming' || saidOfIt?.verdict === 'warning'))
-    return { due: own, byHub: false }
-  if (saidOfIt) return { due: { ...own, verdict: saidOfIt.verdict, reason: saidOfIt.reason }, byHub: !refuted }
-  return { due: refuted ? own : { ...own, verdict: 'warning', reason: 'NoReference' }, byHub: false }
+    return { due: own, byHub: undefined }
+  if (saidOfIt)
+    return {
+      due: { ...own, verdict: saidOfIt.verdict, reason: saidOfIt.reason },
+      byHub: refuted ? undefined : made.why,
+    }
+  return { due: refuted ? own : { ...own, verdict: 'warning', reason: 'NoReference' }, byHub: undefined }
 }
+
+const BY_HUB = 'what that is held against was judged by the hub, not by this report'
 
 // A hub may not have come to a boot's evidence, or not know how to judge it. What it then leaves open is no more than it
 // knows, unless the evidence is bad: that is not hidden by saying nothing.
@@ -285,7 +313,7 @@ function verdictFaults(
 function judge(
   said: Claim,
   due: Claim | undefined,
-  { proven, unjudged, byHub, faults, reachability }: Found,
+  { proven, unjudged, byHub, again, faults, reachability }: Found,
 ): Pick<CheckedClaim, 'outcome' | 'reason'> {
   const no = (reason: string) => ({ outcome: 'not-verified', reason }) as const
   const [fault, ...more] = faults
@@ -307,23 +335,24 @@ function judge(
   const unsigned = said.statements.find(({ seq }) => proven?.statements.get(seq)?.reached === 'not-kept')
   if (unsigned)
     return no(`signature not kept: statement ${unsigned.seq} came before signatures were, and none reaches it`)
-  if (said.claim === 'BootAttested' && byHub && said.result !== 'not-assessed')
+  if (said.claim === 'BootAttested' && byHub !== undefined && said.result !== 'not-assessed')
     return {
       outcome: 'not-assessed',
-      reason:
-        'its quote is authentic, answers this statement and explains its event log; what that is held against was judged by the hub, not by this report',
+      reason: `its quote is authentic, answers this statement and explains its event log; ${byHub}`,
     }
-  return { outcome: 'verified', reason: wordOf(said, reachability) }
+  return { outcome: 'verified', reason: wordOf(said, reachability, again) }
 }
 
 // What of a claim no statement can show is said beside it.
-function wordOf({ claim, result }: Claim, reachability: Cluster['reachability']): string {
+function wordOf({ claim, result }: Claim, reachability: Cluster['reachability'], again: boolean): string {
   if (claim === 'HeardFrom') return 'signed by the node; when it was heard is the hub’s word'
   if (claim === 'RunsAssignedImage') return 'signed by the node; which image was assigned is the hub’s word'
   if (claim === 'BootAttested')
     return reachability === 'Stale' || reachability === 'NeverSeen'
       ? 'signed by the node; that it is too long ago to count is the hub’s word'
-      : 'signed by the node, and judged again from its evidence'
+      : again
+        ? 'judged again from its evidence by what people signed; that it is this hardware is the hub’s word'
+        : 'signed by the node, and judged again from its evidence'
   return result === 'fail'
     ? 'signed by the node; that more is missing is the hub’s word'
     : 'signed by the node; every statement up to the newest is here'

@@ -183,9 +183,15 @@ export function judgeTargets(
   next: Uint8Array,
   load: (path: string, sha256: string) => Uint8Array | undefined,
 ): JudgedTargets {
-  const targets = readTargets(next)
-  trusted(() => readRoot(root).verifyDelegate('targets', targets), `targets ${targets.signed.version}`)
+  trustTargets(root, next)
   return { ...judgeChange(current, next, load), signers: validSigners(root, 'targets', next) }
+}
+
+/** Targets that a threshold of what this root says has signed. Throws Refusal. */
+export function trustTargets(root: Uint8Array, bytes: Uint8Array): Targets {
+  const targets = readTargets(bytes)
+  trusted(() => readRoot(root).verifyDelegate('targets', targets), `targets ${targets.signed.version}`)
+  return targets.signed
 }
 
 /**
@@ -235,7 +241,7 @@ function mayChange(path: string): boolean {
 }
 
 /** A profile's bytes, judged: strict JSON, its schema, and the path it stands under. */
-function readProfile(bytes: Uint8Array, path: string): HardwareProfile {
+export function readProfile(bytes: Uint8Array, path: string): HardwareProfile {
   const profile = parse(HardwareProfile, parseStrictJson(bytes, { maxBytes: PROFILE_BYTES }), path)
   if (path !== profileTarget(profile.name))
     throw new Refusal('ManifestMismatch', `the hardware profile ${profile.name} stands under ${path}`)

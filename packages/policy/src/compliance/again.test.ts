@@ -1,0 +1,252 @@
+import type {
+  ComplianceReport,
+  EvidenceBody,
+  RegistrationProof,
+  Statement,
+  TpmQuote,
+  UkiBoot,
+  Verdict,
+} from '@skerry/api'
+import { describe, expect, test } from 'vitest'
+import { CLOCK, evidenceOf, makeTpm, referenceOf, sha256, type Tpm, valuesOf } from '../attestation/fixture.ts'
+import type { SignedFiles } from './again.ts'
+import { assess } from './assess.ts'
+import { checkReport, type Proven } from './check.ts'
+import { factsOf } from './facts.ts'
+
+// What whoever checks a report can say of a boot with a TPM, once he has what people signed: the hub's verdict follows from
+// that, or it is a fault.
+
+const NOW = Date.parse('2026-06-01T12:00:00Z')
+const IMAGE = 'b'.repeat(64)
+const digest = (seq: number) => `${seq}`.padStart(64, '0')
+const nonceOf = (seq: number) => sha256(Buffer.from(`nonce ${seq}`))
+const TRANSCRIPT = 'e'.repeat(64)
+
+const tpm = makeTpm()
+const { image, profile } = referenceOf(tpm)
+const signedFiles = (boot: UkiBoot = image, hardware: Partial<typeof profile> = {}): SignedFiles => ({
+  manifests: [
+    {
+      sha256: 'c'.repeat(64),
+      manifest: {
+        ...{ kind: 'OSImageManifest', family: 'os', version: '1', releaseCounter: 1, hardwareIds: ['shop-box'] },
+        image: { sha256: IMAGE, length: 1, mediaType: 'a/b' },
+        boot,
+      },
+    },
+  ],
+  profiles: [{ sha256: 'd'.repeat(64), profile: { ...profile, ...hardware } }],
+})
+
+type Node = {
+  cluster: string
+  incarnation?: number
+  by?: Tpm
+  bodies?: EvidenceBody[]
+  proof?: RegistrationProof | undefined
+}
+const proofOf = (by: Tpm, values = valuesOf('secure-boot-off')): RegistrationProof => {
+  const { akPublic, quote, signature, pcrs, eventLog, eventLogSha256 } = evidenceOf(by, 'secure-boot-off', {
+    nonce: TRANSCRIPT,
+    values,
+  })
+  const quoted = { akPublic, quote, signature, pcrs, eventLog, eventLogSha256 } as TpmQuote
+  const id = 'f'.repeat(64)
+  return { kind: 'RegistrationProof', id, nonce: id, transcript: TRANSCRIPT, tpm: { secret: id, quote: quoted } }
+}
+const boot = (seq: number, by: Tpm, more: Parameters<typeof evidenceOf>[2] = {}): EvidenceBody => ({
+  ...evidenceOf(by, 'secure-boot-off', { nonce: nonceOf(seq), ...more }),
+  bootId: `b${seq}`,
+})
+
+/** A report of nodes that booted, with what a hub said of each newest boot, and what its statements prove. */
+function world(
+  nodes: readonly Node[],
+  said: { verdict: Verdict; reason: string },
+  more: Partial<ComplianceReport> = {},
+  hardwareId: string | null = 'shop-box',
+) {
+  const evidence = new Map<string, Proven>()
+  const inventory = nodes.map(({ cluster, by = tpm, bodies = [boot(1, by)], ...rest }) => {
+    const { incarnation = 1 } = rest
+    const id = { cluster, node: 'n', incarnation }
+    const statements = bodies.map(
+      (body, at): Statement => ({
+        ...{ ...id, seq: at + 1, prev: digest(at), marker: digest(0), time: { wall: '2026-06-01T11:00:00Z' } },
+        kind: 'evidence',
+        body,
+      }),
+    )
+    const known = statements.map((statement) => ({ statement, digest: digest(statement.seq) }))
+    const proof = 'proof' in rest ? rest.proof : proofOf(by)
+    evidence.set(`${cluster}/n/${incarnation}`, {
+      ...{ key: 'KEY', faults: [], ...(proof ? { proof } : {}) },
+      // The newest first, as they are read.
+      statements: new Map(
+        known.toReversed().map((one) => {
+          const { seq } = one.statement
+          return [seq, { ...one, nonce: nonceOf(seq), reached: 'signed' }] as const
+        }),
+      ),
+    })
+    const newest = statements.length
+    const statement = { ...id, seq: newest, digest: digest(newest) }
+    const verdict = { bootId: `b${newest}`, ...said, statement }
+    return {
+      cluster,
+      reachability: 'Online' as const,
+      nodes: [
+        {
+          ...{ node: 'n', class: 'tpm' as const, incarnation, watermark: newest, newestSeq: newest },
+          ...(hardwareId === null ? {} : { hardwareId }),
+          ...factsOf(known),
+          verdict,
+        },
+      ],
+    }
+  })
+  const report: ComplianceReport = {
+    ...{ kind: 'ComplianceReport', apiVersion: 'skerry.dev/v1alpha1', ...assess(inventory, NOW) },
+    ...more,
+  }
+  return (signed?: SignedFiles, cluster = 'shop') => {
+    const { faults, claims } = checkReport(report, evidence, new Map(), signed)
+    const found = claims.find((one) => one.claim === 'BootAttested' && one.cluster === cluster)
+    return { faults, outcome: found?.outcome, why: found?.reason }
+  }
+}
+
+const GOOD = { verdict: 'affirming', reason: 'Matches' } as const
+const shop = { cluster: 'shop' }
+const { sha256: measured } = image.measured
+const otherImage = { ...image, measured: { sha256: measured && { ...measured, pcr9: '0'.repeat(64) } } } as UkiBoot
+const verified = {
+  faults: [],
+  outcome: 'verified',
+  why: expect.stringContaining('judged again from its evidence by what people signed'),
+}
+describe('a boot with a TPM, judged again by what people signed', () => {
+  test('is verified where the hub said what follows; without the signed files it is the hub’s judgement', () => {
+    expect(world([shop], GOOD)(signedFiles())).toEqual(verified)
+    expect(world([shop], GOOD)()).toEqual({
+      ...{ faults: [], outcome: 'not-assessed' },
+      why: expect.stringContaining('judged by the hub, not by this report'),
+    })
+    const bad = { verdict: 'contraindicated', reason: 'PcrMismatch' } as const
+    expect(world([shop], bad)(signedFiles(otherImage))).toEqual(verified)
+  })
+
+  test.each<[string, Node, { verdict: Verdict; reason: string }, SignedFiles, string]>([
+    ['good, and another image was signed', shop, GOOD, signedFiles(otherImage), 'contraindicated (PcrMismatch)'],
+    [
+      'good, and nothing of its image was signed',
+      shop,
+      GOOD,
+      { ...signedFiles(), manifests: [] },
+      'contraindicated (ImageUnknown)',
+    ],
+    ['good, and no profile is of its hardware', shop, GOOD, { ...signedFiles(), profiles: [] }, 'warning (NoProfile)'],
+    [
+      'good, and the profile knows another firmware',
+      shop,
+      GOOD,
+      signedFiles(image, { firmware: [] }),
+      'contraindicated (FirmwareUnknown)',
+    ],
+    [
+      'bad, and it is good',
+      shop,
+      { verdict: 'contraindicated', reason: 'PcrMismatch' },
+      signedFiles(),
+      'affirming (Matches)',
+    ],
+    [
+      'good, of another TPM than registered',
+      { ...shop, proof: proofOf(makeTpm()) },
+      GOOD,
+      signedFiles(),
+      'contraindicated (AkNotOnRecord)',
+    ],
+    [
+      'good, of a TPM that counts fewer starts than before',
+      { ...shop, bodies: [boot(1, tpm, { clock: { ...CLOCK, resetCount: 9 } }), boot(2, tpm)] },
+      GOOD,
+      signedFiles(),
+      'contraindicated (ResetCountFell)',
+    ],
+  ])('said to be %s: a fault that names what follows', (_, node, said, signed, due) => {
+    const { faults, outcome } = world([node], said)(signed)
+    expect([
+      outcome,
+      faults.some(
+        (fault) =>
+          fault.startsWith('shop/n: the evidence of boot') &&
+          fault.includes(`is ${due}, the report says ${said.verdict}`),
+      ),
+    ]).toEqual(['not-verified', true])
+  })
+
+  test.each<[string, Node, string | null, string]>([
+    [
+      'its registration was not kept',
+      { ...shop, proof: undefined },
+      'shop-box',
+      'does not hold what the node signed when it registered',
+    ],
+    ['its hardware is not told', shop, null, 'does not say which hardware'],
+    [
+      'its registration’s quote answers another exchange',
+      { ...shop, proof: { ...proofOf(tpm), transcript: 'a'.repeat(64) } },
+      'shop-box',
+      'quote of its registration does not hold (nonce)',
+    ],
+  ])('is the hub’s judgement where %s', (_, node, hardwareId, why) => {
+    expect(world([node], GOOD, {}, hardwareId)(signedFiles())).toEqual({
+      ...{ faults: [], outcome: 'not-assessed' },
+      why: expect.stringContaining(why),
+    })
+  })
+
+  test('a firmware that it registered with counts as the profile lets it be learned', () => {
+    const learning = signedFiles(image, { firmware: [], learn: 'tofu' })
+    expect(world([shop], GOOD)(learning)).toEqual(verified)
+    expect(world([{ ...shop, incarnation: 2 }], GOOD)(learning)).toMatchObject({
+      ...{ faults: [], outcome: 'not-assessed' },
+      why: expect.stringContaining('in its first life is not in this file'),
+    })
+    expect(world([{ ...shop, incarnation: 2 }], GOOD)(signedFiles())).toEqual(verified)
+    // What it showed then, quoted as it was; the log of that day is nobody's business any more.
+    const other = new Map(
+      [...valuesOf('secure-boot-off')].map(([pcr, value]) => [pcr, pcr === 2 ? '1'.repeat(64) : value]),
+    )
+    const { faults } = world([{ ...shop, proof: proofOf(tpm, other) }], GOOD)(learning)
+    expect(faults.some((fault) => fault.includes('is contraindicated (FirmwareChanged)'))).toBe(true)
+  })
+
+  test('of two manifests that name its bytes the better verdict counts, and of equal ones the first one’s reason', () => {
+    const [one] = signedFiles().manifests
+    const [two] = signedFiles(otherImage).manifests
+    if (!one || !two) throw new Error('a manifest each')
+    const unmeasured = { ...two, manifest: { ...two.manifest, boot: { kind: 'none' as const } } }
+    const both = (...manifests: SignedFiles['manifests']) => ({ ...signedFiles(), manifests })
+    expect(world([shop], GOOD)(both(two, { ...one, sha256: 'd'.repeat(64) }))).toEqual(verified)
+    const bad = { verdict: 'contraindicated', reason: 'PcrMismatch' } as const
+    expect(world([shop], bad)(both({ ...unmeasured, sha256: 'd'.repeat(64) }, two))).toEqual(verified)
+  })
+
+  test('a quorum is made of the other clusters of the report, and of one alone nobody can tell', () => {
+    const learning = signedFiles(image, { firmware: [], learn: 'quorum', quorum: 3 })
+    const all = [shop, { cluster: 'kiosk', by: makeTpm() }, { cluster: 'depot', by: makeTpm() }]
+    expect(world(all, GOOD)(learning)).toEqual(verified)
+    const few = world(all.slice(0, 2), GOOD)(learning)
+    expect([few.outcome, few.faults[0]]).toEqual([
+      'not-verified',
+      expect.stringContaining('warning (FirmwareUnconfirmed)'),
+    ])
+    expect(world(all.slice(0, 1), GOOD, { only: ['shop'] })(learning)).toEqual({
+      ...{ faults: [], outcome: 'not-assessed' },
+      why: expect.stringContaining('learned from clusters that are not all in this report'),
+    })
+  })
+})
