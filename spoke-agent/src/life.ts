@@ -55,6 +55,8 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
   const bus = openBus(database)
   const outbox = openOutbox(database, enrollment, now, config.outboxBytes, () => entry.hardware?.time())
   const signer = await openNodeKey(dataDir, entry.hardware)
+  // Before anything is admitted: a disk that was put back knows of less than the TPM.
+  await entry.hardware?.readReleaseFloor()
   let boot: SeenBoot | undefined
   let next: Entry | undefined
   let entering: Promise<void> | undefined
@@ -111,6 +113,7 @@ export async function live(place: Place, enrollment: Enrollment): Promise<Entry 
     outbox,
     trust,
     hardwareId: config.hardwareId,
+    tpmFloor: () => entry.hardware?.releaseFloor(),
     measuresBoot: driver.measuresBoot,
     pollMs: config.pollMs,
     now,

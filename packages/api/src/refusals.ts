@@ -31,7 +31,10 @@ export const REFUSALS = {
     means: 'the manifest at this path has another digest than the desired state names',
   },
   HardwareMismatch: { retry: 'never', means: 'the image is not for this hardware' },
-  ReleaseCounterTooLow: { retry: 'never', means: "the image's release counter is below the one confirmed here" },
+  ReleaseCounterTooLow: {
+    retry: 'never',
+    means: "the image's release counter is below the one confirmed here, or held by this machine's TPM",
+  },
   ImageFailedBefore: { retry: 'never', means: 'these very bytes failed on this node before' },
   AttestationImpossible: { retry: 'never', means: 'asks for an affirming boot from a node that cannot prove its boot' },
   WorksUnsupported: { retry: 'never', means: 'asks for Kubernetes works from a node without Kubernetes' },

@@ -99,7 +99,7 @@ async function bootWithout(path: string) {
       .pending()
       .map((text) => parse(Statement, JSON.parse(text), 'statement'))
       .flatMap((one) => (one.kind === 'evidence' ? [one] : []))
-  return { run, evidence, trouble: () => trouble, owed: () => bus.node().quoteOwed }
+  return { run, bus, hardware, evidence, trouble: () => trouble, owed: () => bus.node().quoteOwed }
 }
 
 describe.skipIf(lacksTpm)('a boot that is told of with a quote (needs swtpm)', () => {
@@ -117,6 +117,20 @@ describe.skipIf(lacksTpm)('a boot that is told of with a quote (needs swtpm)', (
       pcrs: new Map([['sha256', new Map(values)]]),
     })
     expect(checks.filter(({ ok }) => !ok)).toEqual([])
+  })
+
+  test('leaves what was confirmed here in the TPM, as the floor of releases, also when that was before a power cut', async () => {
+    const { socketPath } = await testTpm()
+    const node = await bootWithout(socketPath)
+    const { state } = node.bus.node()
+    const confirmed = { imageSha256: 'f'.repeat(64), releaseCounter: 7 }
+    node.bus.saveNode({ ...node.bus.node(), state: { ...state, memory: { ...state.memory, confirmed } } })
+    const end = node.run()
+    await until(() => node.hardware.releaseFloor() === 7, 'the floor being raised', 20_000)
+    await end()
+    const other = await bootWithout(socketPath)
+    await other.hardware.readReleaseFloor()
+    expect(other.hardware.releaseFloor()).toBe(7)
   })
 
   test('is told of without one at once, and once more with one when the TPM answers in this boot, also over a restart', async () => {

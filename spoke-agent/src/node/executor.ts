@@ -57,6 +57,9 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
         feed(options, { type: 'Observed', facts })
         takeTurn(options, facts)
       }
+      // What proved good is the floor from now on. A power cut before this line is made good at the next start.
+      const { confirmed } = bus.node().state.memory
+      if (confirmed) await options.hardware?.raiseReleaseFloor(confirmed.releaseCounter)
       const [effect] = effectsOf(bus.node().state)
       // Of a boot that cannot be looked at nothing is done but to leave it.
       if (effect && (facts || effect.effect === 'Leave')) waitMs = await carryOut(options, effect)

@@ -164,6 +164,7 @@ const signed = (document: DesiredState, signer = hubKey, aud = 'shop-1') =>
 let dir: string
 let repository: ReturnType<typeof openRepository>
 let wallMs: number
+let tpmFloor: number | undefined
 let brought: string | undefined
 let site: ReturnType<typeof open>
 /** Asked before the repository. */
@@ -191,6 +192,7 @@ function open(incarnation = 1, prepare?: (database: Database) => void, boundByte
       return brought
     },
     hardwareId: 'shop-box',
+    tpmFloor: () => tpmFloor,
     measuresBoot: false,
     pollMs: 600_000,
     now: () => wallMs,
@@ -225,6 +227,7 @@ beforeEach(() => {
   dir = testFolder()
   repository = openRepository()
   wallMs = startMs
+  tpmFloor = undefined
   brought = undefined
   liars = []
   repository.publish([hubJson(hubKey), images.two, images.three, images.other], startMs)
@@ -353,6 +356,15 @@ describe('is refused by its code, told once, and what is held stays', () => {
     await refusedAs('ReleaseCounterTooLow')
     expect(site.bus.site()).toBeUndefined()
   })
+})
+
+test('an image below what the TPM holds is refused, though the disk knows of nothing: it was put back', async () => {
+  tpmFloor = 3
+  await bring(await signed(order(1, images.two)))
+  await refusedAs('ReleaseCounterTooLow')
+  expect(site.bus.site()).toBeUndefined()
+  await bring(await signed(order(2, images.three)))
+  await until(() => site.bus.site()?.target?.version === '3', 'the image at the floor', 30_000)
 })
 
 describe('what cannot be judged yet', () => {

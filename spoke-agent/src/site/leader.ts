@@ -23,6 +23,8 @@ export type LeaderOptions = {
   /** The newest desired state's text; undefined when there is none or nobody answers. */
   readonly fetchDesired: () => Promise<string | undefined>
   readonly hardwareId: string
+  /** The release counter below which the machine's TPM says that nothing goes; undefined where it holds none. */
+  readonly tpmFloor: () => number | undefined
   readonly measuresBoot: boolean
   readonly pollMs: number
   /** The wall clock: windows are judged by it, in the site's own zone. */
@@ -171,7 +173,8 @@ export function startLeader(options: LeaderOptions): Leader {
 
   function admission(manifest: OSImageManifest, document: DesiredState, memory: Memory): Refusal | undefined {
     const { hardwareId, measuresBoot } = options
-    return admit(manifest, document, { hardwareId, memory, measuresBoot, appliesWorks: false })
+    const tpmFloor = options.tpmFloor()
+    return admit(manifest, document, { hardwareId, memory, tpmFloor, measuresBoot, appliesWorks: false })
   }
 
   async function trustedManifest(path: string, sha256: string) {

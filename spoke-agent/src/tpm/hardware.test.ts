@@ -61,3 +61,31 @@ describe.skipIf(lacksTools)('what troubles a TPM (needs swtpm and tpm2-tools)', 
     expect([trouble()?.code, hardware.time()]).toEqual([undefined, expect.objectContaining({ safe: true })])
   })
 })
+
+describe.skipIf(lacksTools)('the release floor (needs swtpm and tpm2-tools)', () => {
+  test('is the TPM’s: another disk in the same machine reads what this one raised, and lowers nothing', async () => {
+    const { socketPath } = await testTpm()
+    const { hardware } = machine(socketPath)
+    await hardware.readReleaseFloor()
+    expect(hardware.releaseFloor()).toBeUndefined()
+    await hardware.raiseReleaseFloor(7)
+    const other = machine(socketPath)
+    await other.hardware.raiseReleaseFloor(3)
+    expect(other.hardware.releaseFloor()).toBe(7)
+    await hardware.raiseReleaseFloor(9)
+    await other.hardware.readReleaseFloor()
+    expect([other.hardware.releaseFloor(), other.trouble()]).toEqual([9, undefined])
+  })
+
+  test('that cannot be raised is a trouble until it can, and the one that was known stays', async () => {
+    const emulated = await testTpm()
+    const { hardware, trouble } = machine(emulated.socketPath)
+    await hardware.raiseReleaseFloor(7)
+    await hardware.raiseReleaseFloor(100_000)
+    expect([hardware.releaseFloor(), trouble()?.code]).toEqual([7, 'Unsupported'])
+    await hardware.look()
+    expect(trouble()?.code).toBe('Unsupported')
+    await hardware.raiseReleaseFloor(8)
+    expect([hardware.releaseFloor(), trouble()]).toEqual([8, undefined])
+  })
+})

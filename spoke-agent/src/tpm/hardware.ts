@@ -26,6 +26,12 @@ export type Hardware = {
   quote(nonce: Uint8Array, bank: BankName): Promise<TpmQuote>
   /** Its clock as it was read last, which is a minute ago at most; undefined before the first look, and after one that failed. */
   time(): TpmTime | undefined
+  /** The release floor as it was read or raised last; undefined where the TPM holds none or could not be asked. */
+  releaseFloor(): number | undefined
+  /** Reads the floor. What the TPM answers with an error is its trouble, and the floor that was known stays. */
+  readReleaseFloor(): Promise<void>
+  /** Has the TPM hold that nothing below this counter comes here, where a minute has passed since it could not. Errors likewise. */
+  raiseReleaseFloor(to: number): Promise<void>
   /** Reads the clock, and whether the TPM is locked, where a minute has passed. */
   look(): Promise<void>
 }
@@ -35,7 +41,7 @@ const LOOK_MS = 60_000
 /** And so often while it cannot be. */
 const LOOK_AGAIN_MS = 5_000
 /** What of several troubles is told. */
-const ORDER = ['signature', 'entry', 'quote', 'look'] as const
+const ORDER = ['signature', 'entry', 'quote', 'floor', 'look'] as const
 type Tried = (typeof ORDER)[number]
 
 /** Where the TPM is, from what `--tpm` says; undefined where the node shall have none. */
@@ -56,6 +62,8 @@ export function openHardware(options: {
 }): Hardware {
   const { path, eventLog, now, signal, onTrouble, lookMs = LOOK_MS } = options
   const tpm = tpmAt(path, signal)
+  let floor: number | undefined
+  let raiseAtMs = Number.NEGATIVE_INFINITY
   let read: { readonly time: TpmTime | undefined; readonly atMs: number } | undefined
 
   // What was tried last, each by itself: that the clock can be read does not end the trouble with a quote.
@@ -98,6 +106,21 @@ export function openHardware(options: {
           ...('bytes' in records ? { measurementLog: base64(records.bytes) } : {}),
         }
       }),
+    releaseFloor: () => floor,
+    async readReleaseFloor() {
+      await told('floor', async () => {
+        floor = (await tpm.releaseFloor.read()) ?? floor
+      }).catch(() => undefined)
+    },
+    async raiseReleaseFloor(to) {
+      const atMs = performance.now()
+      if ((floor !== undefined && floor >= to) || atMs < raiseAtMs) return
+      await told('floor', async () => {
+        floor = await tpm.releaseFloor.raise(to)
+      }).catch(() => {
+        raiseAtMs = atMs + lookMs
+      })
+    },
     time: () => read?.time,
     async look() {
       const atMs = performance.now()

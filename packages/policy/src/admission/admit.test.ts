@@ -30,6 +30,7 @@ describe('admit', () => {
     ['a first image', {}],
     ['a newer one', { memory: confirmed(4) }],
     ['one with the very counter', { memory: confirmed(5) }],
+    ['one with the very counter that the TPM holds', { memory: confirmed(4), tpmFloor: 5 }],
   ])('lets in %s', (_, more) => {
     expect(admit(manifest, desired, { ...facts, ...more })).toBeUndefined()
   })
@@ -37,6 +38,8 @@ describe('admit', () => {
   test.each<[string, string, Partial<OSImageManifest>, object, Partial<AdmissionFacts>]>([
     ['HardwareMismatch', 'hardwareIds', {}, {}, { hardwareId: 'kiosk' }],
     ['ReleaseCounterTooLow', 'releaseCounter', {}, {}, { memory: confirmed(6) }],
+    ['ReleaseCounterTooLow', 'releaseCounter', {}, {}, { memory: confirmed(4), tpmFloor: 6 }],
+    ['ReleaseCounterTooLow', 'releaseCounter', {}, {}, { tpmFloor: 6 }],
     ['ImageFailedBefore', 'image.sha256', {}, {}, { memory: { failures: [failed] } }],
     [
       'ImageFailedBefore',

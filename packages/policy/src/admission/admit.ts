@@ -5,6 +5,8 @@ import type { Memory } from '../node-upgrade/state.ts'
 export type AdmissionFacts = {
   readonly hardwareId: string
   readonly memory: Memory
+  /** The floor that the machine's TPM holds, which no restored disk puts back; undefined where it holds none. */
+  readonly tpmFloor?: number | undefined
   /** The platform can prove what it booted. */
   readonly measuresBoot: boolean
   /** There is a Kubernetes to apply works to. */
@@ -37,13 +39,16 @@ export function admit(
       `these bytes ended in ${failed.outcome} here at ${failed.at}: ${failed.message}`,
       { field: 'image.sha256' },
     )
-  const floor = memory.confirmed?.releaseCounter ?? 0
-  if (manifest.releaseCounter < floor) {
-    return new Refusal(
-      'ReleaseCounterTooLow',
-      `release counter ${manifest.releaseCounter} is below ${floor}, which was confirmed here`,
-      { field: 'releaseCounter' },
-    )
+  const confirmed = memory.confirmed?.releaseCounter ?? 0
+  const { tpmFloor = 0 } = facts
+  if (manifest.releaseCounter < Math.max(confirmed, tpmFloor)) {
+    const below =
+      tpmFloor > confirmed
+        ? `${tpmFloor}, which this machine's TPM holds though its disk knows of ${confirmed}: was the disk put back?`
+        : `${confirmed}, which was confirmed here`
+    return new Refusal('ReleaseCounterTooLow', `release counter ${manifest.releaseCounter} is below ${below}`, {
+      field: 'releaseCounter',
+    })
   }
   if (desired.attestation === 'affirming' && !(facts.measuresBoot && manifest.boot.kind !== 'none')) {
     return new Refusal(
