@@ -127,6 +127,8 @@ export function openHardware(options: {
       if (read && atMs - read.atMs < (read.time ? lookMs : Math.min(lookMs, LOOK_AGAIN_MS))) return
       try {
         const clock = await tpm.clock()
+        // It was away and answers again: what could not be raised is raised now.
+        if (read && !read.time) raiseAtMs = Number.NEGATIVE_INFINITY
         read = { time: timeOf(clock), atMs }
         // Quotes go on in a lockout; an entry may not, and whoever guesses passwords is at the machine.
         const { inLockout, wrongPasswords } = await tpm.state()
