@@ -2,6 +2,7 @@ import { killAnything } from './stories/kill-anything.ts'
 import { machineRegisters } from './stories/machine-registers.ts'
 import { offline } from './stories/offline.ts'
 import { offlineSlots } from './stories/offline-slots.ts'
+import { powerCut } from './stories/power-cut.ts'
 import { secureBoot } from './stories/secure-boot.ts'
 import type { Story } from './stories/story.ts'
 import { tamperedImage } from './stories/tampered-image.ts'
@@ -17,4 +18,5 @@ export const STORIES: readonly Story[] = [
   tamperedImage,
   offline,
   secureBoot,
+  powerCut,
 ]
