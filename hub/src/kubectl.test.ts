@@ -101,7 +101,7 @@ describe.skipIf(!kubectlPath)(on, () => {
   })
   const ok = async (args: string, options: Parameters<Run>[1] = {}): Promise<string> => {
     const ran = await kubectl(args, options)
-    expect(ran).toMatchObject({ code: 0 })
+    expect(ran, ran.err).toMatchObject({ code: 0 })
     return ran.out
   }
 
@@ -199,7 +199,16 @@ describe.skipIf(!kubectlPath)(on, () => {
       metadata: { labels: { tier: 'x', team: 'a' }, annotations: { note: 'read-me' }, generation: 3 },
       spec: { numberOfClusters: 6 },
     })
-    expect(await ok('replace -f -', { input: PLACEMENT })).toContain('replaced')
+    // The hub writes the status beside us. Where it does so between kubectl's GET and its PUT, one says it again.
+    await until(
+      async () => {
+        const { code, out, err } = await kubectl('replace -f -', { input: PLACEMENT })
+        if (code !== 0) expect(err).toContain('(Conflict)')
+        return out.includes('replaced')
+      },
+      'the placement being replaced',
+      30_000,
+    )
     expect(await ok("get placement all-shops -o 'jsonpath={.spec.numberOfClusters}'")).toBe('3')
   })
 
