@@ -1,8 +1,8 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { testFolder } from '@skerry/supervise/testing'
 import { expect, test } from 'vitest'
-import { skippedSentences } from './last-line.ts'
+import { failedSentence, skippedSentences } from './last-line.ts'
 import { howToGet, lackingTools, planTools, TOOLS, type Tool } from './tools.ts'
 
 test('a package is here when each of its programs is, or one of the files that may stand for it', () => {
@@ -62,4 +62,13 @@ test.each([
   ['nothing is missing', new Map([['a.test.ts', 1]]), []],
 ])('it says nothing when %s', (_, skipped, lacking) => {
   expect(skippedSentences(skipped, lacking)).toEqual([])
+})
+
+test('a failure is one line, which begins as the gate looks for it', () => {
+  const errors = [{ message: 'expected 1\n  to be 2' }, 'thrown as a text']
+  const line = failedSentence('a.test.ts > counts', errors)
+  expect(line).toBe('skerry: failed: a.test.ts > counts: expected 1 to be 2; thrown as a text')
+  const gate = readFileSync(new URL('../.ci/run', import.meta.url), 'utf8')
+  expect(gate).toContain("grep -h '^skerry: failed: ' ")
+  expect(failedSentence('a.test.ts')).toBe('skerry: failed: a.test.ts: no error was told')
 })

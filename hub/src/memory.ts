@@ -1,6 +1,7 @@
 // How much memory a hub's process may hold beyond what it needs. Node's own bounds suit a program that has a machine to
-// itself: garbage until a collection is cheap by its own measure, and a C heap that is given back at its end alone. What a collection freed is given back when nothing happened for 8 s, and with sites something always
-// does: the highest peak of garbage is what stays resident. DESIGN.md has the figures.
+// itself: garbage until a collection is cheap by its own measure, and a C heap that is given back at its end alone. What a
+// collection freed is given back when nothing happened for 8 s, and with sites something always does: the highest peak of
+// garbage is what stays resident. DESIGN.md has the figures.
 
 const V8_FLAGS = ['--heap-growing-percent=50']
 /** Of glibc, in bytes; others pass them over. What is larger than the first is given back as soon as it is free. */

@@ -8,7 +8,9 @@ import {
   buildImage,
   type Ceremony,
   createJoinToken,
+  ensure,
   eventually,
+  FAMILY,
   HARDWARE_ID,
   type HubProcess,
   type Image,
@@ -49,13 +51,16 @@ async function measure(tpm: TestTpm): Promise<void> {
   }
 }
 
+/** Runs one of tpm2-tools on it. */
+function tool({ tcti }: TestTpm, name: string, ...args: readonly string[]) {
+  return spawnSync(`tpm2_${name}`, args, { env: { ...process.env, TPM2TOOLS_TCTI: tcti } })
+}
+
 /** Guesses a password until the TPM locks. */
-function lockOut({ tcti }: TestTpm): void {
-  const env = { ...process.env, TPM2TOOLS_TCTI: tcti }
-  const tool = (name: string, ...args: readonly string[]) => spawnSync(`tpm2_${name}`, args, { env, encoding: 'utf8' })
-  tool('nvdefine', '-Q', '-s', '8', '-p', 'secret', '-a', 'authread|authwrite', '0x1500001')
+function lockOut(tpm: TestTpm): void {
+  tool(tpm, 'nvdefine', '-Q', '-s', '8', '-p', 'secret', '-a', 'authread|authwrite', '0x1500001')
   for (let guesses = 0; guesses < 10; guesses += 1)
-    if (/lockout/i.test(tool('nvread', '-P', 'wrong', '0x1500001').stderr)) return
+    if (/lockout/i.test(tool(tpm, 'nvread', '-P', 'wrong', '0x1500001').stderr.toString())) return
   throw new Error('ten wrong passwords did not lock the TPM')
 }
 
@@ -286,4 +291,59 @@ describe.skipIf(lacksTools)('a node with a TPM (needs swtpm and tpm2-tools)', ()
     const [, second] = await told(site.name, 1, 2)
     expect(second?.body).toHaveProperty('quote')
   })
+
+  test('whose disk was wiped takes no release below what its TPM holds', async () => {
+    const tpm = await manufactured()
+    const name = fresh('shop')
+    const program = siteOf(tpm, name, await token()).start()
+    await told(name)
+    // What the factory's image raised is there; the rest is what later releases would have counted.
+    const floor = await eventually(async () => floorOf(tpm), 'the floor of the first image', WAIT_MS)
+    await program.stop(20_000)
+    for (let at = floor; at < 3; at += 1) tool(tpm, 'nvincrement', '-Q', '-C', FLOOR_COUNTER, FLOOR_COUNTER)
+    siteOf(tpm, name, '').start()
+    await told(name, 2)
+    const older = buildImage(join(dir, 'images'), '2', { healthy: true })
+    await ceremony.publish(hub.client, [releaseOf(older, 2)])
+    const namespace = 'default'
+    await ensure(hub.client, 'ManagedClusterSetBinding', {
+      metadata: { name: 'default', namespace },
+      spec: { clusterSet: 'default' },
+    })
+    await ensure(hub.client, 'Placement', { metadata: { name: 'all', namespace }, spec: { clusterSets: ['default'] } })
+    await hub.client.create('Rollout', {
+      metadata: { name: 'older', namespace },
+      spec: {
+        placementRef: { name: 'all' },
+        image: { name: `${FAMILY}-2` },
+        strategy: { type: 'All' },
+        attestation: 'warning',
+      },
+    })
+    const refused = await eventually(
+      async () => {
+        const rows = await ground.query<{ text: string }>(
+          `select text from statement where cluster = $1 and incarnation = 2 and kind = 'refused'`,
+          [name],
+        )
+        return rows[0]?.text
+      },
+      'the refusal',
+      WAIT_MS,
+    )
+    expect(refused).toContain('ReleaseCounterTooLow')
+    expect(refused).toContain("below 3, which this machine's TPM holds")
+  })
 })
+
+/** The NV indexes of the release floor: spoke-agent/src/tpm/release-floor.ts. */
+const [FLOOR_COUNTER, FLOOR_BASE] = ['0x018053b0', '0x018053b1']
+
+/** The floor that a TPM holds, read by another's program; undefined while there is none. */
+function floorOf(tpm: TestTpm): number | undefined {
+  const [count, base] = [FLOOR_COUNTER, FLOOR_BASE].map((index) => {
+    const { status, stdout } = tool(tpm, 'nvread', '-C', index, index)
+    return status === 0 && stdout.length === 8 ? stdout.readBigUInt64BE() : undefined
+  })
+  return count === undefined || base === undefined ? undefined : Number(BigInt.asIntN(64, count - base))
+}

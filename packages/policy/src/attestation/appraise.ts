@@ -48,7 +48,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   const bank = BANK_NAMES.find((name) => pcrs[name] !== undefined)
   if (bank === undefined) return result([...nonce, found('NoQuote', 'the evidence holds no PCR values')], [])
 
-  const tpm = reference.tpm ?? NOTHING
+  const tpm = reference.tpm ?? NOTHING_KNOWN
   const values = new Map(BANK_NAMES.flatMap((name) => (pcrs[name] ? [[name, valuesOf(pcrs[name])] as const] : [])))
   const checked = checkQuote({
     ak: isPem(akPublic) ? akPublic : bytes(akPublic),
@@ -95,7 +95,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
 }
 
 /** Whoever asks without any reference: nothing can be affirmed, and nothing is hidden. */
-const NOTHING: TpmReference = {
+export const NOTHING_KNOWN: TpmReference = {
   akName: undefined,
   image: 'not-given',
   others: [],

@@ -8,7 +8,7 @@ import {
   VERDICTS,
 } from '@skerry/api'
 import { Malformed, nameOf, parsePublic } from '@skerry/measured-boot'
-import { type Appraisal, appraise } from '../attestation/appraise.ts'
+import { type Appraisal, appraise, NOTHING_KNOWN } from '../attestation/appraise.ts'
 import { FIRMWARE_PCRS, type SeenClock, type TpmReference } from '../attestation/reference.ts'
 import type { KnownStatement } from './facts.ts'
 
@@ -170,13 +170,4 @@ function clockBefore(life: Life, { statement: { seq } }: Evidence, akName: strin
     if (clock) return { bootId: statement.body.bootId, ...clock }
   }
   return undefined
-}
-
-const NOTHING_KNOWN: TpmReference = {
-  akName: undefined,
-  image: 'not-given',
-  others: [],
-  profile: undefined,
-  firmware: { atRegistration: undefined, shownBy: [] },
-  before: undefined,
 }
