@@ -45,6 +45,8 @@ export async function connectHub({
     reconnectJitter: 300,
     ignoreAuthErrorAbort: true,
     waitOnFirstConnect: true,
+    // Two stacks for each of ten thousand messages, to be thrown away: what fails here names its subject.
+    noAsyncTraces: true,
   })
   const nc = await connect(options(ownCreds(keys.hub, 'hub')))
   const system = await connect(options(ownCreds(keys.system, 'hub-keeper')))

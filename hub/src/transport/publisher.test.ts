@@ -11,7 +11,7 @@ import { looksWhole, type PublisherOptions, publishNew, refill } from './publish
 
 // What leaves is what was kept, however often it leaves and wherever it was cut off. More clusters than leave at a time.
 
-const CLUSTERS = 620
+const CLUSTERS = 1_120
 const NOW = Date.parse('2026-06-01T12:00:00Z')
 let world: Awaited<ReturnType<typeof openWorld>>
 let lease: Lease
@@ -27,8 +27,9 @@ beforeAll(async () => {
   publisher = { store: world.store, lease, hub: world.hub, signer, log: silent, now: () => NOW, onPublished }
   await refill(publisher)
   const { sql } = world.store
+  const numbers = Array.from({ length: CLUSTERS }, (_, index) => index + 1)
   await sql`insert into cluster_routing (cluster, token, created_at)
-    select 'site-' || n, 'aaaaaaaaaaaaaaaa' || chr(97 + n / 26) || chr(97 + n % 26), now() from generate_series(1, ${CLUSTERS}) as n`
+    select *, now() from unnest(${numbers.map((n) => `site-${n}`)}::text[], ${numbers.map(tokenOf)}::text[])`
   await order(1)
 })
 afterAll(async () => {
@@ -205,7 +206,7 @@ async function sentOf(generation: number): Promise<number> {
   return row?.n ?? 0
 }
 
-async function stream(): Promise<{ messages: number }> {
+async function stream(): Promise<{ messages: number; last_seq: number }> {
   const jsm = await jetstreamManager(world.hub.nc)
   return (await jsm.streams.info(STREAM_DESIRED)).state
 }
@@ -213,13 +214,24 @@ async function stream(): Promise<{ messages: number }> {
 async function texts(): Promise<Map<string, string>> {
   const jsm = await jetstreamManager(world.hub.nc)
   const held = new Map<string, string>()
-  const batch = await jsm.direct.getBatch(STREAM_DESIRED, { seq: 1, batch: 1_000, next_by_subj: wildcards.desired })
-  for await (const message of batch) held.set(message.subject, message.string())
+  // A server gives a thousand at a time.
+  for (let seq = 1; seq <= (await stream()).last_seq; ) {
+    const batch = await jsm.direct.getBatch(STREAM_DESIRED, { seq, batch: 1_000, next_by_subj: wildcards.desired })
+    for await (const message of batch) {
+      held.set(message.subject, message.string())
+      seq = message.seq + 1
+    }
+  }
   return held
 }
 
 function subjectOf(cluster: string): string {
-  const n = Number(cluster.slice('site-'.length))
-  const letter = (at: number) => String.fromCharCode(97 + at)
-  return subjects.desired(cluster, `aaaaaaaaaaaaaaaa${letter(Math.floor(n / 26))}${letter(n % 26)}`)
+  return subjects.desired(cluster, tokenOf(Number(cluster.slice('site-'.length))))
+}
+
+/** A routing token that says a number: its four digits as letters. */
+function tokenOf(n: number): string {
+  return `aaaaaaaaaaaaaa${String(n)
+    .padStart(4, '0')
+    .replace(/\d/g, (digit) => 'abcdefghij'.charAt(Number(digit)))}`
 }

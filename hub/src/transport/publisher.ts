@@ -27,7 +27,7 @@ export type PublisherOptions = {
 }
 
 /** Messages on their way at a time. */
-const AT_ONCE = 500
+const AT_ONCE = 1_000
 /** Messages asked for at a time when the stream is compared. */
 const PAGE = 1_000
 const TIMEOUT_MS = 5_000

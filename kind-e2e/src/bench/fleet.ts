@@ -18,6 +18,7 @@ import { forgetPostgres, NATS_VERSION } from '@skerry/supervise'
 import { keyRing } from '@skerry/trust'
 import { openCalls, prepare } from './fleet/register.ts'
 import { type Credential, openSite, type Site } from './fleet/site.ts'
+import { makeTurns } from './fleet/turns.ts'
 
 // N sites' protocol from one load process, against a real hub with its own nats-server and a PostgreSQL that syncs to
 // disk. All of it shares this machine's cores, the load too: the figures are what is left for the hub.
@@ -73,15 +74,19 @@ export async function benchFleet({ agents, say }: FleetBench) {
     say(`registered in ${registerAllS} s; they connect`)
 
     const before = await residentKB(hub)
-    const watch = { faults: [] as string[], notifiedAt: 0, verified: 0, verifiedAt: 0 }
+    const watch: Watch = { faults: [], notifiedAt: 0, verified: 0, verifiedAt: 0, cpu: cpuOf(hub) }
     const again = { asked: 0, sent: 0 }
     const desiredKeys = keyRing(known.hub.keys.desiredState.map(({ jwk }) => jwk))
+    const turns = makeTurns()
     sites = credentials.map((credential) =>
       openSite({
         credential,
         desiredKeys,
+        turns,
         onNotified: () => {
-          watch.notifiedAt ||= performance.now()
+          if (watch.notifiedAt > 0) return
+          watch.notifiedAt = performance.now()
+          watch.cpu = cpuOf(hub)
         },
         onRepeated: (what) => {
           again[what] += 1
@@ -89,6 +94,7 @@ export async function benchFleet({ agents, say }: FleetBench) {
         onVerified: () => {
           watch.verified += 1
           watch.verifiedAt = performance.now()
+          if (watch.verified === agents) watch.cpu = less(cpuOf(hub), watch.cpu)
         },
         onFault: (reason) => watch.faults.push(reason),
       }),
@@ -117,6 +123,7 @@ export async function benchFleet({ agents, say }: FleetBench) {
       agents,
       joinAllS,
       publishToVerifiedAllS: second.publishToVerifiedAllS,
+      publishToVerifiedCpuS: second.publishToVerifiedCpuS,
       changeToVerifiedAllS: second.changeToVerifiedAllS,
       firstChangeToVerifiedAllS: first.changeToVerifiedAllS,
       changeToAcceptedAllS: second.changeToAcceptedAllS,
@@ -166,7 +173,14 @@ async function online({ client }: HubProcess): Promise<number> {
   ).length
 }
 
-type Watch = { notifiedAt: number; verified: number; verifiedAt: number }
+type Watch = {
+  readonly faults: string[]
+  notifiedAt: number
+  verified: number
+  verifiedAt: number
+  /** Seconds since its start at the first notification; at the last verification, seconds between the two. */
+  cpu: Cpu
+}
 
 // From the rollout's creation at the API, over decision, assignment, document, signature and stream, to the last site that
 // verified it; and on to the hub having every site's signed word.
@@ -192,8 +206,9 @@ async function change({ client, program }: HubProcess, watch: Watch, sites: read
   return {
     changeToVerifiedAllS: seconds(watch.verifiedAt - startedAt),
     publishToVerifiedAllS: seconds(watch.verifiedAt - watch.notifiedAt),
+    publishToVerifiedCpuS: watch.cpu,
     changeToAcceptedAllS: seconds(delivered - startedAt),
-    hubCpuS: Math.round((cpuS(program.pid) - cpuBefore) * 100) / 100,
+    hubCpuS: hundredths(cpuS(program.pid) - cpuBefore),
   }
 }
 
@@ -215,7 +230,7 @@ async function timed(act: () => Promise<unknown>): Promise<number> {
 }
 
 function seconds(ms: number): number {
-  return Math.round(ms / 10) / 100
+  return hundredths(ms / 1_000)
 }
 
 function perAgent(after: number, before: number, agents: number): number {
@@ -234,6 +249,22 @@ function rssKB(pid: number): number {
 function cpuS(pid: number): number {
   const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ').slice(11, 13) ?? []
   return (Number(user) + Number(system)) / 100
+}
+
+/** Of the hub, of its nats-server, and of this process, which is all the sites. PostgreSQL's workers are not in it. */
+type Cpu = { readonly hub: number; readonly nats: number; readonly sites: number }
+
+function cpuOf(hub: HubProcess): Cpu {
+  return { hub: cpuS(hub.program.pid), nats: cpuS(hub.pidOf('nats')), sites: cpuS(process.pid) }
+}
+
+function less(after: Cpu, before: Cpu): Cpu {
+  const of = (part: keyof Cpu) => hundredths(after[part] - before[part])
+  return { hub: of('hub'), nats: of('nats'), sites: of('sites') }
+}
+
+function hundredths(value: number): number {
+  return Math.round(value * 100) / 100
 }
 
 /** Resident memory once it has stopped falling and rising: three looks, a second apart, within 2 %; half a minute at most. */

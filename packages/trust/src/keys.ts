@@ -111,7 +111,7 @@ function toSigner(key: KeyObject): Signer {
   return finish({ kty: 'EC', crv: 'P-256', x, y })
 
   function finish(jwk: PublicJwk): Signer {
-    const how = { key, dsaEncoding: 'ieee-p1363' } as const
+    const how = alg === 'ES256' ? ({ key, dsaEncoding: 'ieee-p1363' } as const) : key
     return {
       ...{ key, alg, jwk, thumbprint: thumbprint(jwk) },
       sign: async (data) => new Uint8Array(sign(alg === 'ES256' ? 'sha256' : null, data, how)),

@@ -1,6 +1,7 @@
 import { type Ack, comparePositions, type DesiredState, type NodeStatus, type Statement, subjects } from '@skerry/api'
 import { repeatPauseMs } from '@skerry/policy'
 import { type Signer, sha256Hex, signDocument, type VerifyKey, verifyDocument } from '@skerry/trust'
+import type { Turns } from './turns.ts'
 import { openWire, type Wire } from './wire.ts'
 
 // One site's protocol with the product's own documents: signs what goes up, verifies what comes down, keeps the newest
@@ -31,6 +32,7 @@ export type Site = {
 export type SiteOptions = {
   readonly credential: Credential
   readonly desiredKeys: ReadonlyMap<string, VerifyKey>
+  readonly turns: Turns
   readonly onNotified: () => void
   /** NATS promises nothing for a core message: what was not answered is repeated, with an agent's own pauses. */
   readonly onRepeated: (what: 'asked' | 'sent') => void
@@ -41,7 +43,15 @@ export type SiteOptions = {
 /** So long an agent waits for an answer before it begins to wait for the time to ask again. */
 const ANSWER_MS = 2_000
 
-export function openSite({ credential, desiredKeys, onNotified, onRepeated, onVerified, onFault }: SiteOptions): Site {
+export function openSite({
+  credential,
+  desiredKeys,
+  turns,
+  onNotified,
+  onRepeated,
+  onVerified,
+  onFault,
+}: SiteOptions): Site {
   const { cluster, signer, routingToken: t } = credential
   const node = cluster
   const id = { cluster, node, incarnation: 1 }
@@ -128,6 +138,7 @@ export function openSite({ credential, desiredKeys, onNotified, onRepeated, onVe
   async function take(status: string | undefined, payload: Buffer): Promise<void> {
     asking.over()
     if (payload.length > 0 && status === undefined) {
+      turns.verifies()
       const { payload: document, digest } = await verifyDocument(
         'DesiredState',
         payload.toString('utf8'),
@@ -137,9 +148,15 @@ export function openSite({ credential, desiredKeys, onNotified, onRepeated, onVe
       if (!held || comparePositions(document, held) > 0) {
         held = document
         onVerified(site)
+        joined()
+        await turns.toAnswer()
         await tell(document, digest)
       }
     }
+    joined()
+  }
+
+  function joined(): void {
     answered?.()
     answered = undefined
   }
