@@ -2,6 +2,7 @@ export { type AdmissionFacts, admit } from './admission/admit.ts'
 export { type Appraisal, appraise } from './attestation/appraise.ts'
 export { type AppraisalCode, asGoodAs } from './attestation/findings.ts'
 export { profileFault } from './attestation/machine.ts'
+export { readMeasurements } from './attestation/measurements.ts'
 export { type ImageFiles, promiseFault, promiseOf } from './attestation/promise.ts'
 export {
   FIRMWARE_PCRS,

@@ -1,9 +1,13 @@
-import { symlinkSync } from 'node:fs'
+import { appendFileSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { TpmQuote } from '@skerry/api'
+import { command, measuredIn, parseEventLog, parseMeasurementLog } from '@skerry/measured-boot'
+import { appraise } from '@skerry/policy'
 import { testFolder, testTpm } from '@skerry/supervise/testing'
 import { describe, expect, test } from 'vitest'
 import { type Hardware, openHardware, type TpmTrouble } from './hardware.ts'
-import { FOREVER, lacksTools, lockOut, tool } from './test-world.ts'
+import { FOREVER, lacksTools, lockOut, tool, withSomebodyBetween } from './test-world.ts'
 
 const NONCE = new Uint8Array(32)
 
@@ -87,5 +91,119 @@ describe.skipIf(lacksTools)('the release floor (needs swtpm and tpm2-tools)', ()
     expect(trouble()?.code).toBe('Unsupported')
     await hardware.raiseReleaseFloor(8)
     expect([hardware.releaseFloor(), trouble()]).toEqual([8, undefined])
+  })
+})
+
+/** A machine's logs, recorded on a real one: the firmware's, and systemd's, record by record. */
+const recorded = (name: string) =>
+  fileURLToPath(new URL(`../../../packages/measured-boot/src/event-log/recordings/${name}`, import.meta.url))
+const EVENT_LOG = recorded('secure-boot-off.bin')
+const RECORDS = readFileSync(recorded('userspace.jsonseq'), 'utf8')
+  .split('\u001e')
+  .slice(1)
+  .map((record) => `\u001e${record}`)
+const LAST = RECORDS.length - 1
+
+/** What the logs say was measured, each extend as it was made. */
+const firmwareExtends = measuredIn(parseEventLog(new Uint8Array(readFileSync(EVENT_LOG))), 'sha256').extends.map(
+  ({ event, digest }) => ({ pcr: event.pcr, digest }),
+)
+const userspaceExtends = parseMeasurementLog(Buffer.from(RECORDS.join(''))).map(({ pcr = -1, digests }) => ({
+  pcr,
+  digest: digests.get('sha256') ?? new Uint8Array(),
+}))
+
+/**
+ * A machine that boots as the recorded one did, up to systemd's last record. `before` runs before each command is passed to
+ * the TPM, and is told its name where that is Quote or FlushContext, with how many quotes were asked for up to then.
+ */
+async function bootedMachine(before: (what: string, quotes: number, systemd: Systemd) => Promise<void>) {
+  const emulated = await testTpm()
+  const records = join(testFolder(), 'tpm2-measure.log')
+  writeFileSync(records, RECORDS.slice(0, LAST).join(''))
+  let quotes = 0
+  const path = await withSomebodyBetween(emulated, async (asked, transmit) => {
+    const what = { 344: 'Quote', 357: 'FlushContext' }[asked.readUInt32BE(6)] ?? ''
+    if (what === 'Quote') quotes += 1
+    await before(what, quotes, {
+      async extend() {
+        const one = userspaceExtends[LAST]
+        if (!one) throw new Error('nothing is recorded')
+        const extend = command.pcrExtend(one.pcr, 'sha256', one.digest)
+        const answered = command.readAnswer(extend, await transmit(extend.bytes))
+        if (!answered.ok) throw new Error('the TPM was not extended')
+      },
+      write(from = 0, to) {
+        appendFileSync(records, RECORDS[LAST]?.slice(from, to) ?? '')
+      },
+    })
+  })
+  const hardware = openHardware({
+    ...{ path, eventLog: EVENT_LOG, measurementLog: records, now: () => 0, signal: FOREVER, onTrouble() {} },
+  })
+  const extended = [...firmwareExtends, ...userspaceExtends.slice(0, LAST)]
+  const written = extended.map(({ pcr, digest }) => `${pcr}:sha256=${Buffer.from(digest).toString('hex')}`)
+  await tool(emulated, 'pcrextend', ...written)
+  return { hardware, quotes: () => quotes }
+}
+/** Measures as systemd does: extends first, and writes its record then. */
+type Systemd = { extend(): Promise<void>; write(from?: number, to?: number): void }
+
+/** What whoever judges this evidence finds in its logs, and whether they lead to what was quoted. */
+function judged(quote: TpmQuote) {
+  const nonce = Buffer.from(NONCE).toString('hex')
+  const evidence = { class: 'tpm', bootId: 'b', slot: 'a', imageSha256: 'f'.repeat(64), nonce, ...quote } as const
+  const { checks, findings } = appraise(evidence, { nonce, class: 'tpm' })
+  return {
+    unlike: checks.filter(({ ok }) => !ok).map(({ name }) => name),
+    found: findings.map(({ code }) => code).filter((code) => /Replay|Record|Log/.test(code)),
+  }
+}
+
+describe.skipIf(lacksTools)('a quote while systemd measures (needs swtpm and tpm2-tools)', () => {
+  test('is one, where nothing is measured meanwhile', async () => {
+    const { hardware, quotes } = await bootedMachine(async () => {})
+    expect(judged(await hardware.quote(NONCE, 'sha256'))).toEqual({ unlike: [], found: [] })
+    expect(quotes()).toBe(1)
+  })
+
+  test('is taken again where it fell between an extend and its record, until the logs lead to it', async () => {
+    const { hardware, quotes } = await bootedMachine(async (what, asked, systemd) => {
+      if (what === 'Quote' && asked === 1) await systemd.extend()
+      // Two quotes were too early.
+      if (what === 'Quote' && asked === 3) systemd.write()
+    })
+    expect(judged(await hardware.quote(NONCE, 'sha256'))).toEqual({ unlike: [], found: [] })
+    expect(quotes()).toBe(3)
+  })
+
+  test('is one, where something was measured between it and the reading of the logs', async () => {
+    let measured = false
+    const { hardware, quotes } = await bootedMachine(async (what, asked, systemd) => {
+      if (what !== 'FlushContext' || asked !== 1 || measured) return
+      measured = true
+      await systemd.extend()
+      systemd.write()
+    })
+    expect(judged(await hardware.quote(NONCE, 'sha256'))).toEqual({ unlike: [], found: ['RecordsAfterQuote'] })
+    expect([measured, quotes()]).toEqual([true, 1])
+  })
+
+  test('is given as it is where the logs never lead to it: the judge is the hub', async () => {
+    const { hardware, quotes } = await bootedMachine(async (what, asked, systemd) => {
+      if (what === 'Quote' && asked === 1) await systemd.extend()
+    })
+    expect(judged(await hardware.quote(NONCE, 'sha256'))).toEqual({ unlike: ['replay'], found: ['ReplayMismatch'] })
+    expect(quotes()).toBe(5)
+  })
+
+  test('is taken again where the record was half written', async () => {
+    const { hardware, quotes } = await bootedMachine(async (what, asked, systemd) => {
+      if (what !== 'Quote' || asked > 2) return
+      if (asked === 1) await systemd.extend()
+      systemd.write(...(asked === 1 ? [0, 40] : [40]))
+    })
+    expect(judged(await hardware.quote(NONCE, 'sha256'))).toEqual({ unlike: [], found: [] })
+    expect(quotes()).toBe(2)
   })
 })

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
 import type { BankName, Statement, TpmQuote } from '@skerry/api'
 import { type ClockInfo, digest } from '@skerry/measured-boot'
-import { QUOTED_PCRS } from '@skerry/policy'
+import { QUOTED_PCRS, readMeasurements } from '@skerry/policy'
 import { reasonOf } from '../reason.ts'
+import { pause } from '../waits.ts'
 import { DEVICE } from './door.ts'
 import { TpmError } from './errors.ts'
 import { EVENT_LOG, LARGEST_LOG, MEASUREMENT_LOG, readLog } from './logs.ts'
@@ -22,7 +23,10 @@ export type Hardware = {
   readonly tpm: Tpm
   /** Asks the TPM; what it answers with a TpmError is kept as its trouble. */
   ask<Value>(act: (tpm: Tpm) => Promise<Value>, tried?: 'entry' | 'signature'): Promise<Value>
-  /** A quote over the nonce, its values, and the logs as far as they can be read. Rejects with TpmError. */
+  /**
+   * A quote over the nonce, its values, and the logs as far as they can be read. Where the logs do not lead to the values it
+   * is taken again, a few times; what they never lead to is given as it is. Rejects with TpmError.
+   */
   quote(nonce: Uint8Array, bank: BankName): Promise<TpmQuote>
   /** Its clock as it was read last, which is a minute ago at most; undefined before the first look, and after one that failed. */
   time(): TpmTime | undefined
@@ -40,6 +44,9 @@ export type Hardware = {
 const LOOK_MS = 60_000
 /** And so often while it cannot be. */
 const LOOK_AGAIN_MS = 5_000
+/** So often a quote is taken while the logs do not lead to it, with pauses that double: one and a half seconds in all. */
+const MOST_QUOTES = 5
+const QUOTE_AGAIN_MS = 100
 /** What of several troubles is told. */
 const ORDER = ['signature', 'entry', 'quote', 'floor', 'look'] as const
 type Tried = (typeof ORDER)[number]
@@ -54,13 +61,15 @@ export function tpmPath(asked: string): string | undefined {
 export function openHardware(options: {
   readonly path: string
   readonly eventLog: string
+  /** systemd's log; where it writes it unless it is said. */
+  readonly measurementLog?: string
   readonly now: () => number
   readonly signal: AbortSignal
   readonly lookMs?: number
   /** Told of each trouble, and of its end. */
   readonly onTrouble: (trouble: TpmTrouble | undefined) => void
 }): Hardware {
-  const { path, eventLog, now, signal, onTrouble, lookMs = LOOK_MS } = options
+  const { path, eventLog, measurementLog = MEASUREMENT_LOG, now, signal, onTrouble, lookMs = LOOK_MS } = options
   const tpm = tpmAt(path, signal)
   let floor: number | undefined
   let raiseAtMs = Number.NEGATIVE_INFINITY
@@ -84,27 +93,35 @@ export function openHardware(options: {
     }
   }
 
+  // The logs last: of records that came after the quote it is known how many do not count, of missing ones nothing.
+  async function quoteWithLogs(nonce: Uint8Array, bank: BankName): Promise<TpmQuote> {
+    const ak = await tpm.attestationKey()
+    const { quote, signature, pcrs } = await tpm.quote({ nonce, bank, pcrs: QUOTED_PCRS })
+    const log = await readLog(eventLog, LARGEST_LOG[EVENT_LOG])
+    const records = await readLog(measurementLog, LARGEST_LOG[MEASUREMENT_LOG])
+    const bytes = 'bytes' in log ? log.bytes : new Uint8Array()
+    return {
+      akPublic: base64(ak.public),
+      quote: base64(quote),
+      signature: base64(signature),
+      pcrs: { [bank]: Object.fromEntries([...pcrs].map(([pcr, value]) => [pcr, hex(value)])) },
+      ...('bytes' in log ? { eventLog: base64(bytes) } : {}),
+      eventLogSha256: hex(digest('sha256', bytes)),
+      ...('bytes' in records ? { measurementLog: base64(records.bytes) } : {}),
+    }
+  }
+
   return {
     tpm,
     ask: (act, tried = 'entry') => told(tried, () => act(tpm)),
     quote: (nonce, bank) =>
       told('quote', async () => {
-        const [ak, { quote, signature, pcrs }] = [
-          await tpm.attestationKey(),
-          await tpm.quote({ nonce, bank, pcrs: QUOTED_PCRS }),
-        ]
-        const log = await readLog(eventLog, LARGEST_LOG[EVENT_LOG])
-        const records = await readLog(MEASUREMENT_LOG, LARGEST_LOG[MEASUREMENT_LOG])
-        const bytes = 'bytes' in log ? log.bytes : new Uint8Array()
-        return {
-          akPublic: base64(ak.public),
-          quote: base64(quote),
-          signature: base64(signature),
-          pcrs: { [bank]: Object.fromEntries([...pcrs].map(([pcr, value]) => [pcr, hex(value)])) },
-          ...('bytes' in log ? { eventLog: base64(bytes) } : {}),
-          eventLogSha256: hex(digest('sha256', bytes)),
-          ...('bytes' in records ? { measurementLog: base64(records.bytes) } : {}),
+        let quoted = await quoteWithLogs(nonce, bank)
+        for (let quotes = 1; quotes < MOST_QUOTES && isBetween(quoted, bank); quotes += 1) {
+          await pause(QUOTE_AGAIN_MS * 2 ** (quotes - 1), signal)
+          quoted = await quoteWithLogs(nonce, bank)
         }
+        return quoted
       }),
     releaseFloor: () => floor,
     async readReleaseFloor() {
@@ -142,6 +159,16 @@ export function openHardware(options: {
   }
 }
 
+/**
+ * Whether the quote may have fallen between an extend and its record: whoever measures extends first, and writes that into
+ * systemd's log a moment later. It is also how a machine looks that hides something; which of the two, the hub judges.
+ */
+function isBetween(quoted: TpmQuote, bank: BankName): boolean {
+  const values = Object.entries(quoted.pcrs[bank] ?? {}).map(([pcr, value]) => [Number(pcr), unhex(value)] as const)
+  const { findings } = readMeasurements(quoted, bank, new Map(values), undefined)
+  return findings.some(({ code }) => code === 'ReplayMismatch' || code === 'MeasurementLogMalformed')
+}
+
 function troubleOf(error: unknown): Omit<TpmTrouble, 'at'> {
   return { code: error instanceof TpmError ? error.code : 'Failed', message: reasonOf(error) }
 }
@@ -156,4 +183,5 @@ function timeOf({ clockMs, resetCount, restartCount, safe }: ClockInfo): TpmTime
 }
 
 const base64 = (bytes: Uint8Array): string => Buffer.from(bytes).toString('base64')
+const unhex = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, 'hex'))
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
