@@ -16,7 +16,7 @@ export class Malformed extends Error {
   }
 }
 
-export const MALFORMED = {
+const MALFORMED = {
   Truncated: 'ends before the structure does',
   TrailingBytes: 'goes on after the structure has ended',
   TooLarge: 'is larger than anything this structure may hold',

@@ -1,4 +1,4 @@
-import { createPublicKey, randomBytes, verify, X509Certificate } from 'node:crypto'
+import { randomBytes, verify, X509Certificate } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -11,7 +11,6 @@ import {
   nameOf,
   parseCertify,
   parsePublic,
-  pemOf,
   publicKeyOf,
   verifyBy,
 } from '@skerry/measured-boot'
@@ -158,7 +157,10 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
       writeFileSync(join(dir, name), bytes)
       return join(dir, name)
     }
-    const ak = file('ak.pem', pemOf(parsePublic((await tpm.attestationKey()).public)))
+    const ak = file(
+      'ak.pem',
+      publicKeyOf(parsePublic((await tpm.attestationKey()).public)).export({ type: 'spki', format: 'pem' }),
+    )
     const check = (bytes: Uint8Array) =>
       tool(emulated, 'checkquote', '-u', ak, '-m', file('q', bytes), '-s', file('s', signature), '-q', hex(nonce))
     await check(quote)
@@ -211,7 +213,7 @@ describe.skipIf(lacksTools)("the agent's TPM (needs swtpm and tpm2-tools)", () =
   test('its node key signs as a JWS is signed, stays the same, and is certified to lie beside the attestation key', async () => {
     const own = await tpm.nodeKey('a')
     const area = parsePublic(own.public)
-    const key = createPublicKey(pemOf(area))
+    const key = publicKeyOf(area)
     for (let times = 0; times < 40; times++) {
       const message = randomBytes(times)
       const signature = await tpm.sign({ unique: 'a', name: own.name }, message)

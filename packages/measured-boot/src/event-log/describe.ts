@@ -9,7 +9,7 @@ import { type EventLog, type LogEvent, NO_PCR } from './parse.ts'
 import { replay } from './replay.ts'
 
 /** An event as people read it; `says` is the data's own words, proven only where `covered` is yes. */
-export type DescribedEvent = {
+type DescribedEvent = {
   readonly index: number
   readonly pcr: number | null
   readonly type: string

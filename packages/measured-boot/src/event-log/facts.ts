@@ -6,30 +6,30 @@ import { type SecureBootVariable, secureBootVariable, split } from './secure-boo
 import type { Variable } from './variable.ts'
 
 /** What a log says and a digest proves, or why it does not say it. */
-export type Fact<Value> =
+type Fact<Value> =
   | { readonly value: Value; readonly why?: undefined }
   | { readonly value?: undefined; readonly why: string }
 
 /** One measurement that a fact rests on: the event's index, and its digest in hex as manifests write it. */
-export type Rests = { readonly event: number; readonly digest: string }
+type Rests = { readonly event: number; readonly digest: string }
 
-export type VariableFact = Rests & { readonly value: Uint8Array }
+type VariableFact = Rests & { readonly value: Uint8Array }
 /** What allowed an image to start; its variable only where the digest proves it. */
-export type AuthorityFact = Rests & {
+type AuthorityFact = Rests & {
   readonly variable?: { readonly guid: string; readonly name: string; readonly value: Uint8Array }
 }
 /** Everything in PCR 4 that is neither a separator nor a call: `early` was measured before the firmware let go. */
 export type ApplicationFact = Rests & { readonly early: boolean }
-export type BootFact = {
+type BootFact = {
   readonly applications: readonly ApplicationFact[]
   /** Whether a boot option was called before the separator. */
   readonly called: boolean
   /** How often the firmware had to try again within this boot. */
   readonly retries: number
 }
-export type SectionFact = Rests & { readonly name: string }
+type SectionFact = Rests & { readonly name: string }
 /** `text` only where the digest proves it. */
-export type CommandLineFact = Rests & { readonly text?: string }
+type CommandLineFact = Rests & { readonly text?: string }
 
 /** What may be read from a log whose replay equals a quote. It rests on digests, order and PCR alone: event types decide nothing. */
 export type Facts = {

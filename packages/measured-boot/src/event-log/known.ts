@@ -1,5 +1,6 @@
 import { type Bank, digest, TRUSTED_BANKS } from '../banks.ts'
 import { toHex } from '../bytes.ts'
+import { UKI_SECTIONS } from '../uki-sections.ts'
 
 /** What separates the firmware's own measurements from what it starts; the third says that measuring failed (Platform Firmware Profile, 10.4.1). */
 export const SEPARATORS = { '00000000': 'separator', ffffffff: 'separator', '00000001': 'separator-error' } as const
@@ -14,23 +15,8 @@ export const ACTIONS = {
 } as const
 type Action = keyof typeof ACTIONS
 
-/** The sections of a UKI, as systemd-stub measures their names into PCR 11: ASCII with a NUL. */
-const SECTIONS = [
-  '.linux',
-  '.osrel',
-  '.cmdline',
-  '.initrd',
-  '.ucode',
-  '.splash',
-  '.dtb',
-  '.dtbauto',
-  '.hwids',
-  '.efifw',
-  '.uname',
-  '.sbat',
-  '.pcrpkey',
-  '.profile',
-] as const
+/** systemd-stub measures its sections' names into PCR 11, in ASCII with a NUL; all but the one that signs what is measured. */
+const SECTIONS = UKI_SECTIONS.filter((name) => name !== '.pcrsig')
 
 /** A digest that says by itself what was measured. Types may lie about it, a digest does not. */
 export type Known =

@@ -19,7 +19,7 @@ export type ClockInfo = {
   readonly safe: boolean
 }
 /** TPMS_ATTEST up to what it attests. `firmwareVersion` is 64 bits in hex, each maker's own. */
-export type Attest = {
+type Attest = {
   readonly qualifiedSigner: Uint8Array
   readonly extraData: Uint8Array
   readonly clock: ClockInfo

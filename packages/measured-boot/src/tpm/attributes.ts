@@ -1,7 +1,7 @@
 import type { Reader } from '../bytes.ts'
 
 /** TPMA_OBJECT (TPM 2.0 Part 2): what an object may be used for, by bit. */
-export const OBJECT_ATTRIBUTES = {
+const OBJECT_ATTRIBUTES = {
   fixedTPM: 1,
   stClear: 2,
   fixedParent: 4,

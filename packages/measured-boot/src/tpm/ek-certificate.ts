@@ -6,7 +6,7 @@ import type { PublicArea } from './public-area.ts'
 import { publicKeyOf } from './public-key.ts'
 import { attempt, type Fault } from './wire.ts'
 
-export const EK_CERTIFICATE_FAULTS = {
+const EK_CERTIFICATE_FAULTS = {
   Unreadable: 'is no certificate',
   TrailingBytes: 'goes on after the certificate has ended',
   TooMany: 'comes with more intermediates than any maker has',
@@ -26,7 +26,7 @@ export const EK_CERTIFICATE_FAULTS = {
   IssuerMayNotSign: 'issued a certificate, and its key may not sign any, or not this one',
   PathTooLong: 'allows fewer CAs below it than there are',
 } as const
-export type EkCertificateFaultCode = keyof typeof EK_CERTIFICATE_FAULTS
+type EkCertificateFaultCode = keyof typeof EK_CERTIFICATE_FAULTS
 export type EkCertificateFault = Fault<EkCertificateFaultCode>
 
 export type EkCertificateToCheck = {

@@ -13,17 +13,17 @@ export type Curve = keyof typeof CURVES
 const RSA_BITS = [2048, 3072] as const
 export type RsaBits = (typeof RSA_BITS)[number]
 const AES_BITS = [128, 192, 256] as const
-export type AesBits = (typeof AES_BITS)[number]
+type AesBits = (typeof AES_BITS)[number]
 
 /** TPMT_KDF_SCHEME. */
 const KDFS = { mgf1: 0x0007, 'kdf1-sp800-56a': 0x0020, kdf2: 0x0021, 'kdf1-sp800-108': 0x0022 } as const
-export type KeyDerivation = { readonly algorithm: keyof typeof KDFS; readonly hash: BankName }
+type KeyDerivation = { readonly algorithm: keyof typeof KDFS; readonly hash: BankName }
 
 /** The signing schemes of TPMT_RSA_SCHEME and TPMT_ECC_SCHEME. */
 const RSA_SCHEMES = { rsassa: ALG.rsassa, rsapss: ALG.rsapss } as const
 const ECC_SCHEMES = { ecdsa: ALG.ecdsa } as const
-export type RsaScheme = { readonly algorithm: keyof typeof RSA_SCHEMES; readonly hash: BankName }
-export type EccScheme = { readonly algorithm: keyof typeof ECC_SCHEMES; readonly hash: BankName }
+type RsaScheme = { readonly algorithm: keyof typeof RSA_SCHEMES; readonly hash: BankName }
+type EccScheme = { readonly algorithm: keyof typeof ECC_SCHEMES; readonly hash: BankName }
 export type Scheme = RsaScheme | EccScheme
 
 /**

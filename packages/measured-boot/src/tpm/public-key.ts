@@ -17,11 +17,6 @@ export function publicKeyOf(area: PublicArea): KeyObject {
   }
 }
 
-/** The same as SubjectPublicKeyInfo, in PEM. Throws Malformed. */
-export function pemOf(area: PublicArea): string {
-  return publicKeyOf(area).export({ type: 'spki', format: 'pem' }).toString()
-}
-
 function jwkOf({ modulus, exponent }: Extract<PublicArea, { type: 'rsa' }>) {
   return { kty: 'RSA', n: base64url(modulus), e: base64url(big.u32(exponent || 65537)) }
 }

@@ -5,7 +5,7 @@ import { BANKS, type BankName, digest } from '../banks.ts'
 import { toHex } from '../bytes.ts'
 import { readAk } from './ak-signer.ts'
 import { parsePublic } from './public-area.ts'
-import { pemOf } from './public-key.ts'
+import { publicKeyOf } from './public-key.ts'
 import { checkQuote, QUOTE_CHECKS, type QuoteToCheck } from './quote.ts'
 import { bytesOf, damaged, recorded } from './recorded/fixtures.ts'
 
@@ -264,7 +264,10 @@ describe('what no restricted key has signed is shown and not believed', () => {
 })
 
 describe('a key in PEM', () => {
-  const pem = (name: string) => pemOf(parsePublic(recorded(`${name}.pub`)))
+  const pem = (name: string) =>
+    publicKeyOf(parsePublic(recorded(`${name}.pub`)))
+      .export({ type: 'spki', format: 'pem' })
+      .toString()
   test.each(['ak-ecc256', 'ak-ecc384', 'ak-ecc521', 'ak-rsa2048', 'ak-pss', 'ak-rsa3072'])(
     '%s verifies, but nobody knows what it is held to',
     (name) => {

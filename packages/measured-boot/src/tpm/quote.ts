@@ -26,10 +26,10 @@ export const QUOTE_CHECKS = [
   'selection',
   'pcrDigest',
 ] as const
-export type QuoteCheckName = (typeof QUOTE_CHECKS)[number]
+type QuoteCheckName = (typeof QUOTE_CHECKS)[number]
 
 /** Why a check fails, besides what its structure's own readers say (`AK_FAULTS`, `SIGNATURE_FAULTS`, `MALFORMED`). */
-export const QUOTE_FAULTS = {
+const QUOTE_FAULTS = {
   NotEvaluated: 'what this check needs could not be read',
   WrongNonce: 'the quote answers another question',
   NoNonce: 'nothing was asked, so that the quote may be of any day',
@@ -44,10 +44,10 @@ export const QUOTE_FAULTS = {
   WrongSize: 'a PCR value is no digest of its bank',
   WrongPcrs: 'the quoted digest is of other values',
 } as const
-export type QuoteFaultCode = keyof typeof QUOTE_FAULTS | keyof typeof SIGNATURE_FAULTS | AkFaultCode | MalformedCode
-export type QuoteFault = Fault<QuoteFaultCode>
+type QuoteFaultCode = keyof typeof QUOTE_FAULTS | keyof typeof SIGNATURE_FAULTS | AkFaultCode | MalformedCode
+type QuoteFault = Fault<QuoteFaultCode>
 /** One check with everything that fails it: it is ok when there is nothing. */
-export type QuoteCheck = { readonly name: QuoteCheckName; readonly ok: boolean; readonly faults: readonly QuoteFault[] }
+type QuoteCheck = { readonly name: QuoteCheckName; readonly ok: boolean; readonly faults: readonly QuoteFault[] }
 
 /** A quote as evidence brings it, and what a verifier expects of it. */
 export type QuoteToCheck = {

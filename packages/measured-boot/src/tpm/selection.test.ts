@@ -1,7 +1,15 @@
 import { expect, test } from 'vitest'
 import { toHex } from '../bytes.ts'
 import { bytesOf, fuzz } from './recorded/fixtures.ts'
-import { type PcrSelection, parseSelection, writeSelection } from './selection.ts'
+import { type PcrSelection, readSelection, writeSelection } from './selection.ts'
+import { tpmReader } from './wire.ts'
+
+function selectionOf(bytes: Uint8Array): PcrSelection[] {
+  const reader = tpmReader(bytes, 'TPML_PCR_SELECTION')
+  const selection = readSelection(reader)
+  reader.end()
+  return selection
+}
 
 test.each<[string, PcrSelection[]]>([
   ['00000000', []],
@@ -18,7 +26,7 @@ test.each<[string, PcrSelection[]]>([
   ],
 ])('%s', (hex, selection) => {
   const bytes = bytesOf(hex)
-  expect(parseSelection(bytes)).toEqual(selection)
+  expect(selectionOf(bytes)).toEqual(selection)
   expect(toHex(writeSelection(selection))).toBe(toHex(bytes))
 })
 
@@ -30,11 +38,11 @@ test.each([
   ['a bitmap of four bytes', '00000001 000b 04 00080000', 'byte 6: a bitmap of 4 bytes'],
   ['bytes behind it', '00000000 00', 'byte 4: 1 bytes follow'],
 ])('%s is refused', (_, hex, message) => {
-  expect(() => parseSelection(bytesOf(hex))).toThrow(message)
+  expect(() => selectionOf(bytesOf(hex))).toThrow(message)
 })
 
 test('PCRs are written in any order and read rising; one that no TPM has is not written', () => {
-  expect(parseSelection(writeSelection([{ bank: 'sha256', pcrs: [11, 0, 7, 0] }]))).toEqual([
+  expect(selectionOf(writeSelection([{ bank: 'sha256', pcrs: [11, 0, 7, 0] }]))).toEqual([
     { bank: 'sha256', pcrs: [0, 7, 11] },
   ])
   for (const pcr of [24, -1, 1.5]) expect(() => writeSelection([{ bank: 'sha256', pcrs: [pcr] }])).toThrow(RangeError)
@@ -43,7 +51,7 @@ test('PCRs are written in any order and read rising; one that no TPM has is not 
 test('any bytes are a selection that is written as it was read, or Malformed', () => {
   fuzz(
     [bytesOf('00000001 000b 03 918880'), bytesOf('00000002 0004 03 010000 0012 03 ffffff')],
-    parseSelection,
+    selectionOf,
     writeSelection,
   )
 })

@@ -1,9 +1,9 @@
 import { BANKS, type BankName, bankOf } from '../banks.ts'
 import { big, concat, type Reader } from '../bytes.ts'
-import { hex16, tpmReader } from './wire.ts'
+import { hex16 } from './wire.ts'
 
 /** A bank, or the id of an algorithm that has no name here (TPMs keep SM3 and SHA-3 banks too). */
-export type BankId = BankName | `0x${string}`
+type BankId = BankName | `0x${string}`
 /** TPMS_PCR_SELECTION (TPM 2.0 Part 2): PCRs of one bank, rising. */
 export type PcrSelection = { readonly bank: BankId; readonly pcrs: readonly number[] }
 
@@ -25,13 +25,6 @@ export function readSelection(reader: Reader): PcrSelection[] {
     if (size !== BITMAP) reader.fail('BadValue', `a bitmap of ${size} bytes, where a PC's TPM writes ${BITMAP}`, sizeAt)
     return { bank: bankOf(id) ?? hex16(id), pcrs: pcrsOf(reader.raw(size)) }
   })
-}
-
-export function parseSelection(bytes: Uint8Array): PcrSelection[] {
-  const reader = tpmReader(bytes, 'TPML_PCR_SELECTION')
-  const selection = readSelection(reader)
-  reader.end()
-  return selection
 }
 
 /** TPML_PCR_SELECTION of these banks, in this order. A PCR that a TPM does not have is a RangeError. */

@@ -1,5 +1,6 @@
 import { type Bank, digest } from '../banks.ts'
 import { toHex } from '../bytes.ts'
+import type { UkiSectionName } from '../uki-sections.ts'
 import { kernelParameters } from './findings.ts'
 import { imageSignatures } from './image-signature.ts'
 import { pcrKeySha256 } from './pcrsig.ts'
@@ -12,12 +13,12 @@ import {
   predictPcr12,
   type UkiDigests,
 } from './predict.ts'
-import { parseUki, type UkiSectionName } from './sections.ts'
+import { parseUki } from './sections.ts'
 import { authorityOf, NOTHING_ENROLLED, predictPcr7, type SecureBootVariables, signedImageOf } from './secure-boot.ts'
 import { parseSignatureLists, type SignatureEntry } from './signature-list.ts'
 
 /** Values of one bank in hex. Where a list stands, one for each boot loader, in their order: any of them is right. */
-export type PredictedPcrs = {
+type PredictedPcrs = {
   readonly '4': {
     readonly bootLoaders: readonly string[]
     readonly uki: string

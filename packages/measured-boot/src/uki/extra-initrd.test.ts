@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { concat } from '../bytes.ts'
+import type { UkiSectionName } from '../uki-sections.ts'
 import { passedInitrd } from './extra-initrd.ts'
 import { ascii, haveTool, run } from './fixture.ts'
-import type { UkiSectionName } from './sections.ts'
 
 const sections = (...names: [UkiSectionName, string][]) => new Map(names.map(([name, text]) => [name, ascii(text)]))
 

@@ -6,7 +6,7 @@ import { digestUki, predictPcr11 } from './predict.ts'
 import type { Uki } from './sections.ts'
 
 /** What a person who reviews an image should look at. None of it makes an image unreadable; some of it makes it unfit. */
-export const UKI_FINDINGS = {
+const UKI_FINDINGS = {
   Unsigned: 'the image has no signature',
   SignatureNotGood: 'a signature of the image is not good',
   NotPredictable: 'what this image will be measured as is not known here',
@@ -20,7 +20,7 @@ export const UKI_FINDINGS = {
   PayloadNotReadOnly: 'a section that is only read is marked otherwise',
   PcrSignatureNotGood: 'a signature in .pcrsig will not be of use',
 } as const
-export type UkiFindingCode = keyof typeof UKI_FINDINGS
+type UkiFindingCode = keyof typeof UKI_FINDINGS
 export type UkiFinding = { readonly code: UkiFindingCode; readonly message: string }
 
 /** Words of the kernel, of initramfs-tools, dracut and systemd that give a person at the machine a shell or a voice. */

@@ -17,7 +17,7 @@ export const SIGNATURE_VERDICTS = {
   BadSignature: 'not made by the key of the signer',
   WeakDigest: 'made over SHA-1',
 } as const
-export type SignatureVerdict = keyof typeof SIGNATURE_VERDICTS
+type SignatureVerdict = keyof typeof SIGNATURE_VERDICTS
 
 /** One signature of an image: WIN_CERT_TYPE_PKCS_SIGNED_DATA (UEFI, 32.2.4), Authenticode's SignedData. */
 export type ImageSignature = {

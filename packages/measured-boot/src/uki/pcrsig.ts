@@ -21,7 +21,7 @@ export const PCR_SIGNATURE_VERDICTS = {
   OtherPolicy: 'allows no value that PCR 11 has while this image runs',
   BadSignature: 'is not made by the key in .pcrpkey',
 } as const
-export type PcrSignatureVerdict = keyof typeof PCR_SIGNATURE_VERDICTS
+type PcrSignatureVerdict = keyof typeof PCR_SIGNATURE_VERDICTS
 
 /** `phase` is the one at which the policy is met, of a good entry. */
 export type JudgedPcrSignature = {

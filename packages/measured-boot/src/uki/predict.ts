@@ -1,9 +1,10 @@
 import { type Bank, digest, extended } from '../banks.ts'
 import { Malformed } from '../bytes.ts'
+import type { UkiSectionName } from '../uki-sections.ts'
 import { authenticodeDigest } from './authenticode.ts'
 import { passedInitrd } from './extra-initrd.ts'
 import { parsePe } from './pe.ts'
-import { stubOf, type Uki, type UkiSectionName } from './sections.ts'
+import { stubOf, type Uki } from './sections.ts'
 
 // What a machine measures that starts systemd-boot, and from it this UKI. Every formula is held against systemd-measure
 // or against a booted machine (kind-e2e).

@@ -1,25 +1,6 @@
 import { Malformed } from '../bytes.ts'
+import { UKI_SECTIONS, type UkiSectionName } from '../uki-sections.ts'
 import { type Pe, type PeSection, parsePe } from './pe.ts'
-
-/** Sections that have a meaning in a UKI: UAPI.5 "Unified Kernel Image", and systemd's own until release 258. */
-const KNOWN = [
-  '.linux',
-  '.osrel',
-  '.cmdline',
-  '.initrd',
-  '.ucode',
-  '.splash',
-  '.dtb',
-  '.uname',
-  '.sbat',
-  '.pcrsig',
-  '.pcrpkey',
-  '.profile',
-  '.dtbauto',
-  '.hwids',
-  '.efifw',
-] as const
-export type UkiSectionName = (typeof KNOWN)[number]
 
 /** A unified kernel image taken apart. `data` are windows into the file, as long as they are in memory. */
 export type Uki = {
@@ -33,7 +14,7 @@ export type Uki = {
 }
 
 /** The command line as the boot loader and the stub make it of `.cmdline`: control characters are spaces, none at its end. */
-export type CommandLine = {
+type CommandLine = {
   readonly text: string
   /** What is measured of it into PCR 12 and 9: UTF-16LE with its NUL. */
   readonly loadOptions: Uint8Array
@@ -56,7 +37,7 @@ export function parseUki(file: Uint8Array): Uki {
     const { name, headerOffset } = section
     if (names.has(name)) refuse(headerOffset, `section ${name} stands twice`)
     names.add(name)
-    const known = KNOWN.find((one) => name.startsWith(one))
+    const known = UKI_SECTIONS.find((one) => name.startsWith(one))
     if (known === undefined) continue
     // .dtbauto begins like .dtb by its own specification; a stub that takes it for one is met below, in the prediction.
     if (known !== name && !isKnown(name)) refuse(headerOffset, `a stub may take section ${name} for ${known}`)
@@ -74,7 +55,7 @@ export function parseUki(file: Uint8Array): Uki {
 }
 
 function isKnown(name: string): name is UkiSectionName {
-  return KNOWN.some((one) => one === name)
+  return UKI_SECTIONS.some((one) => one === name)
 }
 
 function refuse(offset: number, message: string, what = 'UKI'): never {

@@ -29,7 +29,7 @@ export const REFUSALS = {
   NotInDb: 'no signer of the image leads to a certificate in db',
   Forbidden: 'dbx names the image or a certificate behind its signature',
 } as const
-export type Refusal = keyof typeof REFUSALS
+type Refusal = keyof typeof REFUSALS
 
 /** The entry of db by which a firmware starts an image, or why it does not. */
 export type Authority =
