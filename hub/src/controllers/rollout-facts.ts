@@ -165,9 +165,10 @@ function clusterFacts(
     ...(assignment ? { assignment: assignmentFacts(fleet, assignment, rollout, nodes) } : {}),
     ...(position ? { position } : {}),
     ...(accepted ? { accepted } : {}),
-    ...(refused
+    ...(refused && ordered
       ? {
           refused: {
+            attestation: ordered.attestation,
             code: refused.body.code,
             message: refused.body.message,
             atMs: refused.receivedAt.getTime(),

@@ -277,6 +277,42 @@ test('after a breach who was sent the image holds, dark or not; an edit that tol
   expect((await fleet.rolloutOf('r')).status?.phase).toBe('Running')
 })
 
+test('a rollout that asks for a proof that its nodes cannot give goes on once an edit asks no more for it', async () => {
+  const fleet = await fleetOf('a', 'b')
+  const { world } = fleet
+  const spec = rolloutSpec('os-1', { ...progressive({ maxConcurrency: 1 }), attestation: 'affirming' })
+  await fleet.roll('r', spec)
+  await fleet.rest()
+  const breached = async () => {
+    const { status } = await fleet.rolloutOf('r')
+    const condition = status?.conditions?.find(({ type }) => type === 'Breached')
+    return [status?.phase, condition?.status, condition?.message.split(';')[0]]
+  }
+  const position = { timeline: 0, generation: 1 }
+  const said = { document: 'DesiredState', code: 'AttestationImpossible', message: 'nothing measures the boot here' }
+  await fleet.site('a').says({ kind: 'refused', body: { ...said, digest: sha('order'), position } })
+  await fleet.rest()
+  expect(await fleet.stateOf('r', 'a')).toMatchObject({ state: 'Failed', reason: 'AttestationImpossible' })
+  expect(await breached()).toEqual(['Paused', 'True', '1 failed, 0 tolerated'])
+
+  await fleet.reroll('r', { ...spec, attestation: 'warning' })
+  // In the first look the order that was refused is still the newest one; in the next its terms are stored, and not composed.
+  for (const _ of [1, 2]) {
+    await world.look(rollout)
+    expect(await fleet.stateOf('r', 'a')).toMatchObject({ state: 'Sent' })
+    expect(await breached()).toEqual(['Running', 'False', '0 failed, 0 tolerated'])
+  }
+  await fleet.rest()
+  expect(await fleet.documentOf('a')).toMatchObject({ generation: 2, attestation: 'warning', paused: false })
+  for (const name of ['a', 'b']) {
+    await fleet.accepts(name)
+    await fleet.confirms(name, 'os-1', `boot-${name}`)
+    await fleet.rest()
+    expect(await fleet.stateOf('r', name)).toMatchObject({ state: 'Succeeded' })
+  }
+  expect((await fleet.rolloutOf('r')).status?.phase).toBe('Completed')
+})
+
 test('a newer rollout takes a cluster; the completed one keeps its counts, rows and phase', async () => {
   const fleet = await fleetOf('a', 'b')
   await fleet.roll('old', rolloutSpec('os-1'))

@@ -22,8 +22,8 @@ export async function newestDesired(tx: Reader, clusters?: readonly string[]): P
   return rows.map(toStored)
 }
 
-/** Which image of which rollout the newest desired state of a cluster orders. */
-export type Ordered = { readonly position: Position; readonly image: DesiredState['image'] }
+/** Which image of which rollout the newest desired state of a cluster orders, and how proven. */
+export type Ordered = { readonly position: Position } & Readonly<Pick<DesiredState, 'image' | 'attestation'>>
 
 /** `newestDesired` as it is read again and again: of each cluster only a document that is another than before. */
 export function openOrdered(tx: Reader): () => Promise<ReadonlyMap<string, Ordered>> {
@@ -35,7 +35,7 @@ export function openOrdered(tx: Reader): () => Promise<ReadonlyMap<string, Order
     const news = rows.filter(({ cluster, digest }) => held.get(cluster)?.digest !== digest)
     for (let from = 0; from < news.length; from += AT_ONCE)
       for (const { cluster, position, document, digest } of await desiredAt(tx, news.slice(from, from + AT_ONCE)))
-        held.set(cluster, { position, image: document.image, digest })
+        held.set(cluster, { position, image: document.image, attestation: document.attestation, digest })
     const there = new Set(rows.map(({ cluster }) => cluster))
     for (const cluster of held.keys()) if (!there.has(cluster)) held.delete(cluster)
     return new Map(

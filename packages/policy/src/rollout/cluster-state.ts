@@ -22,6 +22,8 @@ export type Progress = {
 
 export const DENIED =
   'the hub does not accept this cluster; "skerry get registrations" says whether that was decided or waits for a person'
+/** A site's refusal of an order that asks for a better verdict than its nodes can have. */
+export const UNPROVABLE = 'AttestationImpossible'
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
 /** A site that waits for these is given the time on top of its deadline. */
 export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused'])
@@ -78,7 +80,7 @@ export function clusterStateOf(
   if (cluster.denied) return { state: 'Removed', reason: 'Denied', message: DENIED }
   if (failed?.failure) return failure(failed, failed.failure)
   if (!isAssigned(cluster, rolloutUid, image.manifestSha256)) return unassigned(cluster)
-  if (cluster.refused) {
+  if (cluster.refused && !isAskedNoMore(cluster.refused.code, spec, cluster.refused.attestation)) {
     const { code, message, statement } = cluster.refused
     return { state: 'Failed', reason: code, message: `the site refused the image: ${message}`, statement }
   }
@@ -114,6 +116,14 @@ export function clusterStateOf(
     ...progress,
     recheckAtMs: Math.min(progress.recheckAtMs ?? endsAtMs, endsAtMs),
   }
+}
+
+/**
+ * Whether a cluster failed for want of a proof that is asked for no more: that was a fault of the terms, not of the bytes,
+ * and the edit has mended it. `asked` is what the order asked for, where it is known; only `affirming` can be too much.
+ */
+export function isAskedNoMore(reason: string, { attestation }: RolloutSpec, asked = 'affirming'): boolean {
+  return reason === UNPROVABLE && asked === 'affirming' && attestation === 'warning'
 }
 
 /**

@@ -71,8 +71,9 @@ export type ClusterFacts = {
   /** The newest desired state that carries this assignment; undefined until it is composed. */
   readonly position?: Position
   readonly accepted?: { readonly position: Position; readonly atMs: number; readonly statement: StatementRef }
-  /** The site refused the image of `position`. */
+  /** The site refused the image of `position`, which asks for this `attestation`: an edit may have changed that since. */
   readonly refused?: {
+    readonly attestation: 'affirming' | 'warning'
     readonly code: string
     readonly message: string
     readonly atMs: number

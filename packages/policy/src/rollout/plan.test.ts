@@ -33,6 +33,8 @@ const said = (cluster: string, seq = 1): StatementRef => ({
 })
 const position = { timeline: 0, generation: 1 }
 
+const tooLow = { code: 'ReleaseCounterTooLow', message: 'too low', attestation: 'warning' as const }
+
 /** What a cluster may be doing, as facts. */
 type Doing =
   | 'nothing'
@@ -83,8 +85,7 @@ function cluster(name: string, doing: Doing, atMs = NOW - MINUTE): ClusterFacts 
     return { ...base, assignment: { ...other, holder: 'Released', confirmed: true, releaseCounter: 3 } }
   const sent = { ...base, assignment, position }
   if (doing === 'sent' || doing === 'sent-dark') return sent
-  if (doing === 'refused')
-    return { ...sent, refused: { code: 'ReleaseCounterTooLow', message: 'too low', atMs, statement: said(name) } }
+  if (doing === 'refused') return { ...sent, refused: { ...tooLow, atMs, statement: said(name) } }
   const accepted = { ...sent, accepted: { position, atMs, statement: said(name) } }
   const at = (given: NodeFacts): ClusterFacts => ({ ...accepted, nodes: [given] })
   const confirmed = { imageSha256: GOOD, bootId: 'b2', atMs, statement: said(name, 5) }
@@ -492,6 +493,69 @@ describe('[deviation] the rollout as a whole', () => {
     expect(condition(edited, 'Breached')?.status).toBe('False')
     expect(edited.underWay.some(({ paused }) => paused)).toBe(false)
     expect(edited.advance).toEqual(['e'])
+  })
+
+  describe('an order that no node there can carry out, because it asks for an affirming boot', () => {
+    const refused = (name: string, said: Partial<NonNullable<ClusterFacts['refused']>> = {}): ClusterFacts => {
+      const base = cluster(name, 'refused')
+      const impossible = { code: 'AttestationImpossible', message: 'nothing measures it', attestation: 'affirming' }
+      return { ...base, refused: { ...base.refused, ...impossible, ...said } as NonNullable<ClusterFacts['refused']> }
+    }
+    const asks = (attestation: 'affirming' | 'warning', more: Partial<RolloutSpec> = {}) => ({
+      attestation,
+      strategy: progressive(),
+      ...more,
+    })
+    const stopped = plan([refused('a'), cluster('b', 'nothing')], asks('affirming'))
+    const edited = (status: RolloutPlan): RolloutStatus => ({ ...saved(status), observedGeneration: 0 })
+
+    test('stops the rollout, and the condition says which edit is the way out', () => {
+      expect(row(stopped)).toMatchObject({ state: 'Failed', reason: 'AttestationImpossible' })
+      expect(stopped).toMatchObject({ phase: 'Paused', advance: [] })
+      expect(condition(stopped, 'Breached')).toMatchObject({
+        status: 'True',
+        message:
+          '1 failed, 0 tolerated; 1 of them cannot prove a boot: with spec.attestation warning they are sent the image again; find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over',
+      })
+    })
+
+    test('an edit that asks no more for it lets the rollout go on by itself, with nothing counted', () => {
+      const again = plan([refused('a'), cluster('b', 'nothing')], asks('warning'), edited(stopped))
+      expect(row(again)).toMatchObject({ state: 'Sent', reason: 'AwaitingAcceptance' })
+      expect(again).toMatchObject({ phase: 'Running', advance: ['b'], counts: { failed: 0, inProgress: 1 } })
+      expect(again.underWay).toEqual([{ cluster: 'a', paused: false }])
+      expect(condition(again, 'Breached')).toMatchObject({ status: 'False', message: '0 failed, 0 tolerated' })
+      const done = plan([cluster('a', 'proven'), cluster('b', 'proven')], asks('warning'), saved(again))
+      expect(done).toMatchObject({ phase: 'Completed', counts: { succeeded: 2 } })
+      expect(plan([refused('a')], asks('affirming'), edited(again)).phase).toBe('Paused')
+      // Nor does it count of a cluster that the placement has dropped.
+      expect(plan([cluster('b', 'nothing')], asks('affirming'), edited(stopped)).phase).toBe('Paused')
+      expect(plan([cluster('b', 'nothing')], asks('warning'), edited(stopped)).advance).toEqual(['b'])
+    })
+
+    test('an edit of anything else leaves it stopped, and what failed for another reason stays failed', () => {
+      const other = asks('affirming', { gates: { healthySeconds: 1, timeoutSeconds: 60 } })
+      expect(plan([refused('a'), cluster('b', 'nothing')], other, edited(stopped)).phase).toBe('Paused')
+      const both = plan([refused('a'), refused('b', { code: 'ReleaseCounterTooLow' })], asks('affirming'))
+      const after = plan([refused('a'), refused('b', { code: 'ReleaseCounterTooLow' })], asks('warning'), edited(both))
+      expect(row(after)?.state).toBe('Sent')
+      expect(condition(after, 'Breached')).toMatchObject({
+        status: 'True',
+        message: expect.stringMatching(/^1 failed, 0 tolerated; find out why/),
+      })
+    })
+
+    test('an edit that comes while the placement is being decided counts all the same', () => {
+      const before = saved(stopped)
+      const seen: RolloutStatus = {
+        ...before,
+        observedGeneration: 1,
+        conditions: before.conditions?.map((one) => ({ ...one, observedGeneration: 0 })) ?? [],
+      }
+      expect(plan([refused('a')], asks('warning'), seen).phase).toBe('Running')
+      const again = { ...seen, conditions: before.conditions?.map((one) => ({ ...one, observedGeneration: 1 })) ?? [] }
+      expect(condition(plan([refused('a')], asks('warning'), again), 'Breached')?.status).toBe('True')
+    })
   })
 
   test('a pause stops the clock as a closed window does', () => {

@@ -5,11 +5,13 @@ import {
   DENIED,
   type Delivery,
   deliveryOf,
+  isAskedNoMore,
   isAssigned,
   type Progress,
   type Scope,
   STOPS_THE_CLOCK,
   silenceOf,
+  UNPROVABLE,
 } from './cluster-state.ts'
 import type { ClusterFacts, RolloutFacts } from './facts.ts'
 import { durationsOf, isUnlimited, sizesOf } from './strategy.ts'
@@ -88,22 +90,26 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     const assigned = isAssigned(cluster, metadata.uid, image.manifestSha256)
     const delivered = deliveryOf(cluster, metadata.uid, image.manifestSha256, was)
     const waited = waitedMs(delivered, was, nowMs)
-    const progress = sticky(clusterStateOf(cluster, scope, delivered, waited), was, cluster, assigned)
+    const progress = sticky(clusterStateOf(cluster, scope, delivered, waited), was, cluster, assigned, spec)
     return { cluster, assigned, delivered, ...progress, ...recheckOf(progress, cluster) }
   })
   const selected = new Set(names)
   const deselected = [...rows.values()]
     .filter(({ name }) => !selected.has(name))
-    .map((row) => removed(row, facts.gone?.get(row.name), nowMs))
+    .map((row) => removed(row, facts.gone?.get(row.name), spec, nowMs))
 
   // Who is out of reach, or another rollout's, is in no denominator. Every failure is counted before anybody is sent anything.
   const attempted = placed.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
   const { maxConcurrency, maxFailures } = sizesOf(spec, attempted)
-  const failures = [...placed, ...deselected].filter(({ state }) => FAILURES.has(state)).length
+  const failed = [...placed, ...deselected].filter(({ state }) => FAILURES.has(state))
+  const failures = failed.length
   const tolerated = spec.strategy?.type === 'Progressive' ? maxFailures : Number.POSITIVE_INFINITY
   // What is heard later ends no breach, only a person's edit: then it is judged anew.
-  const edited = before?.observedGeneration !== undefined && before.observedGeneration !== metadata.generation
-  const breached = (condition(before, 'Breached') === 'True' && !edited) || failures > tolerated
+  const judged = condition(before, 'Breached')
+  // While nothing could be planned the rollout was looked at and not judged.
+  const judgedGeneration = judged?.observedGeneration ?? before?.observedGeneration
+  const edited = judgedGeneration !== undefined && judgedGeneration !== metadata.generation
+  const breached = (judged?.status === 'True' && !edited) || failures > tolerated
   const inUse = placed.filter(({ state }) => HOLDS_A_SLOT.has(state)).length
   const ready = placed.filter(({ state }) => state === 'NotStarted').map(({ cluster }) => cluster.name)
   const advance = breached ? [] : ready.slice(0, Math.max(0, maxConcurrency - inUse))
@@ -128,7 +134,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
       (a, b) => byCodeUnit(a.name, b.name),
     ),
     counts: count(states),
-    conditions: conditionsOf(spec, phase, breached, failures, maxFailures, placed),
+    conditions: conditionsOf(spec, phase, breached, failed, maxFailures, placed),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
 }
@@ -154,15 +160,22 @@ const LEFT = {
 } as const
 
 // Whatever it holds, it is this rollout's no more. What failed stays failed: the count never goes down.
-function removed(row: RolloutCluster, gone: 'Denied' | 'Deleted' | undefined, nowMs: number): RolloutCluster {
-  if (FAILURES.has(row.state) || (row.state === 'Removed' && row.reason in LEFT)) return row
+function removed(
+  row: RolloutCluster,
+  gone: 'Denied' | 'Deleted' | undefined,
+  spec: RolloutSpec,
+  nowMs: number,
+): RolloutCluster {
+  if ((FAILURES.has(row.state) && !isAskedNoMore(row.reason, spec)) || (row.state === 'Removed' && row.reason in LEFT))
+    return row
   const { recheckAt: _, ...kept } = row
   const reason = gone ?? 'Deselected'
   const since = row.state === 'Removed' ? row.since : iso(nowMs)
   return { ...kept, state: 'Removed', reason, message: LEFT[reason], since }
 }
 
-// Once failed is failed in this rollout: no later report, and no newer rollout, gives a budget back.
+// Once failed is failed in this rollout: no later report, and no newer rollout, gives a budget back. Only an edit does, of
+// what was asked for and could not be given.
 // What succeeded did so for good as well: that another rollout has the cluster since says nothing about how this one ended.
 // It begins again only where the order of a rollout that is gone is to be withdrawn, and can be.
 function sticky(
@@ -170,6 +183,7 @@ function sticky(
   was: RolloutCluster | undefined,
   { assignment }: ClusterFacts,
   assigned: boolean,
+  spec: RolloutSpec,
 ): Progress {
   const free = assignment?.holder === 'Older' || (assignment?.holder === 'Released' && !assignment.confirmed)
   if (was?.state === 'Succeeded' && assignment && !assigned && !(free && progress.state === 'NotStarted'))
@@ -185,7 +199,8 @@ function sticky(
   // Terms that are edited later, a longer soak, or a cluster that is denied, do not undo a success: only a failure of
   // this image does.
   const succeeded = was?.state === 'Succeeded' && (progress.state === 'Soaking' || progress.state === 'Removed')
-  if (!was || !(FAILURES.has(was.state) || succeeded) || FAILURES.has(progress.state)) return progress
+  const stays = FAILURES.has(was?.state ?? 'NotStarted') && !isAskedNoMore(was?.reason ?? '', spec)
+  if (!was || !(stays || succeeded) || FAILURES.has(progress.state)) return progress
   const { state, reason, message, statement } = was
   return { state, reason, message, ...(statement ? { statement } : {}) }
 }
@@ -282,13 +297,13 @@ function conditionsOf(
   spec: RolloutSpec,
   phase: RolloutPhase,
   breached: boolean,
-  failures: number,
+  failed: readonly { readonly reason: string }[],
   maxFailures: number,
   placed: readonly Placed[],
 ): RolloutPlan['conditions'] {
   const taken =
     placed.length > 0 && placed.every(({ state, reason }) => state === 'Removed' && reason === 'AssignedElsewhere')
-  const counted = `${failures} failed, ${maxFailures} tolerated`
+  const counted = `${failed.length} failed, ${maxFailures} tolerated`
   const unlimited = isUnlimited(spec)
     ? '; maxConcurrency is 0 or not given, which is no limit on how many clusters are under way at once'
     : ''
@@ -297,7 +312,7 @@ function conditionsOf(
       type: 'Breached',
       status: breached ? 'True' : 'False',
       reason: breached ? 'MaxFailuresExceeded' : 'WithinBudget',
-      message: breached ? `${counted}; ${AFTER_A_BREACH}` : counted,
+      message: breached ? `${counted}; ${wayOut(failed)}${AFTER_A_BREACH}` : counted,
     },
     phase === 'Completed'
       ? { type: 'Completed', status: 'True', ...sinceCompletion(placed.map(({ state }) => state)) }
@@ -309,6 +324,13 @@ function conditionsOf(
         },
     { type: 'Ready', status: 'True', reason: 'Planned', message: `image and placement are known${unlimited}` },
   ]
+}
+
+function wayOut(failed: readonly { readonly reason: string }[]): string {
+  const unprovable = failed.filter(({ reason }) => reason === UNPROVABLE).length
+  return unprovable === 0
+    ? ''
+    : `${unprovable} of them cannot prove a boot: with spec.attestation warning they are sent the image again; `
 }
 
 // A completed rollout stays one: who returns or is added later catches up, and that is told.
@@ -355,8 +377,8 @@ function waiting(
   }
 }
 
-function condition(status: RolloutStatus | undefined, type: string): string | undefined {
-  return status?.conditions?.find((found) => found.type === type)?.status
+function condition(status: RolloutStatus | undefined, type: string): Condition | undefined {
+  return status?.conditions?.find((found) => found.type === type)
 }
 
 function iso(ms: number): string {
