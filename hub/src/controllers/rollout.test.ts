@@ -142,10 +142,40 @@ test('each event is told once, in the look that saw it', async () => {
   await fleet.rest()
   expect(await events(fleet.world)).toEqual([
     'RolledBack b: node b: went to Failed',
-    'RolloutCompleted the rollout is Completed',
+    'RolloutCompleted the rollout is Completed: 1 cluster succeeded, 1 failed; find out why; where it failed the same image is not sent again: name another one in spec.image.name, or make another rollout',
     'RolloutRunning the rollout is Running',
     'Succeeded a: every node runs the image in a boot that is as good as asked',
   ])
+})
+
+test('a rollout of which every cluster failed within the budget ends with a warning; a cluster that comes later is sent the image', async () => {
+  const fleet = await fleetOf('a', 'b')
+  await fleet.roll('r', rolloutSpec('os-1', progressive({ maxFailures: '100%' })))
+  await fleet.rest()
+  for (const name of ['a', 'b']) {
+    await fleet.accepts(name)
+    await fleet.fails(name, 'os-1')
+  }
+  await fleet.rest()
+  const { status } = await fleet.rolloutOf('r')
+  expect(status).toMatchObject({ phase: 'Paused', counts: { rolledBack: 2, succeeded: 0 } })
+  expect(status).not.toHaveProperty('completedAt')
+  const completed = status?.conditions?.find(({ type }) => type === 'Completed')
+  expect(completed).toMatchObject({
+    status: 'False',
+    reason: 'NothingSucceeded',
+    message: expect.stringMatching(/^no cluster succeeded, 2 failed; no cluster is left to go on with; find out why/),
+  })
+  const paused = (await fleet.world.list('Event')).filter(({ spec }) => spec.reason === 'RolloutPaused')
+  expect(paused.map(({ spec }) => [spec.type, spec.message])).toEqual([
+    ['Warning', `the rollout is Paused: ${completed?.message}`],
+  ])
+  const late = await addCluster(fleet.world, 'c')
+  await late.heartbeat()
+  await fleet.world.look(placementController())
+  await fleet.rest()
+  expect((await fleet.rolloutOf('r')).status?.phase).toBe('Running')
+  expect(await fleet.stateOf('r', 'c')).toMatchObject({ state: 'Sent' })
 })
 
 test('edited windows, gates and attestation reach who is under way as the next generation, and who is finished not at all', async () => {

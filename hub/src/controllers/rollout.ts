@@ -124,12 +124,18 @@ async function tell(tx: Tx, rollout: Rollout, status: RolloutStatus): Promise<vo
   const { namespace = '', name } = rollout.metadata
   const regarding = { kind: 'Rollout', namespace, name }
   if (rollout.status?.phase !== status.phase) {
-    const breached = status.conditions?.find(({ type }) => type === 'Breached')
+    const conditionOf = (wanted: string) => status.conditions?.find(({ type }) => type === wanted)
+    const breached = conditionOf('Breached')
+    const completed = conditionOf('Completed')
     const bad = breached?.status === 'True'
+    const failures = (status.counts?.failed ?? 0) + (status.counts?.rolledBack ?? 0) > 0
+    const over = failures && (status.phase === 'Completed' || status.phase === 'Paused')
     await recordEvent(tx, {
-      type: bad ? 'Warning' : 'Normal',
+      type: bad || over ? 'Warning' : 'Normal',
       reason: bad ? 'Breached' : `Rollout${status.phase}`,
-      message: bad ? `the rollout stopped: ${breached.message}` : `the rollout is ${status.phase}`,
+      message: bad
+        ? `the rollout stopped: ${breached.message}`
+        : `the rollout is ${status.phase}${over && completed ? `: ${completed.message}` : ''}`,
       component: 'rollout',
       regarding,
     })

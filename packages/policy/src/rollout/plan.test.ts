@@ -427,6 +427,75 @@ describe('[deviation] the rollout as a whole', () => {
     })
   })
 
+  const next =
+    'find out why; where it failed the same image is not sent again: name another one in spec.image.name, or make another rollout'
+
+  test.each<[string, Doing[], Partial<RolloutSpec>, string]>([
+    ['within the budget', ['rolled-back', 'refused'], { strategy: progressive({ maxFailures: 2 }) }, '2 failed'],
+    ['with no budget at all', ['rolled-back', 'refused', 'never-rebooted'], {}, '3 failed'],
+    ['beside who is another rollout’s', ['rolled-back', 'newer'], {}, '1 failed'],
+  ])('a rollout of which every cluster failed %s ends, and says so', (_, doings, spec, failed) => {
+    const clusters = doings.map((doing, i) => cluster(`c${i}`, doing))
+    const outcome = plan(clusters, spec)
+    expect(outcome).toMatchObject({ phase: 'Paused', advance: [], hold: [], underWay: [] })
+    expect(condition(outcome, 'Breached')?.status).toBe('False')
+    expect(condition(outcome, 'Completed')).toMatchObject({
+      status: 'False',
+      reason: 'NothingSucceeded',
+      message: `no cluster succeeded, ${failed}; no cluster is left to go on with; ${next}`,
+    })
+    // Another cluster is sent it all the same: the failures are tolerated.
+    const more = plan([...clusters, cluster('z', 'nothing')], spec, saved(outcome))
+    expect(more).toMatchObject({ phase: 'Running', advance: ['z'] })
+    expect(plan([...clusters, cluster('z', 'proven')], spec, saved(more)).phase).toBe('Completed')
+  })
+
+  test('a rollout that failed for want of a proof alone names the edit that lets it go on', () => {
+    const base = cluster('a', 'refused')
+    const impossible = { code: 'AttestationImpossible', message: 'm', attestation: 'affirming' as const }
+    const refused = { ...base, refused: { ...base.refused, ...impossible } as NonNullable<ClusterFacts['refused']> }
+    const outcome = plan([refused], { attestation: 'affirming' })
+    expect(outcome.phase).toBe('Paused')
+    expect(condition(outcome, 'Completed')?.message).toContain('with spec.attestation warning they are sent the image')
+    const edited = plan([refused], { attestation: 'warning' }, { ...saved(outcome), observedGeneration: 0 })
+    expect(edited.phase).toBe('Running')
+    expect(condition(edited, 'Completed')).toMatchObject({ reason: 'Running', message: 'the rollout is Running' })
+  })
+
+  test('a rollout that completed with failures in its budget says how many, and what to do', () => {
+    const two = { strategy: progressive({ maxFailures: 2 }) }
+    const outcome = plan([cluster('a', 'proven'), cluster('b', 'rolled-back'), cluster('c', 'refused')], two)
+    expect(outcome.phase).toBe('Completed')
+    expect(condition(outcome, 'Completed')).toMatchObject({
+      status: 'True',
+      reason: 'CompletedWithFailures',
+      message: `1 cluster succeeded, 2 failed; ${next}`,
+    })
+    const dark = plan([cluster('a', 'proven'), cluster('b', 'rolled-back'), cluster('c', 'offline')], two)
+    expect(condition(dark, 'Completed')).toMatchObject({
+      reason: 'CompletedPendingCatchUp',
+      message: `1 cluster is out of reach, to catch up on return; 1 cluster succeeded, 1 failed; ${next}`,
+    })
+  })
+
+  test('a rollout in which nothing goes on says what it waits for', () => {
+    const dark = plan([cluster('a', 'offline'), cluster('b', 'offline'), cluster('c', 'rolled-back')])
+    expect(dark.phase).toBe('Running')
+    expect(condition(dark, 'Completed')).toMatchObject({
+      status: 'False',
+      reason: 'OutOfReach',
+      message: `2 clusters are out of reach, to be sent the image on return; no cluster succeeded, 1 failed; ${next}`,
+    })
+    expect(condition(plan([cluster('a', 'unheard')]), 'Completed')?.message).toBe(
+      '1 cluster is out of reach, to be sent the image on return',
+    )
+    expect(condition(plan([]), 'Completed')).toMatchObject({
+      reason: 'NoClusters',
+      message: 'the placement selects no cluster that this rollout could send the image to',
+    })
+    expect(condition(plan([{ ...cluster('a', 'nothing'), denied: true }]), 'Completed')?.reason).toBe('NoClusters')
+  })
+
   test('who returns after completion is sent the image, and its failure counts', () => {
     const spec = { strategy: progressive({ maxConcurrency: 1 }) }
     const done = plan([cluster('a', 'proven'), cluster('b', 'offline'), cluster('c', 'offline')], spec)
@@ -882,6 +951,9 @@ describe('properties', () => {
         const { maxConcurrency } = sizesOf({ ...rollout(given).spec }, attempted)
         if (outcome.advance.length > 0) expect(inUse + outcome.advance.length).toBeLessThanOrEqual(maxConcurrency)
         if (condition(outcome, 'Breached')?.status === 'True') expect(outcome.advance).toEqual([])
+        else if (outcome.phase === 'Paused') expect([...outcome.advance, ...outcome.hold]).toEqual([])
+        else if (outcome.phase === 'Running' && outcome.clusters.some(({ state }) => FAILED.has(state)))
+          expect([...outcome.advance, ...outcome.hold]).not.toEqual([])
         for (const { recheckAtMs, reason, message } of outcome.hold) {
           expect(recheckAtMs).toBeGreaterThan(NOW)
           expect(reason && message).toBeTruthy()

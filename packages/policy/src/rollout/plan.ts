@@ -55,6 +55,11 @@ const RECHECK_MS = 60_000
 const AFTER_A_BREACH =
   'find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over'
 
+const AFTER_FAILURES =
+  'find out why; where it failed the same image is not sent again: name another one in spec.image.name, or make another rollout'
+
+/** What failed in this rollout, and is counted. */
+type Failed = readonly { readonly reason: string }[]
 type Placed = Progress & {
   readonly cluster: ClusterFacts
   readonly assigned: boolean
@@ -276,8 +281,11 @@ function phaseOf(states: readonly ClusterState[], breached: boolean, before: Rol
   if (breached) return 'Paused'
   if (before?.phase === 'Completed') return 'Completed'
   // A fleet that is all dark proves nothing: completion needs one success.
-  const done = states.every((state) => SETTLED.has(state)) && states.some((state) => state === 'Succeeded')
-  return done ? 'Completed' : 'Running'
+  const succeeded = states.includes('Succeeded')
+  if (succeeded && states.every((state) => SETTLED.has(state))) return 'Completed'
+  // Each failure is tolerated, and nothing is left that could go on: it waits for a person as after a breach.
+  const failed = states.some((state) => FAILURES.has(state))
+  return failed && states.every((state) => FINISHED.has(state)) ? 'Paused' : 'Running'
 }
 
 function count(states: readonly ClusterState[]): RolloutPlan['counts'] {
@@ -297,12 +305,10 @@ function conditionsOf(
   spec: RolloutSpec,
   phase: RolloutPhase,
   breached: boolean,
-  failed: readonly { readonly reason: string }[],
+  failed: Failed,
   maxFailures: number,
   placed: readonly Placed[],
 ): RolloutPlan['conditions'] {
-  const taken =
-    placed.length > 0 && placed.every(({ state, reason }) => state === 'Removed' && reason === 'AssignedElsewhere')
   const counted = `${failed.length} failed, ${maxFailures} tolerated`
   const unlimited = isUnlimited(spec)
     ? '; maxConcurrency is 0 or not given, which is no limit on how many clusters are under way at once'
@@ -315,18 +321,13 @@ function conditionsOf(
       message: breached ? `${counted}; ${wayOut(failed)}${AFTER_A_BREACH}` : counted,
     },
     phase === 'Completed'
-      ? { type: 'Completed', status: 'True', ...sinceCompletion(placed.map(({ state }) => state)) }
-      : {
-          type: 'Completed',
-          status: 'False',
-          reason: taken ? 'Superseded' : phase,
-          message: taken ? 'newer rollouts have every cluster' : `the rollout is ${phase}`,
-        },
+      ? { type: 'Completed', status: 'True', ...sinceCompletion(placed, failed) }
+      : { type: 'Completed', status: 'False', ...untilCompletion(phase, breached, placed, failed) },
     { type: 'Ready', status: 'True', reason: 'Planned', message: `image and placement are known${unlimited}` },
   ]
 }
 
-function wayOut(failed: readonly { readonly reason: string }[]): string {
+function wayOut(failed: Failed): string {
   const unprovable = failed.filter(({ reason }) => reason === UNPROVABLE).length
   return unprovable === 0
     ? ''
@@ -334,19 +335,54 @@ function wayOut(failed: readonly { readonly reason: string }[]): string {
 }
 
 // A completed rollout stays one: who returns or is added later catches up, and that is told.
-function sinceCompletion(states: readonly ClusterState[]): { reason: string; message: string } {
-  const are = (is: (state: ClusterState) => boolean, what: string) => {
-    const count = states.filter(is).length
-    return count === 0 ? [] : [`${count} ${count === 1 ? 'cluster is' : 'clusters are'} ${what}`]
-  }
+function sinceCompletion(placed: readonly Placed[], failed: Failed): Told {
   const catchingUp = [
-    ...are((state) => UNDER_WAY.has(state), 'under way since it completed'),
-    ...are((state) => state === 'NotStarted', 'not sent the image yet'),
+    ...areSaid(placed, (state) => UNDER_WAY.has(state), 'under way since it completed'),
+    ...areSaid(placed, (state) => state === 'NotStarted', 'not sent the image yet'),
   ]
-  const pending = are((state) => state === 'Offline', 'out of reach, to catch up on return')
-  if (catchingUp.length > 0) return { reason: 'CompletedCatchingUp', message: [...catchingUp, ...pending].join('; ') }
-  if (pending.length > 0) return { reason: 'CompletedPendingCatchUp', message: pending.join('') }
+  const pending = areSaid(placed, (state) => state === 'Offline', 'out of reach, to catch up on return')
+  const message = [...catchingUp, ...pending, ...ended(placed, failed)].join('; ')
+  if (catchingUp.length > 0) return { reason: 'CompletedCatchingUp', message }
+  if (pending.length > 0) return { reason: 'CompletedPendingCatchUp', message }
+  if (failed.length > 0) return { reason: 'CompletedWithFailures', message }
   return { reason: 'Completed', message: 'every cluster is settled' }
+}
+
+// A rollout that has not completed says so, and what it waits for where nothing goes on by itself.
+function untilCompletion(phase: RolloutPhase, breached: boolean, placed: readonly Placed[], failed: Failed): Told {
+  const going = { reason: phase, message: `the rollout is ${phase}` }
+  if (breached) return going
+  if (phase === 'Paused') {
+    const [counted = '', ...next] = ended(placed, failed)
+    return {
+      reason: 'NothingSucceeded',
+      message: [counted, 'no cluster is left to go on with', ...next].join('; '),
+    }
+  }
+  if (placed.every(({ state }) => state === 'Removed')) {
+    const taken = placed.length > 0 && placed.every(({ reason }) => reason === 'AssignedElsewhere')
+    return taken
+      ? { reason: 'Superseded', message: 'newer rollouts have every cluster' }
+      : { reason: 'NoClusters', message: 'the placement selects no cluster that this rollout could send the image to' }
+  }
+  if (!placed.every(({ state }) => SETTLED.has(state))) return going
+  const dark = areSaid(placed, (state) => state === 'Offline', 'out of reach, to be sent the image on return')
+  return { reason: 'OutOfReach', message: [...dark, ...ended(placed, failed)].join('; ') }
+}
+
+type Told = { readonly reason: string; readonly message: string }
+
+function areSaid(placed: readonly Placed[], is: (state: ClusterState) => boolean, what: string): string[] {
+  const count = placed.filter(({ state }) => is(state)).length
+  return count === 0 ? [] : [`${count} ${count === 1 ? 'cluster is' : 'clusters are'} ${what}`]
+}
+
+// How many succeeded and failed, and what to do; nothing where nothing failed.
+function ended(placed: readonly Placed[], failed: Failed): string[] {
+  if (failed.length === 0) return []
+  const succeeded = placed.filter(({ state }) => state === 'Succeeded').length
+  const clusters = succeeded === 0 ? 'no cluster' : `${succeeded} ${succeeded === 1 ? 'cluster' : 'clusters'}`
+  return [`${clusters} succeeded, ${failed.length} failed`, `${wayOut(failed)}${AFTER_FAILURES}`]
 }
 
 // Nothing can be planned now. What was known stays known, and what had begun has not ended.
