@@ -15,7 +15,7 @@ import { enroll } from './registration/enroll.ts'
 import { loadEnrollment } from './registration/enrollment.ts'
 import { makeEntryPauses } from './registration/entries.ts'
 import { tufSources } from './registration/http.ts'
-import { nodeKeyThumbprint } from './registration/node-key.ts'
+import { nodeKeyIn, nodeKeyThumbprint } from './registration/node-key.ts'
 import { AGENT_VERSION } from './status.ts'
 import { openClock } from './store/clock.ts'
 import { type Database, openDatabase } from './store/database.ts'
@@ -79,17 +79,17 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
 
 /** The TPM that this node uses, with its last trouble kept for whoever asks for its status. */
 function openTpm(
-  { tpm, eventLog }: AgentConfig,
+  { tpm, eventLog, dataDir }: AgentConfig,
   database: Database,
   now: () => number,
   signal: AbortSignal,
 ): Hardware | undefined {
-  const path = tpmPath(tpm)
+  const path = tpmPath(tpm, nodeKeyIn(resolve(dataDir)))
   const at = path ?? null
   const keep = (trouble: TpmTrouble | undefined) => {
     const before = database.load<TpmView>('tpm')
     // Once a reason: each try would be another time, and another status.
-    const same = trouble && trouble.code === before?.trouble?.code ? before.trouble : trouble
+    const same = trouble && sinceBefore(trouble, before?.trouble)
     const since = before?.path === at ? before.since : new Date(now()).toISOString()
     const kept: TpmView = { path: at, since, ...(same ? { trouble: same } : {}) }
     if (JSON.stringify(kept) !== JSON.stringify(before)) database.save('tpm', kept)
@@ -97,6 +97,12 @@ function openTpm(
   keep(database.load<TpmView>('tpm')?.trouble)
   if (path === undefined) return undefined
   return openHardware({ path, eventLog, now, signal, onTrouble: keep })
+}
+
+// The same reason lasts, whatever was tried when it was seen first.
+function sinceBefore(trouble: TpmTrouble, before: TpmTrouble | undefined): TpmTrouble {
+  if (trouble.code !== before?.code) return trouble
+  return trouble.tried === before.tried ? before : { ...trouble, at: before.at }
 }
 
 async function openDriver(config: DriverConfig, dataDir: string, log: Logger): Promise<Driver> {

@@ -66,7 +66,7 @@ export function parseCommand(argv: readonly string[]): AgentCommand {
     .addOption(new Option('--driver <name>', 'how this machine boots').choices(['slots', 'uki']).default('slots'))
     .option(
       '--tpm <auto|off|path>',
-      'the TPM to register with: a device, or the socket of an emulated one; auto uses /dev/tpmrm0 where it is',
+      'the TPM to register with: a device, or the socket of an emulated one; auto uses /dev/tpmrm0 where it is, or the node’s key lies in it',
       'auto',
     )
     .option('--event-log <file>', "the firmware's log of what it measured", EVENT_LOG)

@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { testFolder } from '@skerry/supervise/testing'
@@ -7,6 +7,8 @@ import pino from 'pino'
 import { describe, expect, test } from 'vitest'
 import { openSlots } from './drivers/slots.ts'
 import { openDatabase } from './store/database.ts'
+import { enrollment } from './testing.ts'
+import { openHardware, type TpmTrouble } from './tpm/index.ts'
 
 // The program from outside: what a technician types, and what it answers.
 
@@ -60,6 +62,33 @@ describe('status', () => {
         message: expect.stringContaining('nothing new is accepted or activated'),
         next: expect.stringContaining('--outbox-mib'),
       },
+    })
+  })
+
+  test('shows a node that cannot sign, because its TPM does not answer: since when, and what to do next', async () => {
+    const dir = testFolder()
+    const database = openDatabase(dir)
+    database.save('enrollment', { ...enrollment, class: 'tpm' })
+    mkdirSync(join(dir, 'keys'))
+    writeFileSync(join(dir, 'keys', 'node.tpm.json'), '{}')
+    const path = join(dir, 'none')
+    const at = '2026-06-01T00:00:00.000Z'
+    const over = new AbortController()
+    const onTrouble = (trouble: TpmTrouble | undefined) => database.save('tpm', { path, since: at, trouble })
+    const asked = { path, eventLog: path, now: () => Date.parse(at), signal: over.signal, onTrouble }
+    await openHardware(asked).look()
+    database.close()
+    const { stdout } = await run('status', '--data', dir)
+    expect(JSON.parse(stdout)).toMatchObject({
+      tpm: { trouble: { code: 'NoTpm', tried: 'signature' } },
+      troubles: [
+        {
+          ...{ of: 'tpm', reason: 'NoTpm', since: at },
+          message: expect.stringMatching(
+            /^this node cannot sign, .*there is no TPM here\. Switch the TPM on in the firmware/,
+          ),
+        },
+      ],
     })
   })
 

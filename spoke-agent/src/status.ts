@@ -8,6 +8,7 @@ import { type SeenBoot, troublesOf } from './node/troubles.ts'
 import { roomView } from './outbox/room.ts'
 import { type Enrollment, loadEnrollment } from './registration/enrollment.ts'
 import { formerLives } from './registration/former.ts'
+import { nodeKeyIn } from './registration/node-key.ts'
 import { type HubWord, nextStep } from './registration/standing.ts'
 import type { Bus, EdgeNode, EdgeSite } from './store/bus.ts'
 import { readDatabase } from './store/database.ts'
@@ -93,7 +94,10 @@ export function siteView(dataDir: string): object {
       confirmed: state.memory.confirmed ?? null,
       failed: state.memory.failures,
       // Of the boot only what is kept: whether it is well, the agent that runs knows.
-      troubles: troublesOf({ node, boot: undefined, tpm, class: enrollment?.class }),
+      troubles: troublesOf({
+        ...{ node, boot: undefined, tpm, class: enrollment?.class },
+        keyIn: nodeKeyIn(resolve(dataDir)),
+      }),
       desired: site ? { ...site.holds, image: site.document.image ?? null, windows: site.document.windows } : null,
       plan: site?.plan ?? null,
       slots: existsSync(slots) ? (JSON.parse(readFileSync(slots, 'utf8')) as object) : null,

@@ -12,7 +12,16 @@ const well = seenBoot(facts, undefined, 0)
 const ill = seenBoot({ ...facts, healthy: false }, well, 0)
 const since = '2026-06-01T00:00:00.000Z'
 const unseen = { bootId: 'b', reason: 'EspNotVfat', message: '/efi is an ext4', since }
-const lockout: TpmView = { path: '/dev/tpmrm0', since, trouble: { at: since, code: 'Lockout', message: 'wait' } }
+const lockout: TpmView = {
+  path: '/dev/tpmrm0',
+  since,
+  trouble: { at: since, tried: 'look', code: 'Lockout', message: 'wait' },
+}
+const silent: TpmView = {
+  path: '/dev/tpmrm0',
+  since,
+  trouble: { at: since, tried: 'signature', code: 'Failed', message: 'It broke. Restart it' },
+}
 
 function troubles(
   stage: State['stage'],
@@ -62,4 +71,22 @@ test('an ill boot is named by its slot and bytes', () => {
   const of = (boot: SeenBoot) => troublesOf({ node, boot, tpm: undefined, class: 'software-key' })[0]?.message
   expect(of(ill)).toContain('slot a (ffffffffffff)')
   expect(of({ ...ill, imageSha256: '' })).toContain('nothing')
+})
+
+test('a node whose key lies in a TPM that does not sign says that it cannot, since when, and what to do', () => {
+  const of = (tpm: TpmView, keyIn: 'tpm' | 'file') =>
+    troublesOf({ node: { state: initialState(undefined) }, boot: well, tpm, class: 'tpm', keyIn })
+  const cannot = /^this node cannot sign, .*Offline, because its key lies in its TPM: /
+  const found = of(silent, 'tpm')
+  expect(found).toMatchObject([{ of: 'tpm', reason: 'Failed', since, message: expect.stringMatching(cannot) }])
+  expect(found[0]?.message).toMatch(/It broke. Restart it\. .*told when it signs again\. .*lost .*enters anew/)
+  const [gone] = of({ path: null, since }, 'tpm')
+  expect(gone).toMatchObject({ reason: 'NoTpm', since, message: expect.stringMatching(cannot) })
+  expect(gone?.message).toMatch(/--tpm.*start the agent again/)
+  // It signs, whatever its TPM does.
+  for (const [tpm, keyIn] of [
+    [silent, 'file'],
+    [lockout, 'tpm'],
+  ] as const)
+    expect(of(tpm, keyIn)[0]?.message).not.toMatch(cannot)
 })

@@ -15,12 +15,15 @@ export function troublesOf({
   node: { unseen, state },
   boot,
   tpm,
+  keyIn = 'file',
   ...of
 }: {
   readonly node: EdgeNode
   readonly boot: SeenBoot | undefined
   readonly tpm: TpmView | undefined
   readonly class: NodeClass | undefined
+  /** Where the node's key lies, for whoever asks at the site: what a node cannot sign it can tell nobody else. */
+  readonly keyIn?: 'tpm' | 'file' | undefined
 }): NodeTrouble[] {
   const troubles: NodeTrouble[] = []
   if (unseen) {
@@ -32,15 +35,23 @@ export function troublesOf({
     const message = `what runs in slot ${boot.slot} (${bytes}) does not answer as healthy`
     troubles.push({ of: 'boot', reason: 'BootUnhealthy', message, since: boot.illSince })
   }
-  if (of.class !== 'tpm' || !tpm) return troubles
-  if (tpm.path === null) {
-    const message = `this node is registered with a TPM, and there is none: ${WITHOUT_TPM}`
-    troubles.push({ of: 'tpm', reason: 'NoTpm', message, since: tpm.since })
-  } else if (tpm.trouble) {
-    const { code, message, at } = tpm.trouble
-    troubles.push({ of: 'tpm', reason: code, message, since: at })
-  }
+  const trouble = of.class === 'tpm' && tpm ? troubleOf(tpm) : undefined
+  if (!trouble) return troubles
+  const { signs, message, ...rest } = trouble
+  troubles.push({ of: 'tpm', ...rest, message: signs || keyIn === 'file' ? message : cannotSign(message) })
   return troubles
 }
 
-const WITHOUT_TPM = 'switch it on in the firmware, or say with --tpm where it is'
+function troubleOf({ path, since, trouble }: TpmView): (Omit<NodeTrouble, 'of'> & { signs: boolean }) | undefined {
+  if (path === null) return { signs: false, reason: 'NoTpm', message: WITHOUT_TPM, since }
+  if (!trouble) return undefined
+  const { tried, code, message, at } = trouble
+  return { signs: tried !== 'signature', reason: code, message, since: at }
+}
+
+const WITHOUT_TPM =
+  'this node is registered with a TPM, and there is none: switch it on in the firmware, or say with --tpm where it is, and start the agent again'
+
+function cannotSign(why: string): string {
+  return `this node cannot sign, so the hub hears nothing of it and calls it Offline, because its key lies in its TPM: ${why}. What it does meanwhile is kept, and told when it signs again. Where the TPM is lost for good, whoever runs the hub deletes the registration (skerry delete registration), and this machine enters anew with an empty data folder and another bundle`
+}

@@ -40,6 +40,12 @@ export function nodeKeyThumbprint(dataDir: string): string | undefined {
   return existsSync(pemFile(dataDir)) ? openKeyFile(pemFile(dataDir), 'ES256').thumbprint : undefined
 }
 
+/** Where the node's key lies; undefined where it has none. Asks no TPM. */
+export function nodeKeyIn(dataDir: string): 'tpm' | 'file' | undefined {
+  if (existsSync(tpmFile(dataDir))) return 'tpm'
+  return existsSync(pemFile(dataDir)) ? 'file' : undefined
+}
+
 function tpmKey(kept: Kept, hardware: Hardware | undefined): NodeKey {
   const area = areaOf(kept)
   const jwk = jwkOf(area)

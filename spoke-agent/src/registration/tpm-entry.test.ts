@@ -119,8 +119,11 @@ describe.skipIf(lacksTools)('what a TPM adds to an entry (needs swtpm and tpm2-t
 })
 
 test.each([
-  ['off', undefined],
-  ['/run/other', '/run/other'],
-])('--tpm %s: %s', (asked, path) => {
-  expect(tpmPath(asked)).toBe(path)
+  ['off', 'file', undefined],
+  ['off', 'tpm', undefined],
+  ['/run/other', undefined, '/run/other'],
+  // Whether its device is there or not yet.
+  ['auto', 'tpm', '/dev/tpmrm0'],
+] as const)('--tpm %s, and the node’s key in %s: %s', (asked, keyIn, path) => {
+  expect(tpmPath(asked, keyIn)).toBe(path)
 })

@@ -1,9 +1,9 @@
-import { appendFileSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { TpmQuote } from '@skerry/api'
 import { command, measuredIn, parseEventLog, parseMeasurementLog } from '@skerry/measured-boot'
 import { appraise } from '@skerry/policy'
+import { logOf, recordsAfter } from '@skerry/policy/testing'
 import { testFolder, testTpm } from '@skerry/supervise/testing'
 import { describe, expect, test } from 'vitest'
 import { type Hardware, openHardware, type TpmTrouble } from './hardware.ts'
@@ -58,11 +58,52 @@ describe.skipIf(lacksTools)('what troubles a TPM (needs swtpm and tpm2-tools)', 
     const path = join(testFolder(), 'tpm')
     const { hardware, trouble } = machine(path)
     await hardware.look()
-    expect([trouble()?.code, hardware.time()]).toEqual(['NoTpm', undefined])
+    // Nothing is to be signed while the hub is away, and nothing could be.
+    expect([trouble()?.code, trouble()?.tried, hardware.time()]).toEqual(['NoTpm', 'signature', undefined])
     const emulated = await testTpm()
     symlinkSync(emulated.socketPath, path)
     await hardware.look()
     expect([trouble()?.code, hardware.time()]).toEqual([undefined, expect.objectContaining({ safe: true })])
+  })
+})
+
+describe.skipIf(lacksTools)('a TPM that signs nothing (needs swtpm and tpm2-tools)', () => {
+  const sign = ({ hardware }: ReturnType<typeof machine>) => hardware.ask((tpm) => tpm.nodeKey('a'), 'signature')
+
+  test('is known by that from one that is locked, or gives no quote, and signs all the same', async () => {
+    const emulated = await testTpm()
+    const one = machine(emulated.socketPath)
+    await lockOut(emulated)
+    await one.hardware.look()
+    await sign(one)
+    expect(one.trouble()).toMatchObject({ code: 'Lockout', tried: 'look' })
+    await expect(one.hardware.quote(NONCE, 'sha512')).rejects.toMatchObject({ code: 'Unsupported' })
+    expect(one.trouble()).toMatchObject({ code: 'Unsupported', tried: 'quote' })
+  })
+
+  test('though it answers, is known until it signs', async () => {
+    const emulated = await testTpm()
+    const one = machine(emulated.socketPath)
+    await tool(emulated, 'changeauth', '-c', 'endorsement', 'secret')
+    await expect(sign(one)).rejects.toMatchObject({ code: 'PasswordSet' })
+    await one.hardware.look()
+    expect(one.trouble()).toMatchObject({ code: 'PasswordSet', tried: 'signature' })
+    await tool(emulated, 'changeauth', '-c', 'endorsement', '-p', 'secret')
+    await sign(one)
+    expect(one.trouble()).toBeUndefined()
+  })
+
+  test('and tells no time, yet signed since, is one that tells no time', async () => {
+    const path = join(testFolder(), 'tpm')
+    const one = machine(path)
+    await one.hardware.look()
+    expect(one.trouble()).toMatchObject({ tried: 'signature' })
+    const emulated = await testTpm()
+    symlinkSync(emulated.socketPath, path)
+    await sign(one)
+    expect(one.trouble()).toMatchObject({ code: 'NoTpm', tried: 'look' })
+    await one.hardware.look()
+    expect(one.trouble()).toBeUndefined()
   })
 })
 
@@ -94,20 +135,20 @@ describe.skipIf(lacksTools)('the release floor (needs swtpm and tpm2-tools)', ()
   })
 })
 
-/** A machine's logs, recorded on a real one: the firmware's, and systemd's, record by record. */
-const recorded = (name: string) =>
-  fileURLToPath(new URL(`../../../packages/measured-boot/src/event-log/recordings/${name}`, import.meta.url))
-const EVENT_LOG = recorded('secure-boot-off.bin')
-const RECORDS = readFileSync(recorded('userspace.jsonseq'), 'utf8')
+/** The logs of a real machine: the firmware's, and systemd's, record by record. */
+const FIRMWARE_LOG = logOf('secure-boot-off')
+const RECORDS = Buffer.from(recordsAfter())
+  .toString()
   .split('\u001e')
   .slice(1)
   .map((record) => `\u001e${record}`)
 const LAST = RECORDS.length - 1
 
 /** What the logs say was measured, each extend as it was made. */
-const firmwareExtends = measuredIn(parseEventLog(new Uint8Array(readFileSync(EVENT_LOG))), 'sha256').extends.map(
-  ({ event, digest }) => ({ pcr: event.pcr, digest }),
-)
+const firmwareExtends = measuredIn(parseEventLog(FIRMWARE_LOG), 'sha256').extends.map(({ event, digest }) => ({
+  pcr: event.pcr,
+  digest,
+}))
 const userspaceExtends = parseMeasurementLog(Buffer.from(RECORDS.join(''))).map(({ pcr = -1, digests }) => ({
   pcr,
   digest: digests.get('sha256') ?? new Uint8Array(),
@@ -119,7 +160,9 @@ const userspaceExtends = parseMeasurementLog(Buffer.from(RECORDS.join(''))).map(
  */
 async function bootedMachine(before: (what: string, quotes: number, systemd: Systemd) => Promise<void>) {
   const emulated = await testTpm()
-  const records = join(testFolder(), 'tpm2-measure.log')
+  const dir = testFolder()
+  const [eventLog, records] = [join(dir, 'binary_bios_measurements'), join(dir, 'tpm2-measure.log')]
+  writeFileSync(eventLog, FIRMWARE_LOG)
   writeFileSync(records, RECORDS.slice(0, LAST).join(''))
   let quotes = 0
   const path = await withSomebodyBetween(emulated, async (asked, transmit) => {
@@ -139,7 +182,7 @@ async function bootedMachine(before: (what: string, quotes: number, systemd: Sys
     })
   })
   const hardware = openHardware({
-    ...{ path, eventLog: EVENT_LOG, measurementLog: records, now: () => 0, signal: FOREVER, onTrouble() {} },
+    ...{ path, eventLog, measurementLog: records, now: () => 0, signal: FOREVER, onTrouble() {} },
   })
   const extended = [...firmwareExtends, ...userspaceExtends.slice(0, LAST)]
   const written = extended.map(({ pcr, digest }) => `${pcr}:sha256=${Buffer.from(digest).toString('hex')}`)

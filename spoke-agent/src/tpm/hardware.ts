@@ -12,8 +12,13 @@ import { type Tpm, type TpmState, tpmAt } from './tpm.ts'
 /** What a TPM adds to the time of a statement. */
 type TpmTime = Omit<Statement['time'], 'wall'>
 
-/** Why the TPM could not be asked, and since when it cannot for this reason, for a person at the site. */
-export type TpmTrouble = { readonly at: string; readonly code: string; readonly message: string }
+/** Why the TPM could not be asked, for what, and since when it cannot for this reason, for a person at the site. */
+export type TpmTrouble = {
+  readonly at: string
+  readonly tried: Tried
+  readonly code: string
+  readonly message: string
+}
 
 /** What is kept of the TPM for whoever asks: where it is (null: nowhere), since when, and what troubles it. */
 export type TpmView = { readonly path: string | null; readonly since: string; readonly trouble?: TpmTrouble }
@@ -50,12 +55,16 @@ const QUOTE_AGAIN_MS = 100
 /** What of several troubles is told. */
 const ORDER = ['signature', 'entry', 'quote', 'floor', 'look'] as const
 type Tried = (typeof ORDER)[number]
+type Reason = Pick<TpmTrouble, 'code' | 'message'>
 
-/** Where the TPM is, from what `--tpm` says; undefined where the node shall have none. */
-export function tpmPath(asked: string): string | undefined {
+/**
+ * Where the TPM is, from what `--tpm` says; undefined where the node shall have none. A node whose key lies in it has one,
+ * though it may not be there: its device may come after the agent.
+ */
+export function tpmPath(asked: string, keyIn: 'tpm' | 'file' | undefined): string | undefined {
   if (asked === 'off') return undefined
   if (asked !== 'auto') return asked
-  return existsSync(DEVICE) ? DEVICE : undefined
+  return keyIn === 'tpm' || existsSync(DEVICE) ? DEVICE : undefined
 }
 
 export function openHardware(options: {
@@ -77,8 +86,8 @@ export function openHardware(options: {
 
   // What was tried last, each by itself: that the clock can be read does not end the trouble with a quote.
   const troubles = new Map<Tried, TpmTrouble>()
-  function keep(tried: Tried, trouble: Omit<TpmTrouble, 'at'> | undefined): void {
-    if (trouble) troubles.set(tried, { at: new Date(now()).toISOString(), ...trouble })
+  function keep(tried: Tried, trouble: Reason | undefined): void {
+    if (trouble) troubles.set(tried, { at: new Date(now()).toISOString(), tried, ...trouble })
     else troubles.delete(tried)
     onTrouble(ORDER.map((one) => troubles.get(one)).find(Boolean))
   }
@@ -144,16 +153,23 @@ export function openHardware(options: {
       if (read && atMs - read.atMs < (read.time ? lookMs : Math.min(lookMs, LOOK_AGAIN_MS))) return
       try {
         const clock = await tpm.clock()
-        // It was away and answers again: what could not be raised is raised now.
-        if (read && !read.time) raiseAtMs = Number.NEGATIVE_INFINITY
+        // It was away and answers again: what could not be raised is raised now, and whether it signs the next signature says.
+        if (read && !read.time) {
+          raiseAtMs = Number.NEGATIVE_INFINITY
+          troubles.delete('signature')
+        }
         read = { time: timeOf(clock), atMs }
         // Quotes go on in a lockout; an entry may not, and whoever guesses passwords is at the machine.
         const { inLockout, wrongPasswords } = await tpm.state()
         keep('look', inLockout ? lockoutTrouble(wrongPasswords) : undefined)
       } catch (error) {
         // A clock that cannot be read is left out of statements.
+        const wentAway = !read || read.time !== undefined
         read = { time: undefined, atMs }
-        if (!signal.aborted) keep('look', troubleOf(error))
+        if (signal.aborted) return
+        // What does not even tell the time signs nothing, also while nothing is to be signed. A signature says it better.
+        if (wentAway && !troubles.has('signature')) keep('signature', troubleOf(error))
+        keep('look', troubleOf(error))
       }
     },
   }
@@ -169,11 +185,11 @@ function isBetween(quoted: TpmQuote, bank: BankName): boolean {
   return findings.some(({ code }) => code === 'ReplayMismatch' || code === 'MeasurementLogMalformed')
 }
 
-function troubleOf(error: unknown): Omit<TpmTrouble, 'at'> {
+function troubleOf(error: unknown): Reason {
   return { code: error instanceof TpmError ? error.code : 'Failed', message: reasonOf(error) }
 }
 
-function lockoutTrouble({ remembered, forgivenAfterSeconds }: TpmState['wrongPasswords']): Omit<TpmTrouble, 'at'> {
+function lockoutTrouble({ remembered, forgivenAfterSeconds }: TpmState['wrongPasswords']): Reason {
   const what = `${remembered} wrong passwords lock it; one is forgiven after ${forgivenAfterSeconds} s`
   return { code: 'Lockout', message: new TpmError('Lockout', 'the TPM', what).message }
 }
