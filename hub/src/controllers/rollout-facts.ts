@@ -1,4 +1,4 @@
-import { comparePositions, type ObjectOf, PLACEMENT_LABEL, type RolloutStatus } from '@skerry/api'
+import { comparePositions, type ObjectOf, PLACEMENT_LABEL, type RolloutStatus, type StatementRef } from '@skerry/api'
 import {
   type ClusterFacts,
   type Holder,
@@ -176,7 +176,7 @@ function clusterFacts(
           },
         }
       : {}),
-    nodes: nodes.map((node) => nodeFacts(node, image)),
+    nodes: nodes.map((node) => nodeFacts(node, image, assignment?.assignedAt)),
   }
 }
 
@@ -223,7 +223,49 @@ function leastAccepted(nodes: readonly FleetNode[]): ClusterFacts['accepted'] {
   )
 }
 
-function nodeFacts(node: FleetNode, image: Image | undefined): NodeFacts {
+// Boots that the node told of after the one that it confirmed: the one that it runs, and a bad one, if that was heard of
+// since the cluster was assigned what it is. One rollout's bad boot is not held against the next.
+function laterBoots(
+  node: FleetNode,
+  { bootId, statement }: NonNullable<NodeFacts['confirmed']>,
+  assignedAt: Date | undefined,
+): NonNullable<NodeFacts['later']> {
+  const { booted, results } = node
+  const { incarnation } = statement
+  const first = results.find((one) => one.bootId === bootId && one.incarnation === incarnation)
+  const bad = results.find(
+    (one) =>
+      one.incarnation === incarnation &&
+      one.seq > statement.seq &&
+      one.bootId !== bootId &&
+      one.bootId !== booted?.body.bootId &&
+      one.verdict === 'contraindicated' &&
+      one.receivedAt >= (assignedAt ?? one.receivedAt),
+  )
+  // A confirmation may come long after the boot that it names, when another one runs already.
+  const runs =
+    booted &&
+    booted.ref.incarnation === incarnation &&
+    booted.body.bootId !== bootId &&
+    booted.ref.seq > (first?.seq ?? statement.seq)
+      ? booted
+      : undefined
+  const verdict = runs && resultFor(node, runs.body, runs.ref)
+  return [
+    ...(bad ? [{ ...pick(bad), statement: refOf(bad), verdict: bad }] : []),
+    ...(runs ? [{ ...pick(runs.body), statement: runs.ref, ...(verdict ? { verdict } : {}) }] : []),
+  ]
+}
+
+function pick({ bootId, imageSha256 }: { bootId: string; imageSha256: string }) {
+  return { bootId, imageSha256 }
+}
+
+function refOf({ cluster, node, incarnation, seq, digest }: StatementRef): StatementRef {
+  return { cluster, node, incarnation, seq, digest }
+}
+
+function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date | undefined): NodeFacts {
   const { transition, confirmed, failed } = node
   const isTarget = (sha256: string | undefined) => image !== undefined && sha256 === image.imageSha256
   const boot =
@@ -236,6 +278,7 @@ function nodeFacts(node: FleetNode, image: Image | undefined): NodeFacts {
         }
       : undefined
   const result = boot && resultFor(node, boot, boot.statement)
+  const later = boot ? laterBoots(node, boot, assignedAt) : []
   // A failure counts until the node confirms the same bytes later. It tries them again by itself in no case.
   const stands = failed && isTarget(failed.body.imageSha256) && (!boot || failed.ref.seq > boot.statement.seq)
   return {
@@ -257,5 +300,6 @@ function nodeFacts(node: FleetNode, image: Image | undefined): NodeFacts {
         }
       : {}),
     ...(result ? { verdict: result } : {}),
+    ...(later.length > 0 ? { later } : {}),
   }
 }

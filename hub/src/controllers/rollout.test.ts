@@ -1,5 +1,5 @@
 import type { ActivationWindow, ObjectOf, RolloutSpec } from '@skerry/api'
-import { makeTpm, referenceOf } from '@skerry/policy/testing'
+import { CLOCK, makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
 import pino from 'pino'
 import { expect, test } from 'vitest'
 import { listAssignments } from '../store/assignments.ts'
@@ -247,6 +247,121 @@ test.each<[string, object | undefined, boolean, object]>([
   await fleet.goes('shop', 'Confirming', 'Idle', { imageSha256: sha('os-1'), bootId })
   await fleet.rest()
   expect(await fleet.stateOf('r', 'shop')).toMatchObject(expected)
+})
+
+/** A rollout that asks for affirming boots and an hour's soak, in which `shop` confirmed its boot `b2`, and it was affirming. */
+async function soakingFleet() {
+  const world = await openWorld()
+  const tpm = makeTpm()
+  const { image, profile } = referenceOf(tpm)
+  await addMeasuredImage(world, 'os-1', image)
+  await addProfile(world, profile)
+  await addPlacement(world)
+  const site = await addCluster(world, 'shop', { tpm })
+  const fleet = await fleetOn(world, { shop: site })
+  await fleet.roll('r', rolloutSpec('os-1', { ...progressive({ minSuccessTime: '1h' }), attestation: 'affirming' }))
+  await fleet.rest()
+  await fleet.accepts('shop')
+  await site.says(site.quotes('b2', 'os-1'))
+  await fleet.goes('shop', 'Confirming', 'Idle', { imageSha256: sha('os-1'), bootId: 'b2' })
+  await fleet.rest()
+  expect(await fleet.stateOf('r', 'shop')).toMatchObject({ state: 'Soaking', reason: 'MinSuccessTime' })
+  return { ...fleet, shop: site, profile }
+}
+const starts = (resetCount: number, clockMs = CLOCK.clockMs) => ({ clock: { ...CLOCK, resetCount, clockMs } })
+/** PCR 9 holds what nothing explains. */
+const tampered = { values: valuesOf('secure-boot-off').set(9, '9'.repeat(64)) }
+const renewed = starts(CLOCK.resetCount, CLOCK.clockMs + 60_000)
+const bad = { state: 'Failed', reason: 'AttestationContraindicated' }
+const worse = { state: 'Failed', reason: 'AttestationInsufficient' }
+const soaks = { state: 'Soaking', reason: 'MinSuccessTime' }
+type Told = readonly [bootId: string, more: Parameters<Site['quotes']>[2], unknown?: 'nobody knows its key any more']
+
+test.each<[string, readonly Told[], object]>([
+  ['a new boot that is contraindicated fails', [['b3', { ...starts(8), ...tampered }]], bad],
+  [
+    'so does one that a good boot followed before anybody looked',
+    [
+      ['b3', { ...starts(8), ...tampered }],
+      ['b4', starts(9)],
+    ],
+    { ...bad, message: expect.stringContaining('a later boot, b3: ') },
+  ],
+  ['a new boot that is worse than asked fails', [['b3', starts(8), 'nobody knows its key any more']], worse],
+  ['renewed evidence that is contraindicated fails', [['b2', { ...renewed, ...tampered }]], bad],
+  ['renewed evidence that is worse than asked fails', [['b2', renewed, 'nobody knows its key any more']], worse],
+  ['a new boot that is as good goes on', [['b3', starts(8)]], soaks],
+])('of a cluster that soaks, %s', async (_, told, expected) => {
+  const { shop, rest, stateOf, rolloutOf, world } = await soakingFleet()
+  for (const [bootId, more, unknown] of told) {
+    if (unknown) await world.store.sql`update node_identity set ak_name = null`
+    await shop.says(shop.quotes(bootId, 'os-1', more))
+  }
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject(expected)
+  const failed = expected !== soaks
+  expect((await rolloutOf('r')).status).toMatchObject(
+    failed ? { phase: 'Paused', counts: { failed: 1, succeeded: 0 } } : { phase: 'Running' },
+  )
+  world.pass(3_600_000)
+  await rest()
+  expect((await stateOf('r', 'shop'))?.state).toBe(failed ? 'Failed' : 'Succeeded')
+  // What was so once is told once.
+  expect((await events(world)).filter((event) => event.startsWith('Breached'))).toHaveLength(failed ? 1 : 0)
+})
+
+test('a cluster that soaks and goes offline does not fail; a new boot there waits for its quote', async () => {
+  const { shop, rest, stateOf, world } = await soakingFleet()
+  world.pass(LIMITS.offlineMs)
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject(soaks)
+  const site = logless(shop)
+  await site.says(shop.quotes('b3', 'os-1', starts(8)))
+  await world.look(rollout)
+  expect(await stateOf('r', 'shop')).toMatchObject({ state: 'Soaking', reason: 'AwaitingAttestation' })
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject({ state: 'Soaking', reason: 'AttestationInsufficient' })
+  await shop.says(shop.quotes('b3', 'os-1', starts(8, CLOCK.clockMs + 60_000)))
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject(soaks)
+  world.pass(3_600_000)
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject({ state: 'Succeeded', reason: 'Confirmed' })
+})
+
+test('a profile that is withdrawn while a cluster soaks fails nobody: it waits until one is signed again', async () => {
+  const { shop, rest, stateOf, world, profile } = await soakingFleet()
+  for (const later of [undefined, starts(8)]) {
+    if (later) await shop.says(shop.quotes('b3', 'os-1', later))
+    await rest()
+    expect(await stateOf('r', 'shop')).toMatchObject(soaks)
+    await write(world.store, (tx) => deleteObject(tx, 'HardwareProfile', '', profile.name))
+    await rest()
+    expect(await stateOf('r', 'shop')).toMatchObject({
+      state: 'Soaking',
+      reason: 'AttestationInsufficient',
+      message: expect.stringContaining('NoProfile'),
+    })
+    await addProfile(world, profile)
+  }
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject(soaks)
+})
+
+test('a bad boot from before a cluster was assigned the image is not held against it', async () => {
+  const { shop, world, rest, stateOf, roll, accepts, age } = await soakingFleet()
+  await shop.says(shop.quotes('b3', 'os-1', { ...starts(8), ...tampered }))
+  await shop.says(shop.quotes('b4', 'os-1', starts(9)))
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject(bad)
+  await age('r')
+  // The database's own clock says when a statement was received.
+  await world.store.sql`update statement set received_at = received_at - interval '1 hour'`
+  await roll('again', rolloutSpec('os-1', { attestation: 'affirming' }))
+  await rest()
+  await accepts('shop')
+  await rest()
+  expect(await stateOf('again', 'shop')).toMatchObject({ state: 'Succeeded', reason: 'Confirmed' })
 })
 
 test('a verdict on another image does not count for the one that a site says it confirmed in that boot', async () => {

@@ -40,7 +40,7 @@ export type FleetNode = {
   readonly failed: Said<TransitionBody> | undefined
   readonly accepted: Said<AcceptedBody> | undefined
   readonly refused: Said<RefusedBody> | undefined
-  /** Attestation results of its newest boot and of the one it confirmed, newest first. */
+  /** Attestation results of its newest boot, of the one it confirmed, and of a bad one after that, newest first. */
   readonly results: readonly AttestationResult[]
 }
 

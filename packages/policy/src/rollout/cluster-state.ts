@@ -24,6 +24,8 @@ export const DENIED =
   'the hub does not accept this cluster; "skerry get registrations" says whether that was decided or waits for a person'
 /** A site's refusal of an order that asks for a better verdict than its nodes can have. */
 export const UNPROVABLE = 'AttestationImpossible'
+/** The verdict is worse than the rollout asks: waited for where it may still come, failed where a better one was lost. */
+export const WORSE = 'AttestationInsufficient'
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
 /** A site that waits for these is given the time on top of its deadline. */
 export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused'])
@@ -123,7 +125,7 @@ export function clusterStateOf(
  * and the edit has mended it. `asked` is what the order asked for, where it is known; only `affirming` can be too much.
  */
 export function isAskedNoMore(reason: string, { attestation }: RolloutSpec, asked = 'affirming'): boolean {
-  return reason === UNPROVABLE && asked === 'affirming' && attestation === 'warning'
+  return (reason === UNPROVABLE || reason === WORSE) && asked === 'affirming' && attestation === 'warning'
 }
 
 /**
@@ -180,6 +182,9 @@ function failure(node: NodeFacts, failed: NonNullable<NodeFacts['failure']>): Pr
 }
 
 function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Durations, nowMs: number): Progress {
+  const doubts = cluster.nodes.flatMap((node) => doubtOf(node, spec.attestation ?? 'affirming') ?? [])
+  const bad = doubts.find(({ state }) => state === 'Failed')
+  if (bad) return bad
   if (cluster.nodes.length === 0)
     return { state: 'Delivered', reason: 'NoNodes', message: 'the cluster has no registered node' }
   const busy = cluster.nodes.find((node) => AT_WORK.has(node.phase))
@@ -205,7 +210,7 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Duratio
       reason: 'Accepted',
       message: `node ${open.node} has the desired state and has not begun`,
     }
-  return soak(cluster.nodes, spec.attestation ?? 'affirming', durations, nowMs)
+  return doubts[0] ?? soak(cluster.nodes, durations, nowMs)
 }
 
 // The site goes on by itself once its window is open. What it does before it is heard is not known and not claimed: it
@@ -229,40 +234,65 @@ function waiting(node: NodeFacts, spec: RolloutSpec, nowMs: number): Progress {
   }
 }
 
-// Every node confirmed the target's bytes. What is missing is proof of that boot, then time.
-function soak(
-  nodes: readonly NodeFacts[],
+/**
+ * What keeps a node that confirmed the target's bytes from counting: the boot that it confirmed them in, and each later one
+ * that is known, are as good as asked, or the node is in doubt. What is proven to be bad fails, and so does a warning where
+ * an affirming verdict was had before. What nobody could judge is waited for, because the node is asked again, and so is
+ * evidence that was good until other reference values were signed: they may be signed again.
+ */
+function doubtOf(
+  { node, confirmed, verdict, later = [] }: NodeFacts,
   wanted: 'affirming' | 'warning',
-  { soakMs }: Durations,
-  nowMs: number,
-): Progress {
-  let confirmedAtMs = 0
-  let statement: StatementRef | undefined
-  for (const { node, confirmed, verdict } of nodes) {
-    if (!confirmed) continue
-    if (confirmed.atMs >= confirmedAtMs) statement = confirmed.statement
-    confirmedAtMs = Math.max(confirmedAtMs, confirmed.atMs)
-    if (!verdict || verdict.bootId !== confirmed.bootId)
+): Progress | undefined {
+  if (!confirmed) return undefined
+  const boots = [
+    { what: 'the boot', ...confirmed, verdict: verdict?.bootId === confirmed.bootId ? verdict : undefined },
+    ...later.map((boot) => ({ what: `a later boot, ${boot.bootId}`, ...boot })),
+  ]
+  const bad = boots.find((boot) => boot.verdict?.verdict === 'contraindicated')
+  if (bad?.verdict)
+    return {
+      state: 'Failed',
+      reason: 'AttestationContraindicated',
+      message: `node ${node}: ${bad.what}: ${bad.verdict.message} (${bad.verdict.reason})`,
+      statement: bad.statement,
+    }
+  let wasGood = verdict?.wasAffirming === true
+  for (const { what, imageSha256, verdict: judged, statement } of boots) {
+    if (imageSha256 !== confirmed.imageSha256)
+      return {
+        state: 'Soaking',
+        reason: 'AnotherImageBooted',
+        message: `node ${node}: ${what}, is of another image, ${imageSha256.slice(0, 12)}…`,
+        statement,
+      }
+    if (!judged)
       return {
         state: 'Soaking',
         reason: 'AwaitingAttestation',
-        message: `node ${node}: the boot has no attestation result yet`,
-        ...ref(statement),
+        message: `node ${node}: ${what} has no attestation result yet`,
+        statement,
       }
-    if (verdict.verdict === 'contraindicated')
+    if (!asGoodAs(judged.verdict, wanted))
       return {
-        state: 'Failed',
-        reason: 'AttestationContraindicated',
-        message: `node ${node}: ${verdict.message} (${verdict.reason})`,
-        ...ref(statement),
+        state: wasGood && judged.verdict === 'warning' && !judged.rejudged ? 'Failed' : 'Soaking',
+        reason: WORSE,
+        message: `node ${node}: ${what}: the verdict is ${judged.verdict} (${judged.reason}: ${judged.message}), this rollout asks for ${wanted}`,
+        statement,
       }
-    if (!asGoodAs(verdict.verdict, wanted))
-      return {
-        state: 'Soaking',
-        reason: 'AttestationInsufficient',
-        message: `node ${node}: the verdict is ${verdict.verdict} (${verdict.reason}: ${verdict.message}), this rollout asks for ${wanted}`,
-        ...ref(statement),
-      }
+    wasGood = true
+  }
+  return undefined
+}
+
+// Every node confirmed the target's bytes in a boot that is as good as asked. What is missing is time.
+function soak(nodes: readonly NodeFacts[], { soakMs }: Durations, nowMs: number): Progress {
+  let confirmedAtMs = 0
+  let statement: StatementRef | undefined
+  for (const { confirmed } of nodes) {
+    if (!confirmed) continue
+    if (confirmed.atMs >= confirmedAtMs) statement = confirmed.statement
+    confirmedAtMs = Math.max(confirmedAtMs, confirmed.atMs)
   }
   const endsAtMs = confirmedAtMs + soakMs
   if (nowMs < endsAtMs)

@@ -32,13 +32,24 @@ export type NodeFacts = {
     readonly atMs: number
     readonly statement: StatementRef
   }
-  /** The newest verdict on the boot that `confirmed` names. */
-  readonly verdict?: {
+  /** The newest verdict on the boot that `confirmed` names, and whether earlier evidence of it was affirming. */
+  readonly verdict?: Judged & { readonly bootId: string; readonly wasAffirming?: boolean }
+  /** Boots that began after the one that `confirmed` names: the newest, and one that is known to be bad. */
+  readonly later?: readonly {
     readonly bootId: string
-    readonly verdict: Verdict
-    readonly reason: string
-    readonly message: string
-  }
+    readonly imageSha256: string
+    readonly statement: StatementRef
+    /** undefined until its newest evidence is judged. */
+    readonly verdict?: Judged
+  }[]
+}
+
+type Judged = {
+  readonly verdict: Verdict
+  readonly reason: string
+  readonly message: string
+  /** The same evidence was affirming, before what it is held against changed: that is no news of the machine. */
+  readonly rejudged?: boolean
 }
 
 /**

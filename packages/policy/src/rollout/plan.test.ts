@@ -6,6 +6,7 @@ import type {
   RolloutSpec,
   RolloutStatus,
   StatementRef,
+  Verdict,
 } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -356,6 +357,147 @@ describe('[deviation] states of a cluster', () => {
     expect(found).toMatchObject({ state, reason })
     // A verdict that does not count says what it rests on.
     if (reason.startsWith('Attestation')) expect(found?.message).toMatch(/X.*so it is|so it is.*X/)
+  })
+
+  describe('a boot that was proven and confirmed, and what is heard of the machine while it soaks', () => {
+    const good = { bootId: 'b2', verdict: 'affirming' as const, reason: 'X', message: 'as it should be' }
+    const worse = (verdict: Verdict) => ({ verdict, reason: 'PcrMismatch', message: 'PCR 9 is not what it was' })
+    type Later = NonNullable<NodeFacts['later']>[number]
+    const boot = (verdict?: Verdict, more: Partial<Later> = {}): { later: Later[] } => {
+      const told = { bootId: 'b3', imageSha256: GOOD, statement: said('a', 9), ...more }
+      return { later: [verdict ? { verdict: worse(verdict), ...told } : told] }
+    }
+    const proven = (more: Partial<NodeFacts> = {}, of: Partial<ClusterFacts> = {}): ClusterFacts => {
+      const base = cluster('a', 'confirmed')
+      return { ...base, ...of, nodes: base.nodes.map((one) => ({ ...one, verdict: good, ...more })) }
+    }
+    const asks = (p: NonNullable<NonNullable<RolloutSpec['strategy']>['progressive']> = {}): Partial<RolloutSpec> => ({
+      attestation: 'affirming',
+      strategy: progressive({ minSuccessTime: '5m', maxConcurrency: 1, ...p }),
+    })
+    const soaking = saved(plan([proven(), cluster('z', 'nothing')], asks()))
+    const OTHER = 'c'.repeat(64)
+    const END = NOW + 4 * MINUTE
+
+    test.each<[string, Partial<NodeFacts>, ClusterState, string]>([
+      ['a new boot that is contraindicated fails', boot('contraindicated'), 'Failed', 'AttestationContraindicated'],
+      [
+        'so does one of another image',
+        boot('contraindicated', { imageSha256: OTHER }),
+        'Failed',
+        'AttestationContraindicated',
+      ],
+      [
+        'also one that a good boot followed',
+        { later: [...boot('contraindicated').later, ...boot('affirming', { bootId: 'b4' }).later] },
+        'Failed',
+        'AttestationContraindicated',
+      ],
+      ['a new boot that is worse than asked fails', boot('warning'), 'Failed', 'AttestationInsufficient'],
+      [
+        'renewed evidence that is contraindicated fails',
+        { verdict: { ...good, ...worse('contraindicated'), wasAffirming: true } },
+        'Failed',
+        'AttestationContraindicated',
+      ],
+      [
+        'renewed evidence that is worse than asked fails',
+        { verdict: { ...good, ...worse('warning'), wasAffirming: true } },
+        'Failed',
+        'AttestationInsufficient',
+      ],
+      [
+        'a boot that never was as good as asked waits',
+        { verdict: { ...good, ...worse('warning') } },
+        'Soaking',
+        'AttestationInsufficient',
+      ],
+      [
+        'evidence that was good until other values were signed waits',
+        { verdict: { ...good, ...worse('warning'), wasAffirming: true, rejudged: true } },
+        'Soaking',
+        'AttestationInsufficient',
+      ],
+      [
+        'also that of a new boot',
+        boot('warning', { verdict: { ...worse('warning'), rejudged: true } }),
+        'Soaking',
+        'AttestationInsufficient',
+      ],
+      ['a new boot that nobody can judge yet waits', boot('none'), 'Soaking', 'AttestationInsufficient'],
+      ['a new boot that is not judged waits', boot(), 'Soaking', 'AwaitingAttestation'],
+      ['a boot of another image waits', boot('affirming', { imageSha256: OTHER }), 'Soaking', 'AnotherImageBooted'],
+      ['a new boot that is as good counts', boot('affirming'), 'Succeeded', 'Confirmed'],
+    ])('%s', (_, more, state, reason) => {
+      // At the end of the soak, when it would count.
+      const outcome = plan([proven(more), cluster('z', 'nothing')], asks(), soaking, END)
+      expect(row(outcome)).toMatchObject({ state, reason })
+      if (state !== 'Failed') return expect(outcome.advance).toEqual(state === 'Succeeded' ? ['z'] : [])
+      expect(row(outcome)?.message).toMatch(/PCR 9 is not what it was.*PcrMismatch|PcrMismatch.*PCR 9 is not/)
+      expect(outcome).toMatchObject({ phase: 'Paused', advance: [], counts: { failed: 1, succeeded: 0 } })
+      expect(condition(outcome, 'Breached')).toMatchObject({ status: 'True', reason: 'MaxFailuresExceeded' })
+      // The budget is used, and where it has room the others go on.
+      const tolerant = plan([proven(more), cluster('z', 'nothing')], asks({ maxFailures: 1 }), soaking, END)
+      expect(tolerant).toMatchObject({ phase: 'Running', advance: ['z'], counts: { failed: 1 } })
+      // What is heard afterwards gives nothing back.
+      expect(row(plan([proven(boot('affirming', { bootId: 'b5' }))], asks(), saved(outcome), END))?.state).toBe(
+        'Failed',
+      )
+    })
+
+    test('what fails rests on the evidence that it was judged by, and names the boot', () => {
+      const failed = row(plan([proven(boot('contraindicated'))], asks(), soaking))
+      expect(failed).toMatchObject({
+        message: 'node n1: a later boot, b3: PCR 9 is not what it was (PcrMismatch)',
+        statement: said('a', 9),
+      })
+    })
+
+    test('who merely went offline while it soaked does not fail', () => {
+      for (const reachability of ['Late', 'Offline', 'Stale'] as const) {
+        const dark = proven({}, { reachability, heardAtMs: NOW - 10 * MINUTE })
+        expect(row(plan([dark], asks(), soaking))?.state).toBe('Soaking')
+        expect(row(plan([dark], asks(), soaking, END))?.state).toBe('Succeeded')
+      }
+    })
+
+    test.each<[string, Partial<NodeFacts>, ClusterState]>([
+      ['a contraindicated boot undoes it', boot('contraindicated'), 'Failed'],
+      ['a warning does not', boot('warning'), 'Succeeded'],
+      ['nor renewed evidence with one', { verdict: { ...good, ...worse('warning'), wasAffirming: true } }, 'Succeeded'],
+      ['nor a boot that nobody judged', boot(), 'Succeeded'],
+      ['nor a boot of another image', boot('affirming', { imageSha256: OTHER }), 'Succeeded'],
+    ])('after the soak: %s, however long ago the deadline was', (_, more, state) => {
+      const spec = asks({ progressDeadline: '1h' })
+      const done = plan([proven()], spec, soaking, END)
+      expect(row(done)?.state).toBe('Succeeded')
+      expect(row(plan([proven(more)], spec, saved(done), END + 600 * MINUTE))?.state).toBe(state)
+    })
+
+    test('a warning that failed is good enough once an edit asks for no more', () => {
+      const failed = plan([proven(boot('warning'))], asks(), soaking)
+      expect(failed.phase).toBe('Paused')
+      const modest = { ...asks(), attestation: 'warning' as const }
+      const edited = plan([proven(boot('warning'))], modest, { ...saved(failed), observedGeneration: 0 })
+      expect(row(edited)).toMatchObject({ state: 'Soaking', reason: 'MinSuccessTime' })
+      expect(edited.phase).toBe('Running')
+      const bad = plan([proven(boot('contraindicated'))], asks(), soaking)
+      const still = plan([proven(boot('contraindicated'))], modest, { ...saved(bad), observedGeneration: 0 })
+      expect(still.phase).toBe('Paused')
+    })
+
+    test('a contraindicated node fails its cluster, whatever the others do', () => {
+      const bad = proven(boot('contraindicated'))
+      for (const other of [
+        node('a', 'Staging', { node: 'm' }),
+        node('a', 'Verifying', { node: 'm' }),
+        { ...(cluster('a', 'confirmed').nodes[0] ?? node('a', 'Idle')), node: 'm' },
+      ])
+        expect(row(plan([{ ...bad, nodes: [other, ...bad.nodes] }], asks()))).toMatchObject({
+          state: 'Failed',
+          reason: 'AttestationContraindicated',
+        })
+    })
   })
 
   test('every node counts: one that is open keeps the cluster going, one that failed fails it', () => {

@@ -12,6 +12,7 @@ import {
   STOPS_THE_CLOCK,
   silenceOf,
   UNPROVABLE,
+  WORSE,
 } from './cluster-state.ts'
 import type { ClusterFacts, RolloutFacts } from './facts.ts'
 import { durationsOf, isUnlimited, sizesOf } from './strategy.ts'
@@ -48,6 +49,9 @@ const FAILURES: ReadonlySet<ClusterState> = new Set(['Failed', 'TimeOut', 'Rolle
 /** Nothing more is to come of these in this rollout. */
 const FINISHED: ReadonlySet<ClusterState> = new Set(['Succeeded', 'Failed', 'TimeOut', 'RolledBack', 'Removed'])
 const SETTLED: ReadonlySet<ClusterState> = new Set([...FINISHED, 'Offline'])
+
+/** What a cluster that succeeded may come to, and has succeeded all the same. No deadline runs for it. */
+const UNDOES_NOTHING: ReadonlySet<ClusterState> = new Set(['Soaking', 'TimeOut', 'Removed'])
 
 /** What only news can change is looked at again after this all the same. */
 const RECHECK_MS = 60_000
@@ -201,11 +205,12 @@ function sticky(
           : `succeeded; the rollout ${assignment.rolloutName} has had this cluster since`,
       ...(was.statement ? { statement: was.statement } : {}),
     }
-  // Terms that are edited later, a longer soak, or a cluster that is denied, do not undo a success: only a failure of
-  // this image does.
-  const succeeded = was?.state === 'Succeeded' && (progress.state === 'Soaking' || progress.state === 'Removed')
+  // Terms that are edited later, a longer soak, a cluster that is denied, or a later boot that is less proven, do not undo a
+  // success: only a failure of this image does, and a boot that is contraindicated is one.
+  const doubted = UNDOES_NOTHING.has(progress.state) || progress.reason === WORSE
+  const succeeded = was?.state === 'Succeeded' && doubted
   const stays = FAILURES.has(was?.state ?? 'NotStarted') && !isAskedNoMore(was?.reason ?? '', spec)
-  if (!was || !(stays || succeeded) || FAILURES.has(progress.state)) return progress
+  if (!was || !(stays || succeeded) || (!succeeded && FAILURES.has(progress.state))) return progress
   const { state, reason, message, statement } = was
   return { state, reason, message, ...(statement ? { statement } : {}) }
 }
@@ -328,10 +333,11 @@ function conditionsOf(
 }
 
 function wayOut(failed: Failed): string {
-  const unprovable = failed.filter(({ reason }) => reason === UNPROVABLE).length
-  return unprovable === 0
-    ? ''
-    : `${unprovable} of them cannot prove a boot: with spec.attestation warning they are sent the image again; `
+  const are = (wanted: string, what: string) => {
+    const count = failed.filter(({ reason }) => reason === wanted).length
+    return count === 0 ? '' : `${count} of them ${what}; `
+  }
+  return `${are(UNPROVABLE, 'cannot prove a boot: with spec.attestation warning they are sent the image again')}${are(WORSE, 'had a boot that is a warning: with spec.attestation warning that is good enough')}`
 }
 
 // A completed rollout stays one: who returns or is added later catches up, and that is told.
