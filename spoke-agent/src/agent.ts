@@ -10,6 +10,7 @@ import { openUki } from './drivers/uki/index.ts'
 import { healthBy, rebootBy } from './drivers/uki/reboot.ts'
 import { openWritten } from './drivers/uki/written.ts'
 import { live, type Place } from './life.ts'
+import { keepSlots } from './node/slots.ts'
 import { reasonOf } from './reason.ts'
 import { enroll } from './registration/enroll.ts'
 import { loadEnrollment } from './registration/enrollment.ts'
@@ -54,6 +55,8 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   }
   const driver = await openDriver(config.driver, dataDir, log)
   try {
+    // A node that waits to be let in has slots, too.
+    await keepSlots(driver, database)
     const place: Place = {
       ...{ config, entry, driver, clock, now },
       pauses: makeEntryPauses(),

@@ -6,6 +6,8 @@ import { testFolder } from '@skerry/supervise/testing'
 import pino from 'pino'
 import { describe, expect, test } from 'vitest'
 import { openSlots } from './drivers/slots.ts'
+import { ukiMachine } from './drivers/uki/testing.ts'
+import { keepSlots } from './node/slots.ts'
 import { openDatabase } from './store/database.ts'
 import { enrollment } from './testing.ts'
 import { openHardware, type TpmTrouble } from './tpm/index.ts'
@@ -87,6 +89,30 @@ describe('status', () => {
           message: expect.stringMatching(
             /^this node cannot sign, .*there is no TPM here\. Switch the TPM on in the firmware/,
           ),
+        },
+      ],
+    })
+  })
+
+  test('shows each slot of a machine with UKIs: what lies in it, which booted, which is armed, which is confirmed', async () => {
+    const [dir, machine] = [testFolder(), ukiMachine(testFolder())]
+    const driver = await machine.on()
+    const next = machine.image('2')
+    await driver.stage(next.target, next.file)
+    await driver.activate(next.target)
+    const database = openDatabase(dir)
+    await keepSlots(driver, database)
+    database.close()
+    const { stdout } = await run('status', '--data', dir)
+    expect(JSON.parse(stdout)).toMatchObject({
+      slots: [
+        {
+          ...{ slot: 'edge_1', version: '1', booted: false, state: 'confirmed' },
+          imageSha256: machine.factory.target.imageSha256,
+        },
+        {
+          ...{ slot: 'edge_2', version: '2', booted: true, state: 'armed', triesLeft: 2 },
+          imageSha256: next.target.imageSha256,
         },
       ],
     })

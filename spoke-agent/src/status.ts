@@ -1,9 +1,9 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import type { NodeStatus } from '@skerry/api'
 import { initialState } from '@skerry/policy'
 import type { Versions } from '@skerry/trust'
 import { progressOf } from './node/progress.ts'
+import type { KeptSlots } from './node/slots.ts'
 import { type SeenBoot, troublesOf } from './node/troubles.ts'
 import { roomView } from './outbox/room.ts'
 import { type Enrollment, loadEnrollment } from './registration/enrollment.ts'
@@ -75,7 +75,6 @@ export function siteView(dataDir: string): object {
       n: number
     }
     const newest = database.sql.prepare('select seq, digest from statement order by seq desc limit 1').get()
-    const slots = join(resolve(dataDir), 'slots', 'boot.json')
     const registration = database.load<HubWord>('registration')
     return {
       ...(registration ? { registration: { ...registration, next: nextStep(registration) } } : {}),
@@ -100,7 +99,8 @@ export function siteView(dataDir: string): object {
       }),
       desired: site ? { ...site.holds, image: site.document.image ?? null, windows: site.document.windows } : null,
       plan: site?.plan ?? null,
-      slots: existsSync(slots) ? (JSON.parse(readFileSync(slots, 'utf8')) as object) : null,
+      // As the agent saw them last.
+      slots: database.load<KeptSlots>('slots') ?? null,
       statementsWaiting: waiting.n,
       outbox: roomView(database),
       formerLives: formerLives(database),

@@ -22,6 +22,24 @@ export function diskFault(cause: unknown): DriverFault {
   return new DriverFault('surroundings', 'DiskFault', reasonOf(cause), cause)
 }
 
+/** One slot as it lies there, for a person at the site. */
+export type SlotView = {
+  readonly slot: string
+  /** Of the image in it, as far as the driver knows. */
+  readonly version?: string
+  readonly imageSha256?: string
+  /** Left out where nobody can say what booted. */
+  readonly booted?: boolean
+} & (
+  | { readonly state: 'confirmed' }
+  /** On trial, or about to be. */
+  | { readonly state: 'armed'; readonly triesLeft: number }
+  /** Tried in vain, or rolled back: not tried again. */
+  | { readonly state: 'spent' }
+  /** Nothing starts it as it lies there: it is staged, or what ran before. */
+  | { readonly state: 'idle' }
+)
+
 /**
  * What an operating system does for the machine: few verbs, each safe to repeat, none with a policy of its own. Facts come
  * from `status`; whether a boot counts is judged from them by policy's step().
@@ -34,6 +52,8 @@ export type Driver = {
   status(): Promise<BootFacts>
   /** What can be said of this boot although `status` rejects. */
   glimpse(): Promise<Glimpse>
+  /** What lies in the slots, in the order of their names. Rejects where they cannot be looked at. */
+  slots(): Promise<SlotView[]>
   /** Faults: NoSpace and whatever else must be known before anything is touched. */
   preflight(target: Target): Promise<void>
   /** Puts verified bytes into the other slot, where a power cut changes nothing. */

@@ -11,12 +11,13 @@ import {
   renameSync,
   rmSync,
   statfsSync,
+  statSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import type { BootFacts, Glimpse } from '@skerry/policy'
 import { writeSecret } from '@skerry/trust'
 import type { Logger } from 'pino'
-import { type Driver, DriverFault, diskFault } from './driver.ts'
+import { type Driver, DriverFault, diskFault, type SlotView } from './driver.ts'
 import { powerOn, type Running } from './slots-program.ts'
 
 // Two folders and a child process: for a machine without firmware to steer. A boot is the start of a slot's program. What
@@ -79,6 +80,7 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
   /** Boots in a row of a slot that is not on trial, each of which ended early. */
   let quickEnds = 0
   let booting: Promise<void> | undefined
+  const held = new Map<Slot, { readonly stamp: string; readonly sha256: string }>()
 
   // The firmware's half: count the try down first, then boot; when none is left, the other slot.
   async function boot(): Promise<void> {
@@ -117,6 +119,17 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
     await mine.started
   }
 
+  /** The digest of what lies in a slot, read anew when that changed; undefined where nothing does. */
+  async function heldIn(slot: Slot): Promise<string | undefined> {
+    const { ino, size, mtimeMs } = statSync(programOf(slot), { throwIfNoEntry: false }) ?? {}
+    if (ino === undefined) return undefined
+    const stamp = `${ino}/${size}/${mtimeMs}`
+    const known = held.get(slot)
+    const sha256 = known?.stamp === stamp ? known.sha256 : await digestOf(programOf(slot))
+    held.set(slot, { stamp, sha256 })
+    return sha256
+  }
+
   function reboot(): Promise<void> {
     booting = (booting ?? Promise.resolve()).catch(() => undefined).then(() => (closed ? undefined : boot()))
     return booting
@@ -137,6 +150,14 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
       }
     },
     glimpse: async () => glimpsed,
+    async slots() {
+      const seen: SlotView[] = []
+      for (const slot of ['a', 'b'] as const) {
+        const imageSha256 = await heldIn(slot)
+        if (imageSha256 !== undefined) seen.push({ slot, imageSha256, ...standingOf(load(), slot, imageSha256) })
+      }
+      return seen
+    },
     async preflight(target) {
       const { bavail, bsize } = statfsSync(dir)
       // Twice: the download and the slot.
@@ -199,6 +220,13 @@ export async function openSlots({ dir, factoryImage, log }: SlotsOptions): Promi
       await running?.ended
     },
   }
+}
+
+function standingOf({ active, armed, booted, fellBackFrom }: BootFile, slot: Slot, imageSha256: string) {
+  const runs = { booted: slot === booted }
+  if (slot === armed?.slot) return { ...runs, state: 'armed', triesLeft: armed.triesLeft } as const
+  if (slot === active) return { ...runs, state: 'confirmed' } as const
+  return { ...runs, state: imageSha256 === fellBackFrom ? 'spent' : 'idle' } as const
 }
 
 // Beside, synced, renamed: a slot holds a whole program or the one before.

@@ -190,6 +190,43 @@ export function driverContract(name: string, makeMachine: () => Machine): void {
       expect((await driver.status()).bootId).toBe(before.bootId)
     })
 
+    test('its slots say what lies in each, which booted, which is armed with how many tries, and which is confirmed', async () => {
+      const [second, third] = [machine.image('2'), machine.image('3')]
+      const factory = { imageSha256: machine.factory.target.imageSha256 }
+      const [next, last] = [second, third].map(({ target }) => ({ imageSha256: target.imageSha256 }))
+      const slots = async () => (await driver.slots()).map(({ slot: _, version: __, ...seen }) => seen)
+      const before = { ...factory, booted: true, state: 'confirmed' }
+      expect(await slots()).toEqual([before])
+      await stage(second)
+      expect(await slots()).toEqual(
+        expect.arrayContaining([before, expect.objectContaining({ booted: false, state: 'idle' })]),
+      )
+      await driver.activate(second.target)
+      let triesLeft = 2
+      for (; triesLeft >= 0; triesLeft -= 1) {
+        if (triesLeft < 2) await powerCut()
+        expect(await slots()).toEqual(
+          expect.arrayContaining([
+            { ...factory, booted: false, state: 'confirmed' },
+            { ...next, booted: true, state: 'armed', triesLeft },
+          ]),
+        )
+      }
+      await driver.confirm(second.target)
+      expect(await slots()).toContainEqual({ ...next, booted: true, state: 'confirmed' })
+      await stage(third)
+      await driver.activate(third.target)
+      await driver.rollback(third.target)
+      expect(await slots()).toEqual(
+        expect.arrayContaining([
+          { ...next, booted: true, state: 'confirmed' },
+          { ...last, booted: false, state: 'spent' },
+        ]),
+      )
+      const { slot } = await driver.status()
+      expect((await driver.slots()).filter(({ booted }) => booted).map((seen) => seen.slot)).toEqual([slot])
+    })
+
     test('an image that does not run is not confirmed', async () => {
       const next = machine.image('2')
       await expect(driver.confirm(next.target)).rejects.toThrow(expect.objectContaining({ of: 'surroundings' }))

@@ -12,6 +12,7 @@ import type { Hardware } from '../tpm/index.ts'
 import { makeBell } from '../waits.ts'
 import { makeEvidence } from './evidence.ts'
 import { keepProgress } from './progress.ts'
+import { keepSlots } from './slots.ts'
 
 // Carries out what step() says. State and statement are one transaction; the effect runs after it and may run again.
 
@@ -41,7 +42,7 @@ const IDLE_MS = 5_000
 
 /** Runs the node's machine until the signal. */
 export async function runNode(options: ExecutorOptions): Promise<void> {
-  const { bus, driver, log, signal, now, watchMs } = options
+  const { database, bus, driver, log, signal, now, watchMs } = options
   const bell = makeBell()
   const evidence = makeEvidence(options)
   const quiet = bus.onChange(bell.ring)
@@ -50,6 +51,7 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
     let evidenceDueMs = IDLE_MS
     try {
       const facts = await look()
+      await keepSlots(driver, database)
       if (facts) {
         options.onBooted(facts)
         await options.hardware?.look()

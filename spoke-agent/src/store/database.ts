@@ -28,6 +28,7 @@ type Kept =
   | 'refused'
   | 'status_counter'
   | 'tpm'
+  | 'slots'
 
 export type Database = {
   /** Everything in `act` is committed together, or not at all. */

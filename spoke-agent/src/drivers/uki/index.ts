@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { BootFacts, Glimpse, Target } from '@skerry/policy'
-import type { Driver } from '../driver.ts'
-import { bootedOf, runningImage } from './booted.ts'
+import { type Driver, DriverFault, type SlotView } from '../driver.ts'
+import { type Booted, bootedOf, runningImage } from './booted.ts'
 import { type Disk, realDisk } from './disk.ts'
 import { efiVars, requireEfiVars } from './efivars.ts'
 import { type Entry, openEntries } from './entries.ts'
@@ -67,15 +67,34 @@ export function openUki(options: UkiOptions): Driver {
 
   const readBootId = () => readFileSync(join(root, '/proc/sys/kernel/random/boot_id'), 'utf8').trim()
 
-  async function look(): Promise<Look> {
+  async function lookAtEsp() {
     const bootId = readBootId()
     const { path: esp, readOnly } = findEsp(root, options.esp)
     try {
-      const { folder, entries, parts } = await readEntries(esp, bootId)
-      const booted = bootedOf(entries, runningImage(root), startedName(vars))
-      return { bootId, esp, readOnly, folder, entries, parts, booted, written: store.load() }
+      return { bootId, esp, readOnly, ...(await readEntries(esp, bootId)) }
     } catch (cause) {
       throw espFault(cause)
+    }
+  }
+
+  async function look(): Promise<Look> {
+    const seen = await lookAtEsp()
+    try {
+      const booted = bootedOf(seen.entries, runningImage(root), startedName(vars))
+      return { ...seen, booted, written: store.load() }
+    } catch (cause) {
+      throw espFault(cause)
+    }
+  }
+
+  /** What booted, as far as it can be told for sure. */
+  function bootedIn(entries: readonly Entry[]): Booted | undefined {
+    try {
+      requireEfiVars(variables)
+      return bootedOf(entries, runningImage(root), startedName(vars))
+    } catch (error) {
+      if (error instanceof DriverFault) return undefined
+      throw error
     }
   }
 
@@ -165,6 +184,20 @@ export function openUki(options: UkiOptions): Driver {
     async glimpse(): Promise<Glimpse> {
       const onTrial = startedOnTrial(vars)
       return { bootId: readBootId(), ...(onTrial === undefined ? {} : { onTrial }) }
+    },
+    async slots(): Promise<SlotView[]> {
+      const { entries, parts } = await lookAtEsp()
+      const booted = bootedIn(entries)
+      const staged = parts.filter(({ file }) => isPart(file)).map(({ file }) => file.slice(0, -partName('').length))
+      const family = booted && `${booted.image.id}_`
+      const views = [
+        ...entries.map((entry) => viewOf(entry, booted)),
+        ...staged.map((slot): SlotView => {
+          const version = family !== undefined && slot.startsWith(family) ? slot.slice(family.length) : undefined
+          return { slot, ...(version === undefined ? {} : { version }), booted: false, state: 'idle' }
+        }),
+      ]
+      return views.toSorted((a, b) => (a.slot < b.slot ? -1 : 1))
     },
     async preflight(target) {
       requireEfiVars(variables)
@@ -279,6 +312,19 @@ export function openUki(options: UkiOptions): Driver {
     leave: reboot,
     async close() {},
   }
+}
+
+function viewOf(entry: Entry, running: Booted | undefined): SlotView {
+  const { slot, image, sha256: imageSha256, left } = entry
+  const booted = running && entry.file === running.file
+  const seen = {
+    ...{ slot, imageSha256 },
+    ...(image ? { version: image.version } : {}),
+    ...(booted === undefined ? {} : { booted }),
+  }
+  if (left === undefined || isConfirmed(entry)) return { ...seen, state: 'confirmed' }
+  // In its last try it has none left, and is not spent yet.
+  return isArmed(entry) || booted ? { ...seen, state: 'armed', triesLeft: left } : { ...seen, state: 'spent' }
 }
 
 /** The image that was armed in this entry's slot: bytes may have suffered since. */
