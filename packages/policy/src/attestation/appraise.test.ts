@@ -310,6 +310,32 @@ describe('what ran', () => {
     ])
   })
 
+  test('of more findings than a verdict holds the last says how many are left out, and how bad they are', () => {
+    const log = Buffer.from(logOf('secure-boot-off'))
+    const { events } = parseEventLog(log)
+    const { kernel } = reference.image.measured.sha256?.applications ?? {}
+    const at = events.findIndex(({ digests }) => Buffer.from(digests.get('sha256') ?? []).toString('hex') === kernel)
+    const [from = 0, to = 0] = [events[at]?.offset, events[at + 1]?.offset]
+    const again = Array.from({ length: 100 }, () => log.subarray(from, to))
+    const longer = Buffer.concat([log.subarray(0, to), ...again, log.subarray(to)])
+    const value = replay(measuredIn(parseEventLog(longer), 'sha256')).get(4) ?? new Uint8Array()
+    const values = valuesOf('secure-boot-off').set(4, Buffer.from(value).toString('hex'))
+    const told = appraise(evidenceOf(tpm, 'secure-boot-off', { log: longer, values }), {
+      nonce: NONCE,
+      tpm: { ...reference, image: 'unknown' },
+    })
+    expect(told.verdict).toBe('contraindicated')
+    const more = Number(/and (\d+) more$/.exec(told.message)?.[1])
+    expect(more).toBeGreaterThan(100)
+    expect(told.findings).toHaveLength(64)
+    expect(told.findings.at(-1)).toEqual({
+      code: 'FindingsLeftOut',
+      tier: 'contraindicated',
+      message: `${more + 1 - 63} more findings are left out here`,
+      actual: `${more + 1 - 63}`,
+    })
+  })
+
   test('a firmware that tried something else first says so: never affirming, each event by its index', () => {
     const on = referenceOf(tpm, 'secure-boot-on')
     const [verdict, ...found] = codes(evidenceOf(tpm, 'retry'), on)

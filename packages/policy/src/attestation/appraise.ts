@@ -2,7 +2,7 @@ import type { BankName, EvidenceBody, Finding, PcrAppraisal, TrustVector, Verdic
 import { BANK_NAMES } from '@skerry/api'
 import { type CheckedQuote, type ClockInfo, checkQuote, Malformed, nameOf, parsePublic } from '@skerry/measured-boot'
 import { judgeImage } from './boot.ts'
-import { type Area, type Found, found, made, worst } from './findings.ts'
+import { type Area, type Found, found, listed, made, worst } from './findings.ts'
 import { judgeMachine } from './machine.ts'
 import { readMeasurements } from './measurements.ts'
 import { QUOTED_PCRS, type Reference, type SeenClock, type TpmReference } from './reference.ts'
@@ -219,7 +219,10 @@ function result(all: readonly Found[], pcrs: readonly PcrAppraisal[]): Omit<Appr
     message: first
       ? `${first.message}${more.length > 0 ? `; and ${more.length} more` : ''}`
       : 'what booted is what the signed manifest and the profile say',
-    findings: all.slice(0, 64).map(({ area: _, ...finding }) => finding),
+    findings: listed(
+      all.map(({ area: _, ...finding }) => finding),
+      64,
+    ),
     pcrs,
     vector: {
       'instance-identity': identity ?? 0,

@@ -89,6 +89,25 @@ export function worst(tiers: readonly Verdict[]): Verdict {
   return tiers.reduce<Verdict>((one, other) => (ORDER[other] > ORDER[one] ? other : one), 'affirming')
 }
 
+const LEFT_OUT = 'FindingsLeftOut'
+
+/** At most so many findings, one or more. Where some are left out the last says how many, and how bad they are. */
+export function listed(findings: readonly Finding[], most: number): Finding[] {
+  if (findings.length <= most) return [...findings]
+  const rest = findings.slice(most - 1)
+  const count = rest.reduce((sum, { code, actual }) => sum + (code === LEFT_OUT ? Number(actual) : 1), 0)
+  const tiers = rest.map(({ tier }) => tier)
+  return [
+    ...findings.slice(0, most - 1),
+    {
+      code: LEFT_OUT,
+      tier: tiers.includes('contraindicated') ? 'contraindicated' : worst(tiers),
+      message: `${count} more ${count === 1 ? 'finding is' : 'findings are'} left out here`,
+      actual: `${count}`,
+    },
+  ]
+}
+
 /** Whether a verdict is at least as good as the one asked for. `none` is never good enough. */
 export function asGoodAs(verdict: Verdict, wanted: 'affirming' | 'warning'): boolean {
   return ORDER[verdict] <= ORDER[wanted]

@@ -40,16 +40,25 @@ test('the rules and each file have their own part in the policy’s digest', () 
   expect(new Set(ids).size).toBe(ids.length)
 })
 
-test('of findings without measure the first are told, so that the verdict is never lost', () => {
+test('of findings without measure the first are told, and how many are not, so that the verdict is never lost', () => {
   const found = appraise(evidence, { nonce: NONCE, tpm: referenceOf(tpm) })
   const long = { code: 'X', tier: 'contraindicated', message: 'm'.repeat(900), expected: ['e'.repeat(500)] } as const
+  const before = { code: 'FindingsLeftOut', tier: 'warning', message: 'm', actual: '7' } as const
   const made = resultOf({
     ...found,
     verdict: 'contraindicated',
-    findings: Array.from({ length: 64 }, () => ({ ...long, expected: [...long.expected] })),
+    findings: [...Array.from({ length: 63 }, () => ({ ...long, expected: [...long.expected] })), before],
   })
-  const told = made.submods['shop/till']?.['skerry.findings'].length ?? 0
-  expect(told).toBeGreaterThan(20)
-  expect(told).toBeLessThan(64)
+  const told = made.submods['shop/till']?.['skerry.findings'] ?? []
+  expect(told.length).toBeGreaterThan(20)
+  expect(told.length).toBeLessThan(64)
+  const leftOut = 63 + 7 - (told.length - 1)
+  expect(told.at(-1)).toEqual({
+    code: 'FindingsLeftOut',
+    tier: 'contraindicated',
+    message: `${leftOut} more findings are left out here`,
+    actual: `${leftOut}`,
+  })
+  expect(parse(DOCUMENTS.AttestationResult.schema, made, 'result')).toEqual(made)
   expect(Buffer.byteLength(JSON.stringify(made))).toBeLessThanOrEqual(DOCUMENTS.AttestationResult.maxBytes)
 })

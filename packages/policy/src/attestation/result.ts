@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { type AttestationResult, DOCUMENTS, EAR_PROFILE, type EvidenceBody, type StatementRef } from '@skerry/api'
 import type { Appraisal } from './appraise.ts'
+import { listed } from './findings.ts'
 
 /** Which rules judged. It changes whenever `appraise()` may give another verdict on the same evidence and references. */
 const APPRAISAL_POLICY = 'skerry-appraisal-5'
@@ -43,10 +44,10 @@ export function attestationResult(
       },
     },
   })
-  // The verdict is never lost to a log with too much to say: the last findings are.
+  // The verdict is never lost to a log with too much to say: the last findings are, and how many is said.
   let shown = findings
-  while (shown.length > 0 && lengthOf(document(shown)) > DOCUMENTS.AttestationResult.maxBytes)
-    shown = shown.slice(0, -1)
+  while (shown.length > 1 && lengthOf(document(shown)) > DOCUMENTS.AttestationResult.maxBytes)
+    shown = listed(findings, shown.length - 1)
   return document(shown)
 }
 
