@@ -1,3 +1,7 @@
+import { execFile } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import {
   ComplianceReport,
   type HubIntroduction,
@@ -8,7 +12,7 @@ import {
   type TpmQuote,
 } from '@skerry/api'
 import { checkReport, type Proven } from '@skerry/policy'
-import { evidenceOf, makeTpm, referenceOf } from '@skerry/policy/testing'
+import { evidenceOf, logOf, makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
 import { testFolder } from '@skerry/supervise/testing'
 import {
   createKey,
@@ -484,7 +488,7 @@ describe('what is done to the file is seen', () => {
 
 describe('a report of machines with a TPM', () => {
   /** A shop that booted what people signed, judged by the hub; the root is of their folder. */
-  async function openMeasured() {
+  async function openMeasured(booted: Parameters<typeof evidenceOf>[2] = {}) {
     const world = await openWorld()
     const tpm = makeTpm()
     const { image, profile } = referenceOf(tpm)
@@ -544,10 +548,10 @@ describe('a report of machines with a TPM', () => {
     const proof = await signDocument('RegistrationProof', { kind: 'RegistrationProof', ...exchange }, shop.signer)
     await world.store.sql`update node_life set proof = ${proof}`
     await addCluster(world, 'plain')
-    await shop.says(shop.quotes('b1', 'os-1'))
+    await shop.says(shop.quotes('b1', 'os-1', booted))
     await shop.says(to('Idle', 'b1'))
     await world.look(attestationController(RESULT_KEY))
-    return { world, root: folder.root, sql: world.store.sql }
+    return { world, root: folder.root, trust: dir, sql: world.store.sql }
   }
   const boot = (claims: Awaited<ReturnType<typeof check>>['claims']) =>
     claims.find(({ cluster, claim }) => cluster === 'shop' && claim === 'BootAttested')
@@ -580,5 +584,54 @@ describe('a report of machines with a TPM', () => {
     expect(faults[0]).toBe(
       'shop/shop: the evidence of boot b1 is affirming (Matches), the report says warning (NoProfile)',
     )
+  })
+
+  describe('as an auditor checks it, with the command and the folder of those who signed', () => {
+    /** A machine that says it booted os-1 while its TPM and its log agree on another boot: only what people signed tells. */
+    const another = { values: valuesOf('secure-boot-on'), log: logOf('secure-boot-on') }
+    const forged = "update attestation_result set verdict = 'affirming', reason = 'Matches'"
+
+    async function command(report: ComplianceReport, ...args: string[]) {
+      const file = join(testFolder(), 'report.json')
+      writeFileSync(file, JSON.stringify(report))
+      const skerry = fileURLToPath(new URL('../../../packages/cli/bin/skerry.mjs', import.meta.url))
+      return new Promise<{ exit: unknown; out: string; err: string }>((resolve) => {
+        execFile(process.execPath, [skerry, 'report', 'verify', file, ...args], (error, out, err) =>
+          resolve({ exit: error ? error.code : 0, out, err }),
+        )
+      })
+    }
+
+    test('a good boot is verified by what people signed', async () => {
+      const { world, trust } = await openMeasured()
+      const { exit, out, err } = await command(await export_(world), '--trust', trust)
+      expect({ exit, err }).toEqual({ exit: 0, err: '' })
+      expect(out).toMatch(/shop +shop +BootAttested +pass +hub’s word +verified +.*by what people signed/)
+    })
+
+    test('a bad boot that the hub judged is told as it was judged, and is no fault of the report', async () => {
+      const { world, trust } = await openMeasured(another)
+      const { exit, out, err } = await command(await export_(world), '--trust', trust)
+      expect({ exit, err }).toEqual({ exit: 0, err: '' })
+      expect(out).toMatch(
+        /shop +shop +BootAttested +fail +hub’s word +verified +judged again from its evidence by what people signed/,
+      )
+    })
+
+    test('a verdict that was forged to affirming: exit code 1, with the boot and what it really is', async () => {
+      const { world, trust, sql } = await openMeasured(another)
+      await sql.unsafe(forged)
+      const report = await export_(world)
+      const shop = report.clusters.find(({ cluster }) => cluster === 'shop')?.nodes[0]
+      expect(shop?.claims.find(({ claim }) => claim === 'BootAttested')?.result).toBe('pass')
+      const { exit, out, err } = await command(report, '--trust', trust)
+      expect(exit).toBe(1)
+      expect(out).toMatch(/shop +shop +BootAttested +pass +hub’s word +not-verified/)
+      expect(err).toMatch(
+        /^skerry: shop\/shop: the evidence of boot b1 is contraindicated \(\w+\), the report says affirming \(Matches\)$/m,
+      )
+      // Whoever names nobody to believe is told that nothing was judged again.
+      expect((await command(report)).out).toMatch(/shop +shop +BootAttested +pass +hub’s word +not-assessed/)
+    })
   })
 })
