@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { benchAppraisal } from './appraisal.ts'
 import { benchFleet } from './fleet.ts'
 import { benchIngest } from './ingest.ts'
+import { benchRefusals } from './refusals.ts'
 
 // npm run bench -- BENCH [options]. With --json the last line is one JSON object; without it, the same as a table.
 
@@ -34,6 +35,13 @@ program
   .option('--nodes <n>', 'machines, each with its own key', count, 200)
   .option('--json', 'print JSON alone')
   .action(({ json, ...options }) => show(benchAppraisal({ ...options, say: sayer(json) }), json))
+
+program
+  .command('refusals')
+  .description('What "skerry attest" says to hostile files, each by a process of its own: code, seconds, memory.')
+  .option('--only <words>', 'inputs with these words in their name')
+  .option('--json', 'print JSON alone')
+  .action(async ({ json, only }) => show(await benchRefusals({ only, say: sayer(json) }), json))
 
 await program.parseAsync()
 

@@ -1,6 +1,7 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { execFile, execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import type { EvidenceBody } from '@skerry/api'
 import { assembleUki } from '@skerry/measured-boot'
 import {
@@ -257,9 +258,48 @@ describe('attest verify', () => {
     })
   })
 
+  describe('a pipe', () => {
+    const skerry = fileURLToPath(new URL('../../bin/skerry.mjs', import.meta.url))
+    /** A process of its own, for one that waited for ever would take this one with it. */
+    const shell = (script: string, ...files: string[]) =>
+      new Promise<{ code: unknown; killed: boolean; out: { error?: { code: string; message: string } } }>((resolve) => {
+        execFile('sh', ['-c', script, process.execPath, skerry, ...files], { timeout: 30_000 }, (error, out) =>
+          resolve({ code: error ? error.code : 0, killed: error?.killed ?? false, out: JSON.parse(out || '{}') }),
+        )
+      })
+
+    test('that nobody writes into is given up, by name', async () => {
+      const pipe = join(dir, 'pipe')
+      execFileSync('mkfifo', [pipe])
+      for (const command of ['verify --evidence', 'eventlog -o json']) {
+        const { code, killed, out } = await shell(`exec "$0" "$1" attest ${command} "$2"`, pipe)
+        expect([killed, code, out.error]).toEqual([
+          false,
+          1,
+          { code: 'Unreadable', message: expect.stringContaining('nothing came out of it for 500 ms') },
+        ])
+      }
+    })
+
+    test('is read to its end, whoever comes first', async () => {
+      const [pipe, file] = [join(dir, 'pipe-with-writer'), written(evidence)]
+      execFileSync('mkfifo', [pipe])
+      const named = await shell('cat "$3" > "$2" & exec "$0" "$1" attest verify --evidence "$2"', pipe, file)
+      expect(named).toMatchObject({ code: 0, out: { verdict: 'warning' } })
+      const piped = await shell('cat "$2" | "$0" "$1" attest verify --evidence /dev/stdin', file)
+      expect(piped).toMatchObject({ code: 0, out: { verdict: 'warning' } })
+    })
+  })
+
   test('a file of a million empty objects, which would fill the memory, is refused as it is read', async () => {
     const found = await verify(`[${'{},'.repeat(900_000)}{}]`)
     expect(found).toMatchObject({ exit: 1, error: { code: 'TooLarge', message: expect.stringContaining('values') } })
+    // Of what a quote can hold there are some hundred; an inventory in a reference has many more.
+    const many = `[${'0,'.repeat(10_000)}0]`
+    expect(await verify(many)).toMatchObject({
+      error: { code: 'TooLarge', message: expect.stringContaining('more than 10000 values') },
+    })
+    expect(await verify(evidence, '--reference', written(many))).toMatchObject({ error: { code: 'InvalidField' } })
   })
 
   test('a reference that is none, and a file of any size, are told before anything is judged', async () => {

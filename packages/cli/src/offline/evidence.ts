@@ -1,4 +1,4 @@
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import {
   BANK_NAMES,
   type EvidenceBody,
@@ -35,16 +35,33 @@ const TPM_CHARACTERS = 2_048
 /** Two logs, and room for all that stands beside them. */
 const EVIDENCE_BYTES = 2 * LOG_CHARACTERS + 65_536
 const REFERENCE_BYTES = 4_194_304
+/** Values in JSON: evidence has some hundred, a reference as many SHA-256 as it has room for. */
+const [EVIDENCE_VALUES, REFERENCE_VALUES] = [10_000, 65_536]
 
-/** The bytes of a file up to a bound, whatever it says of its size: what a kernel shows as a file has none. Throws Unusable. */
+/** How often, and every how many milliseconds, a pipe is asked that says nothing. */
+const [ASKED, EVERY_MS] = [50, 10]
+
+/**
+ * The bytes of a file up to a bound, whatever it says of its size: what a kernel shows as a file has none. A pipe may be
+ * silent for half a second, before its writer is there or after. Throws Unusable.
+ */
 export function readBounded(file: string, maxBytes: number): Uint8Array {
   const bytes = new Uint8Array(maxBytes + 1)
   let length = 0
   try {
-    const descriptor = openSync(file, 'r')
+    // Otherwise opening a pipe waits for somebody who writes into it, and nothing ends that.
+    const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
-      for (let read = 1; read > 0 && length < bytes.length; length += read)
-        read = readSync(descriptor, bytes, length, bytes.length - length, null)
+      const isPipe = fstatSync(descriptor).isFIFO()
+      for (let silent = 0; length < bytes.length; ) {
+        const read = readSome(descriptor, bytes.subarray(length))
+        // A pipe that was never written into looks like one that has ended.
+        if (read === 0 && !(isPipe && length === 0)) break
+        length += read ?? 0
+        silent = read ? 0 : silent + 1
+        if (silent > ASKED) throw new Error('nothing came out of it for 500 ms')
+        if (silent > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, EVERY_MS)
+      }
     } finally {
       closeSync(descriptor)
     }
@@ -58,6 +75,16 @@ export function readBounded(file: string, maxBytes: number): Uint8Array {
   return bytes.slice(0, length)
 }
 
+/** How many bytes were there; undefined where there are none yet. */
+function readSome(descriptor: number, into: Uint8Array): number | undefined {
+  try {
+    return readSync(descriptor, into)
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'EAGAIN') return undefined
+    throw error
+  }
+}
+
 /** What is made of a file's bytes; those that cannot be read as what they should be are told with the file's name. */
 export function reading<T>(file: string, act: () => T): T {
   try {
@@ -68,12 +95,9 @@ export function reading<T>(file: string, act: () => T): T {
   }
 }
 
-/** A large inventory has tens of thousands. */
-const VALUES = 100_000
-
-function jsonOf(file: string, maxBytes: number): unknown {
+function jsonOf(file: string, maxBytes: number, maxValues: number): unknown {
   try {
-    return parseStrictJson(readBounded(file, maxBytes), { maxBytes, maxValues: VALUES })
+    return parseStrictJson(readBounded(file, maxBytes), { maxBytes, maxValues })
   } catch (error) {
     if (error instanceof Refusal) throw new Unusable(error.code, `${file}: ${error.message}`)
     throw error
@@ -82,7 +106,7 @@ function jsonOf(file: string, maxBytes: number): unknown {
 
 /** Evidence of class tpm, as the file has it; members that it has beside are left alone. Throws Unusable. */
 export function readEvidenceFile(file: string): EvidenceBody {
-  const members = new Map(Object.entries(objectOf(jsonOf(file, EVIDENCE_BYTES), file)))
+  const members = new Map(Object.entries(objectOf(jsonOf(file, EVIDENCE_BYTES, EVIDENCE_VALUES), file)))
   const text = (name: string, form: RegExp, what: string, most = TPM_CHARACTERS): string => {
     const value = members.get(name)
     if (typeof value === 'string' && value.length > most)
@@ -145,7 +169,7 @@ function pcrsOf(value: unknown, file: string): NonNullable<EvidenceBody['pcrs']>
  * others}` with what there is. Throws Unusable.
  */
 export function readReferenceFile(file: string): TpmReference {
-  const value = objectOf(jsonOf(file, REFERENCE_BYTES), file)
+  const value = objectOf(jsonOf(file, REFERENCE_BYTES, REFERENCE_VALUES), file)
   const members = 'kind' in value ? { [value.kind === 'HardwareProfile' ? 'profile' : 'manifest']: value } : value
   const known = ['manifest', 'profile', 'akName', 'firmware', 'others']
   const strange = Object.keys(members).find((name) => !known.includes(name))
