@@ -40,8 +40,9 @@ program
   .command('refusals')
   .description('What "skerry attest" says to hostile files, each by a process of its own: code, seconds, memory.')
   .option('--only <words>', 'inputs with these words in their name')
+  .option('--runs <n>', 'how often each is played: the least time counts, and the most memory', count, 1)
   .option('--json', 'print JSON alone')
-  .action(async ({ json, only }) => show(await benchRefusals({ only, say: sayer(json) }), json))
+  .action(async ({ json, ...options }) => show(await benchRefusals({ ...options, say: sayer(json) }), json))
 
 await program.parseAsync()
 

@@ -26,11 +26,17 @@ type Played = {
   readonly hung?: true
 }
 
-/** `only`: inputs whose name has this in it. */
-export async function benchRefusals({ only = '', say }: { only?: string; say: (sentence: string) => void }) {
+type RefusalBench = {
+  /** Inputs whose name has this in it. */
+  readonly only?: string
+  readonly runs: number
+  readonly say: (sentence: string) => void
+}
+
+export async function benchRefusals({ only = '', runs, say }: RefusalBench) {
   const played: Played[] = []
   for (const input of hostileInputs().filter(({ name }) => name.includes(only))) {
-    const one = await play(input)
+    const one = await playOften(input, runs)
     say(`${one.input}: ${one.codes.join(' ') || '-'}, exit code ${one.exit}, ${one.wallS} s, ${one.peakRssMb} MB`)
     played.push(one)
   }
@@ -38,6 +44,7 @@ export async function benchRefusals({ only = '', say }: { only?: string; say: (s
   return {
     bench: 'refusals',
     inputs: played.length,
+    runs,
     refused: played.filter(({ exit }) => exit !== 0).length,
     refusedWithoutCode: named(({ exit, codes }) => exit !== 0 && codes.length === 0),
     slower: named(({ wallS }) => wallS >= GOAL_S),
@@ -53,6 +60,16 @@ export async function benchRefusals({ only = '', say }: { only?: string; say: (s
 function worst(played: readonly Played[], figure: 'wallS' | 'cpuS' | 'peakRssMb') {
   const [most] = played.toSorted((a, b) => (b[figure] ?? 0) - (a[figure] ?? 0))
   return most ? { input: most.input, [figure]: most[figure] } : undefined
+}
+
+/** What others do on this machine only adds to a time, so the least of some is nearest to the program's own. */
+async function playOften(input: Hostile, runs: number): Promise<Played> {
+  const all: Played[] = []
+  for (let run = 0; run < runs; run += 1) all.push(await play(input))
+  const [quickest] = all.toSorted((a, b) => a.wallS - b.wallS)
+  if (!quickest) throw new Error(`${input.name} was never played`)
+  const peaks = all.flatMap(({ peakRssMb }) => (peakRssMb === null ? [] : [peakRssMb]))
+  return { ...quickest, peakRssMb: peaks.length < runs ? null : Math.max(...peaks) }
 }
 
 async function play({ name, make }: Hostile): Promise<Played> {
@@ -76,12 +93,12 @@ async function play({ name, make }: Hostile): Promise<Played> {
     const own = figures === '' ? undefined : (JSON.parse(figures) as { cpuS: number; peakRssMb: number })
     return {
       input: name,
-      codes: codesOf(out),
+      codes: signal === null ? codesOf(out) : [],
       exit,
       wallS: Number(((endedAt - startedAt) / 1_000).toFixed(2)),
       cpuS: own?.cpuS ?? null,
       peakRssMb: own?.peakRssMb ?? null,
-      ...(signal === 'SIGKILL' ? { hung: true } : {}),
+      ...(signal === null ? {} : { hung: true }),
     }
   } finally {
     rmSync(dir, { recursive: true })
