@@ -103,7 +103,7 @@ export function clusterStateOf(
     progress.state === 'Failed' ||
     STOPS_THE_CLOCK.has(progress.reason)
       ? undefined
-      : delivered.atMs + durations.deadlineMs + waitedMs
+      : Math.max(delivered.atMs + durations.deadlineMs + waitedMs, soakedAtMs(cluster, progress, durations))
   const statement = ref(delivered.statement)
   if (endsAtMs === undefined) return { ...statement, ...progress }
   if (nowMs >= endsAtMs)
@@ -126,6 +126,11 @@ export function clusterStateOf(
  */
 export function isAskedNoMore(reason: string, { attestation }: RolloutSpec, asked = 'affirming'): boolean {
   return (reason === UNPROVABLE || reason === WORSE) && asked === 'affirming' && attestation === 'warning'
+}
+
+// Who confirmed has the time of its soak to be proven, and proven again, however short the deadline is.
+function soakedAtMs({ nodes }: ClusterFacts, { state }: Progress, { soakMs }: Durations): number {
+  return state === 'Soaking' ? Math.max(...nodes.map(({ confirmed }) => (confirmed?.atMs ?? 0) + soakMs)) : 0
 }
 
 /**

@@ -235,6 +235,17 @@ describe('[conformance: ocm] strategy', () => {
     ])
   })
 
+  test('a success that soaks is past its deadline: what is left to come is time, and new evidence meanwhile', () => {
+    const spec = { strategy: progressive({ minSuccessTime: '1h', progressDeadline: '2m' }) }
+    const soaking = plan([cluster('a', 'proven')], spec, undefined, NOW + 5 * MINUTE)
+    expect(row(soaking)).toMatchObject({ state: 'Soaking', recheckAt: iso(NOW + 59 * MINUTE) })
+    expect(row(plan([cluster('a', 'proven')], spec, saved(soaking), NOW + 59 * MINUTE))?.state).toBe('Succeeded')
+    // One that nobody has judged has as long as it would have soaked.
+    const unjudged = (at: number) => row(plan([cluster('a', 'confirmed')], spec, saved(soaking), at))
+    expect(unjudged(NOW + 5 * MINUTE)).toMatchObject({ state: 'Soaking', recheckAt: iso(NOW + 59 * MINUTE) })
+    expect(unjudged(NOW + 59 * MINUTE)?.state).toBe('TimeOut')
+  })
+
   test.each<[string, Doing, string | undefined, ClusterState]>([
     ['before its deadline', 'staging', '2m', 'Staging'],
     ['at its deadline', 'staging', '1m', 'TimeOut'],
