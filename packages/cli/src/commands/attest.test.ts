@@ -360,7 +360,7 @@ describe('attest eventlog', () => {
       { error: { code, message: expect.any(String), offset: expect.any(Number) } },
     ])
     const text = await run('attest', 'eventlog', file, ...args)
-    expect([text.exit, text.out]).toEqual([1, ''])
+    expect([text.exit, text.out, text.why]).toEqual([1, '', expect.stringContaining(`${code}: `)])
   })
 })
 

@@ -78,13 +78,14 @@ function eventlogCommand(attest: Command, shell: Shell): void {
     })
 }
 
-/** Runs a reading; bytes that cannot be read are told by their code, as JSON where JSON was asked for. */
+/** Runs a reading; bytes that cannot be read are told by their code, in JSON where JSON was asked for and in a sentence elsewhere. */
 function told(shell: Shell, asJson: boolean, act: () => void): void {
   try {
     act()
   } catch (error) {
-    if (!(error instanceof Unusable) || !asJson) throw error
+    if (!(error instanceof Unusable)) throw error
     const { code, message, offset } = error
+    if (!asJson) throw new Unusable(code, `${code}: ${message}`, offset)
     shell.out(toJson({ error: { code, message, ...(offset === undefined ? {} : { offset }) } }))
     throw new Answered(EXIT.error)
   }
