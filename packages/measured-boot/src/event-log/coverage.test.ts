@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { concat } from '../bytes.ts'
+import { concat, toHex } from '../bytes.ts'
 import {
   GLOBAL_GUID,
   logOf,
@@ -30,6 +30,19 @@ test.each(RECORDINGS)('%s: every digest covers the data that it must, by its typ
   const notByData = ['EV_EFI_PLATFORM_FIRMWARE_BLOB', 'EV_EFI_BOOT_SERVICES_APPLICATION', 'EV_IPL 11', 'EV_EVENT_TAG']
   for (const [type, covered] of kinds)
     expect([type, [...covered]]).toEqual([type, [notByData.includes(type) ? 'not-by-data' : 'yes']])
+})
+
+test('a digest that everybody knows proves what hashing would: the bytes that it is of, and no others', () => {
+  const texts = [new Uint8Array(4), Uint8Array.of(0xff, 0xff, 0xff, 0xff), text('.linux\0'), text('.linux')]
+  const calling = text('Calling EFI Application from Boot Option')
+  for (const measured of [...texts, calling])
+    for (const data of [...texts, calling, concat(calling, Uint8Array.of(0)), new Uint8Array(0), new Uint8Array(5)]) {
+      const [one] = measuredIn(logOf(part(4, 'EV_EFI_ACTION', data, measured)), 'sha256').extends
+      const same = toHex(data) === toHex(measured)
+      expect(one?.coverage).toEqual(same ? of(0, data.length) : { covered: 'no' })
+      for (let end = 0; end <= data.length; end++)
+        expect(one?.proves(0, end)).toBe(toHex(data.subarray(0, end)) === toHex(measured))
+    }
 })
 
 describe('what a digest proves', () => {

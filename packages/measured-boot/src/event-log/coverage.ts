@@ -1,8 +1,10 @@
 import { hash } from 'node:crypto'
 import type { Bank } from '../banks.ts'
+import { equal } from '../bytes.ts'
 import type { EventTypeName } from './event-types.ts'
+import type { Known } from './known.ts'
 import type { LogEvent } from './parse.ts'
-import { type Variable, variableIn } from './variable.ts'
+import { type Variable, variableIn, variableLayoutIn } from './variable.ts'
 
 /**
  * What of an event's data its digest proves: the bytes from `start` to before `end`; nothing, though its type says that
@@ -30,11 +32,12 @@ const firstOf =
 const whole: Rule = (data, proves) => between(0, data.length, proves)
 
 /** Old shims log six bytes more than the variable has, and leave the last of them out of the digest. */
-const oldShim: Rule = (data, proves) => (variableIn(data)?.behind === 6 ? between(0, data.length - 1, proves) : NO)
+const oldShim: Rule = (data, proves) =>
+  variableLayoutIn(data)?.behind === 6 ? between(0, data.length - 1, proves) : NO
 
 /** EDK2 measures a boot variable's value alone; others the whole structure. */
 const valueOnly: Rule = (data, proves) => {
-  const variable = variableIn(data)
+  const variable = variableLayoutIn(data)
   return variable === undefined ? NO : between(variable.valueAt, variable.valueAt + variable.value.length, proves)
 }
 
@@ -100,12 +103,16 @@ export function provenVariable(data: Uint8Array, proves: Proves): Variable | und
   return RULES.authority(data, proves).covered === 'yes' ? variable : undefined
 }
 
-/** Asks of one event's data; `hex` is its digest. Remembers the whole data, which is asked for again and again. */
-export function provesOf(bank: Bank, data: Uint8Array, hex: string): Proves {
-  let known: boolean | undefined
+/**
+ * Asks of one event's data; `hex` is its digest. Where everybody knows what that is of, nothing else has this digest, and
+ * comparing is enough. Remembers the whole data, which is asked for again and again.
+ */
+export function provesOf(bank: Bank, data: Uint8Array, hex: string, known: Known | undefined): Proves {
+  if (known !== undefined) return (start, end) => equal(data.subarray(start, end), known.bytes)
+  let whole: boolean | undefined
   return (start, end) => {
     if (start !== 0 || end !== data.length) return hash(bank, data.subarray(start, end), 'hex') === hex
-    known ??= hash(bank, data, 'hex') === hex
-    return known
+    whole ??= hash(bank, data, 'hex') === hex
+    return whole
   }
 }

@@ -3,7 +3,6 @@ import { provenCommandLine } from './command-line.ts'
 import { type Measured, type Measurement, ofPcr } from './measured.ts'
 import { type PcrValues, startOf } from './replay.ts'
 import { type SecureBootVariable, secureBootVariable, split } from './secure-boot.ts'
-import type { Variable } from './variable.ts'
 
 /** What a log says and a digest proves, or why it does not say it. */
 type Fact<Value> =
@@ -52,7 +51,7 @@ export type Facts = {
 
 export function factsOf(measured: Measured): Facts {
   const seven = split(measured, 7)
-  const early = 'why' in seven ? seven : seven.before.map((one) => ({ one, variable: one.variable() }))
+  const early = 'why' in seven ? seven : seven.before.flatMap(secureBootVariableIn)
   const variable = (name: SecureBootVariable) => variableFact(early, name)
   return {
     secureBoot: secureBoot(variable('SecureBoot')),
@@ -83,19 +82,23 @@ export function isEmptyBank(values: PcrValues, bank: Measured['bank']): boolean 
 const rests = ({ event, hex }: Measurement): Rests => ({ event: event.index, digest: hex })
 const isAction = ({ known }: Measurement, action: string): boolean => known?.is === 'action' && known.action === action
 
-type Early = readonly { readonly one: Measurement; readonly variable: Variable | undefined }[]
+type Early = readonly { readonly name: SecureBootVariable; readonly fact: VariableFact }[]
+
+function secureBootVariableIn(one: Measurement): Early {
+  const variable = one.variable()
+  const name = variable?.behind === 0 ? secureBootVariable(variable) : undefined
+  return variable === undefined || name === undefined ? [] : [{ name, fact: { ...rests(one), value: variable.value } }]
+}
 
 /** Before the separator and once: whoever runs after it could have measured a variable of his own making. */
 function variableFact(early: Early | { readonly why: string }, name: SecureBootVariable): Fact<VariableFact> {
   if ('why' in early) return early
-  const found = early.flatMap(({ one, variable }) =>
-    variable !== undefined && variable.behind === 0 && secureBootVariable(variable) === name
-      ? [{ ...rests(one), value: variable.value }]
-      : [],
-  )
+  const found = early.filter((one) => one.name === name)
   const [first, ...more] = found
   if (first === undefined) return { why: `no digest before PCR 7's separator proves a variable ${name}` }
-  return more.length === 0 ? { value: first } : { why: `PCR 7 has ${name} ${found.length} times before its separator` }
+  return more.length === 0
+    ? { value: first.fact }
+    : { why: `PCR 7 has ${name} ${found.length} times before its separator` }
 }
 
 /** One byte, 1 or 0; firmware that has no keys at all may measure none. */

@@ -1,5 +1,5 @@
 import { digest } from '../banks.ts'
-import { toHex } from '../bytes.ts'
+import { equal, toHex } from '../bytes.ts'
 import { provenCommandLine } from './command-line.ts'
 import { grubPrefixOf } from './coverage.ts'
 import type { EventTypeName } from './event-types.ts'
@@ -20,7 +20,7 @@ export function grammarOf(measured: Measured): readonly Finding[] {
   return [
     ...emptiness(measured),
     ...unmeasured(measured),
-    ...measured.extends.flatMap((one) => [...typing(one), ...data(measured, one)]),
+    ...measured.extends.flatMap((one) => typing(one).concat(data(measured, one))),
     ...FIRMWARE_PCRS.flatMap((pcr) => separation(measured, pcr)),
     ...applications(ofPcr(measured, 4)),
     ...exit(ofPcr(measured, 5)),
@@ -31,6 +31,7 @@ export function grammarOf(measured: Measured): readonly Finding[] {
   ]
 }
 
+const isSeparator = (data: Uint8Array): boolean => data.length === 4 && toHex(data) in SEPARATORS
 const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0)
 const at = (code: FindingCode, { event }: Measurement, more: Omit<Finding, 'code' | 'message'> = {}): Finding =>
   finding(code, { pcr: event.pcr, event: event.index, ...more })
@@ -95,14 +96,14 @@ function separation(measured: Measured, pcr: number): Finding[] {
   let separators = 0
   for (const one of ofPcr(measured, pcr)) {
     const { event, known, hex } = one
-    const text = event.data.length === 4 ? toHex(event.data) : ''
-    const digestIs = known?.is === 'separator' || known?.is === 'separator-error'
+    const separator = known?.is === 'separator' || known?.is === 'separator-error' ? known : undefined
     const typed = event.typeName === 'EV_SEPARATOR'
     if (known?.is === 'separator-error') found.push(at('SeparatorFailed', one))
-    if (typed && (!digestIs || known.text !== text)) {
+    if (typed && !(separator && equal(event.data, separator.bytes))) {
       found.push(at('SeparatorMismatch', one, { expected: toHex(digest(measured.bank, event.data)), actual: hex }))
     }
-    if (!typed && (digestIs || text in SEPARATORS)) found.push(at('SeparatorDisguised', one, { actual: typeOf(one) }))
+    if (!typed && (separator || isSeparator(event.data)))
+      found.push(at('SeparatorDisguised', one, { actual: typeOf(one) }))
     if (known?.is === 'separator' && ++separators > 1) found.push(at('SeparatorRepeated', one))
   }
   return separators === 0 ? [...found, finding('SeparatorMissing', { pcr })] : found

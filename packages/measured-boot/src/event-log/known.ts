@@ -18,27 +18,25 @@ type Action = keyof typeof ACTIONS
 /** systemd-stub measures its sections' names into PCR 11, in ASCII with a NUL; all but the one that signs what is measured. */
 const SECTIONS = UKI_SECTIONS.filter((name) => name !== '.pcrsig')
 
-/** A digest that says by itself what was measured. Types may lie about it, a digest does not. */
-export type Known =
-  | { readonly is: 'separator' | 'separator-error'; readonly text: string }
-  | { readonly is: 'action'; readonly action: Action; readonly text: string }
-  | { readonly is: 'section'; readonly text: string }
+/** A digest that says by itself what was measured, `bytes`. Types may lie about it, a digest does not. */
+export type Known = { readonly text: string; readonly bytes: Uint8Array } & (
+  | { readonly is: 'separator' | 'separator-error' }
+  | { readonly is: 'action'; readonly action: Action }
+  | { readonly is: 'section' }
+)
 
 const ascii = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'latin1'))
 
 function table(bank: Bank): ReadonlyMap<string, Known> {
-  const hex = (bytes: Uint8Array): string => toHex(digest(bank, bytes))
-  return new Map<string, Known>([
-    ...Object.entries(SEPARATORS).map(([data, is]): [string, Known] => [
-      hex(Uint8Array.from(Buffer.from(data, 'hex'))),
-      { is, text: data },
-    ]),
-    ...Object.entries(ACTIONS).map(([action, text]): [string, Known] => [
-      hex(ascii(text)),
-      { is: 'action', action: action as Action, text },
-    ]),
-    ...SECTIONS.map((text): [string, Known] => [hex(ascii(`${text}\0`)), { is: 'section', text }]),
-  ])
+  const all: readonly Known[] = [
+    ...Object.entries(SEPARATORS).map(([text, is]) => ({ is, text, bytes: Uint8Array.from(Buffer.from(text, 'hex')) })),
+    ...Object.entries(ACTIONS).map(([action, text]) => ({
+      ...{ is: 'action' as const, action: action as Action, text },
+      bytes: ascii(text),
+    })),
+    ...SECTIONS.map((text) => ({ is: 'section' as const, text, bytes: ascii(`${text}\0`) })),
+  ]
+  return new Map(all.map((known) => [toHex(digest(bank, known.bytes)), known]))
 }
 
 const TABLES = new Map(TRUSTED_BANKS.map((bank) => [bank, table(bank)]))

@@ -26,13 +26,15 @@ export type Measurement = {
 export type Measured = {
   readonly bank: Bank
   readonly extends: readonly Measurement[]
+  /** The same by their PCR. */
+  readonly byPcr: ReadonlyMap<number, readonly Measurement[]>
   readonly unmeasured: readonly LogEvent[]
 }
 
 /** Looks at a log through one bank, and computes once what replay, grammar and facts all need. Throws Malformed if the log lacks the bank. */
 export function measuredIn(log: EventLog, bank: Bank): Measured {
   if (!log.banks.some(({ name }) => name === bank)) throw unsupported(`it has no ${bank} bank`)
-  const known = knownIn(bank)
+  const everybodys = knownIn(bank)
   const extended: Measurement[] = []
   const unmeasured: LogEvent[] = []
   for (const event of log.events) {
@@ -41,8 +43,9 @@ export function measuredIn(log: EventLog, bank: Bank): Measured {
     else if (digest === undefined) throw unsupported(`event ${event.index} has no ${bank} digest`)
     else {
       const hex = toHex(digest)
-      const proves = provesOf(bank, event.data, hex)
-      const variable = remembered(() => provenVariable(event.data, proves))
+      const known = everybodys.get(hex)
+      const proves = provesOf(bank, event.data, hex, known)
+      const variable = askedOnce(event.data, proves)
       extended.push({
         event,
         digest,
@@ -50,25 +53,27 @@ export function measuredIn(log: EventLog, bank: Bank): Measured {
         coverage: coverageOf(event, proves),
         proves,
         variable,
-        known: known.get(hex),
+        known,
       })
     }
   }
-  return { bank, extends: extended, unmeasured }
+  return { bank, extends: extended, byPcr: Map.groupBy(extended, ({ event }) => event.pcr), unmeasured }
 }
 
-/** Asked once: grammar and facts want the same. */
-function remembered<Value>(ask: () => Value): () => Value {
-  let answer: { readonly value: Value } | undefined
+/** Grammar and facts want the same. */
+function askedOnce(data: Uint8Array, proves: Measurement['proves']): Measurement['variable'] {
+  let asked = false
+  let variable: Variable | undefined
   return () => {
-    answer ??= { value: ask() }
-    return answer.value
+    if (!asked) variable = provenVariable(data, proves)
+    asked = true
+    return variable
   }
 }
 
 /** The measurements of one PCR, in order. */
-export function ofPcr(measured: Measured, pcr: number): readonly Measurement[] {
-  return measured.extends.filter(({ event }) => event.pcr === pcr)
+export function ofPcr({ byPcr }: Measured, pcr: number): readonly Measurement[] {
+  return byPcr.get(pcr) ?? []
 }
 
 /** The bank to judge a log by: the one that was asked for, or the best that it has. SHA-1 proves nothing and is refused. */

@@ -1,5 +1,5 @@
 import { BANKS, type Bank, extended } from '../banks.ts'
-import type { Measured } from './measured.ts'
+import { type Measured, ofPcr } from './measured.ts'
 import type { LogEvent } from './parse.ts'
 
 /** Values of all 24 PCRs in one bank. */
@@ -8,14 +8,13 @@ export type PcrValues = ReadonlyMap<number, Uint8Array>
 /** What the PCRs hold if the TPM was extended as the log says, and by nobody else. Only this authenticates a log: compare it with a quote. */
 export function replay(measured: Measured): PcrValues {
   const { bank } = measured
-  const digests = Array.from({ length: 24 }, (): Uint8Array[] => [])
-  for (const { event, digest } of measured.extends) digests[event.pcr]?.push(digest)
-  return new Map(
-    digests.map((all, pcr) => [
-      pcr,
-      extended(bank, all, startOf(bank, pcr, pcr === 0 ? startupLocality(measured) : 0)),
-    ]),
-  )
+  const values = new Map<number, Uint8Array>()
+  for (let pcr = 0; pcr < 24; pcr++) {
+    const start = startOf(bank, pcr, pcr === 0 ? startupLocality(measured) : 0)
+    const digests = ofPcr(measured, pcr).map(({ digest }) => digest)
+    values.set(pcr, digests.length === 0 ? start : extended(bank, digests, start))
+  }
+  return values
 }
 
 /** What a PCR holds after TPM2_Startup: zeros, the locality in PCR 0, ones in the PCRs of a dynamic launch (TPM 2.0 Part 1, 17.1). */

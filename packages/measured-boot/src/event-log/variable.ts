@@ -18,23 +18,34 @@ const HEADER_BYTES = 16 + 8 + 8
 
 /** Throws Malformed, with offsets from the start of `data`. Bytes behind the value are counted, not refused: old shims write six. */
 export function parseVariable(data: Uint8Array): Variable {
+  const { guid, name, ...rest } = layoutOf(data)
+  return { ...rest, guid: guidOf(guid), name: utf16(name) }
+}
+
+/** The same before its GUID and its name are made texts: where its value lies can be told without. */
+type Layout = Omit<Variable, 'guid' | 'name'> & { readonly guid: Uint8Array; readonly name: Uint8Array }
+
+function layoutOf(data: Uint8Array): Layout {
   const reader = readerOf(data, 'UEFI_VARIABLE_DATA', 'little')
-  const guid = guidOf(reader.raw(16))
+  const guid = reader.raw(16)
   const characters = reader.u64()
   const bytes = reader.u64()
   if (characters > BigInt(NAME_CHARACTERS)) reader.fail('TooLarge', `a name of ${characters} characters`, 16)
   if (bytes > BigInt(data.length)) reader.fail('Truncated', `a value of ${bytes} bytes`, 24)
-  const name = utf16(reader.raw(Number(characters) * 2))
+  const name = reader.raw(Number(characters) * 2)
   const valueAt = reader.offset()
   const value = reader.raw(Number(bytes))
   return { guid, name, value, valueAt, behind: reader.left() }
 }
 
 /** The variable that these bytes are, or nothing: for readers of logs, to whom bytes that are none are no error. */
-export function variableIn(data: Uint8Array): Variable | undefined {
+export const variableIn = (data: Uint8Array): Variable | undefined => readIn(data, parseVariable)
+export const variableLayoutIn = (data: Uint8Array): Layout | undefined => readIn(data, layoutOf)
+
+function readIn<Read>(data: Uint8Array, read: (data: Uint8Array) => Read): Read | undefined {
   if (data.length < HEADER_BYTES) return undefined
   try {
-    return parseVariable(data)
+    return read(data)
   } catch (error) {
     if (error instanceof Malformed) return undefined
     throw error

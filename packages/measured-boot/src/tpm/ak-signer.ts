@@ -2,13 +2,15 @@ import { createPublicKey, type KeyObject } from 'node:crypto'
 import { isTrusted } from '../banks.ts'
 import { Malformed, type MalformedCode } from '../bytes.ts'
 import { AK_FAULTS, type AkFaultCode, akFaults } from './ak.ts'
-import { type Curve, parsePublic } from './public-area.ts'
+import { type Curve, nameOfArea, parsePublic } from './public-area.ts'
 import { type Signature, type SignatureFault, type Signer, signerOf } from './signature.ts'
 import { attempt, type Fault, faultOf } from './wire.ts'
 
 /** What is wrong with an attestation key, and how it signs this signature; no signer: it cannot be read. */
 export type Ak = {
   readonly faults: readonly Fault<AkFaultCode | MalformedCode>[]
+  /** The Name of a key whose public area could be read; PEM has none. */
+  readonly name?: Uint8Array
   readonly signer?: (signature: Signature) => Signer | SignatureFault
 }
 
@@ -18,8 +20,10 @@ export function readAk(ak: Uint8Array | string): Ak {
   const area = attempt(() => parsePublic(ak))
   if (area instanceof Malformed) return { faults: [faultOf(area)] }
   const signer = attempt(() => signerOf(area))
-  if (signer instanceof Malformed) return { faults: [...akFaults(area), faultOf(signer)] }
-  return { faults: akFaults(area), signer: () => signer }
+  // TPM2B_PUBLIC is a length of two bytes and the area: what it was read from is what a Name is made of.
+  const name = nameOfArea(area.nameAlg, ak.subarray(2))
+  if (signer instanceof Malformed) return { faults: [...akFaults(area), faultOf(signer)], name }
+  return { faults: akFaults(area), name, signer: () => signer }
 }
 
 const CURVE_OF: ReadonlyMap<string | undefined, Curve> = new Map([

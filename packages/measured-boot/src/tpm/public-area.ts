@@ -176,5 +176,10 @@ export function writePublic(area: PublicArea): Uint8Array {
 
 /** The Name of an object (TPM 2.0 Part 1): whoever knows it knows every byte of its public area. */
 export function nameOf(area: PublicArea): Uint8Array {
-  return concat(big.u16(BANKS[area.nameAlg].id), digest(area.nameAlg, writePublicArea(area)))
+  return nameOfArea(area.nameAlg, writePublicArea(area))
+}
+
+/** The same of TPMT_PUBLIC as it is written. */
+export function nameOfArea(nameAlg: BankName, area: Uint8Array): Uint8Array {
+  return concat(big.u16(BANKS[nameAlg].id), digest(nameAlg, area))
 }

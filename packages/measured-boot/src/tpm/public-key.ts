@@ -29,26 +29,31 @@ const CURVE_OIDS: Readonly<Record<Curve, Uint8Array>> = {
   'P-521': Uint8Array.of(0x2b, 0x81, 0x04, 0x00, 0x23),
 }
 
-/** SubjectPublicKeyInfo in PEM (RFC 5480, 2): Node takes a text in less than half of the time that it takes over a JWK. */
+/** SubjectPublicKeyInfo (RFC 5480, 2) up to the coordinates, which are all that two keys of one curve differ in. */
+function spkiHead(curve: Curve): Uint8Array {
+  const algorithm = [EC_PUBLIC_KEY, CURVE_OIDS[curve]].map((oid) => derWritten(TAG.oid, oid))
+  const coordinates = new Uint8Array(CURVES[curve].size * 2)
+  // No unused bits; an uncompressed point.
+  const point = derWritten(TAG.bitString, concat(Uint8Array.of(0, 4), coordinates))
+  const spki = derWritten(TAG.sequence, concat(derWritten(TAG.sequence, concat(...algorithm)), point))
+  return spki.subarray(0, spki.length - coordinates.length)
+}
+const SPKI_HEADS: Readonly<Record<Curve, Uint8Array>> = {
+  'P-256': spkiHead('P-256'),
+  'P-384': spkiHead('P-384'),
+  'P-521': spkiHead('P-521'),
+}
+
+/** The key in PEM, in one line: Node takes a text in half of the time that it takes over a JWK or DER. */
 function spkiOf({ curve, x, y }: Extract<PublicArea, { type: 'ecc' }>): string {
   const { size } = CURVES[curve]
-  const algorithm = [EC_PUBLIC_KEY, CURVE_OIDS[curve]].map((oid) => derWritten(TAG.oid, oid))
-  // No unused bits; an uncompressed point.
-  const point = concat(Uint8Array.of(0, 4), padded(x, size), padded(y, size))
-  const spki = derWritten(
-    TAG.sequence,
-    concat(derWritten(TAG.sequence, concat(...algorithm)), derWritten(TAG.bitString, point)),
-  )
-  const lines =
-    Buffer.from(spki)
-      .toString('base64')
-      .match(/.{1,64}/g) ?? []
-  return ['-----BEGIN PUBLIC KEY-----', ...lines, '-----END PUBLIC KEY-----', ''].join('\n')
+  const spki = Buffer.concat([SPKI_HEADS[curve], padded(x, size), padded(y, size)])
+  return `-----BEGIN PUBLIC KEY-----\n${spki.toString('base64')}\n-----END PUBLIC KEY-----\n`
 }
 
 /** A number as so many bytes: TPMs may leave leading zeros out. The caller has bounded its length. */
 export function padded(number: Uint8Array, size: number): Uint8Array {
-  return concat(new Uint8Array(size - number.length), number)
+  return number.length === size ? number : concat(new Uint8Array(size - number.length), number)
 }
 
 function notAKey(area: PublicArea, why: string): Malformed {

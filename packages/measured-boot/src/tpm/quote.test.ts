@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { BANKS, type BankName, digest } from '../banks.ts'
 import { toHex } from '../bytes.ts'
 import { readAk } from './ak-signer.ts'
-import { parsePublic } from './public-area.ts'
+import { nameOf, parsePublic } from './public-area.ts'
 import { publicKeyOf } from './public-key.ts'
 import { checkQuote, QUOTE_CHECKS, type QuoteToCheck } from './quote.ts'
 import { bytesOf, damaged, recorded } from './recorded/fixtures.ts'
@@ -41,6 +41,17 @@ test.each(['ak-ecc256', 'ak-ecc384', 'ak-ecc521', 'ak-rsa2048', 'ak-pss', 'ak-rs
     expect(checked).toMatchObject({ ok: true, authenticated: true, quote: { clock: { resetCount: 2, safe: true } } })
   },
 )
+
+test('a checked quote says the Name of the key that it was held against, whatever else is wrong', () => {
+  const name = nameOf(parsePublic(recorded('ak-ecc256.pub')))
+  expect(checkQuote(honest()).akName).toEqual(name)
+  expect(checkQuote({ ...honest(), quote: new Uint8Array(), signature: new Uint8Array() }).akName).toEqual(name)
+  const pem = publicKeyOf(parsePublic(recorded('ak-ecc256.pub')))
+    .export({ type: 'spki', format: 'pem' })
+    .toString()
+  for (const ak of [pem, recorded('ak-ecc256.pub').subarray(1)])
+    expect(checkQuote({ ...honest(), ak }).akName).toBeUndefined()
+})
 
 test('a key that was read before serves many quotes, with the same answers', () => {
   const ak = readAk(recorded('ak-ecc256.pub'))

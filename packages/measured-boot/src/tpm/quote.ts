@@ -71,8 +71,13 @@ export type QuoteToCheck = {
 /**
  * Authenticated: a key that signs only what its TPM made signed these bytes, and they are a quote. If not, `claimed` is what
  * the bytes say when they can be read: for people to look at, nothing may follow from it. `ok` is all of `checks`.
+ * `akName` is the Name of the key that was given; none of PEM, nor of a key that cannot be read.
  */
-export type CheckedQuote = { readonly ok: boolean; readonly checks: readonly QuoteCheck[] } & (
+export type CheckedQuote = {
+  readonly ok: boolean
+  readonly checks: readonly QuoteCheck[]
+  readonly akName?: Uint8Array
+} & (
   | { readonly authenticated: true; readonly quote: Quote }
   | { readonly authenticated: false; readonly claimed?: Quote }
 )
@@ -100,8 +105,9 @@ export function checkQuote(given: QuoteToCheck): CheckedQuote {
   ]
   const ok = checks.every((each) => each.ok)
   const authenticated = checks.slice(0, 4).every((each) => each.ok)
-  if (quote && authenticated) return { ok, checks, authenticated, quote }
-  return { ok, checks, authenticated: false, ...(quote ? { claimed: quote } : {}) }
+  const judged = { ok, checks, ...(ak.name ? { akName: ak.name } : {}) }
+  if (quote && authenticated) return { ...judged, authenticated, quote }
+  return { ...judged, authenticated: false, ...(quote ? { claimed: quote } : {}) }
 }
 
 const check = (name: QuoteCheckName, faults: readonly QuoteFault[]): QuoteCheck => ({
@@ -156,7 +162,7 @@ function selectionFaults(selection: readonly PcrSelection[], given: QuoteToCheck
   const others = selection.filter(({ bank }) => bank !== given.bank)
   if (others.length > 0)
     faults.push(fault('WrongBank', `${others.map(({ bank }) => bank).join(', ')}, expected ${given.bank}`))
-  if (quoted.join() !== asked.join())
+  if (quoted.length !== asked.length || quoted.some((pcr, at) => pcr !== asked[at]))
     faults.push(fault('WrongSelection', `${list(quoted)}, expected ${list(asked)} of ${given.bank}`))
   for (const bank of given.pcrs.keys())
     if (!selection.some((one) => one.bank === bank)) faults.push(fault('ExtraBank', bank))

@@ -40,8 +40,10 @@ const isBank = (bank: BankId): bank is BankName => Object.hasOwn(BANKS, bank)
 
 /** PCR p is bit p & 7 of byte p >> 3. */
 function pcrsOf(bitmap: Uint8Array): number[] {
-  const all = Array.from({ length: bitmap.length * 8 }, (_, pcr) => pcr)
-  return all.filter((pcr) => (((bitmap[pcr >> 3] ?? 0) >> (pcr & 7)) & 1) === 1)
+  const pcrs: number[] = []
+  for (let pcr = 0; pcr < bitmap.length * 8; pcr++)
+    if ((((bitmap[pcr >> 3] ?? 0) >> (pcr & 7)) & 1) === 1) pcrs.push(pcr)
+  return pcrs
 }
 
 function bitmapOf(pcrs: readonly number[]): Uint8Array {

@@ -1,6 +1,6 @@
 import type { BankName, EvidenceBody, Finding, PcrAppraisal, TrustVector, Verdict } from '@skerry/api'
 import { BANK_NAMES } from '@skerry/api'
-import { type CheckedQuote, type ClockInfo, checkQuote, Malformed, nameOf, parsePublic } from '@skerry/measured-boot'
+import { type CheckedQuote, type ClockInfo, checkQuote } from '@skerry/measured-boot'
 import { judgeImage } from './boot.ts'
 import { type Area, type Found, found, listed, made, worst } from './findings.ts'
 import { judgeMachine } from './machine.ts'
@@ -59,7 +59,7 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
     selection: reference.selection ?? QUOTED_PCRS,
     pcrs: values,
   })
-  const key = [...judgeClass(reference.class), ...judgeKey(akPublic, tpm)]
+  const key = [...judgeClass(reference.class), ...judgeKey(akPublic, checked, tpm)]
   // What another TPM counts says nothing of this one.
   const stranger = key.some(({ code }) => code === 'AkNotOnRecord')
   const clock = stranger ? [] : judgeClock(checked, evidence, tpm.before)
@@ -109,18 +109,13 @@ function judgeClass(registered: Reference['class']): Found[] {
   return [found('ClassMismatch', 'the node registered without a TPM: nobody vouched for the one that quotes here')]
 }
 
-function judgeKey(akPublic: string, { akName }: TpmReference): Found[] {
+function judgeKey(akPublic: string, checked: CheckedQuote, { akName }: TpmReference): Found[] {
   if (akName === undefined) return [found('AkUnknown', 'no record says whose attestation key this is')]
   if (isPem(akPublic))
     return [found('AkUnknown', 'a key in PEM has no Name that could be compared with the one on record')]
-  let name: string
-  try {
-    name = Buffer.from(nameOf(parsePublic(bytes(akPublic)))).toString('hex')
-  } catch (error) {
-    // checkQuote tells what is wrong with the key itself.
-    if (error instanceof Malformed) return []
-    throw error
-  }
+  // checkQuote tells what is wrong with a key that cannot be read.
+  if (checked.akName === undefined) return []
+  const name = Buffer.from(checked.akName).toString('hex')
   if (name === akName) return []
   return [
     found('AkNotOnRecord', 'quoted by another attestation key than the one this node registered', {
@@ -237,7 +232,7 @@ function result(all: readonly Found[], pcrs: readonly PcrAppraisal[]): Omit<Appr
 }
 
 function valuesOf(values: Readonly<Record<string, string>>): Map<number, Uint8Array> {
-  return new Map(Object.entries(values).map(([pcr, value]) => [Number(pcr), new Uint8Array(Buffer.from(value, 'hex'))]))
+  return new Map(Object.entries(values).map(([pcr, value]) => [Number(pcr), Buffer.from(value, 'hex')]))
 }
 
 function isPem(text: string): boolean {
@@ -245,5 +240,5 @@ function isPem(text: string): boolean {
 }
 
 function bytes(base64: string): Uint8Array {
-  return new Uint8Array(Buffer.from(base64, 'base64'))
+  return Buffer.from(base64, 'base64')
 }

@@ -1,4 +1,4 @@
-import type { BankName, HardwareProfile, PcrAppraisal, PcrValues } from '@skerry/api'
+import { BANK_NAMES, type BankName, type HardwareProfile, type PcrAppraisal, type PcrValues } from '@skerry/api'
 import {
   type Facts,
   Malformed,
@@ -146,9 +146,10 @@ function judgeSecureBoot(profile: HardwareProfile, bank: BankName, quoted: Value
     findings.push(found('SecureBootOff', 'Secure Boot is off, and the profile asks for it', { pcr: 7 }))
   if (!wanted && state === true)
     findings.push(found('SecureBootOn', 'Secure Boot is on, with keys that the profile does not name', { pcr: 7 }))
-  const lists = wanted ? wanted.dbx.map((dbx) => variablesOf({ ...wanted, dbx })) : [NONE]
   const used = wanted ? authorities(facts, Buffer.from(wanted.db, 'base64')) : { entries: [], findings: [] }
-  const expected = lists.map((variables) => hex(predictPcr7(bank, wanted !== undefined, variables, used.entries)))
+  const expected = wanted
+    ? wanted.dbx.map((dbx) => hex(predictPcr7(bank, true, variablesOf({ ...wanted, dbx }), used.entries)))
+    : [WITHOUT_KEYS[bank]]
   const ok = expected.includes(actual)
   if (!ok)
     findings.push(
@@ -169,12 +170,14 @@ function authorities(facts: Facts | undefined, db: Uint8Array): { entries: Signa
       entries: [],
       findings: [found('FactUnknown', `what let images start is not known: ${facts.authorities.why}`, { pcr: 7 })],
     }
-  const listed = parseSignatureLists(db).flatMap((list) => list.entries)
+  const listed = parseSignatureLists(db).flatMap((list) =>
+    list.entries.map((entry) => ({ entry, measured: signatureData(entry) })),
+  )
   const entries: SignatureEntry[] = []
   const findings: Found[] = []
   for (const { event, digest, variable } of facts.authorities.value) {
-    const entry = variable && listed.find((one) => hex(signatureData(one)) === hex(variable.value))
-    if (entry) entries.push(entry)
+    const used = variable && listed.find(({ measured }) => Buffer.compare(measured, variable.value) === 0)
+    if (used) entries.push(used.entry)
     else
       findings.push(
         found('AuthorityUnknown', 'an image was started by a key that the profile’s db does not hold', {
@@ -193,6 +196,11 @@ const NONE: SecureBootVariables = {
   db: new Uint8Array(),
   dbx: new Uint8Array(),
 }
+
+/** PCR 7 of every machine without keys: one value in each bank. */
+const WITHOUT_KEYS = Object.fromEntries(
+  BANK_NAMES.map((bank) => [bank, hex(predictPcr7(bank, false, NONE, []))]),
+) as Record<BankName, string>
 
 function variablesOf(lists: { pk: string; kek: string; db: string; dbx: string }): SecureBootVariables {
   const { pk, kek, db, dbx } = lists
@@ -233,4 +241,6 @@ function untold(indices: readonly number[], quoted: Values): PcrAppraisal[] {
   })
 }
 
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex')
+function hex(bytes: Uint8Array): string {
+  return Buffer.from(bytes).toString('hex')
+}
