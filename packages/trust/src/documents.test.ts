@@ -1,5 +1,6 @@
-import { createHmac, generateKeyPairSync, sign } from 'node:crypto'
+import { createHmac, createPublicKey, generateKeyPairSync, sign } from 'node:crypto'
 import { DOCUMENTS } from '@skerry/api'
+import { CompactSign, compactVerify } from 'jose'
 import { describe, expect, test } from 'vitest'
 import { signBytes, signDocument, verifyDocument, verifySelfSigned } from './documents.ts'
 import { createKey, keyRing, keysInForce, verifyKey } from './keys.ts'
@@ -27,6 +28,17 @@ describe('documents', () => {
       payload: heartbeat,
       thumbprint: signer.thumbprint,
     })
+  })
+
+  test.each([
+    ['EdDSA', hub],
+    ['ES256', node],
+  ] as const)('another implementation reads what is signed with %s here, and is read', async (alg, signer) => {
+    const ours = await signDocument('Heartbeat', heartbeat, signer)
+    const { payload, protectedHeader } = await compactVerify(ours, createPublicKey(signer.key), { algorithms: [alg] })
+    expect(JSON.parse(new TextDecoder().decode(payload))).toEqual(heartbeat)
+    const theirs = await new CompactSign(payload).setProtectedHeader(protectedHeader).sign(signer.key)
+    expect(await verifyDocument('Heartbeat', theirs, keys)).toMatchObject({ payload: heartbeat })
   })
 
   test('other-site-order: addressed to another', async () => {
