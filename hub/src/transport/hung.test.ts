@@ -16,7 +16,7 @@ beforeAll(async () => {
 afterAll(() => world?.close())
 
 test('ingest that is ended while it asks a hung server for its consumer ends, though the server goes on and gives it', async () => {
-  const hung = world.hangNats()
+  const hung = await world.hangNats()
   onTestFinished(hung.goOn)
   const ingest = world.ingest()
   let ended = false
@@ -30,7 +30,7 @@ test('ingest that is ended while it asks a hung server for its consumer ends, th
 
 test('a server that hangs does not answer, and answers when it goes on, though nobody connected anew', async () => {
   await world.hub.answers()
-  const hung = world.hangNats()
+  const hung = await world.hangNats()
   onTestFinished(hung.goOn)
   let answered = false
   const answer = world.hub.answers().then(() => {

@@ -148,7 +148,7 @@ test('while NATS hangs, what did not arrive is not followed by more; all of it l
   await order(4)
   const held = async () =>
     [...(await texts()).values()].filter((text) => Reflect.get(Object(payloadOf(text)), 'generation') === 4).length
-  const hung = world.hangNats()
+  const hung = await world.hangNats()
   await expect(publishNew(publisher))
     .rejects.toThrow(/were not taken by NATS/)
     .finally(hung.goOn)
