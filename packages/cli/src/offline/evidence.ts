@@ -38,14 +38,22 @@ const REFERENCE_BYTES = 4_194_304
 /** Values in JSON: evidence has some hundred, a reference as many SHA-256 as it has room for. */
 const [EVIDENCE_VALUES, REFERENCE_VALUES] = [10_000, 65_536]
 
-/** How often, and every how many milliseconds, a pipe is asked that says nothing. */
-const [ASKED, EVERY_MS] = [50, 10]
+/** How often a pipe is asked into which nobody writes, every how many milliseconds, and how long whoever writes may take. */
+const [ASKED, EVERY_MS, WRITER_MS] = [50, 10, 60_000]
+
+/** A clock that can be waited by, in milliseconds. */
+type Clock = { readonly now: () => number; readonly wait: (ms: number) => void }
+const CLOCK: Clock = {
+  now: () => performance.now(),
+  wait: (ms) => void Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms),
+}
 
 /**
- * The bytes of a file up to a bound, whatever it says of its size: what a kernel shows as a file has none. A pipe may be
- * silent for half a second, before its writer is there or after. Throws Unusable.
+ * The bytes of a file up to a bound, whatever it says of its size: what a kernel shows as a file has none. A pipe without a
+ * writer is given up after half a second; a writer has a minute for all that it writes, however slow it is in between.
+ * Throws Unusable.
  */
-export function readBounded(file: string, maxBytes: number): Uint8Array {
+export function readBounded(file: string, maxBytes: number, { now, wait }: Clock = CLOCK): Uint8Array {
   const bytes = new Uint8Array(maxBytes + 1)
   let length = 0
   try {
@@ -53,14 +61,20 @@ export function readBounded(file: string, maxBytes: number): Uint8Array {
     const descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       const isPipe = fstatSync(descriptor).isFIFO()
-      for (let silent = 0; length < bytes.length; ) {
+      const began = now()
+      for (let asked = 0; length < bytes.length; ) {
         const read = readSome(descriptor, bytes.subarray(length))
         // A pipe that was never written into looks like one that has ended.
         if (read === 0 && !(isPipe && length === 0)) break
-        length += read ?? 0
-        silent = read ? 0 : silent + 1
-        if (silent > ASKED) throw new Error('nothing came out of it for 500 ms')
-        if (silent > 0) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, EVERY_MS)
+        asked = read === 0 ? asked + 1 : 0
+        if (read) {
+          length += read
+          continue
+        }
+        if (asked > ASKED) throw new Error(`nothing came out of it for ${ASKED * EVERY_MS} ms`)
+        if (now() - began >= WRITER_MS)
+          throw new Error(`whoever writes into it did not come to an end in ${WRITER_MS / 1000} s`)
+        wait(EVERY_MS)
       }
     } finally {
       closeSync(descriptor)
@@ -75,7 +89,7 @@ export function readBounded(file: string, maxBytes: number): Uint8Array {
   return bytes.slice(0, length)
 }
 
-/** How many bytes were there; undefined where there are none yet. */
+/** How many bytes were there; undefined where somebody writes who has none yet. */
 function readSome(descriptor: number, into: Uint8Array): number | undefined {
   try {
     return readSync(descriptor, into)
