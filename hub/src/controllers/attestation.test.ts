@@ -1,6 +1,6 @@
 import type { HardwareProfile, PcrAppraisal } from '@skerry/api'
 import { appraisalPolicyId } from '@skerry/policy'
-import { CLOCK, makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
+import { CLOCK, makeTpm, referenceOf, strayRecords, valuesOf } from '@skerry/policy/testing'
 import { keyRing, verifyDocument } from '@skerry/trust'
 import { describe, expect, test } from 'vitest'
 import { unjudgedEvidence } from '../store/attestations.ts'
@@ -356,6 +356,25 @@ describe('a node with a TPM', () => {
     await sites[2]?.says(sites[2].quotes('b9', 'os-9', { clock: { ...CLOCK, resetCount: 9 } }))
     await sites[0]?.says(sites[0].quotes('b4', 'os-1', { clock: { ...CLOCK, resetCount: 10 } }))
     expect(await verdicts()).toMatchObject({ one: unconfirmed, three: ['contraindicated', 'ImageUnknown'] })
+  })
+
+  test('with more to tell than a result holds is judged again all the same once a quorum shows its firmware', async () => {
+    const allowed = ['RecordInFirmwarePcr']
+    const { world, tpm, judge } = await measured({ firmware: [], learn: 'quorum', quorum: 2, allowed })
+    const records = strayRecords(102)
+    const one = await addCluster(world, 'one', { tpm })
+    await one.says(one.quotes('b1', 'os-1', { records }))
+    await judge()
+    expect(await told(world)).toEqual([['b1', 'warning', 'FirmwareUnconfirmed']])
+    const two = await addCluster(world, 'two', { tpm: makeTpm() })
+    await two.says(two.quotes('b2', 'os-1', { records }))
+    await judge()
+    await judge()
+    expect(await told(world)).toEqual([
+      ['b1', 'warning', 'FirmwareUnconfirmed'],
+      ['b1', 'affirming', 'Matches'],
+      ['b2', 'affirming', 'Matches'],
+    ])
   })
 
   test('whose signed manifest is not to be read has no verdict, and is told; the boot before it keeps its own', async () => {

@@ -15,6 +15,7 @@ export {
   recordedEvidence,
   recordsAfter,
   referenceOf,
+  strayRecords,
   type Tpm,
   valuesAfter,
   valuesOf,

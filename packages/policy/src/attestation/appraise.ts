@@ -12,7 +12,10 @@ export type Appraisal = {
   readonly verdict: Verdict
   readonly reason: string
   readonly message: string
+  /** At most 64: for people, and to keep. */
   readonly findings: readonly Finding[]
+  /** The codes of all that was found, also of what `findings` has no room for: whoever decides by a code asks here. */
+  readonly codes: ReadonlySet<string>
   readonly pcrs: readonly PcrAppraisal[]
   readonly vector: TrustVector
   readonly bank?: BankName
@@ -218,6 +221,7 @@ function result(all: readonly Found[], pcrs: readonly PcrAppraisal[]): Omit<Appr
       all.map(({ area: _, ...finding }) => finding),
       64,
     ),
+    codes: new Set(all.map(({ code }) => code)),
     pcrs,
     vector: {
       'instance-identity': identity ?? 0,

@@ -91,14 +91,18 @@ export function worst(tiers: readonly Verdict[]): Verdict {
 
 const LEFT_OUT = 'FindingsLeftOut'
 
-/** At most so many findings, one or more. Where some are left out the last says how many, and how bad they are. */
+/**
+ * At most so many findings, one or more, as they come. Where some are left out those that leave a verdict less than affirming
+ * come first, one of each code before its repetitions, and the last says how many are missing, and how bad they are.
+ */
 export function listed(findings: readonly Finding[], most: number): Finding[] {
   if (findings.length <= most) return [...findings]
-  const rest = findings.slice(most - 1)
+  const ranked = byWeight(findings)
+  const rest = ranked.slice(most - 1)
   const count = rest.reduce((sum, { code, actual }) => sum + (code === LEFT_OUT ? Number(actual) : 1), 0)
   const tiers = rest.map(({ tier }) => tier)
   return [
-    ...findings.slice(0, most - 1),
+    ...ranked.slice(0, most - 1),
     {
       code: LEFT_OUT,
       tier: tiers.includes('contraindicated') ? 'contraindicated' : worst(tiers),
@@ -106,6 +110,18 @@ export function listed(findings: readonly Finding[], most: number): Finding[] {
       actual: `${count}`,
     },
   ]
+}
+
+// Whoever wrote a log repeats what he likes in it: that must not push another code out of the list.
+function byWeight(findings: readonly Finding[]): Finding[] {
+  const seen = new Set<string>()
+  const rankOf = ({ code, tier }: Finding): number => {
+    if (code === LEFT_OUT) return 3
+    if (tier === 'affirming') return 2
+    return seen.size === seen.add(code).size ? 1 : 0
+  }
+  const ranked = findings.map((finding) => ({ finding, rank: rankOf(finding) }))
+  return ranked.toSorted((a, b) => a.rank - b.rank).map(({ finding }) => finding)
 }
 
 /** Whether a verdict is at least as good as the one asked for. `none` is never good enough. */

@@ -97,6 +97,12 @@ export const valuesAfter = (): Map<number, string> => {
   return new Map(QUOTED_PCRS.map((pcr) => [pcr, all[pcr] ?? '']))
 }
 
+/** A log of systemd's with so many records of a PCR that is the firmware's own: none extends anything, each is a finding. */
+export const strayRecords = (count: number): Uint8Array => {
+  const digests = [{ hashAlg: 'sha256', digest: '0'.repeat(64) }]
+  return new Uint8Array(Buffer.from(`\x1e${JSON.stringify({ pcr: 4, digests })}\n`.repeat(count)))
+}
+
 export const NONCE = 'a'.repeat(64)
 
 /** Good evidence of a recorded boot. */

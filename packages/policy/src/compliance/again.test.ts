@@ -8,7 +8,16 @@ import type {
   Verdict,
 } from '@skerry/api'
 import { describe, expect, test } from 'vitest'
-import { CLOCK, evidenceOf, makeTpm, referenceOf, sha256, type Tpm, valuesOf } from '../attestation/fixture.ts'
+import {
+  CLOCK,
+  evidenceOf,
+  makeTpm,
+  referenceOf,
+  sha256,
+  strayRecords,
+  type Tpm,
+  valuesOf,
+} from '../attestation/fixture.ts'
 import type { SignedFiles } from './again.ts'
 import { assess } from './assess.ts'
 import { checkReport, type Proven } from './check.ts'
@@ -244,9 +253,14 @@ describe('a boot with a TPM, judged again by what people signed', () => {
       'not-verified',
       expect.stringContaining('warning (FirmwareUnconfirmed)'),
     ])
-    expect(world(all.slice(0, 1), GOOD, { only: ['shop'] })(learning)).toEqual({
+    const untold = {
       ...{ faults: [], outcome: 'not-assessed' },
       why: expect.stringContaining('learned from clusters that are not all in this report'),
-    })
+    }
+    expect(world(all.slice(0, 1), GOOD, { only: ['shop'] })(learning)).toEqual(untold)
+    // Also behind more findings than a verdict lists.
+    const allowed = signedFiles(image, { firmware: [], learn: 'quorum', quorum: 3, allowed: ['RecordInFirmwarePcr'] })
+    const long = { cluster: 'shop', bodies: [boot(1, tpm, { records: strayRecords(102) })] }
+    expect(world([long], GOOD, { only: ['shop'] })(allowed)).toEqual(untold)
   })
 })

@@ -52,8 +52,9 @@ export function judgeAgain(
       return { why: 'the firmware it registered with in its first life is not in this file' }
     if (!report.only) return found
     // Who taught the firmware may be at a cluster that was not asked for.
-    const partial = found.findings.some(({ code }) => code === 'FirmwareUnconfirmed')
-    return partial ? { why: 'its firmware was learned from clusters that are not all in this report' } : found
+    return found.codes.has('FirmwareUnconfirmed')
+      ? { why: 'its firmware was learned from clusters that are not all in this report' }
+      : found
   }
 }
 

@@ -1,6 +1,6 @@
 import type { ComplianceReport, EvidenceBody, Reachability, Statement, Verdict } from '@skerry/api'
 import { describe, expect, test } from 'vitest'
-import { evidenceOf, makeTpm, quoteBy, valuesOf } from '../attestation/fixture.ts'
+import { evidenceOf, logOf, makeTpm, quoteBy, strayRecords, valuesOf } from '../attestation/fixture.ts'
 import { assess, type NodeInventory } from './assess.ts'
 import { checkReport, type Proven } from './check.ts'
 import { factsOf } from './facts.ts'
@@ -299,6 +299,18 @@ describe('evidence of a TPM', () => {
   const { eventLog: _, ...logless } = good
   const forged = { ...good, ...quoteBy(makeTpm(), nonce, valuesOf('secure-boot-off')) }
   const plain: EvidenceBody = { class: 'software-key', bootId: 'b1', slot: 'a', imageSha256: IMAGE, nonce }
+  // The header of a firmware's log, as long as its own event says, and nothing behind it.
+  const log = logOf('secure-boot-off')
+  const header = log.subarray(0, 32 + new DataView(log.buffer, log.byteOffset).getUint32(28, true))
+  const unmeasured: EvidenceBody = {
+    ...evidenceOf(tpm, 'secure-boot-off', {
+      nonce,
+      log: header,
+      values: new Map([...valuesOf('secure-boot-off').keys()].map((pcr) => [pcr, '0'.repeat(64)])),
+      records: strayRecords(102),
+    }),
+    ...{ bootId: 'b1', imageSha256: IMAGE },
+  }
   const attested = (body: EvidenceBody, verdict: Verdict | undefined, reason: string) => {
     const statements = [said(1, { kind: 'evidence', body }), ...chain.slice(1)]
     const made = verdict && { ...warned(1, 'b1'), verdict, reason }
@@ -353,6 +365,13 @@ describe('evidence of a TPM', () => {
       'affirming',
       'Matches',
       'is contraindicated (NonceMismatch), the report says affirming',
+    ],
+    [
+      'of a bank that nothing was measured into, behind a hundred lesser findings, and called good',
+      unmeasured,
+      'affirming',
+      'Matches',
+      'is contraindicated (RecordInFirmwarePcr), the report says affirming',
     ],
     [
       'a word instead, and called good',

@@ -257,14 +257,14 @@ function verdictOf(
   again: (() => ReturnType<JudgedAgain>) | undefined,
 ): { readonly due: Verdict; readonly byHub: string | undefined; readonly again?: boolean } | undefined {
   if (statement.kind !== 'evidence') return undefined
-  const { verdict, reason, checks, findings } = appraise(statement.body, { nonce, class: as })
+  const { verdict, reason, checks, codes } = appraise(statement.body, { nonce, class: as })
   const { bootId } = statement.body
   const own: Verdict = { bootId, verdict, reason, statement: refOf({ statement, digest }) }
   if (statement.body.class !== 'tpm') return { due: own, byHub: undefined }
   const made = again?.() ?? { why: BY_HUB }
   if (!('why' in made))
     return { due: { ...own, verdict: made.verdict, reason: made.reason }, byHub: undefined, again: true }
-  const refuted = checks.some(({ ok }) => !ok) || findings.some(({ code }) => UNMENDABLE.has(code))
+  const refuted = checks.some(({ ok }) => !ok) || [...codes].some((code) => UNMENDABLE.has(code))
   const saidOfIt = said?.seq === statement.seq && said.bootId === bootId ? said : undefined
   if (refuted && (saidOfIt?.verdict === 'affirming' || saidOfIt?.verdict === 'warning'))
     return { due: own, byHub: undefined }
