@@ -40,7 +40,7 @@ export async function signBytes(
     kid: signer.thumbprint,
     ...(aud === undefined ? {} : { aud }),
   }
-  // RFC 7515, 7.1. By hand, for a key may lie where jose cannot reach.
+  // RFC 7515, 7.1. By hand: a key may lie in a TPM, where no library signs.
   const covered = `${base64url(JSON.stringify(header))}.${base64url(bytes)}`
   return `${covered}.${base64url(await signer.sign(new TextEncoder().encode(covered)))}`
 }
