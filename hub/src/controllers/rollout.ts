@@ -3,10 +3,10 @@ import { type ClusterState, DEFAULT_GATES, type ObjectOf, type RolloutSpec, type
 import { planRollout, type ReachabilityLimits, type RolloutPlan } from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
 import { type Assignment, saveAssignments, saveTerms } from '../store/assignments.ts'
-import { recordEvent } from '../store/events.ts'
+import { type NewEvent, recordEvents } from '../store/events.ts'
 import { type Lease, writeFenced } from '../store/leases.ts'
 import { getObject, saveStatus } from '../store/resources.ts'
-import type { Store, Tx } from '../store/store.ts'
+import type { Store } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 import { setCondition } from './conditions.ts'
 import { factsOf, loadRolloutFleet, type RolloutFleet } from './rollout-facts.ts'
@@ -77,7 +77,7 @@ async function savePlan(
       conditions,
     }
     const news = await saveStatus(tx, 'Rollout', namespace, name, status)
-    if (news) await tell(tx, current, status)
+    if (news) await recordEvents(tx, eventsOf(current, status))
     return order ? plan.advance.map((cluster) => ({ ...order, cluster, assignedAt: new Date(nowMs) })) : []
   })
 }
@@ -120,45 +120,36 @@ function changedTerms(
     })
 }
 
-async function tell(tx: Tx, rollout: Rollout, status: RolloutStatus): Promise<void> {
+function eventsOf(rollout: Rollout, status: RolloutStatus): NewEvent[] {
   const { namespace = '', name } = rollout.metadata
-  const regarding = { kind: 'Rollout', namespace, name }
+  const events: NewEvent[] = []
+  const tell = (type: NewEvent['type'], reason: string, message: string) =>
+    events.push({ type, reason, message, component: 'rollout', regarding: { kind: 'Rollout', namespace, name } })
   if (rollout.status?.phase !== status.phase) {
     const conditionOf = (wanted: string) => status.conditions?.find(({ type }) => type === wanted)
     const breached = conditionOf('Breached')
     const completed = conditionOf('Completed')
-    const bad = breached?.status === 'True'
     const failures = (status.counts?.failed ?? 0) + (status.counts?.rolledBack ?? 0) > 0
     const over = failures && (status.phase === 'Completed' || status.phase === 'Paused')
-    await recordEvent(tx, {
-      type: bad || over ? 'Warning' : 'Normal',
-      reason: bad ? 'Breached' : `Rollout${status.phase}`,
-      message: bad
-        ? `the rollout stopped: ${breached.message}`
-        : `the rollout is ${status.phase}${over && completed ? `: ${completed.message}` : ''}`,
-      component: 'rollout',
-      regarding,
-    })
+    if (breached?.status === 'True') tell('Warning', 'Breached', `the rollout stopped: ${breached.message}`)
+    else
+      tell(
+        over ? 'Warning' : 'Normal',
+        `Rollout${status.phase}`,
+        `the rollout is ${status.phase}${over && completed ? `: ${completed.message}` : ''}`,
+      )
   }
   const before = new Map((rollout.status?.clusters ?? []).map((cluster) => [cluster.name, cluster.state]))
   for (const { name: cluster, state, message } of status.clusters ?? []) {
     const was = before.get(cluster)
     if (was === state) continue
-    if (TOLD.has(state))
-      await recordEvent(tx, {
-        type: state === 'Succeeded' ? 'Normal' : 'Warning',
-        reason: state,
-        message: `${cluster}: ${message}`,
-        component: 'rollout',
-        regarding,
-      })
+    if (TOLD.has(state)) tell(state === 'Succeeded' ? 'Normal' : 'Warning', state, `${cluster}: ${message}`)
     else if (was === 'Succeeded' && state === 'NotStarted')
-      await recordEvent(tx, {
-        type: 'Normal',
-        reason: 'SentAgain',
-        message: `${cluster}: the rollout that had it since has it no more, and its image was not confirmed there`,
-        component: 'rollout',
-        regarding,
-      })
+      tell(
+        'Normal',
+        'SentAgain',
+        `${cluster}: the rollout that had it since has it no more, and its image was not confirmed there`,
+      )
   }
+  return events
 }
