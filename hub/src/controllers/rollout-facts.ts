@@ -193,6 +193,7 @@ function assignmentFacts(
     manifestSha256: assignment.manifestSha256,
     atMs: assignment.assignedAt.getTime(),
     holder: holderOf(fleet, assignment, rollout),
+    attestation: assignment.terms.attestation,
     confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === assignment.imageSha256),
     ...(releaseCounter === undefined ? {} : { releaseCounter }),
   }
@@ -223,42 +224,48 @@ function leastAccepted(nodes: readonly FleetNode[]): ClusterFacts['accepted'] {
   )
 }
 
-// Boots that the node told of after the one that it confirmed: the one that it runs, and a bad one, if that was heard of
-// since the cluster was assigned what it is. One rollout's bad boot is not held against the next.
-function laterBoots(
+/**
+ * The newest boot that the node told of, the one that it confirmed or a later one; and a bad one of the same bytes, if that
+ * was heard of since the cluster was assigned what it is: one rollout's bad boot is not held against the next.
+ */
+function bootsOf(
   node: FleetNode,
-  { bootId, statement }: NonNullable<NodeFacts['confirmed']>,
+  confirmed: NonNullable<NodeFacts['confirmed']>,
   assignedAt: Date | undefined,
-): NonNullable<NodeFacts['later']> {
+): Pick<NodeFacts, 'boot' | 'bad'> {
   const { booted, results } = node
+  const { bootId, imageSha256, statement } = confirmed
   const { incarnation } = statement
-  const first = results.find((one) => one.bootId === bootId && one.incarnation === incarnation)
-  const bad = results.find(
+  const mine = results.filter((one) => one.incarnation === incarnation)
+  const first = mine.find((one) => one.bootId === bootId)
+  const bad = mine.find(
     (one) =>
-      one.incarnation === incarnation &&
-      one.seq > statement.seq &&
-      one.bootId !== bootId &&
-      one.bootId !== booted?.body.bootId &&
+      (one.seq > statement.seq || one.bootId === bootId) &&
+      one.imageSha256 === imageSha256 &&
       one.verdict === 'contraindicated' &&
+      one.firstVerdict === 'contraindicated' &&
       one.receivedAt >= (assignedAt ?? one.receivedAt),
   )
+  const newest = booted?.ref.incarnation === incarnation ? booted : undefined
   // A confirmation may come long after the boot that it names, when another one runs already.
-  const runs =
-    booted &&
-    booted.ref.incarnation === incarnation &&
-    booted.body.bootId !== bootId &&
-    booted.ref.seq > (first?.seq ?? statement.seq)
-      ? booted
-      : undefined
-  const verdict = runs && resultFor(node, runs.body, runs.ref)
-  return [
-    ...(bad ? [{ ...pick(bad), statement: refOf(bad), verdict: bad }] : []),
-    ...(runs ? [{ ...pick(runs.body), statement: runs.ref, ...(verdict ? { verdict } : {}) }] : []),
-  ]
-}
-
-function pick({ bootId, imageSha256 }: { bootId: string; imageSha256: string }) {
-  return { bootId, imageSha256 }
+  const later = newest && newest.body.bootId !== bootId && newest.ref.seq > (first?.seq ?? statement.seq)
+  const runs = later ? newest.body : { bootId, imageSha256 }
+  const verdict = resultFor(node, runs, statement)
+  const heard = newest && newest.body.bootId === runs.bootId ? newest : undefined
+  return {
+    boot: {
+      ...runs,
+      // Until its evidence is heard, the confirmation is all that is known of a boot.
+      atMs: heard?.receivedAt.getTime() ?? confirmed.atMs,
+      statement: later ? newest.ref : statement,
+      ...(verdict ? { verdict } : {}),
+    },
+    ...(bad
+      ? {
+          bad: { bootId: bad.bootId, imageSha256, atMs: bad.receivedAt.getTime(), statement: refOf(bad), verdict: bad },
+        }
+      : {}),
+  }
 }
 
 function refOf({ cluster, node, incarnation, seq, digest }: StatementRef): StatementRef {
@@ -277,8 +284,6 @@ function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date |
           statement: confirmed.ref,
         }
       : undefined
-  const result = boot && resultFor(node, boot, boot.statement)
-  const later = boot ? laterBoots(node, boot, assignedAt) : []
   // A failure counts until the node confirms the same bytes later. It tries them again by itself in no case.
   const stands = failed && isTarget(failed.body.imageSha256) && (!boot || failed.ref.seq > boot.statement.seq)
   return {
@@ -299,7 +304,6 @@ function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date |
           },
         }
       : {}),
-    ...(result ? { verdict: result } : {}),
-    ...(later.length > 0 ? { later } : {}),
+    ...(boot ? bootsOf(node, boot, assignedAt) : {}),
   }
 }

@@ -142,7 +142,7 @@ test('each event is told once, in the look that saw it', async () => {
   await fleet.rest()
   expect(await events(fleet.world)).toEqual([
     'RolledBack b: node b: went to Failed',
-    'RolloutCompleted the rollout is Completed: 1 cluster succeeded, 1 failed; find out why; where it failed the same image is not sent again: name another one in spec.image.name, or make another rollout',
+    'RolloutCompleted the rollout is Completed: 1 succeeded, 1 failed; find out why; where it failed the same image is not sent again: name another one in spec.image.name, or make another rollout',
     'RolloutRunning the rollout is Running',
     'Succeeded a: every node runs the image in a boot that is as good as asked',
   ])
@@ -164,7 +164,7 @@ test('a rollout of which every cluster failed within the budget ends with a warn
   expect(completed).toMatchObject({
     status: 'False',
     reason: 'NothingSucceeded',
-    message: expect.stringMatching(/^no cluster succeeded, 2 failed; no cluster is left to go on with; find out why/),
+    message: expect.stringMatching(/^0 succeeded, 2 failed; no cluster is left to go on with; find out why/),
   })
   const paused = (await fleet.world.list('Event')).filter(({ spec }) => spec.reason === 'RolloutPaused')
   expect(paused.map(({ spec }) => [spec.type, spec.message])).toEqual([
@@ -249,15 +249,15 @@ test.each<[string, object | undefined, boolean, object]>([
   expect(await fleet.stateOf('r', 'shop')).toMatchObject(expected)
 })
 
-/** A rollout that asks for affirming boots and an hour's soak, in which `shop` confirmed its boot `b2`, and it was affirming. */
-async function soakingFleet() {
+/** A rollout that asks for affirming boots and an hour's soak, in which `shop` confirmed its boot `b2`, which is affirming if its key is known. */
+async function soakingFleet(record: { akName?: undefined } = {}) {
   const world = await openWorld()
   const tpm = makeTpm()
   const { image, profile } = referenceOf(tpm)
   await addMeasuredImage(world, 'os-1', image)
   await addProfile(world, profile)
   await addPlacement(world)
-  const site = await addCluster(world, 'shop', { tpm })
+  const site = await addCluster(world, 'shop', { tpm, ...record })
   const fleet = await fleetOn(world, { shop: site })
   await fleet.roll('r', rolloutSpec('os-1', { ...progressive({ minSuccessTime: '1h' }), attestation: 'affirming' }))
   await fleet.rest()
@@ -265,20 +265,20 @@ async function soakingFleet() {
   await site.says(site.quotes('b2', 'os-1'))
   await fleet.goes('shop', 'Confirming', 'Idle', { imageSha256: sha('os-1'), bootId: 'b2' })
   await fleet.rest()
-  expect(await fleet.stateOf('r', 'shop')).toMatchObject({ state: 'Soaking', reason: 'MinSuccessTime' })
-  return { ...fleet, shop: site, profile }
+  expect(await fleet.stateOf('r', 'shop')).toMatchObject('akName' in record ? poor : soaks)
+  return { ...fleet, shop: site, profile, tpm }
 }
 const starts = (resetCount: number, clockMs = CLOCK.clockMs) => ({ clock: { ...CLOCK, resetCount, clockMs } })
 /** PCR 9 holds what nothing explains. */
 const tampered = { values: valuesOf('secure-boot-off').set(9, '9'.repeat(64)) }
 const renewed = starts(CLOCK.resetCount, CLOCK.clockMs + 60_000)
 const bad = { state: 'Failed', reason: 'AttestationContraindicated' }
-const worse = { state: 'Failed', reason: 'AttestationInsufficient' }
+const poor = { state: 'Soaking', reason: 'AttestationInsufficient' }
 const soaks = { state: 'Soaking', reason: 'MinSuccessTime' }
 type Told = readonly [bootId: string, more: Parameters<Site['quotes']>[2], unknown?: 'nobody knows its key any more']
 
-test.each<[string, readonly Told[], object]>([
-  ['a new boot that is contraindicated fails', [['b3', { ...starts(8), ...tampered }]], bad],
+test.each<[string, readonly Told[], object, string]>([
+  ['a new boot that is contraindicated fails', [['b3', { ...starts(8), ...tampered }]], bad, 'Failed'],
   [
     'so does one that a good boot followed before anybody looked',
     [
@@ -286,12 +286,27 @@ test.each<[string, readonly Told[], object]>([
       ['b4', starts(9)],
     ],
     { ...bad, message: expect.stringContaining('a later boot, b3: ') },
+    'Failed',
   ],
-  ['a new boot that is worse than asked fails', [['b3', starts(8), 'nobody knows its key any more']], worse],
-  ['renewed evidence that is contraindicated fails', [['b2', { ...renewed, ...tampered }]], bad],
-  ['renewed evidence that is worse than asked fails', [['b2', renewed, 'nobody knows its key any more']], worse],
-  ['a new boot that is as good goes on', [['b3', starts(8)]], soaks],
-])('of a cluster that soaks, %s', async (_, told, expected) => {
+  ['a new boot that is worse than asked waits', [['b3', starts(8), 'nobody knows its key any more']], poor, 'Soaking'],
+  ['renewed evidence that is contraindicated fails', [['b2', { ...renewed, ...tampered }]], bad, 'Failed'],
+  [
+    'also where good evidence of the same boot followed before anybody looked',
+    [
+      ['b2', { ...renewed, ...tampered }],
+      ['b2', starts(CLOCK.resetCount, CLOCK.clockMs + 120_000)],
+    ],
+    { ...bad, message: expect.stringContaining(': the boot: ') },
+    'Failed',
+  ],
+  [
+    'renewed evidence that is worse than asked waits',
+    [['b2', renewed, 'nobody knows its key any more']],
+    poor,
+    'Soaking',
+  ],
+  ['a new boot that is as good goes on', [['b3', starts(8)]], soaks, 'Succeeded'],
+])('of a cluster that soaks, %s', async (_, told, expected, end) => {
   const { shop, rest, stateOf, rolloutOf, world } = await soakingFleet()
   for (const [bootId, more, unknown] of told) {
     if (unknown) await world.store.sql`update node_identity set ak_name = null`
@@ -299,13 +314,13 @@ test.each<[string, readonly Told[], object]>([
   }
   await rest()
   expect(await stateOf('r', 'shop')).toMatchObject(expected)
-  const failed = expected !== soaks
+  const failed = end === 'Failed'
   expect((await rolloutOf('r')).status).toMatchObject(
     failed ? { phase: 'Paused', counts: { failed: 1, succeeded: 0 } } : { phase: 'Running' },
   )
   world.pass(3_600_000)
   await rest()
-  expect((await stateOf('r', 'shop'))?.state).toBe(failed ? 'Failed' : 'Succeeded')
+  expect((await stateOf('r', 'shop'))?.state).toBe(end)
   // What was so once is told once.
   expect((await events(world)).filter((event) => event.startsWith('Breached'))).toHaveLength(failed ? 1 : 0)
 })
@@ -339,13 +354,67 @@ test('a profile that is withdrawn while a cluster soaks fails nobody: it waits u
     await rest()
     expect(await stateOf('r', 'shop')).toMatchObject({
       state: 'Soaking',
-      reason: 'AttestationInsufficient',
+      reason: 'ReferenceValuesChanged',
       message: expect.stringContaining('NoProfile'),
     })
     await addProfile(world, profile)
   }
   await rest()
   expect(await stateOf('r', 'shop')).toMatchObject(soaks)
+})
+
+test('a profile that is signed with a mistake fails nobody, who soaks nor who succeeded', async () => {
+  const { shop, rest, stateOf, world, profile } = await soakingFleet()
+  const mistaken = { ...profile, firmware: [], learn: 'off' as const }
+  for (const later of [undefined, starts(8)]) {
+    if (later) await shop.says(shop.quotes('b3', 'os-1', later))
+    await rest()
+    await addProfile(world, mistaken)
+    await rest()
+    expect(await stateOf('r', 'shop')).toMatchObject({
+      state: 'Soaking',
+      reason: 'ReferenceValuesChanged',
+      message: expect.stringContaining('contraindicated, affirming before'),
+    })
+    await addProfile(world, profile)
+    await rest()
+    expect(await stateOf('r', 'shop')).toMatchObject(soaks)
+  }
+  world.pass(3_600_000)
+  await rest()
+  expect((await stateOf('r', 'shop'))?.state).toBe('Succeeded')
+  await addProfile(world, mistaken)
+  await rest()
+  expect((await stateOf('r', 'shop'))?.state).toBe('Succeeded')
+  // What is judged by it from the first is not excused.
+  await shop.says(shop.quotes('b4', 'os-1', starts(9)))
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject(bad)
+})
+
+test('a node whose confirmed boot could not be proven counts by a later boot that is', async () => {
+  const { shop, rest, stateOf, world, tpm } = await soakingFleet({ akName: undefined })
+  world.pass(3_600_000)
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject(poor)
+  await world.store.sql`update node_identity set ak_name = ${tpm.name}`
+  await shop.says(shop.quotes('b3', 'os-1', starts(8)))
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject({ state: 'Succeeded', reason: 'Confirmed' })
+})
+
+test('a contraindicated boot of another image is none of this one; who falls back to it for good fails', async () => {
+  const { shop, rest, stateOf, world } = await soakingFleet()
+  await shop.says(shop.quotes('b3', 'os-0', { ...starts(8), ...tampered }))
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject({ state: 'Soaking', reason: 'AnotherImageBooted' })
+  await shop.says(shop.quotes('b4', 'os-1', starts(9)))
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject(soaks)
+  await shop.says(shop.quotes('b5', 'os-0', starts(10)))
+  world.pass(3_600_000)
+  await rest()
+  expect(await stateOf('r', 'shop')).toMatchObject({ state: 'Failed', reason: 'AnotherImageBooted' })
 })
 
 test('a bad boot from before a cluster was assigned the image is not held against it', async () => {
@@ -441,10 +510,10 @@ test('a rollout that asks for a proof that its nodes cannot give goes on once an
   expect(await breached()).toEqual(['Paused', 'True', '1 failed, 0 tolerated'])
 
   await fleet.reroll('r', { ...spec, attestation: 'warning' })
-  // In the first look the order that was refused is still the newest one; in the next its terms are stored, and not composed.
-  for (const _ of [1, 2]) {
+  // In the next look the new terms are stored, and not composed: the order that was refused is still the newest one.
+  for (const state of ['NotStarted', 'Sent']) {
     await world.look(rollout)
-    expect(await fleet.stateOf('r', 'a')).toMatchObject({ state: 'Sent' })
+    expect(await fleet.stateOf('r', 'a')).toMatchObject({ state })
     expect(await breached()).toEqual(['Running', 'False', '0 failed, 0 tolerated'])
   }
   await fleet.rest()
@@ -456,6 +525,35 @@ test('a rollout that asks for a proof that its nodes cannot give goes on once an
     expect(await fleet.stateOf('r', name)).toMatchObject({ state: 'Succeeded' })
   }
   expect((await fleet.rolloutOf('r')).status?.phase).toBe('Completed')
+})
+
+test('of many that refused, no more are sent the image again at once than may be under way', async () => {
+  const names = ['a', 'b', 'c', 'd', 'e']
+  const fleet = await fleetOf(...names)
+  const spec = rolloutSpec('os-1', progressive({ maxFailures: 9 }))
+  await fleet.roll('r', { ...spec, attestation: 'affirming' })
+  await fleet.rest()
+  const position = { timeline: 0, generation: 1 }
+  const said = { document: 'DesiredState', code: 'AttestationImpossible', message: 'nothing measures the boot here' }
+  for (const name of names)
+    await fleet.site(name).says({ kind: 'refused', body: { ...said, digest: sha('order'), position } })
+  await fleet.rest()
+  expect((await fleet.rolloutOf('r')).status).toMatchObject({ phase: 'Paused', counts: { failed: 5 } })
+
+  await fleet.reroll('r', { ...spec, ...progressive({ maxFailures: 9, maxConcurrency: 2 }) })
+  const sentTo: string[][] = []
+  for (const done of ['a', 'b']) {
+    await fleet.rest()
+    sentTo.push(Object.entries(await generations(fleet.world)).flatMap(([name, n]) => (n === 2 ? [name] : [])))
+    await fleet.accepts(done)
+    await fleet.confirms(done, 'os-1', `boot-${done}`)
+  }
+  await fleet.rest()
+  expect(sentTo).toEqual([
+    ['a', 'b'],
+    ['a', 'b', 'c'],
+  ])
+  expect((await fleet.rolloutOf('r')).status?.counts).toMatchObject({ succeeded: 2, inProgress: 2, notStarted: 1 })
 })
 
 test('a newer rollout takes a cluster; the completed one keeps its counts, rows and phase', async () => {

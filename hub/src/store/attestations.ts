@@ -44,10 +44,8 @@ export type AttestationResult = Pick<
   judgedAt: Date
   receivedAt: Date
   digest: string
-  /** Earlier evidence of this boot was affirming. */
-  wasAffirming: boolean
-  /** This evidence was affirming itself, before what it is held against changed. */
-  rejudged: boolean
+  /** How this evidence was judged first: what it is held against may have changed since. */
+  firstVerdict: Verdict
 }
 
 /** What a verdict rests on, as it is shown. */
@@ -206,22 +204,20 @@ export async function resultDetails(tx: Reader, places: readonly Place[]): Promi
 }
 
 /**
- * The newest result of each of these nodes; of each of these boots the newest; and of the boots that were told of since the
- * statement that names it, the last one that is contraindicated. However many there are of old boots, they are not read.
+ * The newest result of each of these nodes; of each of these boots the newest; and the last evidence of a boot of the same
+ * image, that one or one that was told of since the statement that names it, that is contraindicated and was from the first.
+ * However many there are of old boots, they are not read.
  */
 export async function listResults(
   tx: Reader,
   nodes: readonly NodeId[],
-  boots: readonly { cluster: string; node: string; bootId: string; incarnation: number; seq: number }[],
+  boots: readonly (Place & { bootId: string; imageSha256: string })[],
 ): Promise<AttestationResult[]> {
   const asked = tx`unnest(${boots.map(({ cluster }) => cluster)}::text[], ${boots.map(({ node }) => node)}::text[], ${boots.map(({ bootId }) => bootId)}::text[],
-    ${boots.map(({ incarnation }) => incarnation)}::int[], ${boots.map(({ seq }) => seq)}::bigint[]) as b(c, n, i, life, s)`
+    ${boots.map(({ imageSha256 }) => imageSha256)}::text[], ${boots.map(({ incarnation }) => incarnation)}::int[], ${boots.map(({ seq }) => seq)}::bigint[]) as b(c, n, i, image, life, s)`
   const rows = await tx<(Omit<AttestationResult, 'seq'> & { seq: string })[]>`
     select a.cluster, a.node, a.incarnation, a.seq, a.boot_id as "bootId", a.verdict, a.reason, a.message, a.evidence->>'imageSha256' as "imageSha256", a.judged_at as "judgedAt", s.digest, s.received_at as "receivedAt",
-      exists (select 1 from attestation_result w where w.cluster = a.cluster and w.node = a.node and w.boot_id = a.boot_id
-        and w.incarnation = a.incarnation and w.seq < a.seq and w.verdict = 'affirming') as "wasAffirming",
-      exists (select 1 from attestation_result w where w.cluster = a.cluster and w.node = a.node and w.incarnation = a.incarnation
-        and w.seq = a.seq and w.revision < a.revision and w.verdict = 'affirming') as rejudged
+      f.verdict as "firstVerdict"
     from (
       select n.* from ${idsOf(tx, nodes)} cross join lateral (select * from attestation_result r where r.cluster = u.c and r.node = u.n
         order by r.incarnation desc, r.seq desc, r.revision desc limit 1) n
@@ -230,10 +226,14 @@ export async function listResults(
         order by r.incarnation desc, r.seq desc, r.revision desc limit 1) n
       union
       select n.* from ${asked} cross join lateral (select * from attestation_result r where r.cluster = b.c and r.node = b.n and r.incarnation = b.life
-        and r.seq > b.s and r.boot_id <> b.i and r.verdict = 'contraindicated' and not exists (select 1 from attestation_result l
-          where l.cluster = r.cluster and l.node = r.node and l.incarnation = r.incarnation and l.boot_id = r.boot_id and (l.seq, l.revision) > (r.seq, r.revision))
-        order by r.seq desc, r.revision desc limit 1) n
-    ) a join statement s on s.cluster = a.cluster and s.node = a.node and s.incarnation = a.incarnation and s.seq = a.seq`
+        and r.verdict = 'contraindicated' and (r.seq > b.s or r.boot_id = b.i) and r.evidence->>'imageSha256' = b.image
+        and exists (select 1 from attestation_result w where w.cluster = r.cluster and w.node = r.node and w.incarnation = r.incarnation
+          and w.seq = r.seq and w.revision = 1 and w.verdict = 'contraindicated')
+        and not exists (select 1 from attestation_result l where l.cluster = r.cluster and l.node = r.node and l.incarnation = r.incarnation
+          and l.seq = r.seq and l.revision > r.revision)
+        order by r.seq desc limit 1) n
+    ) a join statement s on s.cluster = a.cluster and s.node = a.node and s.incarnation = a.incarnation and s.seq = a.seq
+    join attestation_result f on f.cluster = a.cluster and f.node = a.node and f.incarnation = a.incarnation and f.seq = a.seq and f.revision = 1`
   return rows.map((row) => ({ ...row, seq: Number(row.seq) }))
 }
 

@@ -40,7 +40,7 @@ export type FleetNode = {
   readonly failed: Said<TransitionBody> | undefined
   readonly accepted: Said<AcceptedBody> | undefined
   readonly refused: Said<RefusedBody> | undefined
-  /** Attestation results of its newest boot, of the one it confirmed, and of a bad one after that, newest first. */
+  /** Attestation results of its newest boot, of the one it confirmed, and of a bad one since that, newest first. */
   readonly results: readonly AttestationResult[]
 }
 
@@ -119,7 +119,9 @@ async function remember(tx: Reader, { nodes: memory, share }: FleetMemory, nodes
   const mine = Map.groupBy(statements.map(toSaid), ({ ref }) => keyOf(ref))
   const boots = [...mine.values()].flatMap((said) => {
     const confirmed = wentTo(said, 'Idle')
-    return confirmed?.body.bootId === undefined ? [] : [{ ...confirmed.ref, bootId: confirmed.body.bootId }]
+    if (!confirmed) return []
+    const { bootId, imageSha256 } = confirmed.body
+    return bootId === undefined || imageSha256 === undefined ? [] : [{ ...confirmed.ref, bootId, imageSha256 }]
   })
   const results = Map.groupBy(await listResults(tx, nodes, boots), keyOf)
   for (const node of nodes) {

@@ -403,6 +403,7 @@ export const attestationResult = pgTable(
     index('attestation_result_by_firmware')
       .on(t.profile, t.firmware, t.cluster)
       .where(sql`verdict in ('affirming', 'warning')`),
+    index('attestation_result_bad').on(t.cluster, t.node, t.incarnation, t.seq).where(sql`verdict = 'contraindicated'`),
   ],
 )
 

@@ -6,9 +6,9 @@ import {
   type RolloutStatus,
   type StatementRef,
 } from '@skerry/api'
-import { asGoodAs } from '../attestation/findings.ts'
+import { asGoodAs, worst } from '../attestation/findings.ts'
 import { openingAt } from '../window/window.ts'
-import type { ClusterFacts, NodeFacts } from './facts.ts'
+import type { Boot, ClusterFacts, NodeFacts } from './facts.ts'
 import type { Durations } from './strategy.ts'
 
 /** What one cluster is doing in a rollout, and why. `recheckAtMs`: when time alone may change it. */
@@ -17,6 +17,8 @@ export type Progress = {
   readonly reason: string
   readonly message: string
   readonly recheckAtMs?: number
+  /** What is missing is missing since then: the deadline runs anew from it. */
+  readonly missingSinceMs?: number
   readonly statement?: StatementRef
 }
 
@@ -24,30 +26,44 @@ export const DENIED =
   'the hub does not accept this cluster; "skerry get registrations" says whether that was decided or waits for a person'
 /** A site's refusal of an order that asks for a better verdict than its nodes can have. */
 export const UNPROVABLE = 'AttestationImpossible'
-/** The verdict is worse than the rollout asks: waited for where it may still come, failed where a better one was lost. */
-export const WORSE = 'AttestationInsufficient'
+/** The newest boot is less proven than the rollout asks: waited for, to its deadline. */
+export const UNPROVEN = 'AttestationInsufficient'
+/** The node fell back to another image after it had confirmed this one. */
+export const FELL_BACK = 'AnotherImageBooted'
+/** What a row says in the hub's own words: a site that chooses one of them as its reason is told by its outcome. */
+const HUBS_OWN: ReadonlySet<string> = new Set([UNPROVABLE, UNPROVEN, FELL_BACK])
+const REJUDGED = 'ReferenceValuesChanged'
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
-/** A site that waits for these is given the time on top of its deadline. */
-export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused'])
+/** Whoever waits for these is given the time on top of its deadline: another has to do something. */
+export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused', REJUDGED])
 const AT_WORK = new Set(['Draining', 'Activating', 'Verifying', 'Confirming', 'RollingBack'])
 
 /** When the site took what this rollout assigned to it; later terms for the same bytes are no new delivery. */
 export type Delivery = { readonly atMs: number; readonly statement?: StatementRef }
 
-/** Whether the cluster is assigned these bytes by this rollout now. */
-export function isAssigned({ assignment }: ClusterFacts, rolloutUid: string, manifestSha256: string): boolean {
-  return assignment?.rolloutUid === rolloutUid && assignment.manifestSha256 === manifestSha256
+/**
+ * Whether the cluster is assigned these bytes by this rollout now. An order that a site refused for what is asked no more
+ * is none: it is sent the image on the new terms when its turn comes.
+ */
+export function isAssigned(cluster: ClusterFacts, { rolloutUid, image, spec }: Scope): boolean {
+  const { assignment, refused } = cluster
+  if (assignment?.rolloutUid !== rolloutUid || assignment.manifestSha256 !== image.manifestSha256) return false
+  return !(isUnprovable(refused) && assignment.attestation === 'affirming' && spec.attestation === 'warning')
+}
+
+// Only an affirming boot can be too much to ask.
+function isUnprovable(refused: ClusterFacts['refused']): boolean {
+  return refused?.code === UNPROVABLE && refused.attestation === 'affirming'
 }
 
 /** The delivery of what is assigned now. What the row says of it stays true while the assignment is the same one. */
 export function deliveryOf(
   cluster: ClusterFacts,
-  rolloutUid: string,
-  manifestSha256: string,
+  assigned: boolean,
   was: RolloutCluster | undefined,
 ): Delivery | undefined {
   const { accepted, assignment, position } = cluster
-  if (!assignment || !isAssigned(cluster, rolloutUid, manifestSha256)) return undefined
+  if (!assignment || !assigned) return undefined
   const statement = accepted ? { statement: accepted.statement } : {}
   if (was?.deliveredAt && was.assignedAt === new Date(assignment.atMs).toISOString())
     return { atMs: Date.parse(was.deliveredAt), ...statement }
@@ -71,7 +87,8 @@ export type Scope = {
  */
 export function clusterStateOf(
   facts: ClusterFacts,
-  { rolloutUid, image, spec, durations, nowMs }: Scope,
+  { image, spec, durations, nowMs }: Scope,
+  assigned: boolean,
   delivered: Delivery | undefined,
   waitedMs: number,
 ): Progress {
@@ -81,8 +98,9 @@ export function clusterStateOf(
   if (elsewhere) return { state: 'Removed', ...elsewhere }
   if (cluster.denied) return { state: 'Removed', reason: 'Denied', message: DENIED }
   if (failed?.failure) return failure(failed, failed.failure)
-  if (!isAssigned(cluster, rolloutUid, image.manifestSha256)) return unassigned(cluster)
-  if (cluster.refused && !isAskedNoMore(cluster.refused.code, spec, cluster.refused.attestation)) {
+  if (!assigned) return unassigned(cluster)
+  // Until the new terms are composed the refusal of the old ones is still the newest word.
+  if (cluster.refused && !(isUnprovable(cluster.refused) && spec.attestation === 'warning')) {
     const { code, message, statement } = cluster.refused
     return { state: 'Failed', reason: code, message: `the site refused the image: ${message}`, statement }
   }
@@ -103,14 +121,23 @@ export function clusterStateOf(
     progress.state === 'Failed' ||
     STOPS_THE_CLOCK.has(progress.reason)
       ? undefined
-      : Math.max(delivered.atMs + durations.deadlineMs + waitedMs, soakedAtMs(cluster, progress, durations))
+      : Math.max(
+          delivered.atMs + durations.deadlineMs + waitedMs,
+          // Who confirmed has the time of its soak to be proven, however short the deadline is.
+          progress.state === 'Soaking' ? soakedAtMs(cluster.nodes, durations) : 0,
+          (progress.missingSinceMs ?? Number.NEGATIVE_INFINITY) + durations.deadlineMs,
+        )
   const statement = ref(delivered.statement)
   if (endsAtMs === undefined) return { ...statement, ...progress }
   if (nowMs >= endsAtMs)
     return {
       state: 'TimeOut',
-      reason: 'ProgressDeadlineExceeded',
-      message: `was ${progress.state} (${progress.reason}) at its deadline`,
+      ...(progress.reason === UNPROVEN
+        ? { reason: UNPROVEN, message: `at its deadline: ${progress.message}` }
+        : {
+            reason: 'ProgressDeadlineExceeded',
+            message: `was ${progress.state} (${progress.reason}) at its deadline`,
+          }),
       ...statement,
     }
   return {
@@ -121,16 +148,16 @@ export function clusterStateOf(
 }
 
 /**
- * Whether a cluster failed for want of a proof that is asked for no more: that was a fault of the terms, not of the bytes,
- * and the edit has mended it. `asked` is what the order asked for, where it is known; only `affirming` can be too much.
+ * Whether a row failed for want of a proof that is asked for no more: that was a fault of the terms, not of the bytes, and
+ * the edit has mended it.
  */
-export function isAskedNoMore(reason: string, { attestation }: RolloutSpec, asked = 'affirming'): boolean {
-  return (reason === UNPROVABLE || reason === WORSE) && asked === 'affirming' && attestation === 'warning'
+export function isAskedNoMore({ state, reason }: RolloutCluster, { attestation }: RolloutSpec): boolean {
+  const wanted = (state === 'Failed' && reason === UNPROVABLE) || (state === 'TimeOut' && reason === UNPROVEN)
+  return wanted && attestation === 'warning'
 }
 
-// Who confirmed has the time of its soak to be proven, and proven again, however short the deadline is.
-function soakedAtMs({ nodes }: ClusterFacts, { state }: Progress, { soakMs }: Durations): number {
-  return state === 'Soaking' ? Math.max(...nodes.map(({ confirmed }) => (confirmed?.atMs ?? 0) + soakMs)) : 0
+function soakedAtMs(nodes: readonly NodeFacts[], { soakMs }: Durations): number {
+  return Math.max(...nodes.map(({ confirmed }) => confirmed?.atMs ?? 0)) + soakMs
 }
 
 /**
@@ -183,12 +210,16 @@ export function silenceOf({ reachability, heardAtMs }: ClusterFacts): string {
 
 function failure(node: NodeFacts, failed: NonNullable<NodeFacts['failure']>): Progress {
   const state = failed.outcome === 'RolledBack' ? 'RolledBack' : 'Failed'
-  return { state, reason: failed.reason, message: `node ${node.node}: ${failed.message}`, statement: failed.statement }
+  return {
+    state,
+    reason: HUBS_OWN.has(failed.reason) ? failed.outcome : failed.reason,
+    message: `node ${node.node}: ${failed.message}`,
+    statement: failed.statement,
+  }
 }
 
 function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Durations, nowMs: number): Progress {
-  const doubts = cluster.nodes.flatMap((node) => doubtOf(node, spec.attestation ?? 'affirming') ?? [])
-  const bad = doubts.find(({ state }) => state === 'Failed')
+  const [bad] = cluster.nodes.flatMap((node) => badBootOf(node) ?? [])
   if (bad) return bad
   if (cluster.nodes.length === 0)
     return { state: 'Delivered', reason: 'NoNodes', message: 'the cluster has no registered node' }
@@ -215,7 +246,7 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Duratio
       reason: 'Accepted',
       message: `node ${open.node} has the desired state and has not begun`,
     }
-  return doubts[0] ?? soak(cluster.nodes, durations, nowMs)
+  return soak(cluster.nodes, spec, durations, nowMs)
 }
 
 // The site goes on by itself once its window is open. What it does before it is heard is not known and not claimed: it
@@ -240,66 +271,51 @@ function waiting(node: NodeFacts, spec: RolloutSpec, nowMs: number): Progress {
 }
 
 /**
- * What keeps a node that confirmed the target's bytes from counting: the boot that it confirmed them in, and each later one
- * that is known, are as good as asked, or the node is in doubt. What is proven to be bad fails, and so does a warning where
- * an affirming verdict was had before. What nobody could judge is waited for, because the node is asked again, and so is
- * evidence that was good until other reference values were signed: they may be signed again.
+ * A boot of the confirmed bytes that is proven to be bad, whatever booted since. What became bad only by values that were
+ * signed since it was judged is no news of the machine, and fails nobody.
  */
-function doubtOf(
-  { node, confirmed, verdict, later = [] }: NodeFacts,
-  wanted: 'affirming' | 'warning',
-): Progress | undefined {
-  if (!confirmed) return undefined
-  const boots = [
-    { what: 'the boot', ...confirmed, verdict: verdict?.bootId === confirmed.bootId ? verdict : undefined },
-    ...later.map((boot) => ({ what: `a later boot, ${boot.bootId}`, ...boot })),
-  ]
-  const bad = boots.find((boot) => boot.verdict?.verdict === 'contraindicated')
-  if (bad?.verdict)
-    return {
-      state: 'Failed',
-      reason: 'AttestationContraindicated',
-      message: `node ${node}: ${bad.what}: ${bad.verdict.message} (${bad.verdict.reason})`,
-      statement: bad.statement,
-    }
-  let wasGood = verdict?.wasAffirming === true
-  for (const { what, imageSha256, verdict: judged, statement } of boots) {
-    if (imageSha256 !== confirmed.imageSha256)
-      return {
-        state: 'Soaking',
-        reason: 'AnotherImageBooted',
-        message: `node ${node}: ${what}, is of another image, ${imageSha256.slice(0, 12)}…`,
-        statement,
-      }
-    if (!judged)
-      return {
-        state: 'Soaking',
-        reason: 'AwaitingAttestation',
-        message: `node ${node}: ${what} has no attestation result yet`,
-        statement,
-      }
-    if (!asGoodAs(judged.verdict, wanted))
-      return {
-        state: wasGood && judged.verdict === 'warning' && !judged.rejudged ? 'Failed' : 'Soaking',
-        reason: WORSE,
-        message: `node ${node}: ${what}: the verdict is ${judged.verdict} (${judged.reason}: ${judged.message}), this rollout asks for ${wanted}`,
-        statement,
-      }
-    wasGood = true
+function badBootOf({ node, confirmed, boot, bad }: NodeFacts): Progress | undefined {
+  const found = [bad, boot].find(
+    (one) =>
+      one?.verdict?.verdict === 'contraindicated' &&
+      !isRejudged(one.verdict) &&
+      one.imageSha256 === confirmed?.imageSha256,
+  )
+  if (!confirmed || !found?.verdict) return undefined
+  const { message, reason } = found.verdict
+  return {
+    state: 'Failed',
+    reason: 'AttestationContraindicated',
+    message: `node ${node}: ${called(found, confirmed)}: ${message} (${reason})`,
+    statement: found.statement,
   }
-  return undefined
 }
 
-// Every node confirmed the target's bytes in a boot that is as good as asked. What is missing is time.
-function soak(nodes: readonly NodeFacts[], { soakMs }: Durations, nowMs: number): Progress {
-  let confirmedAtMs = 0
-  let statement: StatementRef | undefined
-  for (const { confirmed } of nodes) {
-    if (!confirmed) continue
-    if (confirmed.atMs >= confirmedAtMs) statement = confirmed.statement
-    confirmedAtMs = Math.max(confirmedAtMs, confirmed.atMs)
-  }
-  const endsAtMs = confirmedAtMs + soakMs
+// Worse than it was by values that were signed since: no news of the machine.
+function isRejudged({ verdict, firstVerdict = verdict }: NonNullable<Boot['verdict']>): boolean {
+  return firstVerdict !== verdict && (verdict === 'contraindicated' || worst([firstVerdict, verdict]) === verdict)
+}
+
+function called({ bootId }: Pick<Boot, 'bootId'>, confirmed: NonNullable<NodeFacts['confirmed']>): string {
+  return bootId === confirmed.bootId ? 'the boot' : `a later boot, ${bootId}`
+}
+
+// Every node confirmed the target's bytes. What is missing is a newest boot that is as good as asked, and time.
+function soak(nodes: readonly NodeFacts[], spec: RolloutSpec, durations: Durations, nowMs: number): Progress {
+  const endsAtMs = soakedAtMs(nodes, durations)
+  const doubts = nodes.flatMap((node) => doubtOf(node, spec.attestation ?? 'affirming') ?? [])
+  const fallen = doubts.find(({ reason }) => reason === FELL_BACK)
+  if (fallen)
+    return nowMs < endsAtMs ? { ...fallen, recheckAtMs: endsAtMs } : { ...fallen, state: 'Failed', reason: FELL_BACK }
+  // Of several the one is told that an edit of the terms would not mend, and before all one that has a deadline.
+  const doubt =
+    doubts.find(({ reason }) => reason !== UNPROVEN && reason !== REJUDGED) ??
+    doubts.find(({ reason }) => reason === UNPROVEN) ??
+    doubts[0]
+  if (doubt) return doubt
+  const statement = nodes
+    .flatMap(({ confirmed }) => confirmed ?? [])
+    .reduce<NodeFacts['confirmed']>((a, b) => (a && a.atMs > b.atMs ? a : b), undefined)?.statement
   if (nowMs < endsAtMs)
     return {
       state: 'Soaking',
@@ -313,6 +329,37 @@ function soak(nodes: readonly NodeFacts[], { soakMs }: Durations, nowMs: number)
     reason: 'Confirmed',
     message: 'every node runs the image in a boot that is as good as asked',
     ...ref(statement),
+  }
+}
+
+/**
+ * What keeps a node that confirmed the target's bytes from counting: its newest boot is of another image, is not judged, or
+ * is less proven than asked. A later boot that is as good as asked takes the place of one that was not.
+ */
+function doubtOf({ node, confirmed, boot }: NodeFacts, wanted: 'affirming' | 'warning'): Progress | undefined {
+  if (!confirmed) return undefined
+  const { verdict, imageSha256, statement, atMs } = boot ?? { ...confirmed, verdict: undefined }
+  const what = called(boot ?? confirmed, confirmed)
+  const doubt = { state: 'Soaking', missingSinceMs: atMs, statement } as const
+  if (imageSha256 !== confirmed.imageSha256)
+    return {
+      ...doubt,
+      reason: FELL_BACK,
+      message: `node ${node}: ${what}, is of another image, ${imageSha256.slice(0, 12)}…`,
+    }
+  if (!verdict)
+    return {
+      ...doubt,
+      reason: 'AwaitingAttestation',
+      message: `node ${node}: ${what} has no attestation result yet`,
+    }
+  if (asGoodAs(verdict.verdict, wanted)) return undefined
+  const rejudged = isRejudged(verdict)
+  const since = rejudged ? `, ${verdict.firstVerdict} before other reference values were signed` : ''
+  return {
+    ...doubt,
+    reason: rejudged ? REJUDGED : UNPROVEN,
+    message: `node ${node}: ${what}: the verdict is ${verdict.verdict}${since} (${verdict.reason}: ${verdict.message}), this rollout asks for ${wanted}`,
   }
 }
 

@@ -32,24 +32,28 @@ export type NodeFacts = {
     readonly atMs: number
     readonly statement: StatementRef
   }
-  /** The newest verdict on the boot that `confirmed` names, and whether earlier evidence of it was affirming. */
-  readonly verdict?: Judged & { readonly bootId: string; readonly wasAffirming?: boolean }
-  /** Boots that began after the one that `confirmed` names: the newest, and one that is known to be bad. */
-  readonly later?: readonly {
-    readonly bootId: string
-    readonly imageSha256: string
-    readonly statement: StatementRef
-    /** undefined until its newest evidence is judged. */
-    readonly verdict?: Judged
-  }[]
+  /** The newest boot that the node told of, of whatever image, if it is not older than the one that `confirmed` names. */
+  readonly boot?: Boot
+  /** The last boot of the confirmed bytes that is contraindicated, told since they were assigned: that one, or a later one. */
+  readonly bad?: Boot
+}
+
+/** A boot as its newest evidence tells it. */
+export type Boot = {
+  readonly bootId: string
+  readonly imageSha256: string
+  readonly atMs: number
+  readonly statement: StatementRef
+  /** undefined until that evidence is judged. */
+  readonly verdict?: Judged
 }
 
 type Judged = {
   readonly verdict: Verdict
   readonly reason: string
   readonly message: string
-  /** The same evidence was affirming, before what it is held against changed: that is no news of the machine. */
-  readonly rejudged?: boolean
+  /** Of the same evidence, before what it is held against changed; absent where it did not. */
+  readonly firstVerdict?: Verdict
 }
 
 /**
@@ -74,6 +78,8 @@ export type ClusterFacts = {
     readonly manifestSha256: string
     readonly atMs: number
     readonly holder: Holder
+    /** What the terms that are stored ask for: an edit may have changed that since. */
+    readonly attestation: 'affirming' | 'warning'
     /** A node confirmed a boot of the image that is assigned. */
     readonly confirmed: boolean
     /** Of the image that is assigned; undefined when no OSImage tells it. */

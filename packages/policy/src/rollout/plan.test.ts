@@ -10,7 +10,7 @@ import type {
 } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { ClusterFacts, NodeFacts, RolloutFacts } from './facts.ts'
+import type { Boot, ClusterFacts, NodeFacts, RolloutFacts } from './facts.ts'
 import { planRollout, type RolloutPlan } from './plan.ts'
 import { durationMs, durationsOf, sizesOf } from './strategy.ts'
 
@@ -77,6 +77,7 @@ function cluster(name: string, doing: Doing, atMs = NOW - MINUTE): ClusterFacts 
     manifestSha256: image.manifestSha256,
     atMs: NOW - 3 * MINUTE,
     holder: 'This' as const,
+    attestation: 'warning' as const,
     confirmed: false,
   }
   const other = { ...assignment, rolloutUid: 'other', rolloutName: 'newer' }
@@ -90,7 +91,7 @@ function cluster(name: string, doing: Doing, atMs = NOW - MINUTE): ClusterFacts 
   const accepted = { ...sent, accepted: { position, atMs, statement: said(name) } }
   const at = (given: NodeFacts): ClusterFacts => ({ ...accepted, nodes: [given] })
   const confirmed = { imageSha256: GOOD, bootId: 'b2', atMs, statement: said(name, 5) }
-  const verdict = { bootId: 'b2', verdict: 'warning' as const, reason: 'SoftwareKey', message: 'a file' }
+  const verdict = { verdict: 'warning' as const, reason: 'SoftwareKey', message: 'a file' }
   const failure = {
     outcome: 'RolledBack' as const,
     reason: 'FellBack',
@@ -110,7 +111,7 @@ function cluster(name: string, doing: Doing, atMs = NOW - MINUTE): ClusterFacts 
     case 'confirmed':
       return at(node(name, 'Idle', { confirmed }))
     case 'proven':
-      return at(node(name, 'Idle', { confirmed, verdict }))
+      return at(node(name, 'Idle', { confirmed, boot: { ...confirmed, verdict } }))
     case 'rolled-back':
       return at(node(name, 'Failed', { failure }))
     case 'never-rebooted':
@@ -330,175 +331,240 @@ describe('[deviation] states of a cluster', () => {
     expect(condition(late, 'Breached')?.status).toBe('True')
   })
 
-  test.each<[string, Partial<NodeFacts>, ClusterState, string]>([
-    [
-      'affirming is good enough',
-      { verdict: { bootId: 'b2', verdict: 'affirming', reason: 'X', message: 'so it is' } },
-      'Succeeded',
-      'Confirmed',
-    ],
-    [
-      'warning where affirming is asked',
-      { verdict: { bootId: 'b2', verdict: 'warning', reason: 'X', message: 'so it is' } },
-      'Soaking',
-      'AttestationInsufficient',
-    ],
-    [
-      'none is never good enough',
-      { verdict: { bootId: 'b2', verdict: 'none', reason: 'X', message: 'so it is' } },
-      'Soaking',
-      'AttestationInsufficient',
-    ],
-    [
-      'contraindicated fails',
-      { verdict: { bootId: 'b2', verdict: 'contraindicated', reason: 'X', message: 'so it is' } },
-      'Failed',
-      'AttestationContraindicated',
-    ],
-    [
-      'a verdict on another boot is none',
-      { verdict: { bootId: 'b1', verdict: 'affirming', reason: 'X', message: 'so it is' } },
-      'Soaking',
-      'AwaitingAttestation',
-    ],
-  ])('success is evidence: %s', (_, more, state, reason) => {
+  test.each<[string, Verdict | undefined, ClusterState, string]>([
+    ['affirming is good enough', 'affirming', 'Succeeded', 'Confirmed'],
+    ['warning where affirming is asked', 'warning', 'Soaking', 'AttestationInsufficient'],
+    ['none is never good enough', 'none', 'Soaking', 'AttestationInsufficient'],
+    ['contraindicated fails', 'contraindicated', 'Failed', 'AttestationContraindicated'],
+    ['no verdict is none', undefined, 'Soaking', 'AwaitingAttestation'],
+  ])('success is evidence: %s', (_, verdict, state, reason) => {
     const base = cluster('a', 'confirmed')
-    const nodes = base.nodes.map((one) => ({ ...one, ...more }))
+    const boot = { bootId: 'b2', imageSha256: GOOD, atMs: NOW - MINUTE, statement: said('a', 5) }
+    const judged = verdict ? { ...boot, verdict: { verdict, reason: 'X', message: 'so it is' } } : boot
+    const nodes = base.nodes.map((one) => ({ ...one, boot: judged }))
     const found = row(plan([{ ...base, nodes }], { attestation: 'affirming' }))
     expect(found).toMatchObject({ state, reason })
     // A verdict that does not count says what it rests on.
     if (reason.startsWith('Attestation')) expect(found?.message).toMatch(/X.*so it is|so it is.*X/)
   })
 
-  describe('a boot that was proven and confirmed, and what is heard of the machine while it soaks', () => {
-    const good = { bootId: 'b2', verdict: 'affirming' as const, reason: 'X', message: 'as it should be' }
-    const worse = (verdict: Verdict) => ({ verdict, reason: 'PcrMismatch', message: 'PCR 9 is not what it was' })
-    type Later = NonNullable<NodeFacts['later']>[number]
-    const boot = (verdict?: Verdict, more: Partial<Later> = {}): { later: Later[] } => {
-      const told = { bootId: 'b3', imageSha256: GOOD, statement: said('a', 9), ...more }
-      return { later: [verdict ? { verdict: worse(verdict), ...told } : told] }
-    }
-    const proven = (more: Partial<NodeFacts> = {}, of: Partial<ClusterFacts> = {}): ClusterFacts => {
+  describe('a boot that was confirmed, and what is heard of the machine while it soaks', () => {
+    const verdictOf = (verdict: Verdict, firstVerdict: Verdict = verdict) =>
+      ({ verdict, firstVerdict, reason: 'PcrMismatch', message: 'PCR 9 is not what it was' }) as const
+    const boot = (bootId: string, verdict?: Verdict, more: Partial<Boot> = {}): Boot => ({
+      ...{ bootId, imageSha256: GOOD, atMs: NOW - MINUTE, statement: said('a', bootId === 'b2' ? 5 : 9) },
+      ...(verdict ? { verdict: verdictOf(verdict) } : {}),
+      ...more,
+    })
+    const rejudged = (verdict: Verdict, first: Verdict) => ({ verdict: verdictOf(verdict, first) })
+    const confirmed = (more: Partial<NodeFacts> = {}, of: Partial<ClusterFacts> = {}): ClusterFacts => {
       const base = cluster('a', 'confirmed')
-      return { ...base, ...of, nodes: base.nodes.map((one) => ({ ...one, verdict: good, ...more })) }
+      return { ...base, ...of, nodes: base.nodes.map((one) => ({ ...one, boot: boot('b2', 'affirming'), ...more })) }
     }
     const asks = (p: NonNullable<NonNullable<RolloutSpec['strategy']>['progressive']> = {}): Partial<RolloutSpec> => ({
       attestation: 'affirming',
       strategy: progressive({ minSuccessTime: '5m', maxConcurrency: 1, ...p }),
     })
-    const soaking = saved(plan([proven(), cluster('z', 'nothing')], asks()))
+    const soaking = saved(plan([confirmed(), cluster('z', 'nothing')], asks()))
     const OTHER = 'c'.repeat(64)
     const END = NOW + 4 * MINUTE
 
     test.each<[string, Partial<NodeFacts>, ClusterState, string]>([
-      ['a new boot that is contraindicated fails', boot('contraindicated'), 'Failed', 'AttestationContraindicated'],
       [
-        'so does one of another image',
-        boot('contraindicated', { imageSha256: OTHER }),
+        'a later boot that is contraindicated fails',
+        { boot: boot('b3', 'contraindicated') },
         'Failed',
         'AttestationContraindicated',
       ],
       [
         'also one that a good boot followed',
-        { later: [...boot('contraindicated').later, ...boot('affirming', { bootId: 'b4' }).later] },
+        { bad: boot('b3', 'contraindicated'), boot: boot('b4', 'affirming') },
         'Failed',
         'AttestationContraindicated',
       ],
-      ['a new boot that is worse than asked fails', boot('warning'), 'Failed', 'AttestationInsufficient'],
+      [
+        'also the confirmed one that a good boot followed',
+        { bad: boot('b2', 'contraindicated'), boot: boot('b3', 'affirming') },
+        'Failed',
+        'AttestationContraindicated',
+      ],
       [
         'renewed evidence that is contraindicated fails',
-        { verdict: { ...good, ...worse('contraindicated'), wasAffirming: true } },
+        { boot: boot('b2', 'contraindicated') },
         'Failed',
         'AttestationContraindicated',
       ],
+      ['a later boot that is as good counts', { boot: boot('b3', 'affirming') }, 'Succeeded', 'Confirmed'],
+      ['a later boot that is a warning waits', { boot: boot('b3', 'warning') }, 'Soaking', 'AttestationInsufficient'],
+      ['so does renewed evidence', { boot: boot('b2', 'warning') }, 'Soaking', 'AttestationInsufficient'],
+      ['a later boot that nobody can judge waits', { boot: boot('b3', 'none') }, 'Soaking', 'AttestationInsufficient'],
+      ['a later boot that is not judged waits', { boot: boot('b3') }, 'Soaking', 'AwaitingAttestation'],
       [
-        'renewed evidence that is worse than asked fails',
-        { verdict: { ...good, ...worse('warning'), wasAffirming: true } },
+        'one that was affirming until other values were signed waits',
+        { boot: boot('b3', 'warning', rejudged('warning', 'affirming')) },
+        'Soaking',
+        'ReferenceValuesChanged',
+      ],
+      [
+        'and so does one that is contraindicated by them',
+        { boot: boot('b2', 'contraindicated', rejudged('contraindicated', 'affirming')) },
+        'Soaking',
+        'ReferenceValuesChanged',
+      ],
+      [
+        'also one that was a warning before',
+        { boot: boot('b2', 'contraindicated', rejudged('contraindicated', 'warning')) },
+        'Soaking',
+        'ReferenceValuesChanged',
+      ],
+      [
+        'what better values made a warning of is waited for as any warning',
+        { boot: boot('b2', 'warning', rejudged('warning', 'none')) },
+        'Soaking',
+        'AttestationInsufficient',
+      ],
+      [
+        'a boot of another image is no boot of this one, whatever it is worth; at the end of the soak the node fell back',
+        { boot: boot('b3', 'contraindicated', { imageSha256: OTHER }) },
         'Failed',
-        'AttestationInsufficient',
+        'AnotherImageBooted',
       ],
-      [
-        'a boot that never was as good as asked waits',
-        { verdict: { ...good, ...worse('warning') } },
-        'Soaking',
-        'AttestationInsufficient',
-      ],
-      [
-        'evidence that was good until other values were signed waits',
-        { verdict: { ...good, ...worse('warning'), wasAffirming: true, rejudged: true } },
-        'Soaking',
-        'AttestationInsufficient',
-      ],
-      [
-        'also that of a new boot',
-        boot('warning', { verdict: { ...worse('warning'), rejudged: true } }),
-        'Soaking',
-        'AttestationInsufficient',
-      ],
-      ['a new boot that nobody can judge yet waits', boot('none'), 'Soaking', 'AttestationInsufficient'],
-      ['a new boot that is not judged waits', boot(), 'Soaking', 'AwaitingAttestation'],
-      ['a boot of another image waits', boot('affirming', { imageSha256: OTHER }), 'Soaking', 'AnotherImageBooted'],
-      ['a new boot that is as good counts', boot('affirming'), 'Succeeded', 'Confirmed'],
     ])('%s', (_, more, state, reason) => {
       // At the end of the soak, when it would count.
-      const outcome = plan([proven(more), cluster('z', 'nothing')], asks(), soaking, END)
+      const outcome = plan([confirmed(more), cluster('z', 'nothing')], asks(), soaking, END)
       expect(row(outcome)).toMatchObject({ state, reason })
       if (state !== 'Failed') return expect(outcome.advance).toEqual(state === 'Succeeded' ? ['z'] : [])
-      expect(row(outcome)?.message).toMatch(/PCR 9 is not what it was.*PcrMismatch|PcrMismatch.*PCR 9 is not/)
+      expect(row(outcome)?.message).toMatch(/PCR 9 is not what it was.*PcrMismatch|of another image, c{12}/)
       expect(outcome).toMatchObject({ phase: 'Paused', advance: [], counts: { failed: 1, succeeded: 0 } })
       expect(condition(outcome, 'Breached')).toMatchObject({ status: 'True', reason: 'MaxFailuresExceeded' })
       // The budget is used, and where it has room the others go on.
-      const tolerant = plan([proven(more), cluster('z', 'nothing')], asks({ maxFailures: 1 }), soaking, END)
+      const tolerant = plan([confirmed(more), cluster('z', 'nothing')], asks({ maxFailures: 1 }), soaking, END)
       expect(tolerant).toMatchObject({ phase: 'Running', advance: ['z'], counts: { failed: 1 } })
       // What is heard afterwards gives nothing back.
-      expect(row(plan([proven(boot('affirming', { bootId: 'b5' }))], asks(), saved(outcome), END))?.state).toBe(
-        'Failed',
-      )
+      expect(row(plan([confirmed()], asks(), saved(outcome), END))?.state).toBe('Failed')
     })
 
     test('what fails rests on the evidence that it was judged by, and names the boot', () => {
-      const failed = row(plan([proven(boot('contraindicated'))], asks(), soaking))
+      const failed = row(plan([confirmed({ boot: boot('b3', 'contraindicated') })], asks(), soaking))
       expect(failed).toMatchObject({
         message: 'node n1: a later boot, b3: PCR 9 is not what it was (PcrMismatch)',
         statement: said('a', 9),
       })
     })
 
+    test.each<[string, Verdict | undefined]>([
+      ['was a warning', 'warning'],
+      ['could not be judged', 'none'],
+      ['was never told of', undefined],
+    ])('a node whose confirmed boot %s counts by a later one that is as good as asked', (_, first) => {
+      const poor = plan([confirmed({ boot: boot('b2', first) })], asks(), undefined, END)
+      expect(row(poor)?.state).toBe('Soaking')
+      const mended = plan([confirmed({ boot: boot('b3', 'affirming') })], asks(), saved(poor), END)
+      expect(row(mended)).toMatchObject({ state: 'Succeeded', reason: 'Confirmed' })
+    })
+
+    test('a node that runs another image while it soaks has until its end to run this one again', () => {
+      const other = confirmed({ boot: boot('b3', 'affirming', { imageSha256: OTHER }) })
+      const waits = plan([other], asks({ progressDeadline: '1m' }), soaking)
+      expect(row(waits)).toMatchObject({ state: 'Soaking', reason: 'AnotherImageBooted', recheckAt: iso(END) })
+      expect(row(plan([confirmed({ boot: boot('b4', 'affirming') })], asks(), saved(waits), END))?.state).toBe(
+        'Succeeded',
+      )
+      // What is activating there is no fallback.
+      const busy = { ...other, nodes: other.nodes.map((one) => ({ ...one, phase: 'Verifying' as const })) }
+      expect(row(plan([busy], asks(), saved(waits), END))?.state).toBe('Activating')
+    })
+
     test('who merely went offline while it soaked does not fail', () => {
       for (const reachability of ['Late', 'Offline', 'Stale'] as const) {
-        const dark = proven({}, { reachability, heardAtMs: NOW - 10 * MINUTE })
+        const dark = confirmed({}, { reachability, heardAtMs: NOW - 10 * MINUTE })
         expect(row(plan([dark], asks(), soaking))?.state).toBe('Soaking')
         expect(row(plan([dark], asks(), soaking, END))?.state).toBe('Succeeded')
       }
     })
 
     test.each<[string, Partial<NodeFacts>, ClusterState]>([
-      ['a contraindicated boot undoes it', boot('contraindicated'), 'Failed'],
-      ['a warning does not', boot('warning'), 'Succeeded'],
-      ['nor renewed evidence with one', { verdict: { ...good, ...worse('warning'), wasAffirming: true } }, 'Succeeded'],
-      ['nor a boot that nobody judged', boot(), 'Succeeded'],
-      ['nor a boot of another image', boot('affirming', { imageSha256: OTHER }), 'Succeeded'],
+      ['a contraindicated boot undoes it', { boot: boot('b3', 'contraindicated') }, 'Failed'],
+      [
+        'also one that a good boot followed',
+        { bad: boot('b3', 'contraindicated'), boot: boot('b4', 'affirming') },
+        'Failed',
+      ],
+      ['a warning does not', { boot: boot('b3', 'warning') }, 'Succeeded'],
+      ['nor a boot that nobody judged', { boot: boot('b3') }, 'Succeeded'],
+      ['nor a boot of another image', { boot: boot('b3', 'affirming', { imageSha256: OTHER }) }, 'Succeeded'],
+      [
+        'nor one that is contraindicated by values that were signed since',
+        { boot: boot('b2', 'contraindicated', rejudged('contraindicated', 'affirming')) },
+        'Succeeded',
+      ],
     ])('after the soak: %s, however long ago the deadline was', (_, more, state) => {
       const spec = asks({ progressDeadline: '1h' })
-      const done = plan([proven()], spec, soaking, END)
+      const done = plan([confirmed()], spec, soaking, END)
       expect(row(done)?.state).toBe('Succeeded')
-      expect(row(plan([proven(more)], spec, saved(done), END + 600 * MINUTE))?.state).toBe(state)
+      expect(row(plan([confirmed(more)], spec, saved(done), END + 600 * MINUTE))?.state).toBe(state)
     })
 
-    test('a warning that failed is good enough once an edit asks for no more', () => {
-      const failed = plan([proven(boot('warning'))], asks(), soaking)
-      expect(failed.phase).toBe('Paused')
-      const modest = { ...asks(), attestation: 'warning' as const }
-      const edited = plan([proven(boot('warning'))], modest, { ...saved(failed), observedGeneration: 0 })
-      expect(row(edited)).toMatchObject({ state: 'Soaking', reason: 'MinSuccessTime' })
-      expect(edited.phase).toBe('Running')
-      const bad = plan([proven(boot('contraindicated'))], asks(), soaking)
-      const still = plan([proven(boot('contraindicated'))], modest, { ...saved(bad), observedGeneration: 0 })
-      expect(still.phase).toBe('Paused')
+    test('values that were signed with a mistake fail nobody, however long it takes to sign others', () => {
+      const spec = asks({ progressDeadline: '2m' })
+      const bad = confirmed({ boot: boot('b2', 'contraindicated', rejudged('contraindicated', 'affirming')) })
+      const waits = plan([bad], spec, soaking, END)
+      const still = plan([bad], spec, saved(waits), END + 600 * MINUTE)
+      expect(row(still)).toMatchObject({
+        state: 'Soaking',
+        reason: 'ReferenceValuesChanged',
+        message:
+          'node n1: the boot: the verdict is contraindicated, affirming before other reference values were signed (PcrMismatch: PCR 9 is not what it was), this rollout asks for affirming',
+      })
+      expect(row(plan([confirmed()], spec, saved(still), END + 600 * MINUTE))?.state).toBe('Succeeded')
+    })
+
+    test('a boot that is not judged at the end of the soak has the deadline from when it was told', () => {
+      const spec = asks({ progressDeadline: '2m' })
+      const rebooted = confirmed({ boot: boot('b3', undefined, { atMs: END - 1 }) })
+      const waits = plan([rebooted], spec, soaking, END)
+      expect(row(waits)).toMatchObject({ state: 'Soaking', recheckAt: iso(END - 1 + 2 * MINUTE) })
+      expect(row(plan([rebooted], spec, saved(waits), END + 2 * MINUTE - 1))).toMatchObject({
+        state: 'TimeOut',
+        reason: 'ProgressDeadlineExceeded',
+        message: 'was Soaking (AwaitingAttestation) at its deadline',
+      })
+    })
+
+    test('what lacked only the proof at its deadline says so, and an edit that asks for no more takes it back', () => {
+      const poor = confirmed({ boot: boot('b2', 'warning') })
+      const late = plan([poor, cluster('z', 'nothing')], asks({ progressDeadline: '2m' }), soaking, END)
+      expect(row(late)).toMatchObject({
+        state: 'TimeOut',
+        reason: 'AttestationInsufficient',
+        message: expect.stringMatching(/^at its deadline: node n1: the boot: the verdict is warning/),
+      })
+      expect(condition(late, 'Breached')?.message).toBe(
+        '1 failed, 0 tolerated; 1 of them were not proven in time: with spec.attestation warning a warning is good enough; find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over',
+      )
+      const modest = { ...asks({ progressDeadline: '2m' }), attestation: 'warning' as const }
+      const edited = { ...saved(late), observedGeneration: 0 }
+      expect(plan([poor, cluster('z', 'nothing')], modest, edited, END)).toMatchObject({
+        phase: 'Running',
+        advance: ['z'],
+        counts: { succeeded: 1, failed: 0 },
+      })
+      // A boot that nobody can judge is not good enough either way.
+      const none = confirmed({ boot: boot('b2', 'none') })
+      expect(row(plan([none], modest, edited, END))?.state).toBe('TimeOut')
+      const bad = plan([confirmed({ boot: boot('b2', 'contraindicated') })], asks(), soaking)
+      expect(plan([confirmed()], modest, { ...saved(bad), observedGeneration: 0 }).phase).toBe('Paused')
+    })
+
+    test('a cluster of which one node lacks the proof and another a verdict does not say that only the proof lacked', () => {
+      const poor = confirmed({ boot: boot('b2', 'warning') })
+      const nodes = [...poor.nodes, ...confirmed({ node: 'n2', boot: boot('b2') }).nodes]
+      const late = plan([{ ...poor, nodes }], asks({ progressDeadline: '2m' }), soaking, END)
+      expect(row(late)).toMatchObject({ state: 'TimeOut', reason: 'ProgressDeadlineExceeded' })
     })
 
     test('a contraindicated node fails its cluster, whatever the others do', () => {
-      const bad = proven(boot('contraindicated'))
+      const bad = confirmed({ boot: boot('b3', 'contraindicated') })
       for (const other of [
         node('a', 'Staging', { node: 'm' }),
         node('a', 'Verifying', { node: 'm' }),
@@ -580,8 +646,8 @@ describe('[deviation] the rollout as a whole', () => {
     })
   })
 
-  const next =
-    'find out why; where it failed the same image is not sent again: name another one in spec.image.name, or make another rollout'
+  const never = 'the same image is not sent again: name another one in spec.image.name, or make another rollout'
+  const next = `find out why; where it failed ${never}`
 
   test.each<[string, Doing[], Partial<RolloutSpec>, string]>([
     ['within the budget', ['rolled-back', 'refused'], { strategy: progressive({ maxFailures: 2 }) }, '2 failed'],
@@ -595,7 +661,7 @@ describe('[deviation] the rollout as a whole', () => {
     expect(condition(outcome, 'Completed')).toMatchObject({
       status: 'False',
       reason: 'NothingSucceeded',
-      message: `no cluster succeeded, ${failed}; no cluster is left to go on with; ${next}`,
+      message: `0 succeeded, ${failed}; no cluster is left to go on with; ${next}`,
     })
     // Another cluster is sent it all the same: the failures are tolerated.
     const more = plan([...clusters, cluster('z', 'nothing')], spec, saved(outcome))
@@ -603,16 +669,45 @@ describe('[deviation] the rollout as a whole', () => {
     expect(plan([...clusters, cluster('z', 'proven')], spec, saved(more)).phase).toBe('Completed')
   })
 
-  test('a rollout that failed for want of a proof alone names the edit that lets it go on', () => {
-    const base = cluster('a', 'refused')
-    const impossible = { code: 'AttestationImpossible', message: 'm', attestation: 'affirming' as const }
-    const refused = { ...base, refused: { ...base.refused, ...impossible } as NonNullable<ClusterFacts['refused']> }
-    const outcome = plan([refused], { attestation: 'affirming' })
-    expect(outcome.phase).toBe('Paused')
-    expect(condition(outcome, 'Completed')?.message).toContain('with spec.attestation warning they are sent the image')
-    const edited = plan([refused], { attestation: 'warning' }, { ...saved(outcome), observedGeneration: 0 })
-    expect(edited.phase).toBe('Running')
-    expect(condition(edited, 'Completed')).toMatchObject({ reason: 'Running', message: 'the rollout is Running' })
+  describe('what to do after failures', () => {
+    const refused = (name: string): ClusterFacts => {
+      const { assignment, refused: said, ...base } = cluster(name, 'refused')
+      const impossible = { code: 'AttestationImpossible', message: 'm', attestation: 'affirming' }
+      return {
+        ...base,
+        assignment: { ...assignment, attestation: 'affirming' },
+        refused: { ...said, ...impossible },
+      } as ClusterFacts
+    }
+    const asks = { attestation: 'affirming' as const }
+    const sentAgain = (count: number) =>
+      `${count} of them cannot prove a boot: with spec.attestation warning they are sent the image again`
+
+    test('where only a proof lacked, the edit that lets the rollout go on is named, and it does', () => {
+      const outcome = plan([refused('a')], asks)
+      expect(outcome.phase).toBe('Paused')
+      expect(condition(outcome, 'Completed')?.message).toBe(
+        `0 succeeded, 1 failed; no cluster is left to go on with; ${sentAgain(1)}`,
+      )
+      const edited = plan([refused('a')], { attestation: 'warning' }, { ...saved(outcome), observedGeneration: 0 })
+      expect(edited.phase).toBe('Running')
+      expect(condition(edited, 'Completed')).toMatchObject({ reason: 'Running', message: 'the rollout is Running' })
+    })
+
+    test('where others failed too, each is told what is its', () => {
+      const outcome = plan([refused('a'), cluster('b', 'rolled-back'), cluster('c', 'rolled-back')], asks)
+      expect(condition(outcome, 'Completed')?.message).toBe(
+        `0 succeeded, 3 failed; no cluster is left to go on with; ${sentAgain(1)}; find out why; to the other 2 ${never}`,
+      )
+    })
+
+    test('a breach after which nothing is left promises nothing of a larger budget', () => {
+      const breached = (...clusters: ClusterFacts[]) =>
+        condition(plan(clusters, { ...asks, strategy: progressive() }), 'Breached')?.message
+      expect(breached(cluster('a', 'rolled-back'))).toBe(`1 failed, 0 tolerated; ${next}`)
+      expect(breached(refused('a'))).toBe(`1 failed, 0 tolerated; ${sentAgain(1)}`)
+      expect(breached(cluster('a', 'rolled-back'), cluster('b', 'nothing'))).toContain('with a larger maxFailures')
+    })
   })
 
   test('a rollout that completed with failures in its budget says how many, and what to do', () => {
@@ -622,12 +717,12 @@ describe('[deviation] the rollout as a whole', () => {
     expect(condition(outcome, 'Completed')).toMatchObject({
       status: 'True',
       reason: 'CompletedWithFailures',
-      message: `1 cluster succeeded, 2 failed; ${next}`,
+      message: `1 succeeded, 2 failed; ${next}`,
     })
     const dark = plan([cluster('a', 'proven'), cluster('b', 'rolled-back'), cluster('c', 'offline')], two)
     expect(condition(dark, 'Completed')).toMatchObject({
       reason: 'CompletedPendingCatchUp',
-      message: `1 cluster is out of reach, to catch up on return; 1 cluster succeeded, 1 failed; ${next}`,
+      message: `1 cluster is out of reach, to catch up on return; 1 succeeded, 1 failed; ${next}`,
     })
   })
 
@@ -637,7 +732,7 @@ describe('[deviation] the rollout as a whole', () => {
     expect(condition(dark, 'Completed')).toMatchObject({
       status: 'False',
       reason: 'OutOfReach',
-      message: `2 clusters are out of reach, to be sent the image on return; no cluster succeeded, 1 failed; ${next}`,
+      message: `2 clusters are out of reach, to be sent the image on return; 0 succeeded, 1 failed; ${next}`,
     })
     expect(condition(plan([cluster('a', 'unheard')]), 'Completed')?.message).toBe(
       '1 cluster is out of reach, to be sent the image on return',
@@ -672,6 +767,7 @@ describe('[deviation] the rollout as a whole', () => {
     expect(row(after, 'a')).toMatchObject({ state: 'Removed', reason: 'Deselected' })
     expect(row(after, 'b')?.state).toBe('RolledBack')
     expect(condition(after, 'Breached')?.message).toBe('1 failed, 1 tolerated')
+    expect(after.counts).toMatchObject({ total: 2, rolledBack: 1, notStarted: 1 })
   })
 
   test('a newer rollout takes clusters; the older completes with what is left, and one without any says so', () => {
@@ -721,7 +817,16 @@ describe('[deviation] the rollout as a whole', () => {
     const refused = (name: string, said: Partial<NonNullable<ClusterFacts['refused']>> = {}): ClusterFacts => {
       const base = cluster(name, 'refused')
       const impossible = { code: 'AttestationImpossible', message: 'nothing measures it', attestation: 'affirming' }
-      return { ...base, refused: { ...base.refused, ...impossible, ...said } as NonNullable<ClusterFacts['refused']> }
+      return {
+        ...base,
+        assignment: { ...base.assignment, attestation: 'affirming' },
+        refused: { ...base.refused, ...impossible, ...said },
+      } as ClusterFacts
+    }
+    /** Its new terms are stored, and not composed: the refusal of the old ones is still its newest word. */
+    const sentAgain = (name: string): ClusterFacts => {
+      const base = refused(name)
+      return { ...base, assignment: { ...base.assignment, attestation: 'warning' } } as ClusterFacts
     }
     const asks = (attestation: 'affirming' | 'warning', more: Partial<RolloutSpec> = {}) => ({
       attestation,
@@ -743,11 +848,12 @@ describe('[deviation] the rollout as a whole', () => {
 
     test('an edit that asks no more for it lets the rollout go on by itself, with nothing counted', () => {
       const again = plan([refused('a'), cluster('b', 'nothing')], asks('warning'), edited(stopped))
-      expect(row(again)).toMatchObject({ state: 'Sent', reason: 'AwaitingAcceptance' })
-      expect(again).toMatchObject({ phase: 'Running', advance: ['b'], counts: { failed: 0, inProgress: 1 } })
-      expect(again.underWay).toEqual([{ cluster: 'a', paused: false }])
+      expect(again).toMatchObject({ phase: 'Running', advance: ['a', 'b'], underWay: [], counts: { failed: 0 } })
+      expect(row(again)).toMatchObject({ state: 'NotStarted' })
       expect(condition(again, 'Breached')).toMatchObject({ status: 'False', message: '0 failed, 0 tolerated' })
-      const done = plan([cluster('a', 'proven'), cluster('b', 'proven')], asks('warning'), saved(again))
+      const sent = plan([sentAgain('a'), cluster('b', 'sent')], asks('warning'), saved(again))
+      expect(row(sent)).toMatchObject({ state: 'Sent', reason: 'AwaitingAcceptance' })
+      const done = plan([cluster('a', 'proven'), cluster('b', 'proven')], asks('warning'), saved(sent))
       expect(done).toMatchObject({ phase: 'Completed', counts: { succeeded: 2 } })
       expect(plan([refused('a')], asks('affirming'), edited(again)).phase).toBe('Paused')
       // Nor does it count of a cluster that the placement has dropped.
@@ -755,12 +861,61 @@ describe('[deviation] the rollout as a whole', () => {
       expect(plan([cluster('b', 'nothing')], asks('warning'), edited(stopped)).advance).toEqual(['b'])
     })
 
+    test('who is sent the image again takes a turn as everybody does, and who is out of reach waits for its return', () => {
+      const names = ['a', 'b', 'c', 'd', 'e']
+      const spec = { strategy: progressive({ maxConcurrency: 2, maxFailures: 9 }) }
+      const before = plan(
+        names.map((name) => refused(name)),
+        asks('affirming', spec),
+      )
+      const dark = { ...refused('c'), reachability: 'Offline' as const }
+      const first = plan(
+        [refused('a'), refused('b'), dark, refused('d'), refused('e')],
+        asks('warning', spec),
+        edited(before),
+      )
+      expect(first).toMatchObject({ advance: ['a', 'b'], underWay: [], counts: { notStarted: 4, deferred: 1 } })
+      expect(held(first, 'd')?.reason).toBe('ConcurrencyLimit')
+      const next = plan(
+        [sentAgain('a'), sentAgain('b'), refused('c'), refused('d'), refused('e')],
+        asks('warning', spec),
+        saved(first),
+      )
+      expect(next).toMatchObject({ advance: [], counts: { inProgress: 2, notStarted: 3, failed: 0 } })
+      expect(next.underWay.map(({ cluster: name }) => name)).toEqual(['a', 'b'])
+      const last = plan(
+        [cluster('a', 'proven'), sentAgain('b'), refused('c'), refused('d'), refused('e')],
+        asks('warning', spec),
+        saved(next),
+      )
+      expect(last.advance).toEqual(['c'])
+    })
+
+    test('nothing is given back but in the look that sees the edit, nor what a site chose the same words for', () => {
+      const known = { ...saved(stopped), observedGeneration: 1 }
+      expect(plan([refused('a')], asks('warning'), known)).toMatchObject({ phase: 'Paused', advance: [] })
+      for (const outcome of ['RolledBack', 'ActivationFailed'] as const) {
+        const base = cluster('a', 'delivered')
+        const failure = { outcome, message: 'm', atMs: NOW, statement: said('a') }
+        const chosen = (reason: string): ClusterFacts => ({
+          ...base,
+          nodes: [node('a', 'Failed', { failure: { ...failure, reason } })],
+        })
+        for (const reason of ['AttestationImpossible', 'AttestationInsufficient', 'AnotherImageBooted']) {
+          const failed = plan([chosen(reason)], asks('affirming'))
+          expect(row(failed)?.reason).toBe(outcome)
+          // Also once it says nothing of that any more.
+          expect(plan([cluster('a', 'nothing')], asks('warning'), edited(failed)).advance).toEqual([])
+        }
+      }
+    })
+
     test('an edit of anything else leaves it stopped, and what failed for another reason stays failed', () => {
       const other = asks('affirming', { gates: { healthySeconds: 1, timeoutSeconds: 60 } })
       expect(plan([refused('a'), cluster('b', 'nothing')], other, edited(stopped)).phase).toBe('Paused')
       const both = plan([refused('a'), refused('b', { code: 'ReleaseCounterTooLow' })], asks('affirming'))
       const after = plan([refused('a'), refused('b', { code: 'ReleaseCounterTooLow' })], asks('warning'), edited(both))
-      expect(row(after)?.state).toBe('Sent')
+      expect(row(after)?.state).toBe('NotStarted')
       expect(condition(after, 'Breached')).toMatchObject({
         status: 'True',
         message: expect.stringMatching(/^1 failed, 0 tolerated; find out why/),

@@ -5,6 +5,7 @@ import {
   DENIED,
   type Delivery,
   deliveryOf,
+  FELL_BACK,
   isAskedNoMore,
   isAssigned,
   type Progress,
@@ -12,7 +13,7 @@ import {
   STOPS_THE_CLOCK,
   silenceOf,
   UNPROVABLE,
-  WORSE,
+  UNPROVEN,
 } from './cluster-state.ts'
 import type { ClusterFacts, RolloutFacts } from './facts.ts'
 import { durationsOf, isUnlimited, sizesOf } from './strategy.ts'
@@ -59,8 +60,7 @@ const RECHECK_MS = 60_000
 const AFTER_A_BREACH =
   'find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over'
 
-const AFTER_FAILURES =
-  'find out why; where it failed the same image is not sent again: name another one in spec.image.name, or make another rollout'
+const AFTER_FAILURES = 'the same image is not sent again: name another one in spec.image.name, or make another rollout'
 
 /** What failed in this rollout, and is counted. */
 type Failed = readonly { readonly reason: string }[]
@@ -93,31 +93,35 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const rows = new Map(before?.clusters?.map((row) => [row.name, row]))
   const names = [...new Set(decided)].toSorted(byCodeUnit)
   const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs }
+  // While nothing could be planned the rollout was looked at and not judged.
+  const judged = condition(before, 'Breached')
+  const judgedGeneration = judged?.observedGeneration ?? before?.observedGeneration
+  const edited = judgedGeneration !== undefined && judgedGeneration !== metadata.generation
+  // Only an edit gives a failure back, of what was asked for and could not be given: it was a fault of the terms.
+  const isFinal = (row: RolloutCluster) => FAILURES.has(row.state) && !(edited && isAskedNoMore(row, spec))
   const placed = names.map((name): Placed => {
     const cluster = known.get(name) ?? { name, reachability: 'NeverSeen' as const, nodes: [] }
     const was = rows.get(name)
-    const assigned = isAssigned(cluster, metadata.uid, image.manifestSha256)
-    const delivered = deliveryOf(cluster, metadata.uid, image.manifestSha256, was)
+    const assigned = isAssigned(cluster, scope)
+    const delivered = deliveryOf(cluster, assigned, was)
     const waited = waitedMs(delivered, was, nowMs)
-    const progress = sticky(clusterStateOf(cluster, scope, delivered, waited), was, cluster, assigned, spec)
+    const found = clusterStateOf(cluster, scope, assigned, delivered, waited)
+    const progress = was ? sticky(found, was, cluster, assigned, isFinal(was)) : found
     return { cluster, assigned, delivered, ...progress, ...recheckOf(progress, cluster) }
   })
   const selected = new Set(names)
   const deselected = [...rows.values()]
     .filter(({ name }) => !selected.has(name))
-    .map((row) => removed(row, facts.gone?.get(row.name), spec, nowMs))
+    .map((row) => removed(row, facts.gone?.get(row.name), isFinal(row), nowMs))
 
   // Who is out of reach, or another rollout's, is in no denominator. Every failure is counted before anybody is sent anything.
   const attempted = placed.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
   const { maxConcurrency, maxFailures } = sizesOf(spec, attempted)
-  const failed = [...placed, ...deselected].filter(({ state }) => FAILURES.has(state))
+  const dropped = deselected.filter(({ state }) => FAILURES.has(state))
+  const failed = [...placed.filter(({ state }) => FAILURES.has(state)), ...dropped]
   const failures = failed.length
   const tolerated = spec.strategy?.type === 'Progressive' ? maxFailures : Number.POSITIVE_INFINITY
   // What is heard later ends no breach, only a person's edit: then it is judged anew.
-  const judged = condition(before, 'Breached')
-  // While nothing could be planned the rollout was looked at and not judged.
-  const judgedGeneration = judged?.observedGeneration ?? before?.observedGeneration
-  const edited = judgedGeneration !== undefined && judgedGeneration !== metadata.generation
   const breached = (judged?.status === 'True' && !edited) || failures > tolerated
   const inUse = placed.filter(({ state }) => HOLDS_A_SLOT.has(state)).length
   const ready = placed.filter(({ state }) => state === 'NotStarted').map(({ cluster }) => cluster.name)
@@ -142,7 +146,8 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     clusters: [...placed.map((one) => rowOf(one, holds.get(one.cluster.name), rows, nowMs)), ...deselected].toSorted(
       (a, b) => byCodeUnit(a.name, b.name),
     ),
-    counts: count(states),
+    // Who failed and was dropped then is in the budget, and so it is here.
+    counts: count([...states, ...dropped.map(({ state }) => state)]),
     conditions: conditionsOf(spec, phase, breached, failed, maxFailures, placed),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
@@ -172,47 +177,47 @@ const LEFT = {
 function removed(
   row: RolloutCluster,
   gone: 'Denied' | 'Deleted' | undefined,
-  spec: RolloutSpec,
+  isFinal: boolean,
   nowMs: number,
 ): RolloutCluster {
-  if ((FAILURES.has(row.state) && !isAskedNoMore(row.reason, spec)) || (row.state === 'Removed' && row.reason in LEFT))
-    return row
+  if (isFinal || (row.state === 'Removed' && row.reason in LEFT)) return row
   const { recheckAt: _, ...kept } = row
   const reason = gone ?? 'Deselected'
   const since = row.state === 'Removed' ? row.since : iso(nowMs)
   return { ...kept, state: 'Removed', reason, message: LEFT[reason], since }
 }
 
-// Once failed is failed in this rollout: no later report, and no newer rollout, gives a budget back. Only an edit does, of
-// what was asked for and could not be given.
+// Once failed is failed in this rollout (`isFinal`): no later report, and no newer rollout, gives a budget back.
 // What succeeded did so for good as well: that another rollout has the cluster since says nothing about how this one ended.
 // It begins again only where the order of a rollout that is gone is to be withdrawn, and can be.
 function sticky(
   progress: Progress,
-  was: RolloutCluster | undefined,
+  was: RolloutCluster,
   { assignment }: ClusterFacts,
   assigned: boolean,
-  spec: RolloutSpec,
+  isFinal: boolean,
 ): Progress {
+  const { state, reason, message, statement } = was
+  const kept = statement ? { statement } : {}
   const free = assignment?.holder === 'Older' || (assignment?.holder === 'Released' && !assignment.confirmed)
-  if (was?.state === 'Succeeded' && assignment && !assigned && !(free && progress.state === 'NotStarted'))
+  const other = assignment !== undefined && assignment.holder !== 'This'
+  if (state === 'Succeeded' && other && !assigned && !(free && progress.state === 'NotStarted'))
     return {
-      state: 'Succeeded',
+      state,
       reason: 'AssignedElsewhere',
       message:
         assignment.holder === 'Released'
           ? `succeeded; the rollout ${assignment.rolloutName} sent it another image since, and has it no more`
           : `succeeded; the rollout ${assignment.rolloutName} has had this cluster since`,
-      ...(was.statement ? { statement: was.statement } : {}),
+      ...kept,
     }
-  // Terms that are edited later, a longer soak, a cluster that is denied, or a later boot that is less proven, do not undo a
-  // success: only a failure of this image does, and a boot that is contraindicated is one.
-  const doubted = UNDOES_NOTHING.has(progress.state) || progress.reason === WORSE
-  const succeeded = was?.state === 'Succeeded' && doubted
-  const stays = FAILURES.has(was?.state ?? 'NotStarted') && !isAskedNoMore(was?.reason ?? '', spec)
-  if (!was || !(stays || succeeded) || (!succeeded && FAILURES.has(progress.state))) return progress
-  const { state, reason, message, statement } = was
-  return { state, reason, message, ...(statement ? { statement } : {}) }
+  // Nor does a failure that an edit can take back take the place of one that none can.
+  const worse = (progress.state === 'Failed' || progress.state === 'RolledBack') && progress.reason !== UNPROVABLE
+  if (isFinal) return worse ? progress : { state, reason, message, ...kept }
+  // Terms that are edited later, a longer soak, a cluster that is denied, a later boot that is less proven or of another
+  // image do not undo a success: only a failure of this image does, and a boot that is contraindicated is one.
+  const doubted = UNDOES_NOTHING.has(progress.state) || progress.reason === FELL_BACK
+  return state === 'Succeeded' && doubted ? { state, reason, message, ...kept } : progress
 }
 
 function holdOf(placed: Placed, breached: boolean, maxConcurrency: number, nowMs: number): Hold {
@@ -315,6 +320,7 @@ function conditionsOf(
   placed: readonly Placed[],
 ): RolloutPlan['conditions'] {
   const counted = `${failed.length} failed, ${maxFailures} tolerated`
+  const left = placed.some(({ state }) => !FINISHED.has(state))
   const unlimited = isUnlimited(spec)
     ? '; maxConcurrency is 0 or not given, which is no limit on how many clusters are under way at once'
     : ''
@@ -323,7 +329,9 @@ function conditionsOf(
       type: 'Breached',
       status: breached ? 'True' : 'False',
       reason: breached ? 'MaxFailuresExceeded' : 'WithinBudget',
-      message: breached ? `${counted}; ${wayOut(failed)}${AFTER_A_BREACH}` : counted,
+      message: !breached
+        ? counted
+        : [counted, ...(left ? [...wayOut(failed), AFTER_A_BREACH] : wayOn(failed))].join('; '),
     },
     phase === 'Completed'
       ? { type: 'Completed', status: 'True', ...sinceCompletion(placed, failed) }
@@ -332,12 +340,25 @@ function conditionsOf(
   ]
 }
 
-function wayOut(failed: Failed): string {
+// What an edit of the terms takes back.
+function wayOut(failed: Failed): string[] {
   const are = (wanted: string, what: string) => {
     const count = failed.filter(({ reason }) => reason === wanted).length
-    return count === 0 ? '' : `${count} of them ${what}; `
+    return count === 0 ? [] : [`${count} of them ${what}`]
   }
-  return `${are(UNPROVABLE, 'cannot prove a boot: with spec.attestation warning they are sent the image again')}${are(WORSE, 'had a boot that is a warning: with spec.attestation warning that is good enough')}`
+  return [
+    ...are(UNPROVABLE, 'cannot prove a boot: with spec.attestation warning they are sent the image again'),
+    ...are(UNPROVEN, 'were not proven in time: with spec.attestation warning a warning is good enough'),
+  ]
+}
+
+// What to do where nothing goes on by itself. What an edit takes back is sent again, and the rest is not.
+function wayOn(failed: Failed): string[] {
+  const out = wayOut(failed)
+  const others = failed.filter(({ reason }) => reason !== UNPROVABLE && reason !== UNPROVEN).length
+  if (others === 0) return out
+  const whom = out.length === 0 ? 'where it failed' : `to the other ${others}`
+  return [...out, 'find out why', `${whom} ${AFTER_FAILURES}`]
 }
 
 // A completed rollout stays one: who returns or is added later catches up, and that is told.
@@ -387,8 +408,7 @@ function areSaid(placed: readonly Placed[], is: (state: ClusterState) => boolean
 function ended(placed: readonly Placed[], failed: Failed): string[] {
   if (failed.length === 0) return []
   const succeeded = placed.filter(({ state }) => state === 'Succeeded').length
-  const clusters = succeeded === 0 ? 'no cluster' : `${succeeded} ${succeeded === 1 ? 'cluster' : 'clusters'}`
-  return [`${clusters} succeeded, ${failed.length} failed`, `${wayOut(failed)}${AFTER_FAILURES}`]
+  return [`${succeeded} succeeded, ${failed.length} failed`, ...wayOn(failed)]
 }
 
 // Nothing can be planned now. What was known stays known, and what had begun has not ended.
@@ -411,7 +431,7 @@ function waiting(
       .filter(({ state }) => !FINISHED.has(state))
       .map(({ name }) => ({ cluster: name, reason, message, recheckAtMs: nowMs + RECHECK_MS })),
     clusters: shown,
-    counts: count(shown.map(({ state }) => state)),
+    counts: rollout.status?.counts ?? count([]),
     conditions: [
       ...(phase === 'Pending' ? [{ type: 'Completed', status: 'False' as const, reason, message }] : []),
       { type: 'Ready', status: 'False', reason, message },

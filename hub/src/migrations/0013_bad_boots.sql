@@ -1,0 +1,1 @@
+CREATE INDEX "attestation_result_bad" ON "attestation_result" USING btree ("cluster","node","incarnation","seq") WHERE verdict = 'contraindicated';
