@@ -1,4 +1,4 @@
-import { appendFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TpmQuote } from '@skerry/api'
 import { command, measuredIn, parseEventLog, parseMeasurementLog } from '@skerry/measured-boot'
@@ -7,6 +7,7 @@ import { logOf, recordsAfter } from '@skerry/policy/testing'
 import { testFolder, testTpm } from '@skerry/supervise/testing'
 import { describe, expect, test } from 'vitest'
 import { type Hardware, openHardware, type TpmTrouble } from './hardware.ts'
+import { LARGEST_LOG, MEASUREMENT_LOG } from './logs.ts'
 import { FOREVER, lacksTools, lockOut, tool, withSomebodyBetween } from './test-world.ts'
 
 const NONCE = new Uint8Array(32)
@@ -93,6 +94,24 @@ describe.skipIf(lacksTools)('a TPM that signs nothing (needs swtpm and tpm2-tool
     expect(one.trouble()).toBeUndefined()
   })
 
+  test('is not one that told the time, and could not be asked for more', async () => {
+    const emulated = await testTpm()
+    const path = join(testFolder(), 'tpm')
+    const READ_CLOCK = 385
+    const between = await withSomebodyBetween(emulated, async (asked) => {
+      // The clock's own turn has its connection already; the next finds nothing there.
+      if (asked.readUInt32BE(6) === READ_CLOCK) rmSync(path, { force: true })
+    })
+    symlinkSync(between, path)
+    const one = machine(path)
+    await one.hardware.look()
+    expect(one.trouble()).toMatchObject({ code: 'NoTpm', tried: 'look' })
+    expect(one.hardware.time()).toMatchObject({ tpmClock: expect.any(Number) })
+    symlinkSync(emulated.socketPath, path)
+    await one.hardware.look()
+    expect(one.trouble()).toBeUndefined()
+  })
+
   test('and tells no time, yet signed since, is one that tells no time', async () => {
     const path = join(testFolder(), 'tpm')
     const one = machine(path)
@@ -169,10 +188,11 @@ async function bootedMachine(before: (what: string, quotes: number, systemd: Sys
     const what = { 344: 'Quote', 357: 'FlushContext' }[asked.readUInt32BE(6)] ?? ''
     if (what === 'Quote') quotes += 1
     await before(what, quotes, {
-      async extend() {
+      log: records,
+      async extend(pcr) {
         const one = userspaceExtends[LAST]
         if (!one) throw new Error('nothing is recorded')
-        const extend = command.pcrExtend(one.pcr, 'sha256', one.digest)
+        const extend = command.pcrExtend(pcr ?? one.pcr, 'sha256', one.digest)
         const answered = command.readAnswer(extend, await transmit(extend.bytes))
         if (!answered.ok) throw new Error('the TPM was not extended')
       },
@@ -187,10 +207,16 @@ async function bootedMachine(before: (what: string, quotes: number, systemd: Sys
   const extended = [...firmwareExtends, ...userspaceExtends.slice(0, LAST)]
   const written = extended.map(({ pcr, digest }) => `${pcr}:sha256=${Buffer.from(digest).toString('hex')}`)
   await tool(emulated, 'pcrextend', ...written)
-  return { hardware, quotes: () => quotes }
+  return { hardware, path, quotes: () => quotes }
 }
 /** Measures as systemd does: extends first, and writes its record then. */
-type Systemd = { extend(): Promise<void>; write(from?: number, to?: number): void }
+type Systemd = {
+  /** Where its log lies. */
+  readonly log: string
+  /** Into the PCR of its last record, unless it is said. */
+  extend(pcr?: number): Promise<void>
+  write(from?: number, to?: number): void
+}
 
 /** What whoever judges this evidence finds in its logs, and whether they lead to what was quoted. */
 function judged(quote: TpmQuote) {
@@ -238,6 +264,51 @@ describe.skipIf(lacksTools)('a quote while systemd measures (needs swtpm and tpm
     })
     expect(judged(await hardware.quote(NONCE, 'sha256'))).toEqual({ unlike: ['replay'], found: ['ReplayMismatch'] })
     expect(quotes()).toBe(5)
+  })
+
+  test.each<[string, (systemd: Systemd) => unknown]>([
+    ['a PCR of the firmware’s is not what was logged', ({ extend }) => extend(4)],
+    [
+      'systemd’s log is larger than a statement has room for',
+      ({ log, extend }) => {
+        writeFileSync(log, Buffer.alloc(LARGEST_LOG[MEASUREMENT_LOG] + 1))
+        return extend()
+      },
+    ],
+    [
+      'systemd’s log cannot be read',
+      ({ log, extend }) => {
+        rmSync(log)
+        mkdirSync(log)
+        return extend()
+      },
+    ],
+  ])('is one, where %s: another would be no better', async (_, happens) => {
+    const { hardware, quotes } = await bootedMachine(async (what, asked, systemd) => {
+      if (what === 'Quote' && asked === 1) await happens(systemd)
+    })
+    expect(judged(await hardware.quote(NONCE, 'sha256')).unlike).toEqual(['replay'])
+    expect(quotes()).toBe(1)
+  })
+
+  test('is taken again where systemd’s log was not there yet', async () => {
+    const { hardware, quotes } = await bootedMachine(async (what, asked, { log }) => {
+      if (what === 'Quote' && asked === 1) renameSync(log, `${log}.not-yet`)
+      if (what === 'Quote' && asked === 2) renameSync(`${log}.not-yet`, log)
+    })
+    expect(judged(await hardware.quote(NONCE, 'sha256'))).toEqual({ unlike: [], found: [] })
+    expect(quotes()).toBe(2)
+  })
+
+  test('is given as it is where the TPM gives no other', async () => {
+    const { hardware, path, quotes } = await bootedMachine(async (what, asked, systemd) => {
+      if (what !== 'Quote' || asked !== 1) return
+      await systemd.extend()
+      rmSync(path)
+    })
+    expect(judged(await hardware.quote(NONCE, 'sha256'))).toEqual({ unlike: ['replay'], found: ['ReplayMismatch'] })
+    expect(quotes()).toBe(1)
+    await expect(hardware.quote(NONCE, 'sha256')).rejects.toMatchObject({ code: 'NoTpm' })
   })
 
   test('is taken again where the record was half written', async () => {

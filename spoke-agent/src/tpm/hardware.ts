@@ -30,7 +30,8 @@ export type Hardware = {
   ask<Value>(act: (tpm: Tpm) => Promise<Value>, tried?: 'entry' | 'signature'): Promise<Value>
   /**
    * A quote over the nonce, its values, and the logs as far as they can be read. Where the logs do not lead to the values it
-   * is taken again, a few times; what they never lead to is given as it is. Rejects with TpmError.
+   * is taken again, a few times, if that can help; what they never lead to is given as it is, and so is the last that was
+   * taken before the TPM failed. Rejects with TpmError where there is none at all.
    */
   quote(nonce: Uint8Array, bank: BankName): Promise<TpmQuote>
   /** Its clock as it was read last, which is a minute ago at most; undefined before the first look, and after one that failed. */
@@ -49,13 +50,20 @@ export type Hardware = {
 const LOOK_MS = 60_000
 /** And so often while it cannot be. */
 const LOOK_AGAIN_MS = 5_000
-/** So often a quote is taken while the logs do not lead to it, with pauses that double: one and a half seconds in all. */
+/**
+ * So often a quote is taken while the logs may yet lead to it. The pauses between double, and are one and a half seconds in
+ * all; what the TPM takes for its quotes comes on top.
+ */
 const MOST_QUOTES = 5
 const QUOTE_AGAIN_MS = 100
+/** Below it are the firmware's PCRs, of which no record of systemd's explains anything. */
+const FIRST_PCR_OF_USERSPACE = 11
 /** What of several troubles is told. */
 const ORDER = ['signature', 'entry', 'quote', 'floor', 'look'] as const
 type Tried = (typeof ORDER)[number]
 type Reason = Pick<TpmTrouble, 'code' | 'message'>
+/** A quote with its logs, and whether another may be better. */
+type Taken = { readonly quoted: TpmQuote; readonly isBetween: boolean }
 
 /**
  * Where the TPM is, from what `--tpm` says; undefined where the node shall have none. A node whose key lies in it has one,
@@ -103,14 +111,13 @@ export function openHardware(options: {
   }
 
   // The logs last: of records that came after the quote it is known how many do not count, of missing ones nothing.
-  async function quoteWithLogs(nonce: Uint8Array, bank: BankName): Promise<TpmQuote> {
-    const ak = await tpm.attestationKey()
+  async function quoteWithLogs(akPublic: Uint8Array, nonce: Uint8Array, bank: BankName): Promise<Taken> {
     const { quote, signature, pcrs } = await tpm.quote({ nonce, bank, pcrs: QUOTED_PCRS })
     const log = await readLog(eventLog, LARGEST_LOG[EVENT_LOG])
     const records = await readLog(measurementLog, LARGEST_LOG[MEASUREMENT_LOG])
     const bytes = 'bytes' in log ? log.bytes : new Uint8Array()
-    return {
-      akPublic: base64(ak.public),
+    const quoted = {
+      akPublic: base64(akPublic),
       quote: base64(quote),
       signature: base64(signature),
       pcrs: { [bank]: Object.fromEntries([...pcrs].map(([pcr, value]) => [pcr, hex(value)])) },
@@ -118,6 +125,9 @@ export function openHardware(options: {
       eventLogSha256: hex(digest('sha256', bytes)),
       ...('bytes' in records ? { measurementLog: base64(records.bytes) } : {}),
     }
+    // One that is not there yet may come with its first record; one that is too large or cannot be read stays so.
+    const isReadable = 'bytes' in records || records.missing === 'NoLog'
+    return { quoted, isBetween: isReadable && isBetween(quoted, bank) }
   }
 
   return {
@@ -125,12 +135,19 @@ export function openHardware(options: {
     ask: (act, tried = 'entry') => told(tried, () => act(tpm)),
     quote: (nonce, bank) =>
       told('quote', async () => {
-        let quoted = await quoteWithLogs(nonce, bank)
-        for (let quotes = 1; quotes < MOST_QUOTES && isBetween(quoted, bank); quotes += 1) {
+        const { public: akPublic } = await tpm.attestationKey()
+        let taken = await quoteWithLogs(akPublic, nonce, bank)
+        for (let quotes = 1; quotes < MOST_QUOTES && taken.isBetween; quotes += 1) {
           await pause(QUOTE_AGAIN_MS * 2 ** (quotes - 1), signal)
-          quoted = await quoteWithLogs(nonce, bank)
+          try {
+            taken = await quoteWithLogs(akPublic, nonce, bank)
+          } catch (error) {
+            // The one in hand is the TPM's word all the same.
+            if (error instanceof TpmError) break
+            throw error
+          }
         }
-        return quoted
+        return taken.quoted
       }),
     releaseFloor: () => floor,
     async readReleaseFloor() {
@@ -151,25 +168,29 @@ export function openHardware(options: {
     async look() {
       const atMs = performance.now()
       if (read && atMs - read.atMs < (read.time ? lookMs : Math.min(lookMs, LOOK_AGAIN_MS))) return
+      const wasAway = read !== undefined && read.time === undefined
       try {
-        const clock = await tpm.clock()
-        // It was away and answers again: what could not be raised is raised now, and whether it signs the next signature says.
-        if (read && !read.time) {
-          raiseAtMs = Number.NEGATIVE_INFINITY
-          troubles.delete('signature')
-        }
-        read = { time: timeOf(clock), atMs }
+        read = { time: timeOf(await tpm.clock()), atMs }
+      } catch (error) {
+        // A clock that cannot be read is left out of statements.
+        read = { time: undefined, atMs }
+        if (signal.aborted) return
+        // What does not even tell the time signs nothing, also while nothing is to be signed. A signature says it better.
+        if (!wasAway && !troubles.has('signature')) keep('signature', troubleOf(error))
+        keep('look', troubleOf(error))
+        return
+      }
+      // It was away and answers again: what could not be raised is raised now, and whether it signs the next signature says.
+      if (wasAway) {
+        raiseAtMs = Number.NEGATIVE_INFINITY
+        troubles.delete('signature')
+      }
+      try {
         // Quotes go on in a lockout; an entry may not, and whoever guesses passwords is at the machine.
         const { inLockout, wrongPasswords } = await tpm.state()
         keep('look', inLockout ? lockoutTrouble(wrongPasswords) : undefined)
       } catch (error) {
-        // A clock that cannot be read is left out of statements.
-        const wentAway = !read || read.time !== undefined
-        read = { time: undefined, atMs }
-        if (signal.aborted) return
-        // What does not even tell the time signs nothing, also while nothing is to be signed. A signature says it better.
-        if (wentAway && !troubles.has('signature')) keep('signature', troubleOf(error))
-        keep('look', troubleOf(error))
+        if (!signal.aborted) keep('look', troubleOf(error))
       }
     },
   }
@@ -182,7 +203,9 @@ export function openHardware(options: {
 function isBetween(quoted: TpmQuote, bank: BankName): boolean {
   const values = Object.entries(quoted.pcrs[bank] ?? {}).map(([pcr, value]) => [Number(pcr), unhex(value)] as const)
   const { findings } = readMeasurements(quoted, bank, new Map(values), undefined)
-  return findings.some(({ code }) => code === 'ReplayMismatch' || code === 'MeasurementLogMalformed')
+  return findings.some(({ code, pcr = 0 }) =>
+    code === 'ReplayMismatch' ? pcr >= FIRST_PCR_OF_USERSPACE : code === 'MeasurementLogMalformed',
+  )
 }
 
 function troubleOf(error: unknown): Reason {
