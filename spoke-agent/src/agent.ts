@@ -12,7 +12,7 @@ import { openWritten } from './drivers/uki/written.ts'
 import { live, type Place } from './life.ts'
 import { keepSlots } from './node/slots.ts'
 import { reasonOf } from './reason.ts'
-import { enroll } from './registration/enroll.ts'
+import { type EnrollOptions, type Entry, enroll } from './registration/enroll.ts'
 import { loadEnrollment } from './registration/enrollment.ts'
 import { makeEntryPauses } from './registration/entries.ts'
 import { tufSources } from './registration/http.ts'
@@ -55,8 +55,6 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   }
   const driver = await openDriver(config.driver, dataDir, log)
   try {
-    // A node that waits to be let in has slots, too.
-    await keepSlots(driver, database)
     const place: Place = {
       ...{ config, entry, driver, clock, now },
       pauses: makeEntryPauses(),
@@ -65,7 +63,7 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
     const enrolled = loadEnrollment(database)
     // An enrollment of a key that is gone can sign nothing.
     const belongs = enrolled !== undefined && enrolled.nodeKeyThumbprint === nodeKeyThumbprint(dataDir)
-    let next = belongs ? undefined : await enroll(entry)
+    let next = belongs ? undefined : await enterFirst(entry, driver)
     while (!signal.aborted) {
       next?.keep()
       const enrollment = loadEnrollment(database)
@@ -77,6 +75,22 @@ export async function runAgent(config: AgentConfig, log: Logger, signal: AbortSi
   } finally {
     await driver.close()
     database.close()
+  }
+}
+
+/**
+ * Enters, however long that takes. A node that waits to be let in has slots, too: they are looked at meanwhile, and not
+ * waited for, because a disk that hangs must not keep the node from its hub.
+ */
+async function enterFirst(entry: EnrollOptions, driver: Driver): Promise<Entry> {
+  const { database, log } = entry
+  const entered = new AbortController()
+  void keepSlots({ driver, database, log, signal: AbortSignal.any([entry.signal, entered.signal]) })
+  try {
+    return await enroll(entry)
+  } finally {
+    // From now on the executor looks, or nobody: the database is closed.
+    entered.abort(new Error('the node waits no more'))
   }
 }
 

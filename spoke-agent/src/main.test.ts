@@ -101,7 +101,8 @@ describe('status', () => {
     await driver.stage(next.target, next.file)
     await driver.activate(next.target)
     const database = openDatabase(dir)
-    await keepSlots(driver, database)
+    const over = new AbortController()
+    await keepSlots({ driver, database, log: pino({ level: 'silent' }), signal: over.signal })
     database.close()
     const { stdout } = await run('status', '--data', dir)
     expect(JSON.parse(stdout)).toMatchObject({

@@ -14,3 +14,7 @@ export const enrollment: Enrollment = {
   acceptedAt: '2026-06-01T12:00:00Z',
   credentialLifeMs: 90 * 86_400_000,
 }
+
+/** Of an agent's database: it has room for everything but the view of the slots. */
+export const NO_ROOM = `create trigger no_room before insert on kept when new.name = 'slots'
+  begin select raise(abort, 'database or disk is full'); end`

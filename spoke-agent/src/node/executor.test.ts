@@ -16,8 +16,8 @@ import { openOutbox } from '../outbox/outbox.ts'
 import type { Enrollment } from '../registration/enrollment.ts'
 import { nodeStatus } from '../status.ts'
 import { type EdgeNode, openBus } from '../store/bus.ts'
-import { openDatabase } from '../store/database.ts'
-import { enrollment as known } from '../testing.ts'
+import { type Database, openDatabase } from '../store/database.ts'
+import { enrollment as known, NO_ROOM } from '../testing.ts'
 import { runNode } from './executor.ts'
 
 // A node on a real database and real slots. Its power fails at every boundary of an upgrade; the end is the same, each
@@ -127,6 +127,16 @@ function siteOf(root: string, machine: Omit<Machine, 'factory'>) {
     }
   }
 
+  /** What its database tells while the power is off. */
+  function tell<Value>(ask: (database: Database) => Value): Value {
+    const database = openDatabase(root)
+    try {
+      return ask(database)
+    } finally {
+      database.close()
+    }
+  }
+
   return {
     image: machine.image,
     live,
@@ -138,28 +148,18 @@ function siteOf(root: string, machine: Omit<Machine, 'factory'>) {
     bound(bytes: number | undefined) {
       boundBytes = bytes
     },
+    tell,
     /** Everything it said, as it stands there. */
-    texts(): string[] {
-      const database = openDatabase(root)
-      try {
-        const rows = database.sql.prepare('select text from statement order by seq').all()
+    texts: () =>
+      tell(({ sql }) => {
+        const rows = sql.prepare('select text from statement order by seq').all()
         return rows.map((row) => String(row['text']))
-      } finally {
-        database.close()
-      }
-    },
-    told(): TransitionBody[] {
-      const database = openDatabase(root)
-      try {
-        return transitions(database)
-      } finally {
-        database.close()
-      }
-    },
+      }),
+    told: () => tell(transitions),
   }
 }
 
-function transitions(database: ReturnType<typeof openDatabase>): TransitionBody[] {
+function transitions(database: Database): TransitionBody[] {
   const rows = database.sql.prepare("select text from statement where kind = 'transition' order by seq").all()
   return rows.map((row) => (JSON.parse(String(row['text'])) as { body: TransitionBody }).body)
 }
@@ -205,6 +205,18 @@ test('a turn that was given for another order is not taken', async () => {
   await site.live(next, confirmed)
   expect(site.activations()).toBe(1)
 })
+
+test.each(drivers)(
+  'what lies in its slots cannot be kept, and an image goes its way by %s all the same',
+  async (boots) => {
+    site = makeSite(boots)
+    site.tell((database) => database.sql.exec(NO_ROOM))
+    await site.live(site.image('2'), confirmed)
+    await site.live(site.image('3', 'ill'), failed)
+    expect(site.told().map(({ to }) => to)).toEqual([...WAY, ...BACK])
+    expect(site.tell((database) => database.load('slots'))).toBeUndefined()
+  },
+)
 
 describe.each(drivers)('the power fails of a machine that boots by %s', (boots) => {
   beforeEach(() => {

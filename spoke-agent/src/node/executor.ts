@@ -42,7 +42,7 @@ const IDLE_MS = 5_000
 
 /** Runs the node's machine until the signal. */
 export async function runNode(options: ExecutorOptions): Promise<void> {
-  const { database, bus, driver, log, signal, now, watchMs } = options
+  const { bus, driver, log, signal, now, watchMs } = options
   const bell = makeBell()
   const evidence = makeEvidence(options)
   const quiet = bus.onChange(bell.ring)
@@ -51,7 +51,6 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
     let evidenceDueMs = IDLE_MS
     try {
       const facts = await look()
-      await keepSlots(driver, database)
       if (facts) {
         options.onBooted(facts)
         await options.hardware?.look()
@@ -62,6 +61,8 @@ export async function runNode(options: ExecutorOptions): Promise<void> {
       // What proved good is the floor from now on. A power cut before this line is made good at the next start.
       const { confirmed } = bus.node().state.memory
       if (confirmed) await options.hardware?.raiseReleaseFloor(confirmed.releaseCounter)
+      // Before the effect: a download may take hours.
+      await keepSlots(options)
       const [effect] = effectsOf(bus.node().state)
       // Of a boot that cannot be looked at nothing is done but to leave it.
       if (effect && (facts || effect.effect === 'Leave')) waitMs = await carryOut(options, effect)

@@ -1,4 +1,5 @@
 import type { Target } from '@skerry/policy'
+import type { Logger } from 'pino'
 import type { Driver, SlotView } from '../drivers/driver.ts'
 import type { EdgeNode, EdgeSite } from '../store/bus.ts'
 import type { Database } from '../store/database.ts'
@@ -7,16 +8,31 @@ import type { Database } from '../store/database.ts'
 
 export type KeptSlots = readonly SlotView[]
 
-/** Looks at the slots and keeps what they hold, where that changed. A driver that cannot look says why by its status. */
-export async function keepSlots(driver: Pick<Driver, 'slots'>, database: Database): Promise<void> {
-  const before = database.load<KeptSlots>('slots') ?? []
-  const seen = await driver.slots().catch(() => before.map(withoutBoot))
-  const versions = versionsIn(database, before)
-  const slots = seen.map((slot) => {
-    const version = slot.version ?? versions.get(slot.imageSha256 ?? '')
-    return version === undefined ? slot : { ...slot, version }
-  })
-  if (JSON.stringify(slots) !== JSON.stringify(before)) database.save('slots', slots)
+type Parts = {
+  readonly driver: Pick<Driver, 'slots'>
+  readonly database: Pick<Database, 'load' | 'save'>
+  readonly log: Pick<Logger, 'warn'>
+  readonly signal: AbortSignal
+}
+
+/**
+ * Looks at the slots and keeps what they hold, where that changed; nothing after the signal. A driver that cannot look says
+ * why by its status. Never rejects: nothing that the node has to do may wait for a view of it.
+ */
+export async function keepSlots({ driver, database, log, signal }: Parts): Promise<void> {
+  try {
+    const before = database.load<KeptSlots>('slots') ?? []
+    const seen = await driver.slots().catch(() => before.map(withoutBoot))
+    if (signal.aborted) return
+    const versions = versionsIn(database, before)
+    const slots = seen.map((slot) => {
+      const version = slot.version ?? versions.get(slot.imageSha256 ?? '')
+      return version === undefined ? slot : { ...slot, version }
+    })
+    if (JSON.stringify(slots) !== JSON.stringify(before)) database.save('slots', slots)
+  } catch (error) {
+    log.warn({ err: error }, 'what lies in the slots could not be kept')
+  }
 }
 
 /** Of another boot, maybe, than the one that runs now. */
