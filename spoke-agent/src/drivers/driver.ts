@@ -38,6 +38,8 @@ export type SlotView = {
   | { readonly state: 'spent' }
   /** Nothing starts it as it lies there: it is staged, or what ran before. */
   | { readonly state: 'idle' }
+  /** No tries are left and nobody can say what booted: it is in its last try, or spent. */
+  | { readonly state?: never }
 )
 
 /**

@@ -76,6 +76,22 @@ test('where nobody says what booted, its slots are told all the same', async () 
   expect(kept()?.[0]).not.toHaveProperty('booted')
 })
 
+test('an image that may be in its last try, or spent, is told as neither where nobody says what booted', async () => {
+  const { keep, kept } = open()
+  const machine = ukiMachine(testFolder())
+  const driver = await machine.on({ tries: 1 })
+  const next = machine.image('2')
+  machine.hide('2', 'its own name')
+  await driver.stage(next.target, next.file)
+  await driver.activate(next.target)
+  await keep(driver)
+  const { imageSha256 } = next.target
+  expect(kept()).toEqual([
+    expect.objectContaining({ slot: 'edge_1', state: 'confirmed' }),
+    { slot: 'edge_2', version: '2', imageSha256 },
+  ])
+})
+
 test('a view that cannot be kept is logged, and what was seen after the end is not kept', async () => {
   const { database, keep, kept, over, said } = open()
   const driver = await ukiMachine(testFolder()).on()

@@ -324,7 +324,8 @@ function viewOf(entry: Entry, running: Booted | undefined): SlotView {
   }
   if (left === undefined || isConfirmed(entry)) return { ...seen, state: 'confirmed' }
   // In its last try it has none left, and is not spent yet.
-  return isArmed(entry) || booted ? { ...seen, state: 'armed', triesLeft: left } : { ...seen, state: 'spent' }
+  if (isArmed(entry) || booted) return { ...seen, state: 'armed', triesLeft: left }
+  return booted === undefined ? seen : { ...seen, state: 'spent' }
 }
 
 /** The image that was armed in this entry's slot: bytes may have suffered since. */
