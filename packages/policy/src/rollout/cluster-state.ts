@@ -246,7 +246,7 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Duratio
       reason: 'Accepted',
       message: `node ${open.node} has the desired state and has not begun`,
     }
-  return soak(cluster.nodes, spec, durations, nowMs)
+  return soak(cluster, spec, durations, nowMs)
 }
 
 // The site goes on by itself once its window is open. What it does before it is heard is not known and not claimed: it
@@ -301,10 +301,13 @@ function called({ bootId }: Pick<Boot, 'bootId'>, confirmed: NonNullable<NodeFac
 }
 
 // Every node confirmed the target's bytes. What is missing is a newest boot that is as good as asked, and time.
-function soak(nodes: readonly NodeFacts[], spec: RolloutSpec, durations: Durations, nowMs: number): Progress {
+function soak({ nodes, assignment }: ClusterFacts, spec: RolloutSpec, durations: Durations, nowMs: number): Progress {
   const endsAtMs = soakedAtMs(nodes, durations)
   const doubts = nodes.flatMap((node) => doubtOf(node, spec.attestation ?? 'affirming') ?? [])
-  const fallen = doubts.find(({ reason }) => reason === FELL_BACK)
+  // What a node tried under the order before this one is not held against this image.
+  const fallen = doubts.find(
+    ({ reason, missingSinceMs = 0 }) => reason === FELL_BACK && missingSinceMs >= (assignment?.atMs ?? 0),
+  )
   if (fallen)
     return nowMs < endsAtMs ? { ...fallen, recheckAtMs: endsAtMs } : { ...fallen, state: 'Failed', reason: FELL_BACK }
   // Of several the one is told that an edit of the terms would not mend, and before all one that has a deadline.

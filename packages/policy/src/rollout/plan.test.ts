@@ -475,6 +475,15 @@ describe('[deviation] states of a cluster', () => {
       expect(row(plan([busy], asks(), saved(waits), END))?.state).toBe('Activating')
     })
 
+    test('what ran there before the cluster was assigned the image is no fallback: it has the deadline to run this one', () => {
+      const told = NOW - 4 * MINUTE
+      const other = confirmed({ boot: boot('b3', 'affirming', { imageSha256: OTHER, atMs: told }) })
+      const spec = asks({ progressDeadline: '6m' })
+      const waits = plan([other], spec, soaking, END)
+      expect(row(waits)).toMatchObject({ state: 'Soaking', reason: 'AnotherImageBooted' })
+      expect(row(plan([other], spec, saved(waits), END + MINUTE))?.state).toBe('TimeOut')
+    })
+
     test('who merely went offline while it soaked does not fail', () => {
       for (const reachability of ['Late', 'Offline', 'Stale'] as const) {
         const dark = confirmed({}, { reachability, heardAtMs: NOW - 10 * MINUTE })
