@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
 import { createDatabase, freePort, isFree, startPostgres, until } from '@skerry/supervise'
-import { testFolder, testNatsServer } from '@skerry/supervise/testing'
+import { hang, testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import type { Hub, HubConfig } from './index.ts'
 import { parseDatabaseUrl } from './parts/database.ts'
@@ -246,12 +246,12 @@ describe('NATS', () => {
       const { client, ready } = clientOf(hub)
       await until(async () => (await ready()) === 'ready', 'readiness', 120_000)
       const nats = hub.pids['nats'] ?? -1
-      process.kill(nats, 'SIGSTOP')
-      onTestFinished(() => letGo(nats))
+      const letGo = await hang(nats)
+      onTestFinished(letGo)
       await until(async () => (await ready()).includes('[-]nats failed: no answer within 2 s'), 'unreadiness', 120_000)
       expect(await client.list('ManagedClusterSet')).toHaveLength(2)
       if (when === 'it goes on') {
-        letGo(nats)
+        letGo()
         await until(async () => (await ready()) === 'ready', 'readiness', 120_000)
       }
       await hub.stop()
@@ -298,35 +298,10 @@ test.each(['it hangs', 'it goes on'])(
 
 /** Stops a server and its children, and gives what lets them go on. The server first: it makes a child for each who connects. */
 async function hangAll(server: number): Promise<() => void> {
-  const stop = async (pid: number) => {
-    send(pid, 'SIGSTOP')
-    await until(() => /^State:\s+[TZ]/m.test(statusOf(pid)), `process ${pid} stopped`, 10_000)
-  }
-  await stop(server)
-  const children = childrenOf(server)
-  await Promise.all(children.map(stop))
-  return () => [...children, server].forEach(letGo)
-}
-
-/** Lets a stopped process go on. */
-function letGo(pid: number): void {
-  send(pid, 'SIGCONT')
-}
-
-// A process that has ended meanwhile is left alone.
-function send(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(pid, signal)
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
-  }
-}
-
-function statusOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/status`, 'utf8')
-  } catch {
-    return 'State: Z'
+  const letServerGo = await hang(server)
+  const letChildrenGo = await Promise.all(childrenOf(server).map(hang))
+  return () => {
+    for (const letGo of [...letChildrenGo, letServerGo]) letGo()
   }
 }
 

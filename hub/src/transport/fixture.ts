@@ -1,9 +1,8 @@
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
 import { type EventSpec, type RefusalCode, type Statement, subjects } from '@skerry/api'
-import { until } from '@skerry/supervise'
-import { testDatabase, testFolder, testNatsServer } from '@skerry/supervise/testing'
+import { hang, testDatabase, testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { createKey, type Signer, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { saveIdentities } from '../store/identities.ts'
@@ -168,13 +167,7 @@ export async function openWorld() {
     },
 
     /** Stops nats-server without ending it: connections stay open and nothing answers. The test calls `goOn`. */
-    async hangNats(): Promise<{ goOn(): void }> {
-      const { pid } = server
-      process.kill(pid, 'SIGSTOP')
-      // A thread that runs at that moment may still answer.
-      await until(() => isStopped(pid), 'every thread of nats-server being stopped', 10_000)
-      return { goOn: () => void process.kill(pid, 'SIGCONT') }
-    },
+    hangNats: () => hang(server.pid),
 
     /** SIGKILLs nats-server and starts it on the same port, with its store or without. */
     async restartNats({
@@ -237,11 +230,4 @@ export function batchOf(
     { kind: 'StatementBatch', cluster, node, incarnation, statements: [...statements] },
     by,
   )
-}
-
-/** Whether none of its threads runs. Where nobody can say, it is taken to be so. */
-function isStopped(pid: number): boolean {
-  const tasks = `/proc/${pid}/task`
-  if (!existsSync(tasks)) return true
-  return readdirSync(tasks).every((task) => /^State:\s+[TZ]/m.test(readFileSync(join(tasks, task, 'status'), 'utf8')))
 }

@@ -16,29 +16,29 @@ beforeAll(async () => {
 afterAll(() => world?.close())
 
 test('ingest that is ended while it asks a hung server for its consumer ends, though the server goes on and gives it', async () => {
-  const hung = await world.hangNats()
-  onTestFinished(hung.goOn)
+  const goOn = await world.hangNats()
+  onTestFinished(goOn)
   const ingest = world.ingest()
   let ended = false
   const end = ingest.stop().then(() => {
     ended = true
   })
-  hung.goOn()
+  goOn()
   await until(() => ended, 'the end of ingest', 30_000)
   await end
 })
 
 test('a server that hangs does not answer, and answers when it goes on, though nobody connected anew', async () => {
   await world.hub.answers()
-  const hung = await world.hangNats()
-  onTestFinished(hung.goOn)
+  const goOn = await world.hangNats()
+  onTestFinished(goOn)
   let answered = false
   const answer = world.hub.answers().then(() => {
     answered = true
   })
   await expect(world.hub.nc.request('nobody', '', { timeout: 300 })).rejects.toThrow(/timeout/i)
   expect([answered, world.hub.fault()]).toEqual([false, undefined])
-  hung.goOn()
+  goOn()
   await answer
 })
 

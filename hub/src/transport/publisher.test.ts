@@ -148,10 +148,10 @@ test('while NATS hangs, what did not arrive is not followed by more; all of it l
   await order(4)
   const held = async () =>
     [...(await texts()).values()].filter((text) => Reflect.get(Object(payloadOf(text)), 'generation') === 4).length
-  const hung = await world.hangNats()
+  const goOn = await world.hangNats()
   await expect(publishNew(publisher))
     .rejects.toThrow(/were not taken by NATS/)
-    .finally(hung.goOn)
+    .finally(goOn)
   // What was sent into the open connection arrives after all, and nobody knows it yet.
   await world.hub.answers()
   await until(async () => (await held()) > 0, 'what was on its way', 30_000)

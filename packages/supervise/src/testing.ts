@@ -1,8 +1,9 @@
-import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import { inject, onTestFinished } from 'vitest'
+import { until } from './child.ts'
 import { forgetPostgres } from './homes.ts'
 import { type NatsServer, startNatsServer } from './nats-server.ts'
 import { type Connection, toOptions } from './postgres.ts'
@@ -106,4 +107,34 @@ export function removeFolder(dir: string): void {
   if (!existsSync(dir)) return
   for (const place of [dir, ...readdirSync(dir).map((name) => join(dir, name))]) forgetPostgres(place)
   rmSync(dir, { recursive: true, force: true })
+}
+
+/**
+ * Stops a process without ending it: its connections stay open and nothing answers. Resolves with what lets it go on, once
+ * none of its threads runs: one that does at that moment may still answer. A process that has ended is left alone.
+ */
+export async function hang(pid: number): Promise<() => void> {
+  send(pid, 'SIGSTOP')
+  await until(() => stands(pid), `every thread of process ${pid} being stopped`, 10_000)
+  return () => send(pid, 'SIGCONT')
+}
+
+function stands(pid: number): boolean {
+  const tasks = `/proc/${pid}/task`
+  // It has ended, or nobody can say here.
+  if (!existsSync(tasks)) return true
+  try {
+    return readdirSync(tasks).every((task) => /^State:\s+[TZ]/m.test(readFileSync(join(tasks, task, 'status'), 'utf8')))
+  } catch {
+    // A thread ended while it was looked at.
+    return false
+  }
+}
+
+function send(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+  }
 }
