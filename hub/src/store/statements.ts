@@ -134,13 +134,12 @@ export async function runsAbove(
 /** The last number of the run without a gap that begins above `seq`, or `seq` when the next one is not stored. */
 export async function endOfRun(tx: Reader, id: Omit<Stretch, 'first' | 'last'>, seq: number): Promise<number> {
   const { cluster, node, incarnation } = id
-  const [row] = await tx<{ seq: string }[]>`
-    select s.seq from statement s
-    where s.cluster = ${cluster} and s.node = ${node} and s.incarnation = ${incarnation} and s.seq > ${seq}
-      and exists (select 1 from statement b where b.cluster = ${cluster} and b.node = ${node} and b.incarnation = ${incarnation} and b.seq = ${seq + 1})
-      and not exists (select 1 from statement a where a.cluster = s.cluster and a.node = s.node and a.incarnation = s.incarnation and a.seq = s.seq + 1)
-    order by s.seq limit 1`
-  return row ? Number(row.seq) : seq
+  const [row] = await tx<{ seq: string | null }[]>`
+    select max(seq) as seq from (
+      select s.seq, row_number() over (order by s.seq) as place from statement s
+      where s.cluster = ${cluster} and s.node = ${node} and s.incarnation = ${incarnation} and s.seq > ${seq}) above
+    where seq = ${seq} + place`
+  return Number(row?.seq ?? seq)
 }
 
 /** Statements of one node from a number on, in order, as their exact texts. */

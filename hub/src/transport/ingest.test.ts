@@ -288,6 +288,24 @@ describe('what is refused has a code, is counted and shown, and changes nothing'
     expect(await stored(node)).toEqual(texts)
   })
 
+  test('a batch above a gap is not refused while what is missing may be in the hands of another hub', async () => {
+    const node = await newNode()
+    const texts = chainOf(node, MAX_ABOVE.count + 200)
+    const part = (from: number) => batchOf(node, texts.slice(from, from + 100))
+    for (let from = 100; from < MAX_ABOVE.count + 100; from += 100) await send(node, await part(from))
+    const before = ingest.refused.length
+    const nc = await world.connectNode(node)
+    await nc.request(subjectOf(node), await part(MAX_ABOVE.count + 100))
+    const consumer = async () =>
+      (await jetstreamManager(world.hub.nc, { timeout: 5_000 })).consumers.info(STREAM_REPORTS, 'ingest')
+    await until(async () => (await consumer()).num_redelivered > 0, 'the batch coming again', 30_000)
+    await nc.request(subjectOf(node), await part(0))
+    await untilQuiet()
+    await nc.close()
+    expect(ingest.refused.slice(before)).toEqual([])
+    expect(await stored(node)).toEqual(texts)
+  })
+
   test('a batch below that does not lead to what is stored above', async () => {
     const node = await newNode()
     await send(node, await batchOf(node, chainOf(node, 6).slice(3)))

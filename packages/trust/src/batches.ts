@@ -1,5 +1,5 @@
 import type { StatementBatch } from '@skerry/api'
-import { type Verified, verifyDocument } from './documents.ts'
+import { openDocument } from './documents.ts'
 import type { VerifyKey } from './keys.ts'
 
 // A batch of statements and its signature, apart and together again. Whoever keeps the texts of the statements keeps with
@@ -21,13 +21,13 @@ export type BatchOf = Pick<StatementBatch, 'cluster' | 'node' | 'incarnation'>
 export async function openBatch(
   text: string,
   keys: ReadonlyMap<string, VerifyKey>,
-): Promise<Verified<'StatementBatch'> & { readonly seal: BatchSeal }> {
-  const verified = await verifyDocument('StatementBatch', text, keys)
-  const { payload, bytes } = verified
+): Promise<{ readonly payload: StatementBatch; readonly seal: BatchSeal }> {
+  const { payload, plain, bytes } = await openDocument('StatementBatch', text, keys)
   const [header = '', , signature = ''] = text.split('.')
+  if (plain && Object.keys(payload).join() === PLAIN_ORDER) return { payload, seal: { header, signature } }
   const signed = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8')
-  const plain = plainPayload(payload, payload.statements) === signed
-  return { ...verified, seal: plain ? { header, signature } : { header, signature, payload: signed } }
+  const same = plainPayload(payload, payload.statements) === signed
+  return { payload, seal: same ? { header, signature } : { header, signature, payload: signed } }
 }
 
 /** The JWS again, from its seal and the exact texts of its statements. */
@@ -36,7 +36,9 @@ export function sealedBatch(seal: BatchSeal, of: BatchOf, statements: readonly s
   return `${seal.header}.${Buffer.from(payload, 'utf8').toString('base64url')}.${seal.signature}`
 }
 
-// The spelling that our agents sign: these members in this order, nothing between them.
+const PLAIN_ORDER = 'kind,cluster,node,incarnation,statements'
+
+// The spelling that our agents sign: the members in the order above, nothing between them.
 function plainPayload({ cluster, node, incarnation }: BatchOf, statements: readonly string[]): string {
   return JSON.stringify({ kind: 'StatementBatch', cluster, node, incarnation, statements })
 }

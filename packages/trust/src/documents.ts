@@ -3,7 +3,7 @@ import { promisify } from 'node:util'
 import { DOCUMENTS, type DocumentKind, type DocumentOf, PublicJwk, parse, Refusal } from '@skerry/api'
 import { sha256Hex } from './digest.ts'
 import { type DocumentSigner, type VerifyKey, verifyKey } from './keys.ts'
-import { parseStrictJson } from './strict-json.ts'
+import { parseStrictJson, readStrictJson } from './strict-json.ts'
 
 // JWS documents: everything up is signed by a node's key, everything down by a hub key. node:crypto signs and verifies; the
 // rules around it (type, audience, stored keys alone, one algorithm a key, strict JSON) are here. Nothing of a header is believed but as a hint which stored key to try.
@@ -13,6 +13,8 @@ export type Verified<K extends DocumentKind> = {
   /** The signed bytes and their digest: what a document is called everywhere else. */
   readonly bytes: Uint8Array
   readonly digest: string
+  /** The payload is spelled as JSON.stringify spells it. False may also be said of one that is. */
+  readonly plain: boolean
   /** Thumbprint of the stored key that verified it. */
   readonly thumbprint: string
 }
@@ -53,8 +55,19 @@ export async function verifyDocument<K extends DocumentKind>(
   kind: K,
   text: string,
   keys: ReadonlyMap<string, VerifyKey>,
-  { aud }: { aud?: string } = {},
+  options: { aud?: string } = {},
 ): Promise<Verified<K>> {
+  const opened = await openDocument(kind, text, keys, options)
+  return { ...opened, digest: sha256Hex(opened.bytes) }
+}
+
+/** The same without the digest, which of a long document costs as much as its signature. */
+export async function openDocument<K extends DocumentKind>(
+  kind: K,
+  text: string,
+  keys: ReadonlyMap<string, VerifyKey>,
+  { aud }: { aud?: string } = {},
+): Promise<Omit<Verified<K>, 'digest'>> {
   const parts = split(kind, text)
   const { header, payload } = parts
   const known = keys.get(header.kid)
@@ -64,7 +77,7 @@ export async function verifyDocument<K extends DocumentKind>(
     throw new Refusal('WrongType', `signed as ${header.typ}, expected ${DOCUMENTS[kind].typ}`)
   if (aud !== undefined && header.aud !== aud)
     throw new Refusal('WrongAudience', `addressed to ${header.aud ?? 'nobody'}, this is ${aud}`)
-  return { payload: read(kind, payload), bytes: payload, digest: sha256Hex(payload), thumbprint: known.thumbprint }
+  return { ...read(kind, payload), bytes: payload, thumbprint: known.thumbprint }
 }
 
 /**
@@ -74,12 +87,12 @@ export async function verifyDocument<K extends DocumentKind>(
 export async function verifySelfSigned(text: string): Promise<Verified<'RegistrationRequest'>> {
   const parts = split('RegistrationRequest', text)
   const { header, payload } = parts
-  const claimed = read('RegistrationRequest', payload)
+  const { payload: claimed, plain } = read('RegistrationRequest', payload)
   const own = verifyKey(parse(PublicJwk, claimed.nodeKey, 'nodeKey'))
   if (header.kid !== own.thumbprint) throw new Refusal('UnknownKey', 'signed by another key than the nodeKey it names')
   await verify(text, own, parts)
   if (header.typ !== DOCUMENTS.RegistrationRequest.typ) throw new Refusal('WrongType', `signed as ${header.typ}`)
-  return { payload: claimed, bytes: payload, digest: sha256Hex(payload), thumbprint: own.thumbprint }
+  return { payload: claimed, plain, bytes: payload, digest: sha256Hex(payload), thumbprint: own.thumbprint }
 }
 
 const base64url = (data: string | Uint8Array): string => Buffer.from(data).toString('base64url')
@@ -139,9 +152,10 @@ async function verify(text: string, stored: VerifyKey, { header, signature }: Pa
     throw new Refusal('BadSignature', 'the signature does not verify')
 }
 
-function read<K extends DocumentKind>(kind: K, payload: Uint8Array): DocumentOf<K> {
+function read<K extends DocumentKind>(kind: K, bytes: Uint8Array): Pick<Verified<K>, 'payload' | 'plain'> {
   const { schema, maxBytes } = DOCUMENTS[kind]
-  return parse(schema, parseStrictJson(payload, { maxBytes }), kind) as DocumentOf<K>
+  const { value, plain } = readStrictJson(bytes, { maxBytes })
+  return { payload: parse(schema, value, kind) as DocumentOf<K>, plain }
 }
 
 // base64url has one spelling for each sequence of bytes here: padding, spaces and loose last bits are other digests of

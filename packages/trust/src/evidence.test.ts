@@ -66,10 +66,15 @@ describe('a seal', () => {
       ),
       signer,
     )
-    for (const text of [plain, spelt]) {
+    const ordered = await signBytes(
+      'StatementBatch',
+      Buffer.from(JSON.stringify({ statements, kind: 'StatementBatch', ...id })),
+      signer,
+    )
+    for (const text of [plain, spelt, ordered]) {
       const { seal } = await openBatch(text, keyRing([signer.jwk]))
       expect(sealedBatch(seal, id, statements)).toBe(text)
-      expect('payload' in seal).toBe(text === spelt)
+      expect('payload' in seal).toBe(text !== plain)
     }
   })
 })

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { parseStrictJson, parseStrictText } from './strict-json.ts'
+import { parseStrictJson, parseStrictText, readStrictJson } from './strict-json.ts'
 
 const parse = (text: string) => parseStrictJson(Buffer.from(text), { maxBytes: 10_000 })
 
@@ -13,6 +13,9 @@ describe('parseStrictJson', () => {
     ['{"n":9007199254740993}', 'MalformedJson', ''],
     ['{"n":9007199254740993.0}', 'MalformedJson', ''],
     ['{"n":-9.1e15}', 'MalformedJson', ''],
+    // As JSON.stringify spells them.
+    ['{"n":9007199254740992}', 'MalformedJson', ''],
+    ['[[1e+21]]', 'MalformedJson', ''],
     ['\ufeff{}', 'MalformedJson', ''],
     ['{"a":1', 'MalformedJson', ''],
     ['{"n":1e999}', 'MalformedJson', ''],
@@ -48,6 +51,51 @@ describe('parseStrictJson', () => {
       expect(() => parseStrictText(text, few)).toThrow(expect.objectContaining({ code: 'TooLarge' }))
     },
   )
+
+  test('what is spelled as JSON.stringify spells it is read as everything else is', () => {
+    // Whoever counts values has each text scanned.
+    const scanned = (text: string) => () => parseStrictText(text, { maxBytes: 10_000, maxValues: 10_000 })
+    const outcome = (read: () => unknown) => {
+      try {
+        return { value: read() }
+      } catch (error) {
+        return { code: (error as { code: unknown }).code }
+      }
+    }
+    const piece = fc.constantFrom(
+      '{',
+      '}',
+      '[',
+      ']',
+      ',',
+      ':',
+      '"a"',
+      '"\\u0000"',
+      '"\\ud800"',
+      '"\\u001b"',
+      '1e+21',
+      '2',
+      ' ',
+    )
+    const text = fc.oneof(
+      fc.json(),
+      fc.json().map((json) => JSON.stringify(JSON.parse(json))),
+      fc.jsonValue().map((value) => JSON.stringify({ value, n: 2 ** 53 })),
+      fc.array(piece, { maxLength: 12 }).map((pieces) => pieces.join('')),
+      fc.nat(40).map((depth) => '['.repeat(depth) + ']'.repeat(depth)),
+    )
+    fc.assert(
+      fc.property(text, (text) => {
+        const plainly = outcome(() => parseStrictText(text, { maxBytes: 10_000 }))
+        expect(plainly).toEqual(outcome(scanned(text)))
+        if ('value' in plainly)
+          expect(readStrictJson(Buffer.from(text), { maxBytes: 10_000 }).plain).toBe(
+            JSON.stringify(plainly.value) === text && !/\\ud/i.test(text),
+          )
+      }),
+      { numRuns: 2_000 },
+    )
+  })
 
   test('reads a text once, however many escapes are in it', () => {
     // Looking for the closing quote anew behind each escape would take minutes.

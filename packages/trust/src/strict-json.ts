@@ -13,6 +13,14 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
  * a whole number past 2^53, U+0000 or half of a surrogate pair in a string), DuplicateMember with the member's path.
  */
 export function parseStrictJson(bytes: Uint8Array, limits: JsonLimits): unknown {
+  return readStrictJson(bytes, limits).value
+}
+
+/** What a strict reader reads, and whether the text is its plain spelling: what JSON.stringify makes of the value. */
+export type StrictJson = { readonly value: unknown; readonly plain: boolean }
+
+/** The same, and whether it is spelled plainly: false may also be said of a text that is. */
+export function readStrictJson(bytes: Uint8Array, limits: JsonLimits): StrictJson {
   const { maxBytes } = limits
   if (bytes.byteLength > maxBytes)
     throw new Refusal('TooLarge', `${bytes.byteLength} bytes, where ${maxBytes} are allowed`)
@@ -22,17 +30,51 @@ export function parseStrictJson(bytes: Uint8Array, limits: JsonLimits): unknown 
   } catch (cause) {
     throw new Refusal('MalformedJson', 'not valid UTF-8', { cause })
   }
-  return parse(text, limits)
+  return read(text, limits)
 }
 
 /** The same for a text that stood as a string in a document which was read strictly: it is valid UTF-8 by that. */
 export function parseStrictText(text: string, limits: JsonLimits): unknown {
   const bytes = Buffer.byteLength(text)
   if (bytes > limits.maxBytes) throw new Refusal('TooLarge', `${bytes} bytes, where ${limits.maxBytes} are allowed`)
-  return parse(text, limits)
+  return read(text, limits).value
 }
 
-function parse(text: string, { maxDepth = 32, maxValues = Number.POSITIVE_INFINITY }: JsonLimits): unknown {
+const MAX_DEPTH = 32
+
+function read(text: string, { maxDepth = MAX_DEPTH, maxValues }: JsonLimits): StrictJson {
+  // Whoever counts values does so before the parser makes them.
+  const plain = maxValues === undefined ? readPlain(text, maxDepth) : undefined
+  return plain ?? { value: parse(text, maxDepth, maxValues ?? Number.POSITIVE_INFINITY), plain: false }
+}
+
+// Escapes that some readers cannot hold: U+0000, and halves of surrogate pairs, which only the scan tells from whole ones.
+const UNREADABLE = /\\u(?:0000|d[89a-f])/i
+
+// Nearly all that comes was written by JSON.stringify, and costs half when that is seen: a text that comes back as it was
+// names no member twice and no number that a double does not hold. What is left to look for is little. Of all else, and
+// of what is wrong, the scan tells; undefined leaves it to that.
+function readPlain(text: string, maxDepth: number): StrictJson | undefined {
+  if (text.includes('\\u') && UNREADABLE.test(text)) return undefined
+  try {
+    const value: unknown = JSON.parse(text)
+    return isWithin(value, maxDepth) && JSON.stringify(value) === text ? { value, plain: true } : undefined
+  } catch {
+    return undefined
+  }
+}
+
+// No deeper than so, and no whole number past 2^53, which 9007199254740992 is and is spelled like.
+function isWithin(value: unknown, depth: number): boolean {
+  if (typeof value === 'number') return Number.isSafeInteger(value) || !Number.isInteger(value)
+  if (typeof value !== 'object' || value === null) return true
+  if (depth === 0) return false
+  for (const member of Array.isArray(value) ? value : Object.values(value))
+    if (!isWithin(member, depth - 1)) return false
+  return true
+}
+
+function parse(text: string, maxDepth: number, maxValues: number): unknown {
   if (text.charCodeAt(0) === 0xfeff) throw new Refusal('MalformedJson', 'begins with a byte order mark')
   scan(text, maxDepth, maxValues)
   try {

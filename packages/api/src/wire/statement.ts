@@ -117,6 +117,6 @@ export const StatementBatch = closed({
   cluster: Label,
   node: Label,
   incarnation: integer({ minimum: 1 }),
-  statements: Type.Array(Type.String({ maxLength: BATCH_BYTES }), { minItems: 1, maxItems: STATEMENTS_PER_BATCH }),
+  statements: Type.Array(Type.String(), { minItems: 1, maxItems: STATEMENTS_PER_BATCH }),
 })
 export type StatementBatch = Static<typeof StatementBatch>
