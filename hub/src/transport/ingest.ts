@@ -15,8 +15,9 @@ import { type Directory, type Report, readReport } from './reports.ts'
 const MESSAGES_PER_COMMIT = 64
 /** While one worker waits for its commit, the other verifies. A third would overtake: a node's batches come in order. */
 const WORKERS = 2
-/** Verified at once: the signature of one beside the statements of another. */
-const VERIFIED_AT_ONCE = 2
+/** Verified at once: the signature of one batch beside the statements of another. */
+const GROUPS_AT_ONCE = 2
+const GROUP_BYTES = 64 * 1024
 const WAITING = 2 * MESSAGES_PER_COMMIT
 /** Half of what the server holds for one connection (max_pending) before it cuts that connection off. */
 const BYTES_ON_THE_WAY = 2_000_000
@@ -156,18 +157,38 @@ function makeTurn(): () => Promise<() => void> {
   }
 }
 
-// A batch takes milliseconds. Between two of them the process comes to what else is due, such as the other worker's commit.
+// A full batch takes milliseconds. Between two of them the process comes to what else is due, such as the other worker's commit.
 async function readAll(messages: readonly JsMsg[], directory: Directory): Promise<(Report | Refusal)[]> {
   const read: (Report | Refusal)[] = []
-  const places = messages.entries()
-  const readers = Array.from({ length: VERIFIED_AT_ONCE }, async () => {
-    for (const [place, message] of places) {
-      read[place] = await readOrRefusal(message, directory)
+  const groups = inGroups(messages)
+  const readers = Array.from({ length: GROUPS_AT_ONCE }, async () => {
+    for (const group of groups) {
+      await Promise.all(
+        group.map(async ([place, message]) => {
+          read[place] = await readOrRefusal(message, directory)
+        }),
+      )
       await setImmediate()
     }
   })
   await Promise.all(readers)
   return read
+}
+
+/** Messages with their places: one full batch by itself, small ones together. */
+function* inGroups(messages: readonly JsMsg[]): Generator<[number, JsMsg][]> {
+  let group: [number, JsMsg][] = []
+  let bytes = 0
+  for (const [place, message] of messages.entries()) {
+    if (group.length > 0 && bytes + message.data.length > GROUP_BYTES) {
+      yield group
+      group = []
+      bytes = 0
+    }
+    group.push([place, message])
+    bytes += message.data.length
+  }
+  if (group.length > 0) yield group
 }
 
 async function readOrRefusal({ subject, data }: JsMsg, directory: Directory): Promise<Report | Refusal> {
