@@ -223,7 +223,12 @@ export function openUki(options: UkiOptions): Driver {
         const [held, ...more] = entries.filter((one) => one.file !== booted.file && one.sha256 === target.imageSha256)
         await remove(seen, more)
         if (held) await rename(seen, held.file, part)
-        if ((await digestOr(disk, path)) !== target.imageSha256) await disk.write(path, bytes)
+        if ((await digestOr(disk, path)) !== target.imageSha256) {
+          // A name of its own making. Of one that stood there Linux's fsync may leave the old length on the device: it passes
+          // over a file's entry that the kernel wrote back first, and of a folder it writes what was added or taken away.
+          if (seen.parts.some(({ file }) => file === part)) await disk.remove(path)
+          await disk.write(path, bytes)
+        }
         // Also what was there: an agent that ended after it wrote may not have come to this.
         await disk.sync(path)
         await disk.sync(folder)

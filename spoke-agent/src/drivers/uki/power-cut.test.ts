@@ -72,8 +72,11 @@ const stories: readonly Story[] = [
   },
 ]
 
+/** Whether what was not synced is lost, by the number of the cut, from 1. */
+type Loses = (cut: number) => boolean
+
 /** Plays a story with a power cut at these changes, one a life. Returns how many changes the first life made. */
-async function play(story: Story, cuts: readonly number[], lost: boolean): Promise<number> {
+async function play(story: Story, cuts: readonly number[], loses: Loses): Promise<number> {
   const { machine, next, before } = await story.machine()
   const whole = new Set([next.target.imageSha256, before.target.imageSha256])
   let phase: Phase = 'Staging'
@@ -101,8 +104,8 @@ async function play(story: Story, cuts: readonly number[], lost: boolean): Promi
       phase = await goOn(driver, phase)
     } catch (error) {
       if (error instanceof Error && (error instanceof PowerCut || error.cause instanceof PowerCut)) {
-        if (lost) disk.lose()
         cut += 1
+        if (loses(cut)) disk.lose()
         disk = failingDisk(realDisk, cuts[cut] ?? Number.POSITIVE_INFINITY)
       } else if (!(error instanceof Rebooted)) throw error
       expectBootable(machine, whole, next.target.imageSha256)
@@ -168,16 +171,18 @@ function expectBootable({ linux, files }: UkiMachine, whole: ReadonlySet<string>
 }
 
 describe.each(stories)('$name', (story) => {
-  test.each([
-    ['lost', true],
-    ['kept', false],
-  ] as const)('comes to its end wherever the power fails, with what was not synced %s', async (_, lost) => {
-    const changes = await play(story, [], lost)
+  test.each<[string, Loses, 'once' | 'everywhere']>([
+    ['lost', () => true, 'once'],
+    ['kept', () => false, 'once'],
+    ['kept at first and lost then', (cut) => cut > 1, 'everywhere'],
+  ])('comes to its end wherever the power fails, with what was not synced %s', async (_, loses, again) => {
+    const changes = await play(story, [], loses)
     expect(changes).toBeGreaterThan(4)
     for (let at = 1; at <= changes; at += 1) {
-      await play(story, [at], lost)
+      await play(story, [at], loses)
       // And again in the life after.
-      await play(story, [at, 2], lost)
+      if (again === 'once') await play(story, [at, 2], loses)
+      else for (let then = 1; then <= changes; then += 1) await play(story, [at, then], loses)
     }
   })
 })

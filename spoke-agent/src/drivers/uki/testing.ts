@@ -201,10 +201,15 @@ function stub(): Uint8Array {
 
 export class PowerCut extends Error {}
 
+/** No file of this name is ever synced. */
+const NOBODY = ''
+
 /**
  * A disk whose power fails at the n-th thing that changes it. What was not synced may be lost or may have come through:
  * `lose()` takes it away, a file's bytes as well as a folder's names. Nothing is synced in truth. It is a FAT: a name holds
- * the length and the place of its file, and Linux writes a new name with neither, until the file itself is synced.
+ * the length and the place of its file, and Linux writes a new name with neither, until the file itself is synced. Of a
+ * name that was there at the start a new length may not last, whatever is synced: Linux's fsync passes over a file's entry
+ * in its folder where the kernel's own writing back came first, and of the folder it writes what was added or taken away.
  */
 export function failingDisk(
   disk: Disk,
@@ -218,6 +223,8 @@ export function failingDisk(
     if (changes >= failAt) throw new PowerCut(`at change ${changes}`)
   }
   const folderOf = (file: string) => join(file, '..')
+  /** Names that this power-on added. */
+  const added = new Set<string>()
   return {
     ...disk,
     changes: () => changes,
@@ -227,8 +234,12 @@ export function failingDisk(
       undo = []
     },
     async write(file, bytes) {
-      if (!existsSync(file)) undo.push({ of: folderOf(file), act: () => rmSync(file, { force: true }) })
-      undo.push({ of: file, act: () => existsSync(file) && writeFileSync(file, bytes.subarray(0, bytes.length / 3)) })
+      if (!existsSync(file)) {
+        added.add(file)
+        undo.push({ of: folderOf(file), act: () => rmSync(file, { force: true }) })
+      }
+      const cutShort = () => existsSync(file) && writeFileSync(file, bytes.subarray(0, bytes.length / 3))
+      undo.push({ of: added.has(file) ? file : NOBODY, act: cutShort })
       if (changes + 1 === failAt) writeFileSync(file, bytes.subarray(0, bytes.length / 2))
       count()
       await disk.write(file, bytes)
@@ -245,12 +256,14 @@ export function failingDisk(
       count()
       const left = { of: to, act: () => existsSync(to) && writeFileSync(to, '') }
       undo.push({ of: folderOf(from), act: () => renameSync(to, from), left })
+      added.add(to)
       await disk.rename(from, to)
     },
     async remove(file) {
       count()
       const bytes = existsSync(file) ? readFileSync(file) : undefined
       if (bytes) undo.push({ of: folderOf(file), act: () => writeFileSync(file, bytes) })
+      added.delete(file)
       await disk.remove(file)
     },
   }
