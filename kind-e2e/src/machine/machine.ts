@@ -76,7 +76,10 @@ export function openMachine(options: MachineOptions): Machine {
       said.powerOn()
       for (const output of [qemu.stdout, qemu.stderr])
         if (output) createInterface({ input: output }).on('line', said.hear)
-      const over = Promise.all([ended(qemu), ended(emulator)]).then(() => {
+      // It ends with its machine, but not where that ended in the midst of a command: then its answer finds nobody, and
+      // swtpm 0.7 goes on waiting for another machine.
+      const off = ended(qemu).then(() => void emulator.kill('SIGTERM'))
+      const over = Promise.all([off, ended(emulator)]).then(() => {
         running = undefined
         said.powerOff()
       })
