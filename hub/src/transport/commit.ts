@@ -33,12 +33,9 @@ export async function commitReports(store: Store, reports: readonly Report[]): P
   return (await store.sql.begin(async (tx) => {
     const heads = await lockHeads(tx, senders.values())
     const { fresh, sealed, fitting, unfit } = await fitAll(tx, reports, heads)
-    // Sent one behind the other, and waited for once.
-    await Promise.all([
-      appendStatements(tx, fresh),
-      appendBatches(tx, sealed),
-      saveNodeStatuses(tx, newestStatuses(reports)),
-    ])
+    await appendStatements(tx, fresh)
+    await appendBatches(tx, sealed)
+    await saveNodeStatuses(tx, newestStatuses(reports))
     const appended = new Set(fresh.map(keyOf))
     const marks: { sender: KnownNode; watermark: number; moved: boolean }[] = []
     const moved: (KnownNode & LockedHead)[] = []

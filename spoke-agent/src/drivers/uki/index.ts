@@ -224,8 +224,7 @@ export function openUki(options: UkiOptions): Driver {
         await remove(seen, more)
         if (held) await rename(seen, held.file, part)
         if ((await digestOr(disk, path)) !== target.imageSha256) {
-          // A name of its own making. Of one that stood there Linux's fsync may leave the old length on the device: it passes
-          // over a file's entry that the kernel wrote back first, and of a folder it writes what was added or taken away.
+          // Under a new name: of one that stood there the old place and length were seen to last, though all was synced.
           if (seen.parts.some(({ file }) => file === part)) await disk.remove(path)
           await disk.write(path, bytes)
         }

@@ -208,8 +208,7 @@ const NOBODY = ''
  * A disk whose power fails at the n-th thing that changes it. What was not synced may be lost or may have come through:
  * `lose()` takes it away, a file's bytes as well as a folder's names. Nothing is synced in truth. It is a FAT: a name holds
  * the length and the place of its file, and Linux writes a new name with neither, until the file itself is synced. Of a
- * name that was there at the start a new length may not last, whatever is synced: Linux's fsync passes over a file's entry
- * in its folder where the kernel's own writing back came first, and of the folder it writes what was added or taken away.
+ * name that was there at the start a new length may not last, whatever is synced (seen once; DESIGN.md says what we make of it).
  */
 export function failingDisk(
   disk: Disk,
