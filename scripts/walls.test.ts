@@ -27,7 +27,7 @@ const APART: Record<string, string[]> = { hub: ['http', 'controllers', 'transpor
 const TEST_DOORS = ['@skerry/supervise/testing', '@skerry/policy/testing']
 /** Packages of judgement and of bytes, and all that they may use from outside. */
 const PURE: Record<string, string[]> = {
-  policy: ['@skerry/api', '@skerry/measured-boot', 'croner', 'node:crypto'],
+  policy: ['@skerry/api', '@skerry/measured-boot', 'croner', 're2js', 'node:crypto'],
   'measured-boot': ['node:crypto'],
 }
 const IMPURE =

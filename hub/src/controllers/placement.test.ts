@@ -1,7 +1,7 @@
-import { SCHEDULING_DISABLED_ANNOTATION } from '@skerry/api'
+import { DECISION_GROUP_INDEX_LABEL, DECISION_GROUP_NAME_LABEL, SCHEDULING_DISABLED_ANNOTATION } from '@skerry/api'
 import { expect, test } from 'vitest'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
-import { createObject, deleteObject, updateObject } from '../store/resources.ts'
+import { createObject, deleteObject, saveStatus, updateObject } from '../store/resources.ts'
 import { write } from '../store/store.ts'
 import { addPlacement, newest, openWorld, type World } from './fixture.ts'
 import { placementController } from './placement.ts'
@@ -32,6 +32,77 @@ test('decisions and status are there together, in slices of a hundred, and no ve
   const [row] = await world.store.sql<{ n: number }[]>`
     select count(distinct xmin::text)::int as n from resource where kind in ('Placement', 'PlacementDecision')`
   expect(row?.n).toBe(1)
+})
+
+test('decision groups: in the status, and in the labels of their slices; a group that frees a place is told', async () => {
+  const world = await openWorld()
+  await addPlacement(world)
+  await write(world.store, async (tx) => {
+    for (const name of ['a', 'b', 'c', 'd', 'e'])
+      await createObject(tx, 'ManagedCluster', {
+        metadata: { name, labels: { wave: name < 'c' ? 'canary' : 'rest' } },
+        spec: { hubAcceptsClient: true },
+      })
+  })
+  const groupClusterSelector = { labelSelector: { matchLabels: { wave: 'canary' } } }
+  const groupStrategy = { decisionGroups: [{ groupName: 'canary', groupClusterSelector }], clustersPerDecisionGroup: 2 }
+  await world.edit('Placement', 'all', 'fleet', { decisionStrategy: { groupStrategy } })
+  await look(world)
+  const group = (decisionGroupIndex: number, decisionGroupName: string, decisions: string[], clusterCount: number) => ({
+    ...{ decisionGroupIndex, decisionGroupName, decisions, clusterCount },
+  })
+  expect((await world.get('Placement', 'all', 'fleet')).status?.decisionGroups).toEqual([
+    group(0, 'canary', ['all-decision-1'], 2),
+    group(1, '', ['all-decision-2'], 2),
+    group(2, '', ['all-decision-3'], 1),
+  ])
+  expect(
+    (await world.list('PlacementDecision')).map(({ metadata: { labels }, status }) => [
+      labels?.[DECISION_GROUP_NAME_LABEL],
+      labels?.[DECISION_GROUP_INDEX_LABEL],
+      status?.decisions?.map(({ clusterName }) => clusterName),
+    ]),
+  ).toEqual([
+    ['canary', '0', ['a', 'b']],
+    ['', '1', ['c', 'd']],
+    ['', '2', ['e']],
+  ])
+  // Frozen by a fault: a cluster that is gone leaves its own group, and the others stand.
+  await world.edit('Placement', 'all', 'fleet', {
+    decisionStrategy: { groupStrategy: { clustersPerDecisionGroup: '2' } },
+  })
+  await write(world.store, (tx) => deleteObject(tx, 'ManagedCluster', '', 'c'))
+  await look(world)
+  const { status } = await world.get('Placement', 'all', 'fleet')
+  expect(status?.numberOfSelectedClusters).toBe(4)
+  expect(status?.decisionGroups?.map(({ clusterCount }) => clusterCount)).toEqual([2, 1, 1])
+})
+
+test('scores of an add-on rank clusters, and a placement that used one is looked at again when it ends', async () => {
+  const world = await openWorld()
+  await addPlacement(world)
+  await addClusters(world, ['a', 'b'])
+  const ends = Date.now() + 3_600_000
+  await write(world.store, async (tx) => {
+    for (const [namespace, value] of [
+      ['a', 10],
+      ['b', 90],
+    ] as const) {
+      await createObject(tx, 'AddOnPlacementScore', { metadata: { name: 'usage', namespace } })
+      await saveStatus(tx, 'AddOnPlacementScore', namespace, 'usage', {
+        scores: [{ name: 'free', value }],
+        validUntil: new Date(ends).toISOString(),
+      })
+    }
+  })
+  const scoreCoordinate = { type: 'AddOn', addOn: { resourceName: 'usage', scoreName: 'free' } }
+  await world.edit('Placement', 'all', 'fleet', {
+    numberOfClusters: 1,
+    prioritizerPolicy: { configurations: [{ scoreCoordinate, weight: 2 }] },
+  })
+  expect(await look(world)).toEqual({ recheckAtMs: ends + 1 })
+  expect(await decided(world)).toEqual(['b'])
+  expect((await world.list('PlacementDecision'))[0]?.status?.decisions?.[0]).toMatchObject({ score: 280 })
 })
 
 test('nothing is written when nothing changed', async () => {

@@ -6,7 +6,7 @@ import {
   PLACEMENT_LABEL,
   type PlacementStatus,
 } from '@skerry/api'
-import { type PlacementOutcome, schedule } from '@skerry/policy'
+import { fleetOf, type PlacementOutcome, schedule } from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
 import { writeFenced } from '../store/leases.ts'
 import { loadPlacementFacts, type PlacementFacts, slicesOf } from '../store/placements.ts'
@@ -21,9 +21,10 @@ export function placementController(): Controller {
     name: 'placement',
     async reconcile({ store, lease, mirrors, now }) {
       const facts = await loadPlacementFacts(store.sql, [...(await mirrors.clusters()).values()])
+      const fleet = fleetOf(facts)
       let recheckAtMs: number | undefined
       for (const placement of facts.placements) {
-        const outcome = schedule({ ...facts, placement, nowMs: now() })
+        const outcome = schedule(fleet, placement, now())
         if (outcome.recheckAtMs !== undefined)
           recheckAtMs = Math.min(recheckAtMs ?? outcome.recheckAtMs, outcome.recheckAtMs)
         if (!isStored(placement, facts, outcome))
@@ -61,17 +62,13 @@ async function save(
     conditions = setCondition(conditions, { ...condition, observedGeneration: generation }, nowMs)
   const decided =
     outcome.kind === 'Frozen'
-      ? { ...current.status, ...(current.status?.decisionGroups ? counted(current.status, outcome) : {}) }
+      ? {
+          ...current.status,
+          ...(current.status?.decisionGroups ? counted(current.status, placement, facts, outcome) : {}),
+        }
       : {
           numberOfSelectedClusters: outcome.selected.length,
-          decisionGroups: [
-            {
-              decisionGroupIndex: 0,
-              decisionGroupName: '',
-              decisions: outcome.slices.map((slice) => slice.name),
-              clusterCount: outcome.selected.length,
-            },
-          ],
+          decisionGroups: groupsOf(outcome),
         }
   await saveStatus(tx, 'Placement', namespace, name, { ...decided, observedGeneration: generation, conditions })
 }
@@ -87,12 +84,7 @@ async function saveSlices(
     { apiVersion: placement.apiVersion, kind: placement.kind, name, uid, controller: true, blockOwnerDeletion: true },
   ]
   for (const slice of outcome.slices) {
-    const labels = {
-      [PLACEMENT_LABEL]: name,
-      [DECISION_GROUP_NAME_LABEL]: slice.groupName,
-      [DECISION_GROUP_INDEX_LABEL]: String(slice.groupIndex),
-    }
-    const metadata = { name: slice.name, namespace, labels, ownerReferences }
+    const metadata = { name: slice.name, namespace, labels: labelsOf(name, slice), ownerReferences }
     if (await getObject(tx, 'PlacementDecision', namespace, slice.name))
       await updateObject(tx, 'PlacementDecision', { metadata })
     else await createObject(tx, 'PlacementDecision', { metadata })
@@ -105,10 +97,46 @@ async function saveSlices(
     if (!kept.has(slice.metadata.name)) await deleteObject(tx, 'PlacementDecision', namespace, slice.metadata.name)
 }
 
-function counted({ decisionGroups = [] }: PlacementStatus, { selected }: PlacementOutcome): PlacementStatus {
+function labelsOf(
+  placement: string,
+  { groupName, groupIndex }: PlacementOutcome['slices'][number],
+): Record<string, string> {
+  return {
+    [PLACEMENT_LABEL]: placement,
+    [DECISION_GROUP_NAME_LABEL]: groupName,
+    [DECISION_GROUP_INDEX_LABEL]: String(groupIndex),
+  }
+}
+
+function groupsOf({ groups, slices }: PlacementOutcome): NonNullable<PlacementStatus['decisionGroups']> {
+  return groups.map(({ index, name, clusters }) => ({
+    decisionGroupIndex: index,
+    decisionGroupName: name,
+    decisions: slices.filter(({ groupIndex }) => groupIndex === index).map((slice) => slice.name),
+    clusterCount: clusters.length,
+  }))
+}
+
+// Of frozen groups those clusters that stay.
+function counted(
+  { decisionGroups = [] }: PlacementStatus,
+  placement: ObjectOf<'Placement'>,
+  facts: PlacementFacts,
+  { selected }: PlacementOutcome,
+): PlacementStatus {
+  const stay = new Set(selected)
+  const counts = new Map(
+    slicesOf(facts, placement).map(({ metadata, status }) => [
+      metadata.name,
+      (status?.decisions ?? []).filter(({ clusterName }) => stay.has(clusterName)).length,
+    ]),
+  )
   return {
     numberOfSelectedClusters: selected.length,
-    decisionGroups: decisionGroups.map((group) => ({ ...group, clusterCount: selected.length })),
+    decisionGroups: decisionGroups.map((group) => ({
+      ...group,
+      clusterCount: group.decisions.reduce((sum, slice) => sum + (counts.get(slice) ?? 0), 0),
+    })),
   }
 }
 
@@ -153,7 +181,14 @@ function isStored(placement: ObjectOf<'Placement'>, facts: PlacementFacts, outco
       ),
     )
   if (!same || outcome.kind === 'Frozen') return same
-  const stored = slicesOf(facts, placement).map(({ metadata, status }) => [metadata.name, status?.decisions ?? []])
-  const wanted = outcome.slices.map(({ name, decisions }) => [name, decisions])
+  if (!isDeepStrictEqual(placement.status?.decisionGroups, asStored(groupsOf(outcome)))) return false
+  const stored = slicesOf(facts, placement).map(({ metadata: { name, labels }, status }) => [
+    name,
+    { labels, decisions: status?.decisions ?? [] },
+  ])
+  const wanted = outcome.slices.map((slice) => [
+    slice.name,
+    { labels: labelsOf(placement.metadata.name, slice), decisions: slice.decisions },
+  ])
   return isDeepStrictEqual(Object.fromEntries(stored), asStored(Object.fromEntries(wanted)))
 }

@@ -3,6 +3,8 @@ import { type ComplianceReport, kindRow, type SignedReferences } from '@skerry/a
 import {
   assess,
   type ClusterInventory,
+  explain,
+  fleetOf,
   type ReachabilityLimits,
   reachability,
   schedule,
@@ -17,7 +19,7 @@ import { hardwareIds } from '../store/profiles.ts'
 import { listObjects } from '../store/resources.ts'
 import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
-import { flag, type Query } from './query.ts'
+import { flag, type Query, single } from './query.ts'
 import { evidenceJson } from './report-evidence.ts'
 import { type Measured, signedReferences } from './report-references.ts'
 import { LARGE_ANSWER_MS } from './server.ts'
@@ -44,28 +46,26 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
     },
   )
   const placement = kindRow('Placement')
-  app.get<{ Params: { namespace: string; name: string } }>(
+  app.get<{ Params: { namespace: string; name: string }; Querystring: Query }>(
     `/apis/${placement.group}/${placement.version}/namespaces/:namespace/${placement.plural}/:name/why`,
     { config: { access: { verb: 'get', resource: `${placement.plural}.${placement.group}` } } },
-    async ({ params }) => {
+    async ({ params, query }) => {
       const facts = await loadPlacementFacts(options.store.sql)
       const found = facts.placements.find(
         ({ metadata }) => metadata.namespace === params.namespace && metadata.name === params.name,
       )
       if (!found) throw new StatusError(404, `${placement.plural}.${placement.group} "${params.name}" not found`)
-      const { kind, selected, unscheduled, conditions, reasons } = schedule({
-        ...facts,
-        placement: found,
-        nowMs: options.now(),
-      })
+      const fleet = fleetOf(facts)
+      const nowMs = options.now()
+      const outcome = schedule(fleet, found, nowMs)
       return {
         kind: 'PlacementExplanation',
         placement: `${params.namespace}/${params.name}`,
-        outcome: kind,
-        selected: selected.length,
-        unscheduled,
-        conditions,
-        clusters: reasons,
+        outcome: outcome.kind,
+        selected: outcome.selected.length,
+        unscheduled: outcome.unscheduled,
+        conditions: outcome.conditions,
+        clusters: explain(fleet, found, outcome, nowMs, single(query, 'cluster')),
       }
     },
   )

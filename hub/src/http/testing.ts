@@ -32,6 +32,7 @@ export type Shown = {
   }
   readonly items: readonly Shown[]
   readonly spec: Readonly<Record<string, unknown>>
+  readonly status?: unknown
   readonly message: string
   readonly reason: string
   readonly details: { readonly causes?: readonly Cause[]; readonly retryAfterSeconds?: number }

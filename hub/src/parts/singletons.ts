@@ -117,7 +117,14 @@ function controllersOf(parts: Singletons, lease: Lease): Run[] {
     },
     {
       controller: placementController(),
-      kinds: ['Placement', 'ManagedClusterSet', 'ManagedClusterSetBinding', 'ManagedCluster', 'PlacementDecision'],
+      kinds: [
+        'Placement',
+        'ManagedClusterSet',
+        'ManagedClusterSetBinding',
+        'ManagedCluster',
+        'PlacementDecision',
+        'AddOnPlacementScore',
+      ],
       topics: [],
     },
     { controller: attestationController(keys.result), kinds: ['OSImage', 'HardwareProfile'], topics: ['statement'] },

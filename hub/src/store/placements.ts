@@ -1,16 +1,12 @@
 import { type ObjectOf, PLACEMENT_LABEL } from '@skerry/api'
-import type { Decided } from '@skerry/policy'
+import type { FleetFacts } from '@skerry/policy'
 import { listObjects } from './resources.ts'
 import type { Reader } from './store.ts'
 
 /** Everything a placement is judged by: the same for the controller that decides and for whoever asks why. */
-export type PlacementFacts = {
+export type PlacementFacts = FleetFacts & {
   readonly placements: readonly ObjectOf<'Placement'>[]
-  readonly sets: readonly ObjectOf<'ManagedClusterSet'>[]
-  readonly bindings: readonly ObjectOf<'ManagedClusterSetBinding'>[]
-  readonly clusters: readonly ObjectOf<'ManagedCluster'>[]
   readonly slices: readonly ObjectOf<'PlacementDecision'>[]
-  readonly decisions: readonly Decided[]
 }
 
 /** `clusters`: all of them, where they were read already. */
@@ -19,6 +15,7 @@ export async function loadPlacementFacts(
   clusters?: readonly ObjectOf<'ManagedCluster'>[],
 ): Promise<PlacementFacts> {
   const slices = await listObjects(tx, 'PlacementDecision')
+  const scores = await listObjects(tx, 'AddOnPlacementScore')
   return {
     placements: await listObjects(tx, 'Placement'),
     sets: await listObjects(tx, 'ManagedClusterSet'),
@@ -32,6 +29,12 @@ export async function loadPlacementFacts(
         cluster: clusterName,
       })),
     ),
+    scores: scores.map(({ metadata: { name, namespace = '' }, status }) => ({
+      namespace,
+      name,
+      validUntil: status?.validUntil ?? undefined,
+      scores: status?.scores ?? [],
+    })),
   }
 }
 

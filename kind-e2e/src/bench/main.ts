@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { benchAppraisal } from './appraisal.ts'
 import { benchFleet } from './fleet.ts'
 import { benchIngest } from './ingest.ts'
+import { benchPlacement } from './placement.ts'
 import { benchRefusals } from './refusals.ts'
 
 // npm run bench -- BENCH [options]. With --json the last line is one JSON object; without it, the same as a table.
@@ -43,6 +44,13 @@ program
   .option('--runs <n>', 'how often each is played: the least time counts, and the most memory', count, 1)
   .option('--json', 'print JSON alone')
   .action(async ({ json, ...options }) => show(await benchRefusals({ ...options, say: sayer(json) }), json))
+
+program
+  .command('placement')
+  .description('Every placement of a fleet decided once on one core, and again what one changed cluster touches.')
+  .option('--load <file>', "a load of Open Cluster Management's objects, one JSON object a line; generated without it")
+  .option('--json', 'print JSON alone')
+  .action(async ({ json, load }) => show(await benchPlacement({ load, say: sayer(json) }), json))
 
 await program.parseAsync()
 

@@ -12,14 +12,17 @@ export {
 } from './kinds/managed-cluster.ts'
 export type { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
 export {
+  type AddOnPlacementScoreStatus,
   type ClusterPredicate,
   DECISION_GROUP_INDEX_LABEL,
   DECISION_GROUP_NAME_LABEL,
   DECISIONS_PER_SLICE,
+  type DecisionStrategy,
   PLACEMENT_LABEL,
   type PlacementDecisionStatus,
   type PlacementSpec,
   type PlacementStatus,
+  type PrioritizerPolicy,
   SCHEDULING_DISABLED_ANNOTATION,
   type Toleration,
 } from './kinds/placement.ts'

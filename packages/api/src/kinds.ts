@@ -10,7 +10,12 @@ import { EventSpec } from './kinds/event.ts'
 import { HardwareProfileSpec } from './kinds/hardware-profile.ts'
 import { ManagedClusterSpec, ManagedClusterStatus } from './kinds/managed-cluster.ts'
 import { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
-import { PlacementDecisionStatus, PlacementSpec, PlacementStatus } from './kinds/placement.ts'
+import {
+  AddOnPlacementScoreStatus,
+  PlacementDecisionStatus,
+  PlacementSpec,
+  PlacementStatus,
+} from './kinds/placement.ts'
 import { JoinTokenSpec, JoinTokenStatus, RegistrationSpec, RegistrationStatus } from './kinds/registration.ts'
 import { RolloutSpec, RolloutStatus } from './kinds/rollout.ts'
 import { ObjectMeta } from './meta.ts'
@@ -36,6 +41,8 @@ export type KindRow = {
   readonly description: string
   readonly spec: TSchema | undefined
   readonly status: TSchema | undefined
+  /** Clients write the status, through its subresource; of all other kinds the hub does. */
+  readonly clientStatus?: true
 }
 
 const OCM = 'cluster.open-cluster-management.io'
@@ -101,6 +108,19 @@ const rows = {
     description: "A slice of a placement's decisions, written by the placement controller.",
     spec: undefined,
     status: PlacementDecisionStatus,
+  },
+  AddOnPlacementScore: {
+    group: OCM,
+    version: 'v1alpha1',
+    plural: 'addonplacementscores',
+    singular: 'addonplacementscore',
+    shortNames: [],
+    namespaced: true,
+    verbs: ALL,
+    description: 'What an add-on tells of a cluster in numbers, for placements to rank by. Namespace = cluster.',
+    spec: undefined,
+    status: AddOnPlacementScoreStatus,
+    clientStatus: true,
   },
   EdgeNode: {
     ...OURS,

@@ -151,10 +151,32 @@ const SAMPLES: Record<string, object> = {
           requiredClusterSelector: {
             labelSelector: selector,
             claimSelector: { matchExpressions: [{ key: 'k', operator: 'Exists' }] },
+            celSelector: { celExpressions: ['true'] },
           },
         },
       ],
       tolerations: [{ key: 'k', operator: 'Equal', value: 'v', effect: 'NoSelect', tolerationSeconds: 1 }],
+      prioritizerPolicy: {
+        mode: 'Additive',
+        configurations: [
+          { scoreCoordinate: { type: 'BuiltIn', builtIn: 'Balance' }, weight: -10 },
+          { scoreCoordinate: { type: 'AddOn', addOn: { resourceName: 'usage', scoreName: 'free' } }, weight: 10 },
+        ],
+      },
+      decisionStrategy: {
+        groupStrategy: {
+          decisionGroups: [
+            {
+              groupName: 'canary',
+              groupClusterSelector: {
+                labelSelector: selector,
+                claimSelector: { matchExpressions: [{ key: 'k', operator: 'Exists' }] },
+              },
+            },
+          ],
+          clustersPerDecisionGroup: '25%',
+        },
+      },
     },
     status: {
       observedGeneration: 1,
@@ -165,6 +187,9 @@ const SAMPLES: Record<string, object> = {
   }),
   PlacementDecision: object('PlacementDecision', `${OCM}/v1beta1`, {
     status: { decisions: [{ clusterName: 'shop', reason: 'Selected', score: 1 }] },
+  }),
+  AddOnPlacementScore: object('AddOnPlacementScore', `${OCM}/v1alpha1`, {
+    status: { conditions: [condition], validUntil: TIME, scores: [{ name: 'free', value: -100 }] },
   }),
   EdgeNode: ours('EdgeNode', {
     status: {

@@ -198,7 +198,10 @@ export function openClient(
     /** Ends a node's present NATS key: the node comes back with another one by itself. */
     rotate: (namespace: string, name: string, body: { reason?: string | undefined }) =>
       call<ObjectOf<'Registration'>>(`${one('Registration', namespace, name)}/rotation`, { method: 'PUT', body }),
-    why: (namespace: string, name: string) => call<Explanation>(`${one('Placement', namespace, name)}/why`),
+    why: (namespace: string, name: string, cluster?: string) =>
+      call<Explanation>(
+        `${one('Placement', namespace, name)}/why${cluster === undefined ? '' : `?${new URLSearchParams({ cluster })}`}`,
+      ),
     /** When each node of a cluster was last heard from, by the hub's clock; heartbeats change no object. */
     heard: async (cluster: string): Promise<readonly Heard[]> =>
       (await call<{ nodes: Heard[] }>(`${one('ManagedCluster', undefined, cluster)}/heard`)).nodes,
@@ -277,7 +280,7 @@ export type Explanation = {
     message: string
     rank?: number
     score?: number
-    scores?: Record<string, number>
+    scores?: { name: string; score: number; weight: number }[]
   }[]
 }
 

@@ -31,13 +31,11 @@ export {
 } from './node-upgrade/state.ts'
 export { step } from './node-upgrade/step.ts'
 export { admitPlacement } from './placement/admission.ts'
-export {
-  type ClusterReason,
-  type Decided,
-  type PlacementOutcome,
-  type SchedulingInput,
-  schedule,
-} from './placement/schedule.ts'
+export { type ConformanceResult, conform, type PlacementScenario } from './placement/conformance.ts'
+export { type ClusterReason, explain } from './placement/explain.ts'
+export { type AddOnScores, type Fleet, type FleetFacts, fleetOf } from './placement/fleet.ts'
+export { type PlacementOutcome, schedule } from './placement/schedule.ts'
+export { Scheduler } from './placement/scheduler.ts'
 export { clusterSetFault } from './placement/sets.ts'
 export { stampTaints } from './placement/taints.ts'
 export { type NextPosition, nextPosition } from './position/next.ts'

@@ -40,6 +40,7 @@ export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Caus
       })
       break
     case 'PlacementDecision':
+    case 'AddOnPlacementScore':
     case 'EdgeNode':
     case 'OSImage':
     case 'HardwareProfile':

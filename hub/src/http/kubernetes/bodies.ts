@@ -22,7 +22,7 @@ export function readObject(
   body: unknown,
   path: { namespace: string; before?: ObjectOf<KindName> | undefined },
   mode: FieldValidation,
-): { object: Submitted; warnings: string[] } {
+): { object: Submitted; status: unknown; warnings: string[] } {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new StatusError(400, `a ${row.kind} object is needed as JSON`)
   const copy = structuredClone(body) as Record<string, unknown>
@@ -35,9 +35,10 @@ export function readObject(
   const faults = causes(objectSchema(row.kind), copy)
   if (faults.length > 0) throw invalid(row, nameOf(copy), faults)
 
-  const { metadata, spec } = copy as {
+  const { metadata, spec, status } = copy as {
     metadata: ObjectOf<KindName>['metadata'] & { generateName?: string }
     spec?: unknown
+    status?: unknown
   }
   checkNamespace(row, metadata.namespace, path.namespace)
   const unkept = unkeptMetadata(metadata, path.before)
@@ -64,15 +65,15 @@ export function readObject(
     // "0" and "" are Kubernetes' ways to say "whatever is there".
     const { resourceVersion = '' } = metadata
     const version = resourceVersion === '' || resourceVersion === '0' ? {} : { resourceVersion }
-    return { object: { metadata: { ...kept, name, ...version }, spec }, warnings }
+    return { object: { metadata: { ...kept, name, ...version }, spec }, status, warnings }
   }
   if (metadata.resourceVersion)
     throw new StatusError(400, 'metadata.resourceVersion should not be set on an object that is to be created')
   const { name, generateName } = metadata
-  if (name) return { object: { metadata: { ...kept, name }, spec }, warnings }
+  if (name) return { object: { metadata: { ...kept, name }, spec }, status, warnings }
   if (!generateName)
     throw invalid(row, '', [{ field: 'metadata.name', message: 'is required', reason: 'FieldValueRequired' }])
-  return { object: { metadata: { ...kept, name: generatedName(generateName), generateName }, spec }, warnings }
+  return { object: { metadata: { ...kept, name: generatedName(generateName), generateName }, spec }, status, warnings }
 }
 
 /** 422 in Kubernetes' words: one cause a fault. */

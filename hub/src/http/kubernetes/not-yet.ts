@@ -6,12 +6,7 @@ import type { Cause, KindName } from '@skerry/api'
  * `[]` stands for every item of a list.
  */
 const NOT_YET: Partial<Record<KindName, readonly string[]>> = {
-  Placement: [
-    'spec.prioritizerPolicy',
-    'spec.spreadPolicy',
-    'spec.decisionStrategy',
-    'spec.predicates[].requiredClusterSelector.celSelector',
-  ],
+  Placement: ['spec.spreadPolicy'],
   Rollout: ['spec.strategy.progressivePerGroup', 'spec.strategy.progressive.mandatoryDecisionGroups'],
 }
 

@@ -35,6 +35,7 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
   { method: 'GET', path: '/apis/cluster.open-cluster-management.io', summary: 'discovery: versions of a group' },
   { method: 'GET', path: OURS, summary: 'discovery: kinds' },
   { method: 'GET', path: `${OCM}/v1`, summary: 'discovery: kinds' },
+  { method: 'GET', path: `${OCM}/v1alpha1`, summary: 'discovery: kinds' },
   { method: 'GET', path: `${OCM}/v1beta1`, summary: 'discovery: kinds' },
   { method: 'GET', path: `${OCM}/v1beta2`, summary: 'discovery: kinds' },
   {
@@ -46,6 +47,7 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
   { method: 'GET', path: '/openapi/v3', summary: 'OpenAPI 3.0 documents by group and version' },
   { method: 'GET', path: `/openapi/v3${OURS}`, summary: 'OpenAPI 3.0 of a group' },
   { method: 'GET', path: `/openapi/v3${OCM}/v1`, summary: 'OpenAPI 3.0 of a group' },
+  { method: 'GET', path: `/openapi/v3${OCM}/v1alpha1`, summary: 'OpenAPI 3.0 of a group' },
   { method: 'GET', path: `/openapi/v3${OCM}/v1beta1`, summary: 'OpenAPI 3.0 of a group' },
   { method: 'GET', path: `/openapi/v3${OCM}/v1beta2`, summary: 'OpenAPI 3.0 of a group' },
   { method: 'GET', path: '/openapi/v2', summary: "empty, for kubectl's question about unknown kinds", type: BYTES },
@@ -73,7 +75,8 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
   {
     method: 'GET',
     path: `${OCM}/v1beta1/namespaces/{namespace}/placements/{name}/why`,
-    summary: 'why each cluster was or was not chosen',
+    summary: 'why each cluster was or was not chosen, or one of them',
+    query: ['cluster'],
   },
   {
     method: 'GET',

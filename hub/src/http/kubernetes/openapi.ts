@@ -133,6 +133,13 @@ function pathsOf(row: KindRow): Json {
   const read = [...SELECT_PARAMETERS, ...WATCH_PARAMETERS]
   const can = (verb: KindRow['verbs'][number]) => row.verbs.includes(verb)
   const write = WRITE_PARAMETERS
+  const status = `${one}/status`
+  const writeStatus = row.clientStatus
+    ? {
+        put: make('replaceStatusOf', 'put', status, write, object, 'application/json'),
+        patch: make('patchStatusOf', 'patch', status, write, object, 'application/merge-patch+json'),
+      }
+    : {}
   return {
     [collection]: {
       get: make('list', 'list', collection, read, `${object}List`),
@@ -151,7 +158,7 @@ function pathsOf(row: KindRow): Json {
       ...(can('patch') ? { patch: make('patch', 'patch', one, write, object, 'application/merge-patch+json') } : {}),
       ...(can('delete') ? { delete: make('delete', 'delete', one, ['dryRun'], STATUS) } : {}),
     },
-    ...(row.status ? { [`${one}/status`]: { get: make('readStatusOf', 'get', `${one}/status`, [], object) } } : {}),
+    ...(row.status ? { [status]: { get: make('readStatusOf', 'get', status, [], object), ...writeStatus } } : {}),
   }
 }
 

@@ -3,7 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Query } from '../query.ts'
 import type { Call, KubernetesOptions } from './call.ts'
 import { get, list } from './read.ts'
-import { create, patch, remove, replace } from './write.ts'
+import { create, patch, patchStatus, remove, replace, replaceStatus } from './write.ts'
 
 // Kubernetes' verbs over the table of kinds. A kind that lacks a verb has another writer.
 
@@ -24,6 +24,10 @@ export function kubernetesRoutes(app: FastifyInstance, options: KubernetesOption
     if (row.namespaced) app.get(`${base}/${row.plural}`, access('list'), on(list))
     app.get(`${collection}/:name`, access('get'), on(get))
     if (row.status) app.get(`${collection}/:name/status`, access('get'), on(get))
+    if (row.clientStatus) {
+      app.put(`${collection}/:name/status`, access('update'), on(replaceStatus))
+      app.patch(`${collection}/:name/status`, access('patch'), on(patchStatus))
+    }
     if (row.verbs.includes('create')) app.post(collection, access('create'), on(create))
     if (row.verbs.includes('update')) app.put(`${collection}/:name`, access('update'), on(replace))
     if (row.verbs.includes('patch')) app.patch(`${collection}/:name`, access('patch'), on(patch))

@@ -43,6 +43,10 @@ const COLUMNS: Columns = {
     { name: 'Misconfigured', priority: 1, of: (o) => condition(o, 'PlacementMisconfigured')?.message },
   ],
   PlacementDecision: [{ name: 'Clusters', type: 'integer', of: (o) => o.status?.decisions?.length ?? 0 }],
+  AddOnPlacementScore: [
+    { name: 'Scores', of: (o) => (o.status?.scores ?? []).map(({ name, value }) => `${name}=${value}`).join(',') },
+    { name: 'Valid until', of: (o) => o.status?.validUntil ?? undefined },
+  ],
   EdgeNode: [
     { name: 'Phase', of: (o) => o.status?.phase },
     { name: 'Reason', of: (o) => o.status?.reason },

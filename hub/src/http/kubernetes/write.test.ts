@@ -346,14 +346,7 @@ describe('fields', () => {
   })
 
   test.each([
-    { at: PLACEMENTS, body: placement({ prioritizerPolicy: { mode: 'Exact' } }), field: 'spec.prioritizerPolicy' },
     { at: PLACEMENTS, body: placement({ spreadPolicy: {} }), field: 'spec.spreadPolicy' },
-    { at: PLACEMENTS, body: placement({ decisionStrategy: {} }), field: 'spec.decisionStrategy' },
-    {
-      at: PLACEMENTS,
-      body: placement({ predicates: [{}, { requiredClusterSelector: { celSelector: { celExpressions: ['true'] } } }] }),
-      field: 'spec.predicates[1].requiredClusterSelector.celSelector',
-    },
     {
       at: ROLLOUTS,
       body: rollout({ strategy: { type: 'Progressive', progressive: { mandatoryDecisionGroups: {} } } }),
@@ -374,6 +367,94 @@ describe('fields', () => {
       }
     },
   )
+
+  test('every fault of a placement is told at once, with its path', async () => {
+    const { ask } = await testApi()
+    const spec = {
+      predicates: [
+        { requiredClusterSelector: { celSelector: { celExpressions: ['true', 'managedCluster.', '1 == 1.0'] } } },
+      ],
+      prioritizerPolicy: { mode: 'Loose', configurations: [{ scoreCoordinate: { builtIn: 'Nope' }, weight: 0 }] },
+      decisionStrategy: {
+        groupStrategy: {
+          clustersPerDecisionGroup: '25',
+          decisionGroups: [
+            { groupName: 'canary', groupClusterSelector: { labelSelector: { matchLabels: { env: 'a b' } } } },
+          ],
+        },
+      },
+    }
+    const { code, body } = await ask('POST', PLACEMENTS, { body: placement(spec) })
+    expect(code).toBe(422)
+    expect(body.details.causes?.map(({ field }: { field: string }) => field)).toEqual([
+      'spec.predicates[0].requiredClusterSelector.celSelector.celExpressions[1]',
+      'spec.predicates[0].requiredClusterSelector.celSelector.celExpressions[2]',
+      'spec.prioritizerPolicy.mode',
+      'spec.prioritizerPolicy.configurations[0].scoreCoordinate.builtIn',
+      'spec.decisionStrategy.groupStrategy.decisionGroups[0].groupClusterSelector.labelSelector',
+      'spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup',
+    ])
+  })
+
+  describe('the status of an AddOnPlacementScore, which clients write', () => {
+    const SCORES = `${OCM}/v1alpha1/namespaces/shop-7/addonplacementscores`
+    const score = (more: object = {}) => ({
+      apiVersion: 'cluster.open-cluster-management.io/v1alpha1',
+      kind: 'AddOnPlacementScore',
+      metadata: { name: 'usage' },
+      ...more,
+    })
+    const status = { scores: [{ name: 'free', value: 7 }] }
+
+    test('is left aside beside the object, and says so; the subresource takes it, and nothing else', async () => {
+      const { ask } = await testApi()
+      const made = await ask('POST', SCORES, { body: score({ status }) })
+      expect([made.code, made.body.status, made.headers['warning']]).toEqual([
+        201,
+        undefined,
+        expect.stringContaining('--subresource=status'),
+      ])
+      const labels = { not: 'taken' }
+      const put = await ask('PUT', `${SCORES}/usage/status`, {
+        body: score({ status, metadata: { name: 'usage', labels } }),
+      })
+      expect(put).toMatchObject({ code: 200, body: { status, metadata: { generation: 1 } } })
+      expect(put.body.metadata.labels).toBeUndefined()
+      expect(put.headers['warning']).toBeUndefined()
+      const patched = await ask(
+        'PATCH',
+        `${SCORES}/usage/status`,
+        merge({ status: { validUntil: '2026-06-01T12:00:00Z' } }),
+      )
+      expect(patched.body.status).toEqual({ ...status, validUntil: '2026-06-01T12:00:00Z' })
+      // An update of the object leaves its status as it is.
+      await ask('PUT', `${SCORES}/usage`, { body: score({ metadata: { name: 'usage', labels } }) })
+      expect((await ask('GET', `${SCORES}/usage`)).body).toMatchObject({ metadata: { labels }, status })
+    })
+
+    test('is judged by its schema and its version, and what is wrong changes nothing', async () => {
+      const api = await testApi()
+      const { ask } = api
+      const { body: made } = await ask('POST', SCORES, { body: score() })
+      const before = await traces(api)
+      const high = await ask('PUT', `${SCORES}/usage/status`, {
+        body: score({ status: { scores: [{ name: 'free', value: 101 }] } }),
+      })
+      expect([high.code, high.body.details.causes?.[0]?.field]).toEqual([422, 'status.scores[0].value'])
+      expect((await ask('PUT', `${SCORES}/none/status`, { body: score({ metadata: {} }) })).code).toBe(404)
+      const metadata = { name: 'usage', resourceVersion: '999999' }
+      expect((await ask('PUT', `${SCORES}/usage/status`, { body: score({ status, metadata }) })).code).toBe(409)
+      expect(await traces(api)).toEqual(before)
+      const fresh = { name: 'usage', resourceVersion: made.metadata.resourceVersion }
+      expect((await ask('PUT', `${SCORES}/usage/status`, { body: score({ status, metadata: fresh }) })).code).toBe(200)
+    })
+
+    test('no other kind has it', async () => {
+      const { ask } = await testApi()
+      await ask('POST', PLACEMENTS, { body: placement({}) })
+      expect((await ask('PUT', `${PLACEMENTS}/all/status`, { body: placement({}) })).code).toBe(405)
+    })
+  })
 
   test.each([
     ['metadata.finalizers', { finalizers: ['example.com/wait'] }],

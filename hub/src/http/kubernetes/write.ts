@@ -1,5 +1,12 @@
 import { DeleteOptions, type KindName, type KindRow, type ObjectOf } from '@skerry/api'
-import { createObject, deleteObject, getObject, updateObject, WriteConflict } from '../../store/resources.ts'
+import {
+  createObject,
+  deleteObject,
+  getObject,
+  saveStatus,
+  updateObject,
+  WriteConflict,
+} from '../../store/resources.ts'
 import type { Tx } from '../../store/store.ts'
 import { readBody } from '../bodies.ts'
 import { type Changed, change, tagVersion, wantsDryRun } from '../change.ts'
@@ -25,7 +32,7 @@ export async function create(call: Call, options: KubernetesOptions): Promise<un
   const after = await changed(call, options, 'create', async (tx) => {
     return { before: undefined, after: await createNamed(tx, row.kind, admit(row, object, undefined, options.now())) }
   })
-  await warn(call, options, warnings, after)
+  await warn(call, options, warnings, after, leftAside(call))
   call.reply.code(201)
   return after
 }
@@ -38,6 +45,42 @@ export async function replace(call: Call, options: KubernetesOptions): Promise<u
 export async function patch(call: Call, options: KubernetesOptions): Promise<unknown> {
   expectType(call, MERGE_PATCH)
   return rewrite(call, options, 'patch', (before) => mergePatch(before, call.request.body))
+}
+
+/** The status alone: what else the body says is left aside, as Kubernetes does with a subresource. */
+export async function replaceStatus(call: Call, options: KubernetesOptions): Promise<unknown> {
+  expectType(call, 'application/json')
+  return rewriteStatus(call, options, 'update', () => call.request.body)
+}
+
+export async function patchStatus(call: Call, options: KubernetesOptions): Promise<unknown> {
+  expectType(call, MERGE_PATCH)
+  return rewriteStatus(call, options, 'patch', (before) => mergePatch(before, call.request.body))
+}
+
+async function rewriteStatus(
+  call: Call,
+  options: KubernetesOptions,
+  verb: string,
+  bodyOf: (before: Stored) => unknown,
+): Promise<Stored | undefined> {
+  const { row, namespace, name } = call
+  let dropped: readonly string[] = []
+  const after = await changed(call, options, verb, async (tx) => {
+    const before = await current(tx, call)
+    const { object, status, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call))
+    dropped = warnings
+    const { resourceVersion } = before.metadata
+    if ((object.metadata.resourceVersion ?? resourceVersion) !== resourceVersion)
+      throw new WriteConflict(
+        'Conflict',
+        `${row.kind} "${name}" is at version ${resourceVersion}, not ${object.metadata.resourceVersion}`,
+      )
+    await saveStatus(tx, row.kind, namespace, name, (status ?? {}) as NonNullable<Stored['status']>)
+    return { before, after: await getObject(tx, row.kind, namespace, name) }
+  })
+  await warn(call, options, dropped, after)
+  return after
 }
 
 export async function remove(call: Call, options: KubernetesOptions): Promise<unknown> {
@@ -100,7 +143,7 @@ async function rewrite(
     const admitted = admit(row, object, before, options.now())
     return { before, after: await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion) }
   })
-  await warn(call, options, dropped, after)
+  await warn(call, options, dropped, after, leftAside(call))
   return after
 }
 
@@ -138,6 +181,13 @@ function admit(row: KindRow, object: Submitted, before: Stored | undefined, nowM
   return complete(row.kind, object, before, nowMs) as Submitted
 }
 
+// Of the kinds whose status the hub writes nobody expects that his own is taken.
+function leftAside({ row, request }: Call): string[] {
+  const { body } = request
+  if (!row.clientStatus || typeof body !== 'object' || body === null || !Object.hasOwn(body, 'status')) return []
+  return ['status is left aside here: write it to the subresource, as kubectl does with --subresource=status']
+}
+
 function expectType({ request }: Call, wanted: string): void {
   const type = String(request.headers['content-type'] ?? '')
     .split(';')[0]
@@ -161,6 +211,7 @@ async function warn(
   { store }: KubernetesOptions,
   dropped: readonly string[],
   written: Stored | undefined,
+  also: readonly string[] = [],
 ): Promise<void> {
   const others = written
     ? await warningsOf(store.sql, call.row.kind, written).catch((error: unknown) => {
@@ -168,7 +219,7 @@ async function warn(
         return []
       })
     : []
-  const warnings = [...(fieldValidation(call) === 'Warn' ? dropped : []), ...others]
+  const warnings = [...also, ...(fieldValidation(call) === 'Warn' ? dropped : []), ...others]
   if (warnings.length === 0) return
   const text = (warning: string) => warning.replace(/[^\x20-\x7e]/g, '?').replaceAll(/["\\]/g, '\\$&')
   call.reply.header(

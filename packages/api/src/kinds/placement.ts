@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { ClaimSelector, Condition, LabelSelector } from '../meta.ts'
-import { closed, described, integer, Name } from '../words.ts'
+import { closed, described, integer, Name, Time } from '../words.ts'
 
 export const Toleration = closed({
   key: Type.Optional(Type.String({ maxLength: 316 })),
@@ -21,12 +21,75 @@ export const ClusterPredicate = closed({
       {
         labelSelector: Type.Optional(described(LabelSelector, "by the ManagedCluster's labels")),
         claimSelector: Type.Optional(described(ClaimSelector, 'by what the cluster says of itself')),
+        celSelector: Type.Optional(
+          closed({
+            celExpressions: Type.Optional(
+              Type.Array(Type.String({ maxLength: 16_384 }), {
+                description: 'CEL over `managedCluster`; each must be true',
+              }),
+            ),
+          }),
+        ),
       },
-      { description: 'both must pass' },
+      { description: 'all must pass' },
     ),
   ),
 })
 export type ClusterPredicate = Static<typeof ClusterPredicate>
+
+const ScoreCoordinate = closed({
+  type: Type.Optional(Type.String({ description: 'BuiltIn (default) or AddOn' })),
+  builtIn: Type.Optional(
+    Type.String({ description: 'Balance, Steady, ResourceAllocatableCPU, ResourceAllocatableMemory' }),
+  ),
+  addOn: Type.Optional(
+    closed({
+      resourceName: Type.String({ minLength: 1, maxLength: 253, description: "an AddOnPlacementScore's name" }),
+      scoreName: Type.String({ minLength: 1, maxLength: 253, description: 'one of its scores' }),
+    }),
+  ),
+})
+
+export const PrioritizerPolicy = closed({
+  mode: Type.Optional(
+    Type.String({ description: 'Additive (default): beside Balance and Steady; Exact: only those listed' }),
+  ),
+  configurations: Type.Optional(
+    Type.Array(
+      closed({
+        scoreCoordinate: Type.Optional(ScoreCoordinate),
+        weight: Type.Optional(
+          integer({ minimum: -10, maximum: 10, description: '1 by default; 0 is off, below 0 prefers the worst' }),
+        ),
+      }),
+    ),
+  ),
+})
+export type PrioritizerPolicy = Static<typeof PrioritizerPolicy>
+
+export const DecisionStrategy = closed({
+  groupStrategy: Type.Optional(
+    closed({
+      decisionGroups: Type.Optional(
+        Type.Array(
+          closed({
+            groupName: Type.Optional(Type.String({ pattern: '^[a-zA-Z0-9][-A-Za-z0-9_.]{0,61}[a-zA-Z0-9]$' })),
+            groupClusterSelector: Type.Optional(
+              closed({ labelSelector: Type.Optional(LabelSelector), claimSelector: Type.Optional(ClaimSelector) }),
+            ),
+          }),
+          { description: 'in this order; a cluster is in the first one that takes it' },
+        ),
+      ),
+      clustersPerDecisionGroup: Type.Optional(
+        Type.Union([integer({ minimum: 1 }), Type.String({ pattern: '^((100|[1-9][0-9]{0,1})%|[1-9][0-9]*)$' })], {
+          description: 'a number, or a percentage of the selected clusters; 100% by default',
+        }),
+      ),
+    }),
+  ),
+})
+export type DecisionStrategy = Static<typeof DecisionStrategy>
 
 /** Which clusters. OCM's kind: `cluster.open-cluster-management.io/v1beta1`. */
 export const PlacementSpec = closed({
@@ -40,6 +103,8 @@ export const PlacementSpec = closed({
   ),
   predicates: Type.Optional(Type.Array(ClusterPredicate, { description: 'ORed; an empty list passes every cluster' })),
   tolerations: Type.Optional(Type.Array(Toleration, { description: 'taints that do not keep a cluster out' })),
+  prioritizerPolicy: Type.Optional(PrioritizerPolicy),
+  decisionStrategy: Type.Optional(DecisionStrategy),
 })
 export type PlacementSpec = Static<typeof PlacementSpec>
 
@@ -76,3 +141,13 @@ export const PlacementDecisionStatus = closed({
   ),
 })
 export type PlacementDecisionStatus = Static<typeof PlacementDecisionStatus>
+
+/** Scores of one cluster, told by an add-on. OCM's kind: `cluster.open-cluster-management.io/v1alpha1`, in the cluster's namespace. */
+export const AddOnPlacementScoreStatus = closed({
+  conditions: Type.Optional(Type.Array(Condition)),
+  validUntil: Type.Optional(Type.Union([Time, Type.Null()], { description: 'after that no score counts' })),
+  scores: Type.Optional(
+    Type.Array(closed({ name: Type.String({ maxLength: 253 }), value: integer({ minimum: -100, maximum: 100 }) })),
+  ),
+})
+export type AddOnPlacementScoreStatus = Static<typeof AddOnPlacementScoreStatus>

@@ -41,13 +41,9 @@ export function explainCommand(program: Command, shell: Shell): void {
         )
       await withHub(command, shell, async ({ client, namespace }) => {
         const { metadata } = await locate(client, row, name, options, namespace)
-        const why = await client.why(metadata.namespace ?? '', name)
-        const clusters = why.clusters.filter(
-          ({ cluster }) => options.cluster === undefined || cluster === options.cluster,
-        )
-        if (options.cluster !== undefined && clusters.length === 0)
+        const shown = await client.why(metadata.namespace ?? '', name, options.cluster)
+        if (options.cluster !== undefined && shown.clusters.length === 0)
           throw new NotFound(`the hub knows no cluster "${options.cluster}"`)
-        const shown = { ...why, clusters }
         shell.out(
           options.output === 'table' ? whyText(`${metadata.namespace}/${name}`, shown) : toText(shown, options.output),
         )
@@ -56,13 +52,18 @@ export function explainCommand(program: Command, shell: Shell): void {
 }
 
 function whyText(name: string, { outcome, selected, unscheduled, conditions, clusters }: Explanation): string {
-  const scorers = [...new Set(clusters.flatMap(({ scores = {} }) => Object.keys(scores)))]
+  const scorers = [...new Set(clusters.flatMap(({ scores = [] }) => scores.map((one) => one.name)))]
   const rows = clusters.map(({ cluster, reason, rank, score, scores, message }) => [
     cluster,
     reason,
     rank === undefined ? '' : String(rank),
     score === undefined ? '' : String(score),
-    ...scorers.map((scorer) => String(scores?.[scorer] ?? '')),
+    ...scorers.map((scorer) =>
+      (scores ?? [])
+        .filter((one) => one.name === scorer)
+        .map((one) => (one.weight === 1 ? `${one.score}` : `${one.score}×${one.weight}`))
+        .join('+'),
+    ),
     message,
   ])
   const missing = unscheduled > 0 ? `, ${unscheduled} more wanted` : ''

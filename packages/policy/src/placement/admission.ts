@@ -1,4 +1,6 @@
 import type { PlacementSpec } from '@skerry/api'
+import { compileCel } from './cel/index.ts'
+import { policyFaults } from './prioritizers.ts'
 import { selectorFault } from './selectors.ts'
 import { tolerationFault } from './taints.ts'
 
@@ -12,7 +14,26 @@ export function admitPlacement(name: string, spec: PlacementSpec): readonly { fi
     const [labels, claims] = [selectorFault(required?.labelSelector), selectorFault(required?.claimSelector)]
     if (labels) faults.push({ field: `${at}.labelSelector`, message: labels })
     if (claims) faults.push({ field: `${at}.claimSelector`, message: claims })
+    required?.celSelector?.celExpressions?.forEach((text, place) => {
+      const compiled = compileCel(text)
+      if ('fault' in compiled)
+        faults.push({ field: `${at}.celSelector.celExpressions[${place}]`, message: compiled.fault })
+    })
   })
+  for (const { field, message } of policyFaults(spec.prioritizerPolicy ?? {}))
+    faults.push({ field: `spec.${field}`, message })
+  spec.decisionStrategy?.groupStrategy?.decisionGroups?.forEach(({ groupClusterSelector: wanted }, index) => {
+    const at = `spec.decisionStrategy.groupStrategy.decisionGroups[${index}].groupClusterSelector`
+    const [labels, claims] = [selectorFault(wanted?.labelSelector), selectorFault(wanted?.claimSelector)]
+    if (labels) faults.push({ field: `${at}.labelSelector`, message: labels })
+    if (claims) faults.push({ field: `${at}.claimSelector`, message: claims })
+  })
+  const per = spec.decisionStrategy?.groupStrategy?.clustersPerDecisionGroup
+  if (typeof per === 'string' && !per.endsWith('%'))
+    faults.push({
+      field: 'spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup',
+      message: `"${per}" is a text: write the number ${per}, or "${per}%"`,
+    })
   const fault = tolerationFault(spec.tolerations ?? [])
   if (fault) faults.push({ field: 'spec.tolerations', message: fault })
   return faults

@@ -12,7 +12,10 @@ import {
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { admitPlacement } from './admission.ts'
-import { type Decided, type SchedulingInput, schedule } from './schedule.ts'
+import { explain } from './explain.ts'
+import { clusterOf } from './fixture.ts'
+import { type Decision, type FleetFacts, fleetOf } from './fleet.ts'
+import { schedule } from './schedule.ts'
 import { stampTaints } from './taints.ts'
 
 const NOW = Date.parse('2026-06-01T12:00:00Z')
@@ -26,20 +29,8 @@ const meta = (name: string, namespace?: string) => ({
   creationTimestamp: iso(0),
 })
 type ClusterOptions = { labels?: Record<string, string>; claims?: ClusterClaim[]; taints?: Taint[]; deleting?: boolean }
-function cluster(name: string, options: ClusterOptions = {}): ObjectOf<'ManagedCluster'> {
-  const { labels = {}, claims = [], taints = [], deleting } = options
-  return {
-    apiVersion: 'cluster.open-cluster-management.io/v1',
-    kind: 'ManagedCluster',
-    metadata: {
-      ...meta(name),
-      labels: { [CLUSTER_SET_LABEL]: 'shops', ...labels },
-      ...(deleting ? { deletionTimestamp: iso(NOW) } : {}),
-    },
-    spec: { taints },
-    status: { clusterClaims: claims },
-  }
-}
+const cluster = (name: string, { claims = [], deleting = false, ...options }: ClusterOptions = {}) =>
+  clusterOf(name, { ...options, status: { clusterClaims: claims }, ...(deleting ? { deletedAt: iso(NOW) } : {}) })
 function set(name: string, spec: ObjectOf<'ManagedClusterSet'>['spec'] = {}): ObjectOf<'ManagedClusterSet'> {
   return {
     apiVersion: 'cluster.open-cluster-management.io/v1beta2',
@@ -64,9 +55,9 @@ function placement(spec: PlacementSpec = {}, name = 'p'): ObjectOf<'Placement'> 
     spec,
   }
 }
-const mine = (...names: string[]): Decided[] =>
+const mine = (...names: string[]): Decision[] =>
   names.map((name) => ({ namespace: 'fleet', placement: 'p', cluster: name }))
-const others = (count: number, name: string): Decided[] =>
+const others = (count: number, name: string): Decision[] =>
   Array.from({ length: count }, (_, i) => ({ namespace: 'fleet', placement: `other-${i}`, cluster: name }))
 const input = (given: Partial<SchedulingInput>): SchedulingInput => ({
   placement: placement(),
@@ -74,13 +65,21 @@ const input = (given: Partial<SchedulingInput>): SchedulingInput => ({
   bindings: [binding('shops')],
   clusters: [cluster('a'), cluster('b'), cluster('c')],
   decisions: [],
+  scores: [],
   nowMs: NOW,
   ...given,
 })
-const run = (given: Partial<SchedulingInput>) => schedule(input(given))
-const reasonOf = (outcome: ReturnType<typeof schedule>, name: string) =>
+type SchedulingInput = FleetFacts & { readonly placement: ObjectOf<'Placement'>; readonly nowMs: number }
+function decided({ placement, nowMs, ...facts }: SchedulingInput) {
+  const fleet = fleetOf(facts)
+  const outcome = schedule(fleet, placement, nowMs)
+  const { found: _, ...told } = { found: undefined, ...outcome }
+  return { ...told, reasons: explain(fleet, placement, outcome, nowMs) }
+}
+const run = (given: Partial<SchedulingInput>) => decided(input(given))
+const reasonOf = (outcome: ReturnType<typeof decided>, name: string) =>
   outcome.reasons.find((line) => line.cluster === name)
-const satisfied = (outcome: ReturnType<typeof schedule>) =>
+const satisfied = (outcome: Pick<ReturnType<typeof decided>, 'conditions'>) =>
   outcome.conditions.find(({ type }) => type === 'PlacementSatisfied')
 
 describe('[conformance: ocm] pipeline', () => {
@@ -352,6 +351,10 @@ describe('[conformance: ocm] taints', () => {
 })
 
 describe('[conformance: ocm] scores and slices', () => {
+  const two = (balance: number, steady: number) => [
+    { name: 'Balance', score: balance, weight: 1 },
+    { name: 'Steady', score: steady, weight: 1 },
+  ]
   test.each([
     [0, 3, 100],
     [1, 3, 32],
@@ -362,11 +365,11 @@ describe('[conformance: ocm] scores and slices', () => {
     [1, 1, -100],
   ])('Balance: %i of at most %i is %i', (count, max, wanted) => {
     const decisions = [...others(count, 'a'), ...others(max, 'not a candidate')]
-    expect(reasonOf(run({ decisions }), 'a')?.scores).toEqual({ Balance: wanted, Steady: 0 })
+    expect(reasonOf(run({ decisions }), 'a')?.scores).toEqual(two(wanted, 0))
   })
 
   test('its own decisions do not count for Balance, and are 100 for Steady', () => {
-    expect(reasonOf(run({ decisions: mine('a') }), 'a')?.scores).toEqual({ Balance: 100, Steady: 100 })
+    expect(reasonOf(run({ decisions: mine('a') }), 'a')?.scores).toEqual(two(100, 100))
   })
 
   test('nothing selected is one empty slice, and a slice has at most 100 in name order', () => {
@@ -511,7 +514,7 @@ describe('[deviation] what Skerry does on purpose', () => {
     ])
   })
 
-  test.each(['prioritizerPolicy', 'spreadPolicy', 'decisionStrategy', 'sortBy'])(
+  test.each(['spreadPolicy', 'sortBy', 'scoreRateLimit'])(
     'a placement with %s, which is not carried out yet, is refused by name',
     (field) => {
       const object = {
@@ -525,6 +528,27 @@ describe('[deviation] what Skerry does on purpose', () => {
       ])
     },
   )
+
+  test('D-08 a placement is looked at again when a score that it used ends', () => {
+    const coordinate = { type: 'AddOn', addOn: { resourceName: 'usage', scoreName: 'free' } }
+    const of = (namespace: string, untilMs: number) => ({
+      namespace,
+      name: 'usage',
+      validUntil: iso(untilMs),
+      scores: [{ name: 'free', value: 9 }],
+    })
+    const scores = [of('a', NOW + 60_000), of('b', NOW + 30_000), of('c', NOW - 1), of('other', NOW + 1)]
+    const spec = { numberOfClusters: 1, prioritizerPolicy: { configurations: [{ scoreCoordinate: coordinate }] } }
+    expect(run({ placement: placement(spec), scores }).recheckAtMs).toBe(NOW + 30_001)
+    // Nobody looks at scores that nobody asked for.
+    expect(run({ scores }).recheckAtMs).toBeUndefined()
+  })
+
+  test('a fault in the group strategy keeps the decisions as they are', () => {
+    const groupStrategy = { clustersPerDecisionGroup: '25' }
+    const outcome = run({ placement: placement({ decisionStrategy: { groupStrategy } }), decisions: mine('b') })
+    expect([outcome.kind, outcome.selected]).toEqual(['Frozen', ['b']])
+  })
 
   test('a negative number and a long name are refused at the write', () => {
     const object = {
@@ -598,7 +622,7 @@ describe('properties', () => {
           bindings: given.bindings.toReversed(),
           decisions: given.decisions.toReversed(),
         }
-        expect(schedule(shuffled)).toEqual(schedule(given))
+        expect(decided(shuffled)).toEqual(decided(given))
       }),
     )
   })
@@ -606,7 +630,7 @@ describe('properties', () => {
   test('every cluster has exactly one line', () => {
     fc.assert(
       fc.property(facts, (given) => {
-        expect(schedule(given).reasons.map(({ cluster }) => cluster)).toEqual(
+        expect(decided(given).reasons.map(({ cluster }) => cluster)).toEqual(
           given.clusters.map(({ metadata }) => metadata.name).toSorted(),
         )
       }),
@@ -616,7 +640,7 @@ describe('properties', () => {
   test('slices are a partition of the selection, in slices of at most 100', () => {
     fc.assert(
       fc.property(facts, (given) => {
-        const { kind, slices, selected } = schedule(given)
+        const { kind, slices, selected } = decided(given)
         fc.pre(kind === 'Decided')
         expect(slices.flatMap(({ decisions }) => decisions.map(({ clusterName }) => clusterName))).toEqual(
           selected.toSorted(),
@@ -629,11 +653,11 @@ describe('properties', () => {
   test('a cluster that does not match changes nothing for the others', () => {
     fc.assert(
       fc.property(facts, (given) => {
-        const more = schedule({
+        const more = decided({
           ...given,
           clusters: [...given.clusters, cluster('zzzzz', { labels: { [CLUSTER_SET_LABEL]: 'nowhere' } })],
         })
-        const before = schedule(given)
+        const before = decided(given)
         expect({ ...more, reasons: [], conditions: [] }).toEqual({ ...before, reasons: [], conditions: [] })
         expect(more.reasons.filter(({ cluster }) => cluster !== 'zzzzz')).toEqual(before.reasons)
       }),
@@ -644,9 +668,9 @@ describe('properties', () => {
     fc.assert(
       fc.property(facts, (given) => {
         const rest = given.decisions.filter(({ placement }) => placement !== 'p')
-        const first = schedule(given)
+        const first = decided(given)
         fc.pre(first.kind === 'Decided')
-        const again = schedule({ ...given, decisions: [...rest, ...mine(...first.selected)] })
+        const again = decided({ ...given, decisions: [...rest, ...mine(...first.selected)] })
         expect(again.selected.toSorted()).toEqual(first.selected.toSorted())
       }),
     )

@@ -1,6 +1,15 @@
-import type { ClaimSelector, LabelSelector, SelectorRequirement } from '@skerry/api'
+import type { ClaimSelector, LabelSelector, ObjectOf, SelectorRequirement } from '@skerry/api'
 
 // Kubernetes label selectors, over labels and over claims alike.
+
+export function labelsOf({ metadata }: ObjectOf<'ManagedCluster'>): ReadonlyMap<string, string> {
+  return new Map(Object.entries(metadata.labels ?? {}))
+}
+
+/** What a cluster says of itself, by name; of a name that stands twice the last one. */
+export function claimsOf({ status }: ObjectOf<'ManagedCluster'>): ReadonlyMap<string, string> {
+  return new Map((status?.clusterClaims ?? []).map(({ name, value }) => [name, value]))
+}
 
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/
 const PREFIX = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/

@@ -1,0 +1,384 @@
+import { type ClusterPredicate, type Condition, type ObjectOf, SCHEDULING_DISABLED_ANNOTATION } from '@skerry/api'
+import { resized } from './columns.ts'
+import type { Fleet } from './fleet.ts'
+import { type Cut, cutGroups, type GroupSelector } from './groups.ts'
+import { type Score, score, type Weighted, weights } from './prioritizers.ts'
+import { selectorFault } from './selectors.ts'
+import { clusterSetFault } from './sets.ts'
+import { tolerates, tolerationFault } from './taints.ts'
+
+// OCM's placement, rule by rule and decision for decision, and the only code that decides. What is done with the answer
+// (kept, held, frozen) is schedule()'s. A look at a fleet is a few walks along its columns; what is said of each cluster
+// is told from `verdicts` when somebody asks (explain.ts).
+
+/** What became of a cluster. */
+export const VERDICTS = [
+  'Unknown',
+  'NotInEligibleSet',
+  'Deleting',
+  'PredicateMismatch',
+  'TaintNotTolerated',
+  'OutOfNumber',
+  'Selected',
+] as const
+export type Verdict = (typeof VERDICTS)[number]
+/** Their places, each by itself: they are written ten thousand times a look. */
+const [UNKNOWN, NOT_IN_ELIGIBLE_SET, DELETING, PREDICATE_MISMATCH, TAINT_NOT_TOLERATED, OUT_OF_NUMBER, SELECTED] = [
+  0, 1, 2, 3, 4, 5, 6,
+] as const
+/** Of a sieve alone: whoever passed it becomes one of the last three. */
+export const MATCHES = 7
+
+export type Decision =
+  /** Nothing is to be stored. */
+  | { readonly kind: 'Skipped' }
+  /** The evaluation ended before anything could be stored. */
+  | { readonly kind: 'Error'; readonly message: string }
+  | Decided
+
+export type Decided = {
+  readonly kind: 'Decided'
+  readonly status: 'Success' | 'Warning' | 'Misconfigured'
+  /** Of what is misconfigured, `<plugin>:<message>`; of a warning its text. */
+  readonly message: string
+  readonly selected: number
+  readonly unscheduled: number
+  /** Of slots, by name. */
+  readonly groups: readonly Cut<number>[]
+  /** As OCM says it; its message without the counts. */
+  readonly satisfied: Omit<Condition, 'lastTransitionTime'>
+  /** The names of the eligible sets. */
+  readonly eligible: readonly string[]
+  /** By slot: what became of each cluster, as a place in VERDICTS; as far as it came where something is misconfigured. */
+  readonly verdicts: Uint8Array
+  /** Made when it is asked for, as long as the fleet does not change. */
+  readonly ranking: () => Ranking
+  readonly recheckAtMs: number | undefined
+  /** When time alone changes a verdict. */
+  readonly changesAtMs: number | undefined
+  /** When the first score that was looked at ends. OCM does not look again then. */
+  readonly scoresEndAtMs: number | undefined
+}
+
+/** Decides one placement over a fleet; `sieve`: what is kept of an earlier look at it. */
+export function decide(
+  fleet: Fleet,
+  placement: ObjectOf<'Placement'>,
+  nowMs: number,
+  sieve: Sieve = new Sieve(fleet, placement),
+): Decision {
+  const { annotations = {}, deletionTimestamp, namespace = '', name } = placement.metadata
+  if (deletionTimestamp || annotations[SCHEDULING_DISABLED_ANNOTATION] === 'true') return { kind: 'Skipped' }
+  if (sieve.error !== undefined) return { kind: 'Error', message: sieve.error }
+  const { spec } = placement
+  const number = spec.numberOfClusters ?? undefined
+  const mine = fleet.decidedBy(namespace, name)
+  const look = new Look(fleet, mine, nowMs, sieve)
+  const tolerations = spec.tolerations ?? []
+  const weighted = weights(spec.prioritizerPolicy)
+  const fault = sieve.fault ?? look.withstand(tolerations) ?? ('fault' in weighted ? `:${weighted.fault}` : undefined)
+  const prioritizers = 'fault' in weighted ? [] : weighted
+  // Where all are taken, scores decide nothing: they are made when somebody asks. What an add-on tells may have ended.
+  const isAsked =
+    fault === undefined && (number !== undefined || prioritizers.some(({ coordinate }) => coordinate.addOn))
+  const ranking = () => (fault === undefined ? look.rank(prioritizers) : NOT_RANKED)
+  const { scores, totals } = isAsked ? ranking() : NOT_RANKED
+  const chosen = fault === undefined ? look.choose(number, totals) : []
+  const unscheduled = number === undefined || fault !== undefined ? 0 : number - chosen.length
+
+  const cut = cutGroups(chosen, spec.decisionStrategy, (selector) => look.takes(selector))
+  const wrong = cut.fault === undefined ? fault : `:${cut.fault}`
+  const warning = scores.findLast((one) => one.warning !== undefined)?.warning
+  return {
+    kind: 'Decided',
+    status: wrong === undefined ? (warning === undefined ? 'Success' : 'Warning') : 'Misconfigured',
+    message: wrong ?? warning ?? '',
+    selected: chosen.length,
+    unscheduled,
+    groups: cut.groups,
+    satisfied: nowhere(spec.clusterSets ?? [], sieve) ?? satisfaction(chosen.length, unscheduled),
+    eligible: sieve.eligible.map((set) => set.metadata.name),
+    verdicts: look.verdicts,
+    ranking,
+    recheckAtMs: fault === undefined ? earliestExpiry(fleet, mine, tolerations, nowMs) : undefined,
+    changesAtMs: look.changesAtMs,
+    scoresEndAtMs: scores.reduce(
+      (first: number | undefined, { endsAtMs }) =>
+        endsAtMs === undefined ? first : Math.min(first ?? endsAtMs, endsAtMs),
+      undefined,
+    ),
+  }
+}
+
+/**
+ * What a placement's sets and predicates make of a fleet. No time and no decision changes it, so it may be kept from look
+ * to look, and mended where a cluster changed; after a change of sets or bindings it is made anew.
+ */
+export class Sieve {
+  /** The evaluation ends with it. */
+  readonly error: string | undefined
+  readonly eligible: readonly ObjectOf<'ManagedClusterSet'>[]
+  readonly isBound: boolean
+  /** By slot, as a place in VERDICTS: MATCHES for who passed. */
+  verdicts: Uint8Array
+  /** How many may be chosen from, and how many of these passed. */
+  available = 0
+  matching = 0
+  readonly #fleet: Fleet
+  readonly #predicates: readonly ClusterPredicate[]
+  readonly #fault: string | undefined
+
+  constructor(fleet: Fleet, { metadata: { namespace = '' }, spec }: ObjectOf<'Placement'>) {
+    const wanted = spec.clusterSets ?? []
+    const bound = fleet.boundSets(namespace)
+    this.#fleet = fleet
+    this.#predicates = spec.predicates ?? []
+    this.#fault = firstFault(this.#predicates, fleet)
+    this.isBound = bound.length > 0
+    this.eligible = wanted.length > 0 ? bound.filter((set) => wanted.includes(set.metadata.name)) : bound
+    this.error = this.eligible.map((set) => clusterSetFault(set)).find((fault) => fault !== undefined)
+    this.verdicts = new Uint8Array(fleet.size)
+    if (this.error === undefined) this.#sift()
+  }
+
+  /** What is wrong with the predicates, as `<plugin>:<message>`. Nobody looks at them while there is no cluster. */
+  get fault(): string | undefined {
+    return this.#fault === undefined || this.available === 0 ? undefined : `Predicate:${this.#fault}`
+  }
+
+  /** Looks at one slot again; what it was and what it is. */
+  mend(slot: number): { readonly before: number; readonly after: number } {
+    if (slot >= this.verdicts.length) this.verdicts = resized(this.verdicts, this.#fleet.size)
+    const before = this.verdicts[slot] ?? UNKNOWN
+    if (this.error !== undefined) return { before, after: before }
+    const after = this.#verdictOf(slot)
+    this.available += Number(isAvailable(after)) - Number(isAvailable(before))
+    this.matching += Number(after === MATCHES) - Number(before === MATCHES)
+    this.verdicts[slot] = after
+    return { before, after }
+  }
+
+  #verdictOf(slot: number): number {
+    const fleet = this.#fleet
+    if (fleet.present[slot] !== 1) return UNKNOWN
+    if (!this.eligible.some((set) => fleet.isMember(set, slot))) return NOT_IN_ELIGIBLE_SET
+    if (fleet.deleting[slot] === 1) return DELETING
+    if (this.#predicates.length === 0 || this.#fault !== undefined) return MATCHES
+    return this.#predicates.some(
+      ({ requiredClusterSelector: required }) =>
+        fleet.labels.meets(slot, required?.labelSelector) &&
+        fleet.claims.meets(slot, required?.claimSelector) &&
+        fleet.celHolds(slot, required?.celSelector?.celExpressions ?? []),
+    )
+      ? MATCHES
+      : PREDICATE_MISMATCH
+  }
+
+  #sift(): void {
+    const { present, deleting, size } = this.#fleet
+    const { verdicts } = this
+    const members = this.eligible.map((set) => this.#fleet.membersOf(set))
+    const mask = new Uint8Array(size)
+    for (const one of members)
+      for (let slot = 0; slot < size; slot += 1) mask[slot] = (mask[slot] ?? 0) | (one[slot] ?? 0)
+    for (let slot = 0; slot < size; slot += 1) {
+      if (present[slot] === 0) continue
+      if (mask[slot] === 0) verdicts[slot] = NOT_IN_ELIGIBLE_SET
+      else if (deleting[slot] === 1) {
+        verdicts[slot] = DELETING
+        mask[slot] = 0
+      } else this.available += 1
+    }
+    const matched = this.#predicates.length === 0 || this.#fault !== undefined ? mask : this.#matched(mask)
+    for (let slot = 0; slot < size; slot += 1) {
+      if (mask[slot] !== 1) continue
+      if (matched[slot] === 1) this.matching += 1
+      verdicts[slot] = matched[slot] === 1 ? MATCHES : PREDICATE_MISMATCH
+    }
+  }
+
+  // ORed.
+  #matched(available: Uint8Array): Uint8Array {
+    const matched = new Uint8Array(available.length)
+    for (const { requiredClusterSelector: required } of this.#predicates) {
+      const mask = available.slice()
+      this.#fleet.labels.narrow(mask, required?.labelSelector)
+      this.#fleet.claims.narrow(mask, required?.claimSelector)
+      const expressions = required?.celSelector?.celExpressions ?? []
+      if (expressions.length > 0) this.#fleet.narrowByCel(mask, expressions)
+      for (let slot = 0; slot < mask.length; slot += 1) matched[slot] = (matched[slot] ?? 0) | (mask[slot] ?? 0)
+    }
+    return matched
+  }
+}
+
+const isAvailable = (verdict: number) => verdict === MATCHES || verdict === PREDICATE_MISMATCH
+
+/** By slot: the sums, and what each prioritizer says. */
+type Ranking = { readonly totals: Int32Array; readonly scores: readonly Score[] }
+const NOT_RANKED: Ranking = { totals: new Int32Array(0), scores: [] }
+
+/** One look at those that a sieve let pass. */
+class Look {
+  readonly verdicts: Uint8Array
+  /** When the first toleration of a taint ends. */
+  changesAtMs: number | undefined
+  readonly #fleet: Fleet
+  readonly #own: Uint8Array
+  readonly #mask: Uint8Array
+  readonly #nowMs: number
+  readonly #matching: number
+
+  constructor(fleet: Fleet, mine: Int32Array, nowMs: number, sieve: Sieve) {
+    this.#fleet = fleet
+    this.#nowMs = nowMs
+    this.#matching = sieve.matching
+    this.verdicts = sieve.verdicts.length === fleet.size ? sieve.verdicts.slice() : resized(sieve.verdicts, fleet.size)
+    this.#mask = new Uint8Array(fleet.size)
+    const { verdicts } = this
+    const mask = this.#mask
+    for (let slot = 0; slot < mask.length; slot += 1) if (verdicts[slot] === MATCHES) mask[slot] = 1
+    this.#own = new Uint8Array(fleet.size)
+    for (const slot of mine) this.#own[slot] = (this.#own[slot] ?? 0) + 1
+  }
+
+  /** Puts out whom a taint keeps out; or what is wrong with the tolerations, as `<plugin>:<message>`. */
+  withstand(tolerations: Parameters<typeof tolerates>[1]): string | undefined {
+    const fault = this.#matching > 0 ? tolerationFault(tolerations) : undefined
+    if (fault) return `TaintToleration:${fault}`
+    const { tainted } = this.#fleet
+    const mask = this.#mask
+    for (let slot = 0; slot < mask.length; slot += 1) {
+      if (mask[slot] !== 1 || tainted[slot] !== 1) continue
+      const taints = this.#fleet.clusterAt(slot)?.spec.taints ?? []
+      const { refusedBy, expiresAtMs } = tolerates(taints, tolerations, this.#own[slot] !== 0, this.#nowMs)
+      if (expiresAtMs !== undefined) this.changesAtMs = Math.min(this.changesAtMs ?? expiresAtMs, expiresAtMs)
+      if (!refusedBy) continue
+      this.verdicts[slot] = TAINT_NOT_TOLERATED
+      mask[slot] = 0
+    }
+    return undefined
+  }
+
+  rank(weighted: readonly Weighted[]): Ranking {
+    const totals = new Int32Array(this.#mask.length)
+    const field = { fleet: this.#fleet, mask: this.#mask, own: this.#own, nowMs: this.#nowMs }
+    const scores = weighted.map((one) => {
+      const { weight } = one
+      const scored = score(one, field)
+      const { values } = scored
+      for (let slot = 0; slot < totals.length; slot += 1)
+        totals[slot] = (totals[slot] ?? 0) + (values[slot] ?? 0) * weight
+      return scored
+    })
+    return { totals, scores }
+  }
+
+  /** The slots of the best `number`, or of all, by name. */
+  choose(number: number | undefined, totals: Int32Array): number[] {
+    const least = number === undefined ? undefined : this.#least(number, totals)
+    let equals = least?.equals ?? 0
+    const chosen: number[] = []
+    const { verdicts } = this
+    const mask = this.#mask
+    const order = this.#fleet.byName()
+    for (let place = 0; place < order.length; place += 1) {
+      const slot = order[place] ?? 0
+      if (mask[slot] !== 1) continue
+      const total = totals[slot] ?? 0
+      // Among equals the smaller names.
+      if (least && (total < least.total || (total === least.total && --equals < 0))) verdicts[slot] = OUT_OF_NUMBER
+      else {
+        verdicts[slot] = SELECTED
+        chosen.push(slot)
+      }
+    }
+    return chosen
+  }
+
+  /** Whom the selector of a group takes. */
+  takes(selector: GroupSelector | undefined): (slot: number) => boolean {
+    const mask = new Uint8Array(this.#fleet.size).fill(1)
+    this.#fleet.labels.narrow(mask, selector?.labelSelector)
+    this.#fleet.claims.narrow(mask, selector?.claimSelector)
+    return (slot) => mask[slot] === 1
+  }
+
+  // The total of the last one chosen, and how many of those that have it are: undefined where all are.
+  #least(number: number, totals: Int32Array): { total: number; equals: number } | undefined {
+    const counts = new Map<number, number>()
+    const mask = this.#mask
+    let candidates = 0
+    for (let slot = 0; slot < mask.length; slot += 1)
+      if (mask[slot] === 1) {
+        const total = totals[slot] ?? 0
+        counts.set(total, (counts.get(total) ?? 0) + 1)
+        candidates += 1
+      }
+    if (candidates <= number) return undefined
+    let room = number
+    for (const [total, count] of [...counts].toSorted(([a], [b]) => b - a)) {
+      if (count >= room) return { total, equals: room }
+      room -= count
+    }
+    return undefined
+  }
+}
+
+function firstFault(predicates: readonly ClusterPredicate[], fleet: Fleet): string | undefined {
+  for (const { requiredClusterSelector: required } of predicates) {
+    const fault =
+      selectorFault(required?.labelSelector) ??
+      selectorFault(required?.claimSelector) ??
+      fleet.celFault(required?.celSelector?.celExpressions ?? [])
+    if (fault) return fault
+  }
+  return undefined
+}
+
+type Satisfied = Decided['satisfied']
+const not = (reason: string, message: string): Satisfied => ({
+  type: 'PlacementSatisfied',
+  status: 'False',
+  reason,
+  message,
+})
+
+// Why there is nothing to choose from; undefined where there is something.
+function nowhere(wanted: readonly string[], { isBound, eligible, available }: Sieve): Satisfied | undefined {
+  if (!isBound)
+    return not('NoManagedClusterSetBindings', 'No valid ManagedClusterSetBindings found in placement namespace')
+  if (eligible.length === 0)
+    return not('NoIntersection', `None of ManagedClusterSets [${wanted.join(',')}] is bound to placement namespace`)
+  const names = eligible.map((set) => set.metadata.name).join(',')
+  if (available === 0)
+    return not('AllManagedClusterSetsEmpty', `All ManagedClusterSets [${names}] have no member ManagedCluster`)
+  return undefined
+}
+
+function satisfaction(selected: number, unscheduled: number): Satisfied {
+  if (selected === 0) return not('NoManagedClusterMatched', 'No ManagedCluster matches any of the cluster predicate')
+  if (unscheduled > 0) return not('NotAllDecisionsScheduled', `${unscheduled} cluster decisions unscheduled`)
+  return {
+    type: 'PlacementSatisfied',
+    status: 'True',
+    reason: 'AllDecisionsScheduled',
+    message: 'All cluster decisions scheduled',
+  }
+}
+
+// Over the clusters of the previous decisions, also those that are no longer eligible.
+function earliestExpiry(
+  fleet: Fleet,
+  mine: Int32Array,
+  tolerations: Parameters<typeof tolerates>[1],
+  nowMs: number,
+): number | undefined {
+  let earliest: number | undefined
+  for (const slot of mine) {
+    if (fleet.tainted[slot] !== 1) continue
+    const { expiresAtMs } = tolerates(fleet.clusterAt(slot)?.spec.taints ?? [], tolerations, true, nowMs)
+    if (expiresAtMs !== undefined) earliest = Math.min(earliest ?? expiresAtMs, expiresAtMs)
+  }
+  return earliest
+}

@@ -1,0 +1,125 @@
+import type { ObjectOf } from '@skerry/api'
+import { byCodeUnit } from '../order.ts'
+import { type Decided, VERDICTS } from './decide.ts'
+import type { Fleet } from './fleet.ts'
+import type { PlacementOutcome } from './schedule.ts'
+import { claimsOf, labelsOf, mismatch } from './selectors.ts'
+import { tolerates } from './taints.ts'
+
+// What became of each cluster, in a sentence. Nothing is decided here: the verdicts are decide()'s.
+
+type Cluster = ObjectOf<'ManagedCluster'>
+
+export type ClusterReason = {
+  readonly cluster: string
+  readonly reason: Exclude<(typeof VERDICTS)[number], 'Unknown'> | 'Frozen'
+  readonly message: string
+  /** Of those that passed the filters: the place by score and name, from 1; the sum; and each prioritizer's score × weight. */
+  readonly rank?: number
+  readonly score?: number
+  readonly scores?: readonly { readonly name: string; readonly score: number; readonly weight: number }[]
+}
+
+/** A line for every cluster of the fleet by name, or for one: `outcome` is what schedule() said of this fleet. */
+export function explain(
+  fleet: Fleet,
+  placement: ObjectOf<'Placement'>,
+  outcome: PlacementOutcome,
+  nowMs: number,
+  only?: string,
+): readonly ClusterReason[] {
+  if (outcome.kind === 'Skipped') return []
+  const telling =
+    outcome.kind === 'Frozen' ? frozen(fleet, placement, outcome) : told(fleet, placement, outcome.found, nowMs)
+  const slots = only === undefined ? fleet.byName() : [fleet.slotOf(only) ?? -1]
+  const lines: ClusterReason[] = []
+  for (const slot of slots) {
+    const cluster = fleet.clusterAt(slot)
+    if (cluster) lines.push({ cluster: cluster.metadata.name, ...telling(slot, cluster) })
+  }
+  return lines
+}
+
+type Telling = (slot: number, cluster: Cluster) => Omit<ClusterReason, 'cluster'>
+
+const deleting = ({ metadata }: Cluster) =>
+  ({ reason: 'Deleting', message: `is being deleted since ${metadata.deletionTimestamp}` }) as const
+
+function frozen(
+  fleet: Fleet,
+  { metadata: { namespace = '', name } }: ObjectOf<'Placement'>,
+  { message }: Extract<PlacementOutcome, { kind: 'Frozen' }>,
+): Telling {
+  const mine = new Set(fleet.decidedBy(namespace, name))
+  return (slot, cluster) =>
+    cluster.metadata.deletionTimestamp
+      ? deleting(cluster)
+      : { reason: 'Frozen', message: `stays ${mine.has(slot) ? 'selected' : 'unselected'}: ${message}` }
+}
+
+function told(fleet: Fleet, { metadata, spec }: ObjectOf<'Placement'>, found: Decided, nowMs: number): Telling {
+  const { verdicts, eligible, satisfied } = found
+  const { totals, scores } = found.ranking()
+  const mine = new Set(fleet.decidedBy(metadata.namespace ?? '', metadata.name))
+  const ranked = [...fleet.byName()].filter((slot) => isRanked(verdicts[slot]))
+  ranked.sort((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0) || byCodeUnit(fleet.nameOf(a), fleet.nameOf(b)))
+  const ranks = new Map(ranked.map((slot, place) => [slot, place + 1]))
+  const last = ranked[found.selected - 1]
+  const lastScore = last === undefined ? '' : `, the last one selected has score ${totals[last]}`
+  return (slot, cluster) => {
+    const verdict = VERDICTS[verdicts[slot] ?? 0]
+    switch (verdict) {
+      case 'NotInEligibleSet':
+        return {
+          reason: verdict,
+          message: eligible.length === 0 ? satisfied.message : `in none of the sets ${eligible.join(', ')}`,
+        }
+      case 'Deleting':
+        return deleting(cluster)
+      case 'PredicateMismatch':
+        return { reason: verdict, message: misses(fleet, slot, spec.predicates ?? []) }
+      case 'TaintNotTolerated': {
+        const { refusedBy } = tolerates(cluster.spec.taints ?? [], spec.tolerations ?? [], mine.has(slot), nowMs)
+        const { taint, expired } = refusedBy ?? {}
+        const name = `${taint?.key}${taint?.value ? `=${taint.value}` : ''}:${taint?.effect}`
+        return { reason: verdict, message: `taint ${name}${expired ? ', whose toleration has expired' : ''}` }
+      }
+      case 'Selected':
+      case 'OutOfNumber': {
+        const [rank, total] = [ranks.get(slot) ?? 0, totals[slot] ?? 0]
+        const message =
+          verdict === 'Selected'
+            ? `rank ${rank} of ${ranked.length}, score ${total}`
+            : `rank ${rank}, score ${total}; ${spec.numberOfClusters} wanted${lastScore}`
+        const each = scores.map(({ name, weight, values }) => ({ name, score: values[slot] ?? 0, weight }))
+        return { reason: verdict, message, rank, score: total, scores: each }
+      }
+      default:
+        throw new Error(`nothing was decided of ${cluster.metadata.name}`)
+    }
+  }
+}
+
+function isRanked(verdict: number | undefined): boolean {
+  return VERDICTS[verdict ?? 0] === 'Selected' || VERDICTS[verdict ?? 0] === 'OutOfNumber'
+}
+
+// With one predicate, the first of its terms that is not met; of several that are ORed, the first of each.
+function misses(
+  fleet: Fleet,
+  slot: number,
+  predicates: NonNullable<ObjectOf<'Placement'>['spec']['predicates']>,
+): string {
+  const cluster = fleet.clusterAt(slot)
+  if (!cluster) return ''
+  const [labels, claims] = [labelsOf(cluster), claimsOf(cluster)]
+  return predicates
+    .map(
+      ({ requiredClusterSelector: required }) =>
+        mismatch(required?.labelSelector, labels, 'label') ??
+        mismatch(required?.claimSelector, claims, 'claim') ??
+        fleet.celMismatch(required?.celSelector?.celExpressions ?? [], slot) ??
+        '',
+    )
+    .join('; or ')
+}

@@ -1,0 +1,334 @@
+import { CLUSTER_SET_LABEL, type ObjectOf } from '@skerry/api'
+import { byCodeUnit } from '../order.ts'
+import {
+  approximate,
+  type CelExpression,
+  celCluster,
+  celMismatch,
+  compileCel,
+  type PreparedCluster,
+} from './cel/index.ts'
+import { Columns, resized } from './columns.ts'
+import { claimsOf, labelsOf } from './selectors.ts'
+import { clusterSetFault } from './sets.ts'
+
+// All that placements are decided by, prepared once and changed piece by piece. A cluster has a slot, a number by which
+// everything about it is found; a name that a decision alone still has keeps one, too.
+
+/** Scores of one cluster by an add-on; `namespace` is the cluster. */
+export type AddOnScores = {
+  readonly namespace: string
+  readonly name: string
+  readonly validUntil: string | undefined
+  readonly scores: readonly { readonly name: string; readonly value: number }[]
+}
+
+type Cluster = ObjectOf<'ManagedCluster'>
+type ClusterSet = ObjectOf<'ManagedClusterSet'>
+type Binding = ObjectOf<'ManagedClusterSetBinding'>
+
+/** The clusters that a placement has decided; one that stands there twice counts twice. */
+export type DecidedBy = { readonly namespace: string; readonly placement: string; readonly clusters: readonly string[] }
+
+/** What a fleet is made of, as it is stored; `decisions` are those of all placements. */
+export type FleetFacts = {
+  readonly sets: readonly ClusterSet[]
+  readonly bindings: readonly Binding[]
+  readonly clusters: readonly Cluster[]
+  readonly scores: readonly AddOnScores[]
+  readonly decisions: readonly Decision[]
+}
+/** One decision of any placement. */
+export type Decision = { readonly namespace: string; readonly placement: string; readonly cluster: string }
+
+export function fleetOf({ sets, bindings, clusters, scores, decisions }: FleetFacts): Fleet {
+  const fleet = new Fleet()
+  for (const cluster of clusters) fleet.putCluster(cluster)
+  for (const set of sets) fleet.putSet(set)
+  for (const binding of bindings) fleet.putBinding(binding)
+  for (const one of scores) fleet.putScores(one)
+  for (const made of Map.groupBy(decisions, (one) => `${one.namespace}/${one.placement}`).values()) {
+    const [{ namespace, placement } = { namespace: '', placement: '' }] = made
+    fleet.putDecisions({ namespace, placement, clusters: made.map(({ cluster }) => cluster) })
+  }
+  return fleet
+}
+
+const NO_VALUES: ReadonlyMap<string, string> = new Map()
+const RESOURCES = ['cpu', 'memory'] as const
+type Resource = (typeof RESOURCES)[number]
+
+export class Fleet {
+  readonly #slots = new Map<string, number>()
+  readonly #names: string[] = []
+  readonly #clusters: (Cluster | undefined)[] = []
+  readonly #sets = new Map<string, ClusterSet>()
+  readonly #bound = new Map<string, Map<string, Binding>>()
+  readonly #members = new Map<string, Uint8Array>()
+  readonly #decided = new Map<string, Int32Array>()
+  readonly #scores = new Map<string, Map<string, AddOnScores>>()
+  /** Every list of expressions that was asked, compiled or as its fault; and by slot whether it holds: 0 where nobody asked. */
+  readonly #cel = new Map<string, { readonly compiled: Compiled; held: Uint8Array }>()
+  readonly #prepared: (PreparedCluster | undefined)[] = []
+  #room = 64
+  #order: Int32Array | undefined
+  readonly labels = new Columns(this.#room)
+  readonly claims = new Columns(this.#room)
+  /** By slot: how many decisions of all placements name it. */
+  counts = new Int32Array(this.#room)
+  /** By slot: 1 where a cluster is there; 1 where it is being deleted; 1 where a taint may keep it out. */
+  present = new Uint8Array(this.#room)
+  deleting = new Uint8Array(this.#room)
+  tainted = new Uint8Array(this.#room)
+  /** By slot: what can be allocated, where the cluster tells that and its capacity; else NaN. */
+  readonly allocatable: Record<Resource, Float64Array> = {
+    cpu: new Float64Array(this.#room).fill(Number.NaN),
+    memory: new Float64Array(this.#room).fill(Number.NaN),
+  }
+
+  /** How many slots there are. */
+  get size(): number {
+    return this.#names.length
+  }
+
+  nameOf(slot: number): string {
+    return this.#names[slot] ?? ''
+  }
+
+  clusterAt(slot: number): Cluster | undefined {
+    return this.#clusters[slot]
+  }
+
+  slotOf(name: string): number | undefined {
+    return this.#slots.get(name)
+  }
+
+  /** The slots by their names. */
+  byName(): Int32Array {
+    this.#order ??= Int32Array.from(
+      [...this.#names.keys()].toSorted((a, b) => byCodeUnit(this.nameOf(a), this.nameOf(b))),
+    )
+    return this.#order
+  }
+
+  putCluster(cluster: Cluster): void {
+    this.#setCluster(this.#slotFor(cluster.metadata.name), cluster)
+  }
+
+  removeCluster(name: string): void {
+    const slot = this.#slots.get(name)
+    if (slot !== undefined) this.#setCluster(slot, undefined)
+  }
+
+  #setCluster(slot: number, cluster: Cluster | undefined): void {
+    const before = this.#clusters[slot]
+    this.labels.put(slot, before ? labelsOf(before) : NO_VALUES, cluster ? labelsOf(cluster) : NO_VALUES)
+    this.claims.put(slot, before ? claimsOf(before) : NO_VALUES, cluster ? claimsOf(cluster) : NO_VALUES)
+    this.#clusters[slot] = cluster
+    this.present[slot] = cluster ? 1 : 0
+    this.deleting[slot] = cluster?.metadata.deletionTimestamp ? 1 : 0
+    this.tainted[slot] = cluster?.spec.taints?.some(({ effect }) => effect !== 'PreferNoSelect') ? 1 : 0
+    for (const resource of RESOURCES) {
+      const [has, of] = [cluster?.status?.allocatable?.[resource], cluster?.status?.capacity?.[resource]]
+      this.allocatable[resource][slot] =
+        has === undefined || of === undefined ? Number.NaN : (approximate(has) ?? Number.NaN)
+    }
+    for (const [name, members] of this.#members) {
+      const set = this.#sets.get(name)
+      if (set && slot < members.length) members[slot] = this.isMember(set, slot) ? 1 : 0
+      else this.#members.delete(name)
+    }
+    this.#forgetCel(slot)
+  }
+
+  #forgetCel(slot: number): void {
+    this.#prepared[slot] = undefined
+    for (const { held } of this.#cel.values()) held[slot] = UNASKED
+  }
+
+  /** What is wrong with a list of expressions; undefined when they compile. */
+  celFault(expressions: readonly string[]): string | undefined {
+    const { compiled } = this.#celOf(expressions)
+    return 'fault' in compiled ? compiled.fault : undefined
+  }
+
+  /** Clears in `mask` the slots for which not every expression holds. */
+  narrowByCel(mask: Uint8Array, expressions: readonly string[]): void {
+    const asked = this.#celOf(expressions)
+    const { compiled } = asked
+    if ('fault' in compiled) return
+    if (asked.held.length < mask.length) asked.held = resized(asked.held, this.#room)
+    const { held } = asked
+    for (let slot = 0; slot < mask.length; slot += 1) {
+      if (mask[slot] !== 1) continue
+      if (held[slot] === UNASKED) held[slot] = this.#mismatch(compiled.expressions, slot) === undefined ? HOLDS : FAILS
+      if (held[slot] === FAILS) mask[slot] = 0
+    }
+  }
+
+  /** What narrowByCel() would say of one slot. */
+  celHolds(slot: number, expressions: readonly string[]): boolean {
+    const asked = this.#celOf(expressions)
+    const { compiled } = asked
+    if ('fault' in compiled) return true
+    if (asked.held.length <= slot) asked.held = resized(asked.held, this.#room)
+    if (asked.held[slot] === UNASKED)
+      asked.held[slot] = this.#mismatch(compiled.expressions, slot) === undefined ? HOLDS : FAILS
+    return asked.held[slot] === HOLDS
+  }
+
+  /** The first expression that does not hold for a cluster, as a sentence. */
+  celMismatch(expressions: readonly string[], slot: number): string | undefined {
+    const { compiled } = this.#celOf(expressions)
+    return 'fault' in compiled ? compiled.fault : this.#mismatch(compiled.expressions, slot)
+  }
+
+  #mismatch(expressions: readonly CelExpression[], slot: number): string | undefined {
+    const cluster = this.#clusters[slot]
+    if (!cluster) return 'there is no such cluster'
+    this.#prepared[slot] ??= celCluster(cluster, (namespace, name) => this.#scores.get(name)?.get(namespace)?.scores)
+    return celMismatch(expressions, this.#prepared[slot])
+  }
+
+  #celOf(expressions: readonly string[]): { readonly compiled: Compiled; held: Uint8Array } {
+    const key = JSON.stringify(expressions)
+    const known = this.#cel.get(key)
+    if (known) return known
+    // Whoever edits a placement leaves one behind each time.
+    if (this.#cel.size >= REMEMBERED) this.#cel.clear()
+    const made = { compiled: compiledAll(expressions), held: new Uint8Array(this.#room) }
+    this.#cel.set(key, made)
+    return made
+  }
+
+  putSet(set: ClusterSet): void {
+    this.#sets.set(set.metadata.name, set)
+    this.#members.delete(set.metadata.name)
+  }
+
+  removeSet(name: string): void {
+    this.#sets.delete(name)
+    this.#members.delete(name)
+  }
+
+  putBinding(binding: Binding): void {
+    const { namespace = '', name } = binding.metadata
+    const bound = this.#bound.get(namespace) ?? new Map<string, Binding>()
+    this.#bound.set(namespace, bound.set(name, binding))
+  }
+
+  removeBinding(namespace: string, name: string): void {
+    this.#bound.get(namespace)?.delete(name)
+  }
+
+  /** The sets that are bound to a namespace and exist, by name. */
+  boundSets(namespace: string): ClusterSet[] {
+    return [...(this.#bound.get(namespace)?.keys() ?? [])]
+      .toSorted(byCodeUnit)
+      .flatMap((name) => this.#sets.get(name) ?? [])
+  }
+
+  /** By slot: 1 for the members of a set without fault. */
+  membersOf(set: ClusterSet): Uint8Array {
+    const { name } = set.metadata
+    const known = this.#members.get(name)
+    if (known && known.length === this.size) return known
+    const members = this.present.slice(0, this.size)
+    const { selectorType, labelSelector } = set.spec.clusterSelector ?? {}
+    if (selectorType !== 'LabelSelector') this.labels.narrow(members, { matchLabels: { [CLUSTER_SET_LABEL]: name } })
+    else if (labelSelector === undefined) members.fill(0)
+    else if (clusterSetFault(set) === undefined) this.labels.narrow(members, labelSelector)
+    this.#members.set(name, members)
+    return members
+  }
+
+  /** Whether the cluster of a slot is a member of a set without fault. */
+  isMember(set: ClusterSet, slot: number): boolean {
+    if (this.present[slot] !== 1) return false
+    const { selectorType, labelSelector } = set.spec.clusterSelector ?? {}
+    if (selectorType !== 'LabelSelector')
+      return this.labels.meets(slot, { matchLabels: { [CLUSTER_SET_LABEL]: set.metadata.name } })
+    return labelSelector !== undefined && this.labels.meets(slot, labelSelector)
+  }
+
+  /** Takes the place of what this placement had decided. */
+  putDecisions({ namespace, placement, clusters }: DecidedBy): void {
+    const key = `${namespace}/${placement}`
+    for (const slot of this.#decided.get(key) ?? []) this.counts[slot] = (this.counts[slot] ?? 0) - 1
+    if (clusters.length === 0) {
+      this.#decided.delete(key)
+      return
+    }
+    const slots = Int32Array.from(clusters, (name) => this.#slotFor(name))
+    for (const slot of slots) this.counts[slot] = (this.counts[slot] ?? 0) + 1
+    this.#decided.set(key, slots)
+  }
+
+  decidedBy(namespace: string, placement: string): Int32Array {
+    return this.#decided.get(`${namespace}/${placement}`) ?? NO_SLOTS
+  }
+
+  putScores(scores: AddOnScores): void {
+    const of = this.#scores.get(scores.name) ?? new Map<string, AddOnScores>()
+    this.#scores.set(scores.name, of.set(scores.namespace, scores))
+    this.#scoresChanged(scores.namespace)
+  }
+
+  removeScores(namespace: string, name: string): void {
+    this.#scores.get(name)?.delete(namespace)
+    this.#scoresChanged(namespace)
+  }
+
+  #scoresChanged(cluster: string): void {
+    const slot = this.#slots.get(cluster)
+    if (slot !== undefined) this.#forgetCel(slot)
+  }
+
+  /** The scores of one name, by cluster. */
+  scoresOf(name: string): ReadonlyMap<string, AddOnScores> {
+    return this.#scores.get(name) ?? NO_SCORES
+  }
+
+  #slotFor(name: string): number {
+    const known = this.#slots.get(name)
+    if (known !== undefined) return known
+    const slot = this.#names.length
+    this.#slots.set(name, slot)
+    this.#names.push(name)
+    this.#clusters.push(undefined)
+    this.#order = undefined
+    if (slot >= this.#room) this.#grow(this.#room * 2)
+    return slot
+  }
+
+  #grow(room: number): void {
+    this.#room = room
+    this.labels.grow(room)
+    this.claims.grow(room)
+    this.counts = resized(this.counts, room)
+    this.present = resized(this.present, room)
+    this.deleting = resized(this.deleting, room)
+    this.tainted = resized(this.tainted, room)
+    for (const resource of RESOURCES) {
+      const before = this.allocatable[resource]
+      this.allocatable[resource] = resized(before, room).fill(Number.NaN, before.length)
+    }
+  }
+}
+
+type Compiled = { readonly expressions: readonly CelExpression[] } | { readonly fault: string }
+const [UNASKED, HOLDS, FAILS] = [0, 1, 2] as const
+const REMEMBERED = 4_096
+
+function compiledAll(texts: readonly string[]): Compiled {
+  const expressions: CelExpression[] = []
+  for (const text of texts) {
+    const compiled = compileCel(text)
+    if ('fault' in compiled) return compiled
+    expressions.push(compiled)
+  }
+  return { expressions }
+}
+
+const NO_SLOTS = new Int32Array(0)
+const NO_SCORES: ReadonlyMap<string, AddOnScores> = new Map()
