@@ -220,49 +220,46 @@ const NOT_RANKED: Ranking = { totals: new Int32Array(0), scores: [] }
 
 /** One look at those that a sieve let pass. */
 class Look {
+  /** MATCHES for who is still in. */
   readonly verdicts: Uint8Array
   /** When the first toleration of a taint ends. */
   changesAtMs: number | undefined
   readonly #fleet: Fleet
-  readonly #own: Uint8Array
-  readonly #mask: Uint8Array
+  readonly #mine: Int32Array
   readonly #nowMs: number
   readonly #matching: number
 
   constructor(fleet: Fleet, mine: Int32Array, nowMs: number, sieve: Sieve) {
     this.#fleet = fleet
+    this.#mine = mine
     this.#nowMs = nowMs
     this.#matching = sieve.matching
     this.verdicts = sieve.verdicts.length === fleet.size ? sieve.verdicts.slice() : resized(sieve.verdicts, fleet.size)
-    this.#mask = new Uint8Array(fleet.size)
-    const { verdicts } = this
-    const mask = this.#mask
-    for (let slot = 0; slot < mask.length; slot += 1) if (verdicts[slot] === MATCHES) mask[slot] = 1
-    this.#own = new Uint8Array(fleet.size)
-    for (const slot of mine) this.#own[slot] = (this.#own[slot] ?? 0) + 1
   }
 
   /** Puts out whom a taint keeps out; or what is wrong with the tolerations, as `<plugin>:<message>`. */
   withstand(tolerations: Parameters<typeof tolerates>[1]): string | undefined {
     const fault = this.#matching > 0 ? tolerationFault(tolerations) : undefined
     if (fault) return `TaintToleration:${fault}`
-    const { tainted } = this.#fleet
-    const mask = this.#mask
-    for (let slot = 0; slot < mask.length; slot += 1) {
-      if (mask[slot] !== 1 || tainted[slot] !== 1) continue
+    const own = new Set(this.#mine)
+    for (const slot of this.#fleet.tainted) {
+      if (this.verdicts[slot] !== MATCHES) continue
       const taints = this.#fleet.clusterAt(slot)?.spec.taints ?? []
-      const { refusedBy, expiresAtMs } = tolerates(taints, tolerations, this.#own[slot] !== 0, this.#nowMs)
+      const { refusedBy, expiresAtMs } = tolerates(taints, tolerations, own.has(slot), this.#nowMs)
       if (expiresAtMs !== undefined) this.changesAtMs = Math.min(this.changesAtMs ?? expiresAtMs, expiresAtMs)
-      if (!refusedBy) continue
-      this.verdicts[slot] = TAINT_NOT_TOLERATED
-      mask[slot] = 0
+      if (refusedBy) this.verdicts[slot] = TAINT_NOT_TOLERATED
     }
     return undefined
   }
 
   rank(weighted: readonly Weighted[]): Ranking {
-    const totals = new Int32Array(this.#mask.length)
-    const field = { fleet: this.#fleet, mask: this.#mask, own: this.#own, nowMs: this.#nowMs }
+    const { size } = this.#fleet
+    const totals = new Int32Array(size)
+    const mask = new Uint8Array(size)
+    for (let slot = 0; slot < size; slot += 1) if ((this.verdicts[slot] ?? UNKNOWN) >= OUT_OF_NUMBER) mask[slot] = 1
+    const own = new Uint8Array(size)
+    for (const slot of this.#mine) own[slot] = (own[slot] ?? 0) + 1
+    const field = { fleet: this.#fleet, mask, own, nowMs: this.#nowMs }
     const scores = weighted.map((one) => {
       const { weight } = one
       const scored = score(one, field)
@@ -280,11 +277,10 @@ class Look {
     let equals = least?.equals ?? 0
     const chosen: number[] = []
     const { verdicts } = this
-    const mask = this.#mask
     const order = this.#fleet.byName()
     for (let place = 0; place < order.length; place += 1) {
       const slot = order[place] ?? 0
-      if (mask[slot] !== 1) continue
+      if (verdicts[slot] !== MATCHES) continue
       const total = totals[slot] ?? 0
       // Among equals the smaller names.
       if (least && (total < least.total || (total === least.total && --equals < 0))) verdicts[slot] = OUT_OF_NUMBER
@@ -307,10 +303,10 @@ class Look {
   // The total of the last one chosen, and how many of those that have it are: undefined where all are.
   #least(number: number, totals: Int32Array): { total: number; equals: number } | undefined {
     const counts = new Map<number, number>()
-    const mask = this.#mask
+    const { verdicts } = this
     let candidates = 0
-    for (let slot = 0; slot < mask.length; slot += 1)
-      if (mask[slot] === 1) {
+    for (let slot = 0; slot < verdicts.length; slot += 1)
+      if (verdicts[slot] === MATCHES) {
         const total = totals[slot] ?? 0
         counts.set(total, (counts.get(total) ?? 0) + 1)
         candidates += 1
@@ -376,7 +372,7 @@ function earliestExpiry(
 ): number | undefined {
   let earliest: number | undefined
   for (const slot of mine) {
-    if (fleet.tainted[slot] !== 1) continue
+    if (!fleet.tainted.has(slot)) continue
     const { expiresAtMs } = tolerates(fleet.clusterAt(slot)?.spec.taints ?? [], tolerations, true, nowMs)
     if (expiresAtMs !== undefined) earliest = Math.min(earliest ?? expiresAtMs, expiresAtMs)
   }

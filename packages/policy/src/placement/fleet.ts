@@ -76,10 +76,11 @@ export class Fleet {
   readonly claims = new Columns(this.#room)
   /** By slot: how many decisions of all placements name it. */
   counts = new Int32Array(this.#room)
-  /** By slot: 1 where a cluster is there; 1 where it is being deleted; 1 where a taint may keep it out. */
+  /** By slot: 1 where a cluster is there; 1 where it is being deleted. */
   present = new Uint8Array(this.#room)
   deleting = new Uint8Array(this.#room)
-  tainted = new Uint8Array(this.#room)
+  /** The slots of clusters that a taint may keep out. */
+  readonly tainted = new Set<number>()
   /** By slot: what can be allocated, where the cluster tells that and its capacity; else NaN. */
   readonly allocatable: Record<Resource, Float64Array> = {
     cpu: new Float64Array(this.#room).fill(Number.NaN),
@@ -127,7 +128,8 @@ export class Fleet {
     this.#clusters[slot] = cluster
     this.present[slot] = cluster ? 1 : 0
     this.deleting[slot] = cluster?.metadata.deletionTimestamp ? 1 : 0
-    this.tainted[slot] = cluster?.spec.taints?.some(({ effect }) => effect !== 'PreferNoSelect') ? 1 : 0
+    if (cluster?.spec.taints?.some(({ effect }) => effect !== 'PreferNoSelect')) this.tainted.add(slot)
+    else this.tainted.delete(slot)
     for (const resource of RESOURCES) {
       const [has, of] = [cluster?.status?.allocatable?.[resource], cluster?.status?.capacity?.[resource]]
       this.allocatable[resource][slot] =
@@ -308,7 +310,6 @@ export class Fleet {
     this.counts = resized(this.counts, room)
     this.present = resized(this.present, room)
     this.deleting = resized(this.deleting, room)
-    this.tainted = resized(this.tainted, room)
     for (const resource of RESOURCES) {
       const before = this.allocatable[resource]
       this.allocatable[resource] = resized(before, room).fill(Number.NaN, before.length)

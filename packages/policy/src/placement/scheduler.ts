@@ -2,8 +2,10 @@ import type { ObjectOf } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { type Decision, decide, MATCHES, Sieve } from './decide.ts'
 import { type AddOnScores, type DecidedBy, Fleet } from './fleet.ts'
+import type { GroupSelector } from './groups.ts'
 import { weights } from './prioritizers.ts'
 import { outcomeOf, type PlacementOutcome } from './schedule.ts'
+import { claimsOf, labelsOf, mismatch } from './selectors.ts'
 
 // Decides again what a change can touch, and nothing else: the same as deciding everything (a property test holds that).
 
@@ -23,7 +25,7 @@ type Entry = {
     readonly number: boolean
     readonly balance: boolean
     readonly resources: boolean
-    readonly groups: boolean
+    readonly groups: readonly (GroupSelector | undefined)[]
     readonly celScores: boolean
     /** Names of AddOnPlacementScores that rank. */
     readonly addOns: ReadonlySet<string>
@@ -148,8 +150,13 @@ export class Scheduler {
       const was = entry.sieve.mend(slot)
       if (was.before === was.after) {
         const { looksAt } = entry
-        const counts = taints || looksAt.groups || (looksAt.resources && amounts)
-        if (was.after === MATCHES && counts) entry.isDue = true
+        if (was.after !== MATCHES) continue
+        if (
+          taints ||
+          (looksAt.resources && amounts) ||
+          groupOf(looksAt.groups, before) !== groupOf(looksAt.groups, after)
+        )
+          entry.isDue = true
       } else if (was.before === MATCHES || was.after === MATCHES || entry.tellsCounts) entry.isDue = true
     }
   }
@@ -199,10 +206,22 @@ function lookOf({ spec }: Placement): Entry['looksAt'] {
     number: (spec.numberOfClusters ?? undefined) !== undefined,
     balance: coordinates.some(({ builtIn, addOn }) => builtIn === 'Balance' && !addOn) || coordinates.some(isBuiltIn),
     resources: coordinates.some(({ builtIn }) => builtIn?.startsWith('ResourceAllocatable') === true),
-    groups: (spec.decisionStrategy?.groupStrategy?.decisionGroups ?? []).length > 0,
+    groups: (spec.decisionStrategy?.groupStrategy?.decisionGroups ?? []).map((group) => group.groupClusterSelector),
     celScores: expressions.some((text) => text.includes('scores')),
     addOns: new Set(coordinates.flatMap(({ addOn }) => addOn?.resourceName ?? [])),
   }
+}
+
+// The first group that takes a cluster; the number of groups where none does.
+function groupOf(groups: readonly (GroupSelector | undefined)[], cluster: Cluster | undefined): number {
+  if (!cluster || groups.length === 0) return groups.length
+  const [labels, claims] = [labelsOf(cluster), claimsOf(cluster)]
+  const found = groups.findIndex(
+    (selector) =>
+      mismatch(selector?.labelSelector, labels, 'label') === undefined &&
+      mismatch(selector?.claimSelector, claims, 'claim') === undefined,
+  )
+  return found < 0 ? groups.length : found
 }
 
 // A built-in that carries an add-on by mistake is the built-in.
