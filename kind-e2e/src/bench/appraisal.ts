@@ -7,6 +7,7 @@ import { recordedBoots } from './fixture.ts'
 // compares with manifest and profile.
 
 const GOAL_PER_SECOND = 3_000
+const WARM_UP_MS = 3_000
 
 export function benchAppraisal({
   seconds,
@@ -26,19 +27,31 @@ export function benchAppraisal({
     }
     return boots.length
   }
-  // The compiler's time is not the judge's.
-  round()
+  // The compiler's time is not the judge's, and it works beside him for seconds.
+  const warmUntil = performance.now() + WARM_UP_MS
+  while (performance.now() < warmUntil) round()
+  const spentS = (since: NodeJS.CpuUsage) => {
+    const { user, system } = process.cpuUsage(since)
+    return (user + system) / 1e6
+  }
   const [startedAt, cpu] = [performance.now(), process.cpuUsage()]
   let appraised = 0
-  while (performance.now() - startedAt < seconds * 1_000) appraised += round()
-  const { user, system } = process.cpuUsage(cpu)
-  const cpuS = (user + system) / 1e6
+  let best = 0
+  while (performance.now() - startedAt < seconds * 1_000) {
+    const before = process.cpuUsage()
+    const done = round()
+    appraised += done
+    best = Math.max(best, done / spentS(before))
+  }
+  const cpuS = spentS(cpu)
   return {
     bench: 'appraisal',
     appraised,
     wallS: Number(((performance.now() - startedAt) / 1_000).toFixed(2)),
     cpuS: Number(cpuS.toFixed(2)),
     perSecondOfOneCore: Math.round(appraised / cpuS),
+    // What the same work costs while nothing else is on this machine's caches: how far the rest is its neighbours.
+    bestRoundPerSecond: Math.round(best),
     goalPerSecond: GOAL_PER_SECOND,
     counts:
       'whole appraisals: AK, quote, log, replay, grammar, facts, manifest and profile; nothing is kept between two',

@@ -116,7 +116,9 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
 }
 
 export function equal(one: Uint8Array, other: Uint8Array): boolean {
-  return one.length === other.length && one.every((byte, at) => byte === other[at])
+  if (one.length !== other.length) return false
+  for (let at = 0; at < one.length; at++) if (one[at] !== other[at]) return false
+  return true
 }
 
 export function toHex(bytes: Uint8Array): string {

@@ -146,10 +146,9 @@ function judgeSecureBoot(profile: HardwareProfile, bank: BankName, quoted: Value
     findings.push(found('SecureBootOff', 'Secure Boot is off, and the profile asks for it', { pcr: 7 }))
   if (!wanted && state === true)
     findings.push(found('SecureBootOn', 'Secure Boot is on, with keys that the profile does not name', { pcr: 7 }))
-  const used = wanted ? authorities(facts, Buffer.from(wanted.db, 'base64')) : { entries: [], findings: [] }
-  const expected = wanted
-    ? wanted.dbx.map((dbx) => hex(predictPcr7(bank, true, variablesOf({ ...wanted, dbx }), used.entries)))
-    : [WITHOUT_KEYS[bank]]
+  const enrolled = wanted ? enrolledOf(wanted) : undefined
+  const used = enrolled ? authorities(facts, enrolled.db) : { entries: [], findings: [] }
+  const expected = enrolled ? enrolled.expected(bank, used.entries) : [WITHOUT_KEYS[bank]]
   const ok = expected.includes(actual)
   if (!ok)
     findings.push(
@@ -163,20 +162,17 @@ function judgeSecureBoot(profile: HardwareProfile, bank: BankName, quoted: Value
 }
 
 /** The entries that the log says were used, each of which must stand in the profile's db. */
-function authorities(facts: Facts | undefined, db: Uint8Array): { entries: SignatureEntry[]; findings: Found[] } {
+function authorities(facts: Facts | undefined, db: Enrolled['db']): { entries: SignatureEntry[]; findings: Found[] } {
   if (!facts) return { entries: [], findings: [] }
   if (facts.authorities.value === undefined)
     return {
       entries: [],
       findings: [found('FactUnknown', `what let images start is not known: ${facts.authorities.why}`, { pcr: 7 })],
     }
-  const listed = parseSignatureLists(db).flatMap((list) =>
-    list.entries.map((entry) => ({ entry, measured: signatureData(entry) })),
-  )
   const entries: SignatureEntry[] = []
   const findings: Found[] = []
   for (const { event, digest, variable } of facts.authorities.value) {
-    const used = variable && listed.find(({ measured }) => Buffer.compare(measured, variable.value) === 0)
+    const used = variable && db.find(({ measured }) => Buffer.compare(measured, variable.value) === 0)
     if (used) entries.push(used.entry)
     else
       findings.push(
@@ -188,6 +184,39 @@ function authorities(facts: Facts | undefined, db: Uint8Array): { entries: Signa
       )
   }
   return { entries, findings }
+}
+
+type Lists = NonNullable<HardwareProfile['secureBoot']>
+/** What a profile's lists come to: the entries of db as a firmware measures them, and PCR 7 for each dbx, by what let images start. */
+type Enrolled = {
+  readonly db: readonly { readonly entry: SignatureEntry; readonly measured: Uint8Array }[]
+  readonly expected: (bank: BankName, used: readonly SignatureEntry[]) => string[]
+}
+
+/** A profile is one for many machines, and its lists do not change: they are read once. */
+const ENROLLED = new WeakMap<Lists, Enrolled>()
+/** What machines can have started by is few; a log may claim more, and makes nothing grow. */
+const MOST_EXPECTED = 64
+
+function enrolledOf(lists: Lists): Enrolled {
+  const known = ENROLLED.get(lists)
+  if (known) return known
+  const db = parseSignatureLists(Buffer.from(lists.db, 'base64')).flatMap((list) =>
+    list.entries.map((entry) => ({ entry, measured: signatureData(entry) })),
+  )
+  const variables = lists.dbx.map((dbx) => variablesOf({ ...lists, dbx }))
+  const before = new Map<string, string[]>()
+  const made: Enrolled = {
+    db,
+    expected: (bank, used) => {
+      const key = [bank, ...used.map((one) => db.findIndex(({ entry }) => entry === one))].join()
+      const values = before.get(key) ?? variables.map((each) => hex(predictPcr7(bank, true, each, used)))
+      if (before.size < MOST_EXPECTED) before.set(key, values)
+      return values
+    },
+  }
+  ENROLLED.set(lists, made)
+  return made
 }
 
 const NONE: SecureBootVariables = {
