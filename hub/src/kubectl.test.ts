@@ -253,8 +253,8 @@ describe.skipIf(!kubectlPath)(on, () => {
     ['an unknown field', PLACEMENT.replace('clusterSets', 'clusterSetz'), 'spec.clusterSetz: is not a known field'],
     [
       'a field that is not carried out yet',
-      `${PLACEMENT}  spreadPolicy: {}\n`,
-      'spec.spreadPolicy: is a field of Open Cluster Management that this hub does not carry out yet',
+      `${PLACEMENT}  sortBy: Score\n`,
+      'spec.sortBy: is a field of Open Cluster Management that this hub does not carry out yet',
     ],
     [
       'a wrong type',

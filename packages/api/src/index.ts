@@ -24,6 +24,7 @@ export {
   type PlacementStatus,
   type PrioritizerPolicy,
   SCHEDULING_DISABLED_ANNOTATION,
+  type SpreadConstraint,
   type Toleration,
 } from './kinds/placement.ts'
 export {

@@ -163,6 +163,11 @@ const SAMPLES: Record<string, object> = {
           { scoreCoordinate: { type: 'AddOn', addOn: { resourceName: 'usage', scoreName: 'free' } }, weight: 10 },
         ],
       },
+      spreadPolicy: {
+        spreadConstraints: [
+          { topologyKey: 'k', topologyKeyType: 'Claim', maxSkew: 2, whenUnsatisfiable: 'DoNotSchedule' },
+        ],
+      },
       decisionStrategy: {
         groupStrategy: {
           decisionGroups: [

@@ -346,7 +346,7 @@ describe('fields', () => {
   })
 
   test.each([
-    { at: PLACEMENTS, body: placement({ spreadPolicy: {} }), field: 'spec.spreadPolicy' },
+    { at: PLACEMENTS, body: placement({ sortBy: 'Score' }), field: 'spec.sortBy' },
     {
       at: ROLLOUTS,
       body: rollout({ strategy: { type: 'Progressive', progressive: { mandatoryDecisionGroups: {} } } }),

@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { ClaimSelector, Condition, LabelSelector } from '../meta.ts'
-import { closed, described, integer, Name, Time } from '../words.ts'
+import { closed, described, integer, Name, oneOf, Time } from '../words.ts'
 
 export const Toleration = closed({
   key: Type.Optional(Type.String({ maxLength: 316 })),
@@ -40,7 +40,7 @@ export type ClusterPredicate = Static<typeof ClusterPredicate>
 const ScoreCoordinate = closed({
   type: Type.Optional(Type.String({ description: 'BuiltIn (default) or AddOn' })),
   builtIn: Type.Optional(
-    Type.String({ description: 'Balance, Steady, ResourceAllocatableCPU, ResourceAllocatableMemory' }),
+    Type.String({ description: 'Balance, Steady, ResourceAllocatableCPU, ResourceAllocatableMemory, Spread' }),
   ),
   addOn: Type.Optional(
     closed({
@@ -52,7 +52,10 @@ const ScoreCoordinate = closed({
 
 export const PrioritizerPolicy = closed({
   mode: Type.Optional(
-    Type.String({ description: 'Additive (default): beside Balance and Steady; Exact: only those listed' }),
+    Type.String({
+      description:
+        'Additive (default): beside Balance, Steady and, where a spreadPolicy is, Spread; Exact: only those listed',
+    }),
   ),
   configurations: Type.Optional(
     Type.Array(
@@ -91,6 +94,30 @@ export const DecisionStrategy = closed({
 })
 export type DecisionStrategy = Static<typeof DecisionStrategy>
 
+export const SpreadConstraint = closed({
+  topologyKey: Type.String({
+    maxLength: 316,
+    pattern:
+      '^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$',
+    description: 'clusters with the same value are one topology, within the topologies of the constraints before',
+  }),
+  topologyKeyType: oneOf(['Label', 'Claim'], "whether the key is a label or one of the cluster's claims"),
+  maxSkew: Type.Optional(
+    integer({
+      minimum: 1,
+      maximum: 2_147_483_647,
+      description: 'how many more than the least topology one may have; 1 by default',
+    }),
+  ),
+  whenUnsatisfiable: Type.Optional(
+    oneOf(
+      ['DoNotSchedule', 'ScheduleAnyway'],
+      'ScheduleAnyway (default): topologies with fewer are preferred; DoNotSchedule: rather fewer clusters than more skew',
+    ),
+  ),
+})
+export type SpreadConstraint = Static<typeof SpreadConstraint>
+
 /** Which clusters. OCM's kind: `cluster.open-cluster-management.io/v1beta1`. */
 export const PlacementSpec = closed({
   clusterSets: Type.Optional(
@@ -104,6 +131,13 @@ export const PlacementSpec = closed({
   predicates: Type.Optional(Type.Array(ClusterPredicate, { description: 'ORed; an empty list passes every cluster' })),
   tolerations: Type.Optional(Type.Array(Toleration, { description: 'taints that do not keep a cluster out' })),
   prioritizerPolicy: Type.Optional(PrioritizerPolicy),
+  spreadPolicy: Type.Optional(
+    closed({
+      spreadConstraints: Type.Optional(
+        Type.Array(SpreadConstraint, { maxItems: 8, description: 'the first counts most' }),
+      ),
+    }),
+  ),
   decisionStrategy: Type.Optional(DecisionStrategy),
 })
 export type PlacementSpec = Static<typeof PlacementSpec>

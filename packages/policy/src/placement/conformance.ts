@@ -74,7 +74,7 @@ export function conform(scenario: PlacementScenario): ConformanceResult {
   const failed = (error: string): ConformanceResult => ({ ...head, outcome: 'error', error, ...EMPTY })
   if ((placement.spec.numberOfClusters ?? 0) < 0) return failed('numberOfClusters is negative')
   const fleet = fleetOf(factsOf(scenario))
-  const found = decide(fleet, { ...placement, spec: placement.spec ?? {} }, nowMs)
+  const found = decide(fleet, { ...placement, spec: placement.spec ?? {} }, nowMs, undefined, 'OCM')
   if (found.kind === 'Skipped') return { ...head, outcome: 'skipped', ...EMPTY }
   if (found.kind === 'Error') return failed(found.message)
   if (name.length > LONGEST_NAME) return failed(`the name ${name} is no label value`)

@@ -4,12 +4,12 @@ import type { ObjectOf } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { factsOf, type PlacementScenario } from './conformance.ts'
-import { decide, VERDICTS } from './decide.ts'
+import { decide, passedFilters, VERDICTS } from './decide.ts'
 import { explain } from './explain.ts'
 import { clusterOf } from './fixture.ts'
 import { Fleet, type FleetFacts, fleetOf } from './fleet.ts'
 import { schedule } from './schedule.ts'
-import { type Event, historian, histories, NOW, placements } from './test-histories.ts'
+import { type Event, historian, histories, NOW, placements, spreading } from './test-histories.ts'
 import { evaluate } from './test-reference.ts'
 
 // What is decided over columns must be what the plain reference answers over the objects themselves, also of a fleet that
@@ -26,9 +26,8 @@ function byColumns(fleet: Fleet, placement: ObjectOf<'Placement'>): Answer {
     ...group,
     clusters: members.map((slot) => fleet.nameOf(slot)),
   }))
-  const passed = [...fleet.byName()].filter((slot) =>
-    ['Selected', 'OutOfNumber'].includes(VERDICTS[verdicts[slot] ?? 0] ?? ''),
-  )
+  const isRanked = (verdict = 0) => VERDICTS[verdict] !== undefined && passedFilters(verdict)
+  const passed = [...fleet.byName()].filter((slot) => isRanked(verdicts[slot]))
   const named = (values: ArrayLike<number>) => passed.map((slot) => [fleet.nameOf(slot), values[slot] ?? 0])
   const misconfigured = status === 'Misconfigured'
   return {
@@ -86,23 +85,30 @@ function live(happened: readonly Event[]): { fleet: Fleet; facts: FleetFacts } {
 describe('decide() and the plain reference', () => {
   test('answer the same of any fleet, whatever it came through', () => {
     let chosen = 0
+    const told = new Set<string>()
     fc.assert(
-      fc.property(histories, placements, (happened, placement) => {
-        const { fleet, facts } = live(happened)
-        const expected = plainly(facts, placement)
-        expect(byColumns(fleet, placement)).toEqual(expected)
-        expect(byColumns(fleetOf(facts), placement)).toEqual(expected)
-        if (
-          (expected['groups'] as readonly { clusters: readonly string[] }[] | undefined)?.some(
-            (group) => group.clusters.length > 0,
+      fc.property(
+        histories,
+        fc.oneof({ weight: 2, arbitrary: placements }, { weight: 1, arbitrary: spreading }),
+        (happened, placement) => {
+          const { fleet, facts } = live(happened)
+          const expected = plainly(facts, placement)
+          expect(byColumns(fleet, placement)).toEqual(expected)
+          expect(byColumns(fleetOf(facts), placement)).toEqual(expected)
+          if (
+            (expected['groups'] as readonly { clusters: readonly string[] }[] | undefined)?.some(
+              (group) => group.clusters.length > 0,
+            )
           )
-        )
-          chosen += 1
-      }),
-      { numRuns: 1_500 },
+            chosen += 1
+          for (const { reason } of (expected['reasons'] ?? []) as readonly { reason: string }[]) told.add(reason)
+        },
+      ),
+      { numRuns: 2_000 },
     )
     // A generator that never selects anything would show nothing.
     expect(chosen).toBeGreaterThan(150)
+    expect([...told].toSorted()).toEqual(VERDICTS.filter((verdict) => verdict !== 'Unknown').toSorted())
   })
 
   test('answer the same of all that was recorded without CEL', () => {

@@ -1,14 +1,21 @@
-import { type ClusterPredicate, type Condition, type ObjectOf, SCHEDULING_DISABLED_ANNOTATION } from '@skerry/api'
+import {
+  type ClusterPredicate,
+  type Condition,
+  type ObjectOf,
+  SCHEDULING_DISABLED_ANNOTATION,
+  type SpreadConstraint,
+} from '@skerry/api'
 import { resized } from './columns.ts'
 import type { Fleet } from './fleet.ts'
 import { type Cut, cutGroups, type GroupSelector } from './groups.ts'
-import { type Score, score, type Weighted, weights } from './prioritizers.ts'
+import { isSpread, OCM_BUILT_IN, type Score, score, type Weighted, weights } from './prioritizers.ts'
 import { selectorFault } from './selectors.ts'
 import { clusterSetFault } from './sets.ts'
+import { type Candidate, isStrict, type Spread, spread, topologiesOf } from './spread.ts'
 import { tolerates, tolerationFault } from './taints.ts'
 
-// OCM's placement, rule by rule and decision for decision, and the only code that decides. What is done with the answer
-// (kept, held, frozen) is schedule()'s. A look at a fleet is a few walks along its columns; what is said of each cluster
+// OCM's placement, rule by rule and decision for decision, and the only code that decides; spread is decided where a
+// placement asks for it, which OCM's accept and do not carry out. What is done with the answer (kept, held, frozen) is schedule()'s. A look at a fleet is a few walks along its columns; what is said of each cluster
 // is told from `verdicts` when somebody asks (explain.ts).
 
 /** What became of a cluster. */
@@ -19,15 +26,19 @@ export const VERDICTS = [
   'PredicateMismatch',
   'TaintNotTolerated',
   'OutOfNumber',
+  'SpreadLimit',
+  'TopologyKeyMissing',
   'Selected',
 ] as const
 export type Verdict = (typeof VERDICTS)[number]
 /** Their places, each by itself: they are written ten thousand times a look. */
-const [UNKNOWN, NOT_IN_ELIGIBLE_SET, DELETING, PREDICATE_MISMATCH, TAINT_NOT_TOLERATED, OUT_OF_NUMBER, SELECTED] = [
-  0, 1, 2, 3, 4, 5, 6,
-] as const
-/** Of a sieve alone: whoever passed it becomes one of the last three. */
-export const MATCHES = 7
+const [UNKNOWN, NOT_IN_ELIGIBLE_SET, DELETING, PREDICATE_MISMATCH, TAINT_NOT_TOLERATED] = [0, 1, 2, 3, 4] as const
+const [OUT_OF_NUMBER, SPREAD_LIMIT, TOPOLOGY_KEY_MISSING, SELECTED] = [5, 6, 7, 8] as const
+/** Of a sieve alone: whoever passed it becomes one of the last five. */
+export const MATCHES = 9
+
+/** Whether one of these verdicts, as a place in VERDICTS, passed every filter. */
+export const passedFilters = (verdict: number) => verdict >= OUT_OF_NUMBER
 
 export type Decision =
   /** Nothing is to be stored. */
@@ -51,6 +62,8 @@ export type Decided = {
   readonly eligible: readonly string[]
   /** By slot: what became of each cluster, as a place in VERDICTS; as far as it came where something is misconfigured. */
   readonly verdicts: Uint8Array
+  /** Whether totals chose; where they did not, all that passed are selected. */
+  readonly isByTotal: boolean
   /** Made when it is asked for, as long as the fleet does not change. */
   readonly ranking: () => Ranking
   readonly recheckAtMs: number | undefined
@@ -60,12 +73,13 @@ export type Decided = {
   readonly scoresEndAtMs: number | undefined
 }
 
-/** Decides one placement over a fleet; `sieve`: what is kept of an earlier look at it. */
+/** Decides one placement over a fleet; `sieve`: what is kept of an earlier look at it; as OCM: what OCM does not carry out is not. */
 export function decide(
   fleet: Fleet,
   placement: ObjectOf<'Placement'>,
   nowMs: number,
   sieve: Sieve = new Sieve(fleet, placement),
+  as: 'Skerry' | 'OCM' = 'Skerry',
 ): Decision {
   const { annotations = {}, deletionTimestamp, namespace = '', name } = placement.metadata
   if (deletionTimestamp || annotations[SCHEDULING_DISABLED_ANNOTATION] === 'true') return { kind: 'Skipped' }
@@ -75,16 +89,21 @@ export function decide(
   const mine = fleet.decidedBy(namespace, name)
   const look = new Look(fleet, mine, nowMs, sieve)
   const tolerations = spec.tolerations ?? []
-  const weighted = weights(spec.prioritizerPolicy)
+  const terms = as === 'OCM' ? [] : (spec.spreadPolicy?.spreadConstraints ?? [])
+  const weighted =
+    as === 'OCM'
+      ? weights(spec.prioritizerPolicy, false, OCM_BUILT_IN)
+      : weights(spec.prioritizerPolicy, terms.length > 0)
   const fault = sieve.fault ?? look.withstand(tolerations) ?? ('fault' in weighted ? `:${weighted.fault}` : undefined)
   const prioritizers = 'fault' in weighted ? [] : weighted
   // Where all are taken, scores decide nothing: they are made when somebody asks. What an add-on tells may have ended.
-  const isAsked =
-    fault === undefined && (number !== undefined || prioritizers.some(({ coordinate }) => coordinate.addOn))
-  const ranking = () => (fault === undefined ? look.rank(prioritizers) : NOT_RANKED)
-  const { scores, totals } = isAsked ? ranking() : NOT_RANKED
-  const chosen = fault === undefined ? look.choose(number, totals) : []
-  const unscheduled = number === undefined || fault !== undefined ? 0 : number - chosen.length
+  const isByTotal = number !== undefined || terms.some(isStrict)
+  const isAsked = fault === undefined && (isByTotal || prioritizers.some(({ coordinate }) => coordinate.addOn))
+  const ranking = () => (fault === undefined ? look.rank(prioritizers, terms, number) : NOT_RANKED)
+  const ranked = isAsked ? ranking() : NOT_RANKED
+  const { scores } = ranked
+  const { chosen, wanted } = fault === undefined ? look.choose(number, ranked) : { chosen: [], wanted: 0 }
+  const unscheduled = wanted - chosen.length
 
   const cut = cutGroups(chosen, spec.decisionStrategy, (selector) => look.takes(selector))
   const wrong = cut.fault === undefined ? fault : `:${cut.fault}`
@@ -99,6 +118,7 @@ export function decide(
     satisfied: nowhere(spec.clusterSets ?? [], sieve) ?? satisfaction(chosen.length, unscheduled),
     eligible: sieve.eligible.map((set) => set.metadata.name),
     verdicts: look.verdicts,
+    isByTotal,
     ranking,
     recheckAtMs: fault === undefined ? earliestExpiry(fleet, mine, tolerations, nowMs) : undefined,
     changesAtMs: look.changesAtMs,
@@ -214,8 +234,8 @@ export class Sieve {
 
 const isAvailable = (verdict: number) => verdict === MATCHES || verdict === PREDICATE_MISMATCH
 
-/** By slot: the sums, and what each prioritizer says. */
-type Ranking = { readonly totals: Int32Array; readonly scores: readonly Score[] }
+/** By slot: the sums, and what each prioritizer says; how it was spread, where a term of spread or its weight says anything. */
+type Ranking = { readonly totals: Int32Array; readonly scores: readonly Score[]; readonly spread?: Spread }
 const NOT_RANKED: Ranking = { totals: new Int32Array(0), scores: [] }
 
 /** One look at those that a sieve let pass. */
@@ -252,11 +272,11 @@ class Look {
     return undefined
   }
 
-  rank(weighted: readonly Weighted[]): Ranking {
+  rank(weighted: readonly Weighted[], terms: readonly SpreadConstraint[], number: number | undefined): Ranking {
     const { size } = this.#fleet
     const totals = new Int32Array(size)
     const mask = new Uint8Array(size)
-    for (let slot = 0; slot < size; slot += 1) if ((this.verdicts[slot] ?? UNKNOWN) >= OUT_OF_NUMBER) mask[slot] = 1
+    for (let slot = 0; slot < size; slot += 1) if (passedFilters(this.verdicts[slot] ?? UNKNOWN)) mask[slot] = 1
     const own = new Uint8Array(size)
     for (const slot of this.#mine) own[slot] = (own[slot] ?? 0) + 1
     const field = { fleet: this.#fleet, mask, own, nowMs: this.#nowMs }
@@ -268,11 +288,20 @@ class Look {
         totals[slot] = (totals[slot] ?? 0) + (values[slot] ?? 0) * weight
       return scored
     })
-    return { totals, scores }
+    // Terms that keep nobody out and count nothing change nothing.
+    const counts = terms.length > 0 && (terms.some(isStrict) || weighted.some(isSpread))
+    if (!counts) return { totals, scores }
+    return this.#spread(terms, number, { totals, scores }, mask)
   }
 
-  /** The slots of the best `number`, or of all, by name. */
-  choose(number: number | undefined, totals: Int32Array): number[] {
+  /** The slots of the best `number`, or of all, by name; how many were wanted. */
+  choose(number: number | undefined, { totals, spread }: Ranking): { chosen: number[]; wanted: number } {
+    if (spread) return this.#take(spread, number)
+    const chosen = this.#best(number, totals)
+    return { chosen, wanted: number ?? chosen.length }
+  }
+
+  #best(number: number | undefined, totals: Int32Array): number[] {
     const least = number === undefined ? undefined : this.#least(number, totals)
     let equals = least?.equals ?? 0
     const chosen: number[] = []
@@ -290,6 +319,47 @@ class Look {
       }
     }
     return chosen
+  }
+
+  #spread(
+    terms: readonly SpreadConstraint[],
+    number: number | undefined,
+    { totals, scores }: Ranking,
+    mask: Uint8Array,
+  ): Ranking {
+    const candidates: Candidate[] = []
+    for (const slot of this.#fleet.byName()) {
+      const cluster = mask[slot] === 1 ? this.#fleet.clusterAt(slot) : undefined
+      if (!cluster) continue
+      candidates.push({ slot, total: totals[slot] ?? 0, values: topologiesOf(terms, cluster) })
+    }
+    const score = scores.find(({ name }) => name === 'Spread')
+    const weight = score?.weight ?? 0
+    const found = spread(candidates, terms, weight, number ?? candidates.length)
+    for (const [slot, value] of found.values) {
+      if (score) score.values[slot] = value
+      totals[slot] = (totals[slot] ?? 0) + weight * value
+    }
+    return { totals, scores, spread: found }
+  }
+
+  #take({ picked, limited, keyless }: Spread, number: number | undefined): { chosen: number[]; wanted: number } {
+    const selected = new Set(picked)
+    const chosen: number[] = []
+    let passed = 0
+    for (const slot of this.#fleet.byName()) {
+      if (this.verdicts[slot] !== MATCHES) continue
+      passed += 1
+      if (selected.has(slot)) chosen.push(slot)
+      this.verdicts[slot] = selected.has(slot)
+        ? SELECTED
+        : keyless.has(slot)
+          ? TOPOLOGY_KEY_MISSING
+          : limited.has(slot)
+            ? SPREAD_LIMIT
+            : OUT_OF_NUMBER
+    }
+    return { chosen, wanted: number ?? passed }
   }
 
   /** Whom the selector of a group takes. */

@@ -1,6 +1,6 @@
 import type { ObjectOf } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
-import { type Decided, VERDICTS } from './decide.ts'
+import { type Decided, passedFilters, VERDICTS } from './decide.ts'
 import type { Fleet } from './fleet.ts'
 import type { PlacementOutcome } from './schedule.ts'
 import { claimsOf, labelsOf, mismatch } from './selectors.ts'
@@ -59,10 +59,15 @@ function frozen(
 
 function told(fleet: Fleet, { metadata, spec }: ObjectOf<'Placement'>, found: Decided, nowMs: number): Telling {
   const { verdicts, eligible, satisfied } = found
-  const { totals, scores } = found.ranking()
+  const { totals, scores, spread } = found.ranking()
   const mine = new Set(fleet.decidedBy(metadata.namespace ?? '', metadata.name))
-  const ranked = [...fleet.byName()].filter((slot) => isRanked(verdicts[slot]))
-  ranked.sort((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0) || byCodeUnit(fleet.nameOf(a), fleet.nameOf(b)))
+  const ranked = [...fleet.byName()].filter((slot) => passedFilters(verdicts[slot] ?? 0))
+  // Who is spread was picked one after the other, each by the total that it had then; before all others.
+  const picks = new Map(spread?.picked.map((slot, place) => [slot, place]))
+  const pick = (slot: number) => picks.get(slot) ?? picks.size
+  ranked.sort(
+    (a, b) => pick(a) - pick(b) || (totals[b] ?? 0) - (totals[a] ?? 0) || byCodeUnit(fleet.nameOf(a), fleet.nameOf(b)),
+  )
   const ranks = new Map(ranked.map((slot, place) => [slot, place + 1]))
   const last = ranked[found.selected - 1]
   const lastScore = last === undefined ? '' : `, the last one selected has score ${totals[last]}`
@@ -85,12 +90,16 @@ function told(fleet: Fleet, { metadata, spec }: ObjectOf<'Placement'>, found: De
         return { reason: verdict, message: `taint ${name}${expired ? ', whose toleration has expired' : ''}` }
       }
       case 'Selected':
+      case 'SpreadLimit':
+      case 'TopologyKeyMissing':
       case 'OutOfNumber': {
         const [rank, total] = [ranks.get(slot) ?? 0, totals[slot] ?? 0]
         const message =
           verdict === 'Selected'
             ? `rank ${rank} of ${ranked.length}, score ${total}`
-            : `rank ${rank}, score ${total}; ${spec.numberOfClusters} wanted${lastScore}`
+            : verdict === 'OutOfNumber'
+              ? `rank ${rank}, score ${total}; ${spec.numberOfClusters} wanted${lastScore}`
+              : ((verdict === 'SpreadLimit' ? spread?.limited : spread?.keyless)?.get(slot) ?? '')
         const each = scores.map(({ name, weight, values }) => ({ name, score: values[slot] ?? 0, weight }))
         return { reason: verdict, message, rank, score: total, scores: each }
       }
@@ -98,10 +107,6 @@ function told(fleet: Fleet, { metadata, spec }: ObjectOf<'Placement'>, found: De
         throw new Error(`nothing was decided of ${cluster.metadata.name}`)
     }
   }
-}
-
-function isRanked(verdict: number | undefined): boolean {
-  return VERDICTS[verdict ?? 0] === 'Selected' || VERDICTS[verdict ?? 0] === 'OutOfNumber'
 }
 
 // With one predicate, the first of its terms that is not met; of several that are ORed, the first of each.

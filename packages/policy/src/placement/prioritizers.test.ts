@@ -2,7 +2,7 @@ import type { PrioritizerPolicy } from '@skerry/api'
 import { describe, expect, test } from 'vitest'
 import { clusterOf } from './fixture.ts'
 import { type AddOnScores, Fleet } from './fleet.ts'
-import { policyFaults, score, type Weighted, weights } from './prioritizers.ts'
+import { OCM_BUILT_IN, policyFaults, score, type Weighted, weights } from './prioritizers.ts'
 
 const NOW = Date.parse('2026-06-01T12:00:00Z')
 type Standing = {
@@ -35,7 +35,7 @@ const config = (builtIn: string, weight?: number) => ({
 })
 const addOn = (resourceName = 'usage', scoreName = 'free') => ({ type: 'AddOn', addOn: { resourceName, scoreName } })
 const names = (policy: PrioritizerPolicy) => {
-  const found = weights(policy)
+  const found = weights(policy, false, OCM_BUILT_IN)
   return 'fault' in found
     ? found.fault
     : found.map(({ coordinate, weight }) => [coordinate.builtIn ?? coordinate.addOn?.scoreName, weight])

@@ -17,14 +17,28 @@ const RESOURCES: Readonly<Record<string, 'cpu' | 'memory'>> = {
   ResourceAllocatableMemory: 'memory',
 }
 
-const BUILT_IN = ['Balance', 'Steady', ...Object.keys(RESOURCES)]
+/** Those that OCM knows. */
+export const OCM_BUILT_IN: readonly string[] = ['Balance', 'Steady', ...Object.keys(RESOURCES)]
+const BUILT_IN = [...OCM_BUILT_IN, 'Spread']
+const SPREAD: Weighted = { coordinate: { type: 'BuiltIn', builtIn: 'Spread' }, weight: 2 }
 
-/** The prioritizers that count, or what is wrong with the policy, as OCM words it. */
-export function weights({ mode = '', configurations = [] }: PrioritizerPolicy = {}): Weighted[] | { fault: string } {
+export const isSpread = ({ coordinate: { type = 'BuiltIn', builtIn } }: Weighted) =>
+  type === 'BuiltIn' && builtIn === 'Spread'
+
+/**
+ * The prioritizers that count, or what is wrong with the policy, as OCM words it. `spreads`: the placement has a
+ * spreadPolicy, which counts 2 unless something else is said.
+ */
+export function weights(
+  { mode = '', configurations = [] }: PrioritizerPolicy = {},
+  spreads = false,
+  known: readonly string[] = BUILT_IN,
+): Weighted[] | { fault: string } {
   if (mode !== '' && mode !== 'Additive' && mode !== 'Exact')
     return { fault: `incorrect prioritizer policy mode: ${mode}` }
   const weighted = new Map<unknown, Weighted>()
-  if (mode !== 'Exact') for (const one of DEFAULTS) weighted.set(`BuiltIn/${one.coordinate.builtIn}`, one)
+  const defaults = mode === 'Exact' ? [] : spreads ? [...DEFAULTS, SPREAD] : DEFAULTS
+  for (const one of defaults) weighted.set(`BuiltIn/${one.coordinate.builtIn}`, one)
   for (const { scoreCoordinate: coordinate, weight = 1 } of configurations) {
     if (!coordinate) return { fault: 'scoreCoordinate field is required' }
     // OCM tells coordinates with an add-on apart by where they stand, so that two of one name count twice.
@@ -35,7 +49,7 @@ export function weights({ mode = '', configurations = [] }: PrioritizerPolicy = 
   for (const { coordinate } of active) {
     const { type = 'BuiltIn', builtIn = '', addOn } = coordinate
     if (type !== 'BuiltIn' && !addOn) return { fault: 'addOn should not be empty' }
-    if (type === 'BuiltIn' && !BUILT_IN.includes(builtIn)) return { fault: `incorrect builtin prioritizer: ${builtIn}` }
+    if (type === 'BuiltIn' && !known.includes(builtIn)) return { fault: `incorrect builtin prioritizer: ${builtIn}` }
   }
   return active
 }
@@ -99,13 +113,15 @@ export function score(
 ): Score {
   if (type !== 'BuiltIn' && addOn)
     return { name: `AddOn/${addOn.resourceName}/${addOn.scoreName}`, weight, ...byAddOn(addOn, field) }
-  const values =
-    builtIn === 'Balance'
-      ? balance(field)
-      : builtIn === 'Steady'
-        ? steady(field)
-        : allocatable(field, RESOURCES[builtIn] ?? 'cpu')
-  return { name: builtIn, weight, values }
+  return { name: builtIn, weight, values: byBuiltIn(builtIn, field) }
+}
+
+function byBuiltIn(builtIn: string, field: Field): Int32Array {
+  if (builtIn === 'Balance') return balance(field)
+  if (builtIn === 'Steady') return steady(field)
+  // Known only once it is picked (spread.ts); without a spreadPolicy it says nothing.
+  if (builtIn === 'Spread') return new Int32Array(field.mask.length)
+  return allocatable(field, RESOURCES[builtIn] ?? 'cpu')
 }
 
 function steady({ mask, own }: Field): Int32Array {

@@ -514,7 +514,7 @@ describe('[deviation] what Skerry does on purpose', () => {
     ])
   })
 
-  test.each(['spreadPolicy', 'sortBy', 'scoreRateLimit'])(
+  test.each(['sortBy', 'scoreRateLimit'])(
     'a placement with %s, which is not carried out yet, is refused by name',
     (field) => {
       const object = {

@@ -53,7 +53,7 @@ export function outcomeOf(fleet: Fleet, placement: ObjectOf<'Placement'>, found:
     clusters: members.map((slot) => fleet.nameOf(slot)),
   }))
   // Where all are taken, scores decided nothing, and what they are changes with every decision of others.
-  const totals = placement.spec.numberOfClusters == null ? undefined : found.ranking().totals
+  const totals = found.isByTotal ? found.ranking().totals : undefined
   const scoreOf = (name: string) => (totals === undefined ? {} : { score: totals[fleet.slotOf(name) ?? -1] ?? 0 })
   // Also when a score ends: nothing goes stale in silence.
   const recheck = [recheckAtMs, scoresEndAtMs].filter((one) => one !== undefined)

@@ -5,7 +5,18 @@ import { clusterOf } from './fixture.ts'
 import { fleetOf } from './fleet.ts'
 import { type PlacementOutcome, schedule } from './schedule.ts'
 import { Scheduler } from './scheduler.ts'
-import { clusters, type Event, events, everybody, historian, meta, NOW, placements, scores } from './test-histories.ts'
+import {
+  clusters,
+  type Event,
+  events,
+  everybody,
+  historian,
+  meta,
+  NOW,
+  placements,
+  scores,
+  spreading,
+} from './test-histories.ts'
 
 const keyOf = ({ metadata }: ObjectOf<'Placement'>) => `${metadata.namespace}/${metadata.name}`
 const named = (placement: ObjectOf<'Placement'>, name: string): ObjectOf<'Placement'> => ({
@@ -43,6 +54,17 @@ const touchy: readonly ObjectOf<'Placement'>[] = (
     },
     { tolerations: [{ key: '', operator: 'Equal' }] },
     {
+      spreadPolicy: {
+        spreadConstraints: [{ topologyKey: 'region', topologyKeyType: 'Label', whenUnsatisfiable: 'DoNotSchedule' }],
+      },
+      tolerations: [{ operator: 'Exists' }],
+    },
+    {
+      numberOfClusters: 2,
+      spreadPolicy: { spreadConstraints: [{ topologyKey: 'region', topologyKeyType: 'Label' }] },
+      tolerations: [{ operator: 'Exists' }],
+    },
+    {
       decisionStrategy: {
         groupStrategy: {
           decisionGroups: [{ groupName: 'g', groupClusterSelector: { labelSelector: { matchLabels: { env: 'a' } } } }],
@@ -76,7 +98,7 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 1,
     arbitrary: fc
-      .tuple(placements, fc.constantFrom('p', 'q', 'r'))
+      .tuple(fc.oneof(placements, spreading), fc.constantFrom('p', 'q', 'r'))
       .map(([placement, name]): Step => ({ put: 'placement', placement: named(placement, name) })),
   },
   { weight: 3, arbitrary: scores.map((one): Step => ({ put: 'scores', scores: one })) },

@@ -1,4 +1,4 @@
-import type { ObjectOf } from '@skerry/api'
+import type { ObjectOf, SpreadConstraint } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { type Decision, decide, MATCHES, Sieve } from './decide.ts'
 import { type AddOnScores, type DecidedBy, Fleet } from './fleet.ts'
@@ -6,6 +6,7 @@ import type { GroupSelector } from './groups.ts'
 import { weights } from './prioritizers.ts'
 import { outcomeOf, type PlacementOutcome } from './schedule.ts'
 import { claimsOf, labelsOf, mismatch } from './selectors.ts'
+import { isStrict, topologiesOf } from './spread.ts'
 
 // Decides again what a change can touch, and nothing else: the same as deciding everything (a property test holds that).
 
@@ -22,7 +23,9 @@ type Entry = {
   /** Whether its condition tells how many clusters did not make it. */
   tellsCounts: boolean
   readonly looksAt: {
+    /** Whether totals choose. */
     readonly number: boolean
+    readonly spread: readonly SpreadConstraint[]
     readonly balance: boolean
     readonly resources: boolean
     readonly groups: readonly (GroupSelector | undefined)[]
@@ -154,7 +157,8 @@ export class Scheduler {
         if (
           taints ||
           (looksAt.resources && amounts) ||
-          groupOf(looksAt.groups, before) !== groupOf(looksAt.groups, after)
+          groupOf(looksAt.groups, before) !== groupOf(looksAt.groups, after) ||
+          topologyOf(looksAt.spread, before) !== topologyOf(looksAt.spread, after)
         )
           entry.isDue = true
       } else if (was.before === MATCHES || was.after === MATCHES || entry.tellsCounts) entry.isDue = true
@@ -197,13 +201,15 @@ export class Scheduler {
 const keyOf = ({ namespace = '', name }: Placement['metadata']) => `${namespace}/${name}`
 
 function lookOf({ spec }: Placement): Entry['looksAt'] {
-  const weighted = weights(spec.prioritizerPolicy)
+  const terms = spec.spreadPolicy?.spreadConstraints ?? []
+  const weighted = weights(spec.prioritizerPolicy, terms.length > 0)
   const coordinates = 'fault' in weighted ? [] : weighted.map(({ coordinate }) => coordinate)
   const expressions = (spec.predicates ?? []).flatMap(
     ({ requiredClusterSelector: required }) => required?.celSelector?.celExpressions ?? [],
   )
   return {
-    number: (spec.numberOfClusters ?? undefined) !== undefined,
+    number: (spec.numberOfClusters ?? undefined) !== undefined || terms.some(isStrict),
+    spread: terms,
     balance: coordinates.some(({ builtIn, addOn }) => builtIn === 'Balance' && !addOn) || coordinates.some(isBuiltIn),
     resources: coordinates.some(({ builtIn }) => builtIn?.startsWith('ResourceAllocatable') === true),
     groups: (spec.decisionStrategy?.groupStrategy?.decisionGroups ?? []).map((group) => group.groupClusterSelector),
@@ -222,6 +228,12 @@ function groupOf(groups: readonly (GroupSelector | undefined)[], cluster: Cluste
       mismatch(selector?.claimSelector, claims, 'claim') === undefined,
   )
   return found < 0 ? groups.length : found
+}
+
+// The topology of each term that a cluster lies in.
+function topologyOf(terms: readonly SpreadConstraint[], cluster: Cluster | undefined): string {
+  if (!cluster || terms.length === 0) return ''
+  return JSON.stringify(topologiesOf(terms, cluster))
 }
 
 // A built-in that carries an add-on by mistake is the built-in.

@@ -27,7 +27,10 @@ const taints = fc.array(
   { maxLength: 2 },
 )
 const claims = fc.array(fc.record({ name: fc.constantFrom('sku', 'env'), value: word }), { maxLength: 3 })
-const deletedAt = fc.option(fc.constant(iso(NOW)), { nil: undefined, freq: 8 })
+const deletedAt = fc.oneof(
+  { weight: 7, arbitrary: fc.constant(undefined) },
+  { weight: 1, arbitrary: fc.constant(iso(NOW)) },
+)
 export const clusters = fc
   .record({
     name: names,
@@ -96,7 +99,7 @@ const claimSelector = fc.record({ matchExpressions })
 const selectors = fc.record({ labelSelector, claimSelector }, { requiredKeys: [] })
 const coordinate = fc.oneof(
   fc
-    .constantFrom('Balance', 'Steady', 'ResourceAllocatableCPU', 'ResourceAllocatableMemory', 'Nope')
+    .constantFrom('Balance', 'Steady', 'ResourceAllocatableCPU', 'ResourceAllocatableMemory', 'Spread', 'Nope')
     .map((builtIn) => ({ type: 'BuiltIn', builtIn })),
   fc
     .record({ resourceName: fc.constantFrom('usage', 'price'), scoreName: fc.constantFrom('free', 'rtt') })
@@ -104,6 +107,20 @@ const coordinate = fc.oneof(
 )
 const rarely = <T>(one: fc.Arbitrary<T>) =>
   fc.oneof({ weight: 2, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: one })
+const spreadPolicies = fc.record({
+  spreadConstraints: fc.array(
+    fc.record(
+      {
+        topologyKey: fc.constantFrom('env', 'env', 'region', 'sku'),
+        topologyKeyType: fc.constantFrom('Label' as const, 'Label' as const, 'Claim' as const),
+        maxSkew: fc.constantFrom(1, 2),
+        whenUnsatisfiable: fc.constantFrom('DoNotSchedule' as const, 'ScheduleAnyway' as const),
+      },
+      { requiredKeys: ['topologyKey', 'topologyKeyType'] },
+    ),
+    { maxLength: 3 },
+  ),
+})
 const spec = fc
   .record({
     clusterSets: rarely(fc.array(fc.constantFrom('all', 'all', 'a'), { maxLength: 2 })),
@@ -135,6 +152,7 @@ const spec = fc
         ),
       }),
     ),
+    spreadPolicy: rarely(spreadPolicies),
     decisionStrategy: rarely(
       fc.record({
         groupStrategy: fc.record({
@@ -146,14 +164,24 @@ const spec = fc
   })
   // Without what is undefined.
   .map((one) => JSON.parse(JSON.stringify(one)) as PlacementSpec)
-export const placements = spec.map(
-  (one): ObjectOf<'Placement'> => ({
-    apiVersion: 'cluster.open-cluster-management.io/v1beta1',
-    kind: 'Placement',
-    metadata: meta('p', 'fleet'),
-    spec: one,
-  }),
-)
+const placementOf = (one: PlacementSpec): ObjectOf<'Placement'> => ({
+  apiVersion: 'cluster.open-cluster-management.io/v1beta1',
+  kind: 'Placement',
+  metadata: meta('p', 'fleet'),
+  spec: one,
+})
+export const placements = spec.map(placementOf)
+/** Placements that take almost everybody, and spread whom they take. */
+export const spreading = fc
+  .tuple(spec, spreadPolicies, fc.constantFrom(undefined, 1, 2, 3, 4))
+  .map(([{ prioritizerPolicy, decisionStrategy }, spreadPolicy, numberOfClusters]) =>
+    placementOf({
+      ...{ spreadPolicy, tolerations: [{ operator: 'Exists' }] },
+      ...(numberOfClusters === undefined ? {} : { numberOfClusters }),
+      ...(prioritizerPolicy === undefined ? {} : { prioritizerPolicy }),
+      ...(decisionStrategy === undefined ? {} : { decisionStrategy }),
+    }),
+  )
 
 export type Event =
   | { put: 'cluster'; cluster: ObjectOf<'ManagedCluster'> }

@@ -1,4 +1,10 @@
-import { type ClusterPredicate, type Condition, type ObjectOf, SCHEDULING_DISABLED_ANNOTATION } from '@skerry/api'
+import {
+  type ClusterPredicate,
+  type Condition,
+  type ObjectOf,
+  SCHEDULING_DISABLED_ANNOTATION,
+  type SpreadConstraint,
+} from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { approximate, celCluster, celMismatch, compileCel } from './cel/index.ts'
 import type { AddOnScores } from './fleet.ts'
@@ -33,6 +39,8 @@ type ClusterReason = {
     | 'PredicateMismatch'
     | 'TaintNotTolerated'
     | 'OutOfNumber'
+    | 'SpreadLimit'
+    | 'TopologyKeyMissing'
     | 'Frozen'
   readonly message: string
   readonly rank?: number
@@ -85,13 +93,19 @@ export function evaluate(input: SchedulingInput): Evaluation {
   const standing = standingOf(input)
   const tolerations = placement.spec.tolerations ?? []
 
-  const found = rank(input, available, standing, reasons)
-  const misconfigured = 'fault' in found
-  const ranked = misconfigured ? [] : found.ranked
+  const terms = placement.spec.spreadPolicy?.spreadConstraints ?? []
+  const judged = rank(input, available, standing, reasons)
+  const misconfigured = 'fault' in judged
   const number = placement.spec.numberOfClusters ?? undefined
-  const chosen = number === undefined ? ranked : ranked.slice(0, number)
-  const unscheduled = number === undefined || misconfigured ? 0 : number - chosen.length
-  tell(ranked, chosen.length, number, misconfigured ? [] : found.prioritized, reasons)
+  const found = misconfigured ? judged : spreadOut(judged, terms, number)
+  const ranked = 'fault' in found ? [] : found.ranked
+  const left = 'fault' in found ? undefined : found.left
+  const chosen = ranked.filter(({ cluster: { metadata } }, at) =>
+    left ? !left.has(metadata.name) : number === undefined || at < number,
+  )
+  const goal = number ?? (left ? ranked.length : chosen.length)
+  const unscheduled = misconfigured ? 0 : goal - chosen.length
+  tell(ranked, chosen.length, number, 'fault' in found ? [] : found.prioritized, reasons, left)
 
   const { groups, fault } = cutGroups(
     chosen.map(({ cluster }) => cluster).toSorted((a, b) => byCodeUnit(a.metadata.name, b.metadata.name)),
@@ -100,8 +114,8 @@ export function evaluate(input: SchedulingInput): Evaluation {
       mismatch(selector?.labelSelector, labelsOf(cluster), 'label') === undefined &&
       mismatch(selector?.claimSelector, claimsOf(cluster), 'claim') === undefined,
   )
-  const wrong = fault === undefined ? (misconfigured ? found.fault : undefined) : `:${fault}`
-  const warning = misconfigured ? undefined : found.prioritized.findLast((one) => one.warning !== undefined)?.warning
+  const wrong = fault === undefined ? ('fault' in found ? found.fault : undefined) : `:${fault}`
+  const warning = 'fault' in found ? undefined : found.prioritized.findLast((one) => one.warning !== undefined)?.warning
   const selected = chosen.map(({ cluster }) => cluster.metadata.name)
   return {
     kind: 'Evaluated',
@@ -115,15 +129,16 @@ export function evaluate(input: SchedulingInput): Evaluation {
     })),
     satisfied: outside ?? satisfaction(selected.length, unscheduled, reasons),
     totals: new Map(ranked.map(({ cluster, total }) => [cluster.metadata.name, total])),
-    prioritized: misconfigured ? [] : found.prioritized,
+    prioritized: 'fault' in found ? [] : found.prioritized,
     reasons: reasons.toSorted((a, b) => byCodeUnit(a.cluster, b.cluster)),
-    scoresEndAtMs: misconfigured
-      ? undefined
-      : found.prioritized.reduce(
-          (first: number | undefined, { endsAtMs }) =>
-            endsAtMs === undefined ? first : Math.min(first ?? endsAtMs, endsAtMs),
-          undefined,
-        ),
+    scoresEndAtMs:
+      'fault' in found
+        ? undefined
+        : found.prioritized.reduce(
+            (first: number | undefined, { endsAtMs }) =>
+              endsAtMs === undefined ? first : Math.min(first ?? endsAtMs, endsAtMs),
+            undefined,
+          ),
     recheckAtMs: misconfigured ? undefined : earliestExpiry(input.clusters, tolerations, standing.mine, nowMs),
   }
 }
@@ -200,7 +215,7 @@ function rank(
   const toleration = matching.length > 0 ? tolerationFault(tolerations) : undefined
   if (toleration) return { fault: `TaintToleration:${toleration}` }
   const filtered = matching.filter((cluster) => survives(cluster, tolerations, standing.mine, nowMs, reasons))
-  const weighted = weights(spec.prioritizerPolicy)
+  const weighted = weights(spec.prioritizerPolicy, (spec.spreadPolicy?.spreadConstraints ?? []).length > 0)
   if ('fault' in weighted) return { fault: `:${weighted.fault}` }
   const prioritized = weighted.map((one) => prioritize(one, filtered, standing))
   const ranked = filtered
@@ -212,6 +227,102 @@ function rank(
     })
     .toSorted((a, b) => b.total - a.total || byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name))
   return { ranked, prioritized }
+}
+
+type Judged = { readonly ranked: readonly Ranked[]; readonly prioritized: readonly Prioritized[] }
+/** Who was left, and why; undefined where it was a matter of the number alone. */
+type Left = ReadonlyMap<
+  string,
+  { readonly reason: 'OutOfNumber' | 'SpreadLimit' | 'TopologyKeyMissing'; message: string }
+>
+
+// One cluster at a time: whoever has the highest sum of total and spread, as the clusters picked so far stand.
+function spreadOut(
+  { ranked, prioritized }: Judged,
+  terms: readonly SpreadConstraint[],
+  number: number | undefined,
+): Judged & { readonly left?: Left } {
+  const weight = prioritized.find(({ name }) => name === 'Spread')?.weight ?? 0
+  const strict = (term: SpreadConstraint) => term.whenUnsatisfiable === 'DoNotSchedule'
+  if (terms.length === 0 || (weight === 0 && !terms.some(strict))) return { ranked, prioritized }
+  const valueIn = ({ topologyKey, topologyKeyType }: SpreadConstraint, cluster: Cluster) =>
+    (topologyKeyType === 'Claim' ? claimsOf(cluster) : labelsOf(cluster)).get(topologyKey)
+  const lacks = (cluster: Cluster) => terms.find((term) => strict(term) && valueIn(term, cluster) === undefined)
+  const able = ranked.filter(({ cluster }) => !lacks(cluster))
+  const tuple = (cluster: Cluster, depth: number) =>
+    JSON.stringify(terms.slice(0, depth).map((term) => valueIn(term, cluster) ?? ''))
+  // How many of those picked are in a cluster's topology of a term; and in each topology beside it.
+  const stand = (cluster: Cluster, at: number, picked: readonly Ranked[]) => {
+    const count = (of: string) => picked.filter((one) => tuple(one.cluster, at + 1) === of).length
+    const beside = new Set(
+      able.filter((one) => tuple(one.cluster, at) === tuple(cluster, at)).map((one) => tuple(one.cluster, at + 1)),
+    )
+    const counts = [...beside].map(count)
+    return { own: count(tuple(cluster, at + 1)), min: Math.min(...counts), max: Math.max(...counts) }
+  }
+  const limitOf = (cluster: Cluster, picked: readonly Ranked[]) =>
+    terms.findIndex((term, at) => {
+      const { own, min } = stand(cluster, at, picked)
+      return strict(term) && own + 1 - min > (term.maxSkew ?? 1)
+    })
+  const combined = (cluster: Cluster, picked: readonly Ranked[]) =>
+    terms.reduce((sum, _, at) => {
+      const { own, min, max } = stand(cluster, at, picked)
+      return sum * 64 + (max === min ? 0 : Math.trunc((63 * (max - own)) / (max - min)))
+    }, 0)
+  const wanted = number ?? ranked.length
+  const picked: Ranked[] = []
+  const spreads = new Map<string, number>()
+  const left = new Map<string, { reason: 'OutOfNumber' | 'SpreadLimit' | 'TopologyKeyMissing'; message: string }>()
+  let before: readonly Ranked[] = []
+  while (picked.length < wanted) {
+    before = [...picked]
+    const rest = able.filter((one) => !picked.includes(one))
+    for (const { cluster } of rest) spreads.set(cluster.metadata.name, 0)
+    const open = rest.filter(({ cluster }) => limitOf(cluster, before) < 0)
+    const raw = new Map(open.map((one) => [one, combined(one.cluster, before)]))
+    const [low, high] = [Math.min(...raw.values()), Math.max(...raw.values())]
+    for (const [{ cluster }, score] of raw)
+      if (high > low) spreads.set(cluster.metadata.name, Math.trunc(((score - low) / (high - low) - 0.5) * 200) + 0)
+    const sum = ({ cluster, total }: Ranked) => total + weight * (spreads.get(cluster.metadata.name) ?? 0)
+    const [best] = open.toSorted(
+      (a, b) => sum(b) - sum(a) || byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name),
+    )
+    if (!best) break
+    picked.push(best)
+  }
+  for (const { cluster } of ranked) {
+    const { name } = cluster.metadata
+    const missing = lacks(cluster)
+    const at = missing ? -1 : limitOf(cluster, before)
+    if (picked.some((one) => one.cluster === cluster)) continue
+    if (missing)
+      left.set(name, {
+        reason: 'TopologyKeyMissing',
+        message: `${missing.topologyKeyType.toLowerCase()} ${missing.topologyKey} is missing`,
+      })
+    else if (at >= 0 && wanted > 0) {
+      const where = terms.slice(0, at + 1).map((term) => `${term.topologyKey}=${valueIn(term, cluster) ?? ''}`)
+      const { own, min } = stand(cluster, at, before)
+      left.set(name, {
+        reason: 'SpreadLimit',
+        message: `${where.join(', ')} has ${own} where the least has ${min}: one more would exceed maxSkew ${terms[at]?.maxSkew ?? 1}`,
+      })
+    } else left.set(name, { reason: 'OutOfNumber', message: '' })
+  }
+  const summed = ({ cluster, total }: Ranked) => ({
+    cluster,
+    total: total + weight * (spreads.get(cluster.metadata.name) ?? 0),
+  })
+  const others = ranked
+    .filter((one) => !picked.includes(one))
+    .map(summed)
+    .toSorted((a, b) => b.total - a.total || byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name))
+  return {
+    ranked: [...picked.map(summed), ...others],
+    prioritized: prioritized.map((one) => (one.name === 'Spread' ? { ...one, scores: spreads } : one)),
+    left,
+  }
 }
 
 function firstFault(predicates: readonly ClusterPredicate[]): string | undefined {
@@ -281,17 +392,21 @@ function tell(
   number: number | undefined,
   prioritized: readonly Prioritized[],
   reasons: ClusterReason[],
+  left: Left | undefined,
 ): void {
   const last = ranked[chosen - 1]
   for (const [index, { cluster, total }] of ranked.entries()) {
     const { name } = cluster.metadata
     const selected = index < chosen
+    const why = left?.get(name)
     reasons.push({
       cluster: name,
-      reason: selected ? 'Selected' : 'OutOfNumber',
+      reason: selected ? 'Selected' : (why?.reason ?? 'OutOfNumber'),
       message: selected
         ? `rank ${index + 1} of ${ranked.length}, score ${total}`
-        : `rank ${index + 1}, score ${total}; ${number} wanted${last ? `, the last one selected has score ${last.total}` : ''}`,
+        : why?.message
+          ? why.message
+          : `rank ${index + 1}, score ${total}; ${number} wanted${last ? `, the last one selected has score ${last.total}` : ''}`,
       rank: index + 1,
       score: total,
       scores: Object.fromEntries(prioritized.map((one) => [one.name, one.scores.get(name) ?? 0])),
@@ -384,7 +499,9 @@ function prioritize(
       ? balance(clusters, standing)
       : builtIn === 'Steady'
         ? new Map(clusters.map(({ metadata: { name } }) => [name, standing.mine.has(name) ? 100 : 0]))
-        : allocatable(clusters, builtIn === 'ResourceAllocatableCPU' ? 'cpu' : 'memory')
+        : builtIn === 'Spread'
+          ? new Map<string, number>()
+          : allocatable(clusters, builtIn === 'ResourceAllocatableCPU' ? 'cpu' : 'memory')
   return { name: builtIn, weight, scores }
 }
 
