@@ -40,7 +40,9 @@ export type ClusterPredicate = Static<typeof ClusterPredicate>
 const ScoreCoordinate = closed({
   type: Type.Optional(Type.String({ description: 'BuiltIn (default) or AddOn' })),
   builtIn: Type.Optional(
-    Type.String({ description: 'Balance, Steady, ResourceAllocatableCPU, ResourceAllocatableMemory, Spread' }),
+    Type.String({
+      description: 'Balance, Steady, ResourceAllocatableCPU, ResourceAllocatableMemory, Spread, PreferNoSelect',
+    }),
   ),
   addOn: Type.Optional(
     closed({

@@ -4,6 +4,7 @@ import {
   type ObjectOf,
   SCHEDULING_DISABLED_ANNOTATION,
   type SpreadConstraint,
+  type Toleration,
 } from '@skerry/api'
 import { resized } from './columns.ts'
 import type { Fleet } from './fleet.ts'
@@ -87,14 +88,14 @@ export function decide(
   const { spec } = placement
   const number = spec.numberOfClusters ?? undefined
   const mine = fleet.decidedBy(namespace, name)
-  const look = new Look(fleet, mine, nowMs, sieve)
   const tolerations = spec.tolerations ?? []
+  const look = new Look(fleet, mine, nowMs, sieve, tolerations)
   const terms = as === 'OCM' ? [] : (spec.spreadPolicy?.spreadConstraints ?? [])
   const weighted =
     as === 'OCM'
       ? weights(spec.prioritizerPolicy, false, OCM_BUILT_IN)
       : weights(spec.prioritizerPolicy, terms.length > 0)
-  const fault = sieve.fault ?? look.withstand(tolerations) ?? ('fault' in weighted ? `:${weighted.fault}` : undefined)
+  const fault = sieve.fault ?? look.withstand() ?? ('fault' in weighted ? `:${weighted.fault}` : undefined)
   const prioritizers = 'fault' in weighted ? [] : weighted
   // Where all are taken, scores decide nothing: they are made when somebody asks. What an add-on tells may have ended.
   const isByTotal = number !== undefined || terms.some(isStrict)
@@ -248,17 +249,20 @@ class Look {
   readonly #mine: Int32Array
   readonly #nowMs: number
   readonly #matching: number
+  readonly #tolerations: readonly Toleration[]
 
-  constructor(fleet: Fleet, mine: Int32Array, nowMs: number, sieve: Sieve) {
+  constructor(fleet: Fleet, mine: Int32Array, nowMs: number, sieve: Sieve, tolerations: readonly Toleration[]) {
     this.#fleet = fleet
     this.#mine = mine
     this.#nowMs = nowMs
     this.#matching = sieve.matching
+    this.#tolerations = tolerations
     this.verdicts = sieve.verdicts.length === fleet.size ? sieve.verdicts.slice() : resized(sieve.verdicts, fleet.size)
   }
 
   /** Puts out whom a taint keeps out; or what is wrong with the tolerations, as `<plugin>:<message>`. */
-  withstand(tolerations: Parameters<typeof tolerates>[1]): string | undefined {
+  withstand(): string | undefined {
+    const tolerations = this.#tolerations
     const fault = this.#matching > 0 ? tolerationFault(tolerations) : undefined
     if (fault) return `TaintToleration:${fault}`
     const own = new Set(this.#mine)
@@ -279,7 +283,7 @@ class Look {
     for (let slot = 0; slot < size; slot += 1) if (passedFilters(this.verdicts[slot] ?? UNKNOWN)) mask[slot] = 1
     const own = new Uint8Array(size)
     for (const slot of this.#mine) own[slot] = (own[slot] ?? 0) + 1
-    const field = { fleet: this.#fleet, mask, own, nowMs: this.#nowMs }
+    const field = { fleet: this.#fleet, mask, own, tolerations: this.#tolerations, nowMs: this.#nowMs }
     const scores = weighted.map((one) => {
       const { weight } = one
       const scored = score(one, field)
@@ -437,7 +441,7 @@ function satisfaction(selected: number, unscheduled: number): Satisfied {
 function earliestExpiry(
   fleet: Fleet,
   mine: Int32Array,
-  tolerations: Parameters<typeof tolerates>[1],
+  tolerations: readonly Toleration[],
   nowMs: number,
 ): number | undefined {
   let earliest: number | undefined

@@ -1,4 +1,4 @@
-import type { PrioritizerPolicy } from '@skerry/api'
+import type { PrioritizerPolicy, Taint, Toleration } from '@skerry/api'
 import { describe, expect, test } from 'vitest'
 import { clusterOf } from './fixture.ts'
 import { type AddOnScores, Fleet } from './fleet.ts'
@@ -9,11 +9,17 @@ type Standing = {
   readonly decidedElsewhere: ReadonlyMap<string, number>
   readonly mine: ReadonlySet<string>
   readonly scores: readonly AddOnScores[]
+  readonly tolerations: readonly Toleration[]
 }
 
 /** What a prioritizer says of these clusters, by name. */
 function prioritize(weighted: Weighted, clusters: readonly ReturnType<typeof clusterOf>[], given: Partial<Standing>) {
-  const { decidedElsewhere = new Map<string, number>(), mine = new Set<string>(), scores = [] } = given
+  const {
+    decidedElsewhere = new Map<string, number>(),
+    mine = new Set<string>(),
+    scores = [],
+    tolerations = [],
+  } = given
   const fleet = new Fleet()
   for (const cluster of clusters) fleet.putCluster(cluster)
   for (const one of scores) fleet.putScores(one)
@@ -22,7 +28,8 @@ function prioritize(weighted: Weighted, clusters: readonly ReturnType<typeof clu
     fleet.putDecisions({ namespace: 'n', placement: `of ${cluster}`, clusters: Array<string>(count).fill(cluster) })
   const own = new Uint8Array(fleet.size)
   for (const slot of fleet.decidedBy('n', 'p')) own[slot] = 1
-  const { values, ...rest } = score(weighted, { fleet, mask: fleet.present.slice(0, fleet.size), own, nowMs: NOW })
+  const mask = fleet.present.slice(0, fleet.size)
+  const { values, ...rest } = score(weighted, { fleet, mask, own, tolerations, nowMs: NOW })
   return {
     ...rest,
     scores: new Map(clusters.map(({ metadata: { name } }) => [name, values[fleet.slotOf(name) ?? -1]])),
@@ -144,6 +151,44 @@ describe('[conformance: ocm] P-43 AddOn', () => {
     expect(late.scores.get('a')).toBe(0)
     expect(late).toMatchObject({ warning: 'AddOnPlacementScores a/usage expired' })
     expect(late.endsAtMs).toBeUndefined()
+  })
+})
+
+describe('[deviation] D-04 PreferNoSelect', () => {
+  const unwanted = (...keys: string[]): Taint[] =>
+    keys.map((key) => ({ key, effect: 'PreferNoSelect', timeAdded: new Date(NOW - 30_000).toISOString() }))
+  const clusters = [
+    clusterOf('free'),
+    clusterOf('one', { taints: unwanted('a') }),
+    clusterOf('two', { taints: unwanted('a', 'b') }),
+    clusterOf('three', { taints: unwanted('a', 'b', 'c') }),
+    clusterOf('other', { taints: [{ key: 'a', effect: 'NoSelectIfNew' }] }),
+  ]
+
+  test('the more taints that nothing tolerates, the worse, down to -100; who has none has 0', () => {
+    const { scores } = prioritize(builtIn('PreferNoSelect'), clusters, {})
+    expect(Object.fromEntries(scores)).toEqual({ free: 0, one: -33, two: -66, three: -100, other: 0 })
+    expect([...prioritize(builtIn('PreferNoSelect'), [clusterOf('a')], {}).scores]).toEqual([['a', 0]])
+  })
+
+  test('a taint that is tolerated does not count, as long as it is', () => {
+    const of = (tolerationSeconds: number) =>
+      prioritize(builtIn('PreferNoSelect'), clusters, {
+        tolerations: [{ key: 'c', operator: 'Exists', tolerationSeconds }],
+      })
+    expect(Object.fromEntries(of(60).scores)).toMatchObject({ one: -50, two: -100, three: -100 })
+    expect(of(60).endsAtMs).toBe(NOW + 30_000)
+    expect(Object.fromEntries(of(30).scores)).toMatchObject({ one: -33, three: -100 })
+    expect(of(30).endsAtMs).toBeUndefined()
+  })
+
+  test('counts only where it is listed, and keeps nobody out', () => {
+    expect(names({})).toEqual([
+      ['Balance', 1],
+      ['Steady', 1],
+    ])
+    expect(weights({ mode: 'Exact', configurations: [config('PreferNoSelect')] })).toEqual([builtIn('PreferNoSelect')])
+    expect(names({ configurations: [config('PreferNoSelect')] })).toBe('incorrect builtin prioritizer: PreferNoSelect')
   })
 })
 

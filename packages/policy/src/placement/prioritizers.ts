@@ -1,6 +1,7 @@
-import type { PrioritizerPolicy } from '@skerry/api'
+import type { PrioritizerPolicy, Toleration } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import type { Fleet } from './fleet.ts'
+import { toleratesOne } from './taints.ts'
 
 // What the clusters that passed are ranked by: OCM's prioritizers, in its arithmetic. A cluster that one does not mention
 // has 0 from it.
@@ -19,7 +20,7 @@ const RESOURCES: Readonly<Record<string, 'cpu' | 'memory'>> = {
 
 /** Those that OCM knows. */
 export const OCM_BUILT_IN: readonly string[] = ['Balance', 'Steady', ...Object.keys(RESOURCES)]
-const BUILT_IN = [...OCM_BUILT_IN, 'Spread']
+const BUILT_IN = [...OCM_BUILT_IN, 'Spread', 'PreferNoSelect']
 const SPREAD: Weighted = { coordinate: { type: 'BuiltIn', builtIn: 'Spread' }, weight: 2 }
 
 export const isSpread = ({ coordinate: { type = 'BuiltIn', builtIn } }: Weighted) =>
@@ -104,6 +105,7 @@ export type Field = {
   readonly fleet: Fleet
   readonly mask: Uint8Array
   readonly own: Uint8Array
+  readonly tolerations: readonly Toleration[]
   readonly nowMs: number
 }
 
@@ -113,6 +115,7 @@ export function score(
 ): Score {
   if (type !== 'BuiltIn' && addOn)
     return { name: `AddOn/${addOn.resourceName}/${addOn.scoreName}`, weight, ...byAddOn(addOn, field) }
+  if (builtIn === 'PreferNoSelect') return { name: builtIn, weight, ...preferNoSelect(field) }
   return { name: builtIn, weight, values: byBuiltIn(builtIn, field) }
 }
 
@@ -163,6 +166,26 @@ function allocatable({ fleet, mask }: Field, resource: 'cpu' | 'memory'): Int32A
     values[slot] = max === min ? 100 : Math.trunc(((value - min) / (max - min) - 0.5) * 2 * 100)
   }
   return values
+}
+
+// D-04: the more PreferNoSelect taints that are not tolerated, the worse; it filters nobody.
+function preferNoSelect({ fleet, mask, tolerations, nowMs }: Field): Omit<Score, 'name' | 'weight'> {
+  const values = new Int32Array(mask.length)
+  let most = 0
+  let endsAtMs: number | undefined
+  for (let slot = 0; slot < mask.length; slot += 1) {
+    if (mask[slot] !== 1) continue
+    for (const taint of fleet.clusterAt(slot)?.spec.taints ?? []) {
+      if (taint.effect !== 'PreferNoSelect') continue
+      const one = toleratesOne(taint, tolerations, nowMs)
+      if (!one.by) values[slot] = (values[slot] ?? 0) + 1
+      else if (one.expiresAtMs !== undefined) endsAtMs = Math.min(endsAtMs ?? one.expiresAtMs, one.expiresAtMs)
+    }
+    most = Math.max(most, values[slot] ?? 0)
+  }
+  if (most > 0)
+    for (let slot = 0; slot < mask.length; slot += 1) values[slot] = Math.trunc((-100 * (values[slot] ?? 0)) / most)
+  return { values, ...(endsAtMs === undefined ? {} : { endsAtMs }) }
 }
 
 function byAddOn(

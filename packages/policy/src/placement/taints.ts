@@ -31,7 +31,8 @@ export function tolerates(
   return expiresAtMs === undefined ? {} : { expiresAtMs }
 }
 
-function toleratesOne(
+/** Whether one taint is tolerated, by any toleration for whatever time; `expired`: one was, and its time is over. */
+export function toleratesOne(
   taint: Taint,
   tolerations: readonly Toleration[],
   nowMs: number,

@@ -99,7 +99,15 @@ const claimSelector = fc.record({ matchExpressions })
 const selectors = fc.record({ labelSelector, claimSelector }, { requiredKeys: [] })
 const coordinate = fc.oneof(
   fc
-    .constantFrom('Balance', 'Steady', 'ResourceAllocatableCPU', 'ResourceAllocatableMemory', 'Spread', 'Nope')
+    .constantFrom(
+      'Balance',
+      'Steady',
+      'ResourceAllocatableCPU',
+      'ResourceAllocatableMemory',
+      'Spread',
+      'PreferNoSelect',
+      'Nope',
+    )
     .map((builtIn) => ({ type: 'BuiltIn', builtIn })),
   fc
     .record({ resourceName: fc.constantFrom('usage', 'price'), scoreName: fc.constantFrom('free', 'rtt') })

@@ -4,6 +4,7 @@ import {
   type ObjectOf,
   SCHEDULING_DISABLED_ANNOTATION,
   type SpreadConstraint,
+  type Toleration,
 } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { approximate, celCluster, celMismatch, compileCel } from './cel/index.ts'
@@ -12,7 +13,7 @@ import { cutGroups, type Group } from './groups.ts'
 import { type Coordinate, type Weighted, weights } from './prioritizers.ts'
 import { claimsOf, labelsOf, mismatch, selectorFault } from './selectors.ts'
 import { clusterSetFault, isMember } from './sets.ts'
-import { tolerates, tolerationFault } from './taints.ts'
+import { tolerates, toleratesOne, tolerationFault } from './taints.ts'
 
 // OCM's placement once more, in the plainest words: cluster by cluster over the objects themselves, with nothing prepared and
 // nothing kept. For tests alone: what decide() answers over columns must be what this answers.
@@ -195,7 +196,9 @@ function standingOf({ placement, decisions, scores, nowMs }: SchedulingInput): S
   for (const decision of decisions)
     if (decision.namespace === namespace && decision.placement === name) mine.add(decision.cluster)
     else decidedElsewhere.set(decision.cluster, (decidedElsewhere.get(decision.cluster) ?? 0) + 1)
-  return { decidedElsewhere, mine, scores: new Map(scores.map((one) => [`${one.namespace}/${one.name}`, one])), nowMs }
+  const tolerations = placement.spec.tolerations ?? []
+  const byName = new Map(scores.map((one) => [`${one.namespace}/${one.name}`, one]))
+  return { decidedElsewhere, mine, scores: byName, tolerations, nowMs }
 }
 
 type Ranked = { readonly cluster: Cluster; readonly total: number }
@@ -473,6 +476,7 @@ type Standing = {
   readonly mine: ReadonlySet<string>
   /** By `namespace/name`. */
   readonly scores: ReadonlyMap<string, AddOnScores>
+  readonly tolerations: readonly Toleration[]
   readonly nowMs: number
 }
 
@@ -494,6 +498,7 @@ function prioritize(
 ): Prioritized {
   if (type !== 'BuiltIn' && addOn)
     return { name: `AddOn/${addOn.resourceName}/${addOn.scoreName}`, weight, ...byAddOn(clusters, addOn, standing) }
+  if (builtIn === 'PreferNoSelect') return { name: builtIn, weight, ...preferNoSelect(clusters, standing) }
   const scores =
     builtIn === 'Balance'
       ? balance(clusters, standing)
@@ -530,6 +535,27 @@ function allocatable(clusters: readonly Cluster[], resource: string): Map<string
       max === min ? 100 : Math.trunc(((value - min) / (max - min) - 0.5) * 2 * 100) + 0,
     ]),
   )
+}
+
+function preferNoSelect(
+  clusters: readonly Cluster[],
+  { tolerations, nowMs }: Standing,
+): Omit<Prioritized, 'name' | 'weight'> {
+  const unwanted = clusters.map(({ metadata: { name }, spec }) => ({
+    name,
+    taints: (spec.taints ?? [])
+      .filter(({ effect }) => effect === 'PreferNoSelect')
+      .map((taint) => toleratesOne(taint, tolerations, nowMs)),
+  }))
+  const count = (taints: readonly { by: boolean }[]) => taints.filter(({ by }) => !by).length
+  const most = Math.max(0, ...unwanted.map(({ taints }) => count(taints)))
+  const ends = unwanted.flatMap(({ taints }) => taints.flatMap(({ by, expiresAtMs }) => (by && expiresAtMs) || []))
+  return {
+    scores: new Map(
+      unwanted.map(({ name, taints }) => [name, most === 0 ? 0 : Math.trunc((-100 * count(taints)) / most) + 0]),
+    ),
+    ...(ends.length === 0 ? {} : { endsAtMs: Math.min(...ends) }),
+  }
 }
 
 function byAddOn(
