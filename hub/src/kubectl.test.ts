@@ -65,6 +65,15 @@ function kubectlOf({ apiUrl, caPem, adminToken }: Hub): Run {
     })
 }
 
+const ROLLOUT_PER_GROUP = `
+apiVersion: skerry.dev/v1alpha1
+kind: Rollout
+metadata: { name: wave, namespace: fleet }
+spec:
+  placementRef: { name: all-shops }
+  image: { name: os-1 }
+  strategy: { type: ProgressivePerGroup, progressivePerGroup: {} }
+`
 const PLACEMENT = `
 apiVersion: cluster.open-cluster-management.io/v1beta1
 kind: Placement
@@ -253,8 +262,8 @@ describe.skipIf(!kubectlPath)(on, () => {
     ['an unknown field', PLACEMENT.replace('clusterSets', 'clusterSetz'), 'spec.clusterSetz: is not a known field'],
     [
       'a field that is not carried out yet',
-      `${PLACEMENT}  sortBy: Score\n`,
-      'spec.sortBy: is a field of Open Cluster Management that this hub does not carry out yet',
+      ROLLOUT_PER_GROUP,
+      'spec.strategy.progressivePerGroup: is a field of Open Cluster Management that this hub does not carry out yet',
     ],
     [
       'a wrong type',

@@ -105,6 +105,40 @@ test('scores of an add-on rank clusters, and a placement that used one is looked
   expect((await world.list('PlacementDecision'))[0]?.status?.decisions?.[0]).toMatchObject({ score: 280 })
 })
 
+test('stored scores follow after scoreRateLimit, and whoever is selected at once', async () => {
+  const world = await openWorld()
+  await addPlacement(world)
+  await addClusters(world, ['a', 'b'])
+  const scored = (name: string, value: number) =>
+    write(world.store, async (tx) => {
+      await createObject(tx, 'AddOnPlacementScore', { metadata: { name: 'usage', namespace: name } })
+      await saveStatus(tx, 'AddOnPlacementScore', name, 'usage', { scores: [{ name: 'free', value }] })
+    })
+  await scored('a', 10)
+  await scored('b', 20)
+  const scoreCoordinate = { type: 'AddOn', addOn: { resourceName: 'usage', scoreName: 'free' } }
+  const prioritizerPolicy = { mode: 'Exact', configurations: [{ scoreCoordinate }] }
+  await world.edit('Placement', 'all', 'fleet', { sortBy: 'Score', scoreRateLimit: '2m', prioritizerPolicy })
+  await look(world)
+  expect(await decided(world)).toEqual(['b', 'a'])
+  const first = Date.parse((await world.get('Placement', 'all', 'fleet')).status?.lastScoreUpdateTime ?? '')
+  expect(first).toBeGreaterThan(0)
+  await write(world.store, (tx) =>
+    saveStatus(tx, 'AddOnPlacementScore', 'a', 'usage', { scores: [{ name: 'free', value: 90 }] }),
+  )
+  const before = await newest(world)
+  expect(await look(world)).toEqual({ recheckAtMs: first + 120_000 })
+  expect([await decided(world), await newest(world)]).toEqual([['b', 'a'], before])
+  world.pass(120_000)
+  await look(world)
+  expect(await decided(world)).toEqual(['a', 'b'])
+  const second = Date.parse((await world.get('Placement', 'all', 'fleet')).status?.lastScoreUpdateTime ?? '')
+  expect(second - first).toBeGreaterThanOrEqual(120_000)
+  await addClusters(world, ['c'])
+  await look(world)
+  expect(await decided(world)).toEqual(['a', 'b', 'c'])
+})
+
 test('nothing is written when nothing changed', async () => {
   const world = await openWorld()
   await addPlacement(world)

@@ -6,7 +6,7 @@ import {
   PLACEMENT_LABEL,
   type PlacementStatus,
 } from '@skerry/api'
-import { fleetOf, type PlacementOutcome, schedule } from '@skerry/policy'
+import { fleetOf, type PlacementOutcome, paced, schedule, scoresMoved } from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
 import { writeFenced } from '../store/leases.ts'
 import { loadPlacementFacts, type PlacementFacts, slicesOf } from '../store/placements.ts'
@@ -24,7 +24,7 @@ export function placementController(): Controller {
       const fleet = fleetOf(facts)
       let recheckAtMs: number | undefined
       for (const placement of facts.placements) {
-        const outcome = schedule(fleet, placement, now())
+        const outcome = paced(schedule(fleet, placement, now()), placement, slicesOf(facts, placement), now())
         if (outcome.recheckAtMs !== undefined)
           recheckAtMs = Math.min(recheckAtMs ?? outcome.recheckAtMs, outcome.recheckAtMs)
         if (!isStored(placement, facts, outcome))
@@ -69,8 +69,21 @@ async function save(
       : {
           numberOfSelectedClusters: outcome.selected.length,
           decisionGroups: groupsOf(outcome),
+          ...scoredAt(current.status, slicesOf(facts, placement), outcome, nowMs),
         }
   await saveStatus(tx, 'Placement', namespace, name, { ...decided, observedGeneration: generation, conditions })
+}
+
+// When stored scores last changed; nothing where none are stored.
+function scoredAt(
+  status: PlacementStatus | undefined,
+  stored: readonly ObjectOf<'PlacementDecision'>[],
+  { slices }: PlacementOutcome,
+  nowMs: number,
+): Pick<PlacementStatus, 'lastScoreUpdateTime'> {
+  if (!slices.some(({ decisions }) => decisions.some(({ score }) => score !== undefined))) return {}
+  const before = scoresMoved(slices, stored) ? undefined : status?.lastScoreUpdateTime
+  return { lastScoreUpdateTime: before ?? new Date(nowMs).toISOString() }
 }
 
 async function saveSlices(

@@ -182,9 +182,12 @@ const SAMPLES: Record<string, object> = {
           clustersPerDecisionGroup: '25%',
         },
       },
+      sortBy: 'Score',
+      scoreRateLimit: '30s',
     },
     status: {
       observedGeneration: 1,
+      lastScoreUpdateTime: TIME,
       numberOfSelectedClusters: 1,
       decisionGroups: [{ decisionGroupIndex: 0, decisionGroupName: '', decisions: ['p-decision-1'], clusterCount: 1 }],
       conditions: [condition],

@@ -6,7 +6,6 @@ import type { Cause, KindName } from '@skerry/api'
  * `[]` stands for every item of a list.
  */
 const NOT_YET: Partial<Record<KindName, readonly string[]>> = {
-  Placement: ['spec.sortBy', 'spec.scoreRateLimit'],
   Rollout: ['spec.strategy.progressivePerGroup', 'spec.strategy.progressive.mandatoryDecisionGroups'],
 }
 

@@ -346,7 +346,11 @@ describe('fields', () => {
   })
 
   test.each([
-    { at: PLACEMENTS, body: placement({ sortBy: 'Score' }), field: 'spec.sortBy' },
+    {
+      at: ROLLOUTS,
+      body: rollout({ strategy: { type: 'ProgressivePerGroup', progressivePerGroup: {} } }),
+      field: 'spec.strategy.progressivePerGroup',
+    },
     {
       at: ROLLOUTS,
       body: rollout({ strategy: { type: 'Progressive', progressive: { mandatoryDecisionGroups: {} } } }),

@@ -141,6 +141,19 @@ export const PlacementSpec = closed({
     }),
   ),
   decisionStrategy: Type.Optional(DecisionStrategy),
+  sortBy: Type.Optional(
+    oneOf(
+      ['ClusterName', 'Score'],
+      'the order of decisions in a group, and in which the rest is cut: by name (default), or the highest score first',
+    ),
+  ),
+  scoreRateLimit: Type.Optional(
+    Type.String({
+      pattern: '^[0-9]+[hms]$',
+      maxLength: 16,
+      description: 'how often at most stored scores follow, where nothing else changes; 1m by default, 0s is at once',
+    }),
+  ),
 })
 export type PlacementSpec = Static<typeof PlacementSpec>
 
@@ -157,6 +170,7 @@ export const PlacementStatus = closed({
       }),
     ),
   ),
+  lastScoreUpdateTime: Type.Optional(described(Time, 'when stored scores last changed')),
   conditions: Type.Optional(Type.Array(Condition)),
 })
 export type PlacementStatus = Static<typeof PlacementStatus>

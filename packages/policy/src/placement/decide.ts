@@ -55,7 +55,7 @@ export type Decided = {
   readonly message: string
   readonly selected: number
   readonly unscheduled: number
-  /** Of slots, by name. */
+  /** Of slots, by name; with `sortBy: Score` by total, and then by name. */
   readonly groups: readonly Cut<number>[]
   /** As OCM says it; its message without the counts. */
   readonly satisfied: Omit<Condition, 'lastTransitionTime'>
@@ -63,7 +63,7 @@ export type Decided = {
   readonly eligible: readonly string[]
   /** By slot: what became of each cluster, as a place in VERDICTS; as far as it came where something is misconfigured. */
   readonly verdicts: Uint8Array
-  /** Whether totals chose; where they did not, all that passed are selected. */
+  /** Whether totals say who is selected, or in which order. */
   readonly isByTotal: boolean
   /** Made when it is asked for, as long as the fleet does not change. */
   readonly ranking: () => Ranking
@@ -98,15 +98,18 @@ export function decide(
   const fault = sieve.fault ?? look.withstand() ?? ('fault' in weighted ? `:${weighted.fault}` : undefined)
   const prioritizers = 'fault' in weighted ? [] : weighted
   // Where all are taken, scores decide nothing: they are made when somebody asks. What an add-on tells may have ended.
-  const isByTotal = number !== undefined || terms.some(isStrict)
+  const isSorted = as === 'Skerry' && spec.sortBy === 'Score'
+  const isByTotal = number !== undefined || isSorted || terms.some(isStrict)
   const isAsked = fault === undefined && (isByTotal || prioritizers.some(({ coordinate }) => coordinate.addOn))
   const ranking = () => (fault === undefined ? look.rank(prioritizers, terms, number) : NOT_RANKED)
   const ranked = isAsked ? ranking() : NOT_RANKED
   const { scores } = ranked
   const { chosen, wanted } = fault === undefined ? look.choose(number, ranked) : { chosen: [], wanted: 0 }
   const unscheduled = wanted - chosen.length
+  const { totals } = ranked
+  const ordered = isSorted ? chosen.toSorted((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0)) : chosen
 
-  const cut = cutGroups(chosen, spec.decisionStrategy, (selector) => look.takes(selector))
+  const cut = cutGroups(ordered, spec.decisionStrategy, (selector) => look.takes(selector))
   const wrong = cut.fault === undefined ? fault : `:${cut.fault}`
   const warning = scores.findLast((one) => one.warning !== undefined)?.warning
   return {

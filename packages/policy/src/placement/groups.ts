@@ -1,7 +1,7 @@
 import { DECISIONS_PER_SLICE, type DecisionStrategy } from '@skerry/api'
 import { selectorFault } from './selectors.ts'
 
-// How the selected clusters are cut into groups, and groups into slices. Never by score: by name.
+// How the selected clusters are cut into groups, and groups into slices: by name, or where a placement asks for it by score.
 
 export type Group = { readonly name: string; readonly index: number; readonly clusters: readonly string[] }
 /** A group of whatever stands for a cluster. */
@@ -18,7 +18,7 @@ export type Slice = {
 }
 
 /**
- * The groups of the selected clusters, which come by name; with a fault those that OCM had cut before it met it. `takes`
+ * The groups of the selected clusters, in the order in which they come; with a fault those that OCM had cut before it met it. `takes`
  * says of a selector without fault whom it takes.
  */
 export function cutGroups<T>(

@@ -514,20 +514,26 @@ describe('[deviation] what Skerry does on purpose', () => {
     ])
   })
 
-  test.each(['sortBy', 'scoreRateLimit'])(
-    'a placement with %s, which is not carried out yet, is refused by name',
-    (field) => {
-      const object = {
+  test('the spec of OCM is taken whole, and what its schema refuses is refused', () => {
+    const faults = (spec: object) =>
+      causes(objectSchema('Placement'), {
         apiVersion: 'cluster.open-cluster-management.io/v1beta1',
         kind: 'Placement',
         metadata: { name: 'p' },
-        spec: { [field]: {} },
-      }
-      expect(causes(objectSchema('Placement'), object)).toEqual([
-        { field: `spec.${field}`, message: 'is not a known field', reason: 'FieldValueForbidden' },
-      ])
-    },
-  )
+        spec,
+      }).map(({ field }) => field)
+    expect(
+      faults({ spreadPolicy: { spreadConstraints: [{ topologyKey: 'example.com/zone', topologyKeyType: 'Claim' }] } }),
+    ).toEqual([])
+    expect(faults({ sortBy: 'ClusterName', scoreRateLimit: '90s' })).toEqual([])
+    expect(faults({ sortBy: 'Name', scoreRateLimit: '1m30s' })).toEqual(['spec.sortBy', 'spec.scoreRateLimit'])
+    const term = { topologyKey: '-', topologyKeyType: 'Taint', maxSkew: 0, whenUnsatisfiable: 'Never' }
+    expect(faults({ spreadPolicy: { spreadConstraints: [term] } })).toEqual(
+      Object.keys(term).map((member) => `spec.spreadPolicy.spreadConstraints[0].${member}`),
+    )
+    const nine = Array.from({ length: 9 }, () => ({ topologyKey: 'a', topologyKeyType: 'Label' }))
+    expect(faults({ spreadPolicy: { spreadConstraints: nine } })).toEqual(['spec.spreadPolicy.spreadConstraints'])
+  })
 
   test('D-08 a placement is looked at again when a score that it used ends', () => {
     const coordinate = { type: 'AddOn', addOn: { resourceName: 'usage', scoreName: 'free' } }

@@ -208,7 +208,7 @@ function lookOf({ spec }: Placement): Entry['looksAt'] {
     ({ requiredClusterSelector: required }) => required?.celSelector?.celExpressions ?? [],
   )
   return {
-    number: (spec.numberOfClusters ?? undefined) !== undefined || terms.some(isStrict),
+    number: (spec.numberOfClusters ?? undefined) !== undefined || spec.sortBy === 'Score' || terms.some(isStrict),
     spread: terms,
     balance: coordinates.some(({ builtIn, addOn }) => builtIn === 'Balance' && !addOn) || coordinates.some(isBuiltIn),
     resources: coordinates.some(({ builtIn }) => builtIn?.startsWith('ResourceAllocatable') === true),

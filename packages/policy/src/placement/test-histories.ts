@@ -161,6 +161,7 @@ const spec = fc
       }),
     ),
     spreadPolicy: rarely(spreadPolicies),
+    sortBy: rarely(fc.constantFrom('ClusterName', 'Score')),
     decisionStrategy: rarely(
       fc.record({
         groupStrategy: fc.record({
@@ -182,10 +183,11 @@ export const placements = spec.map(placementOf)
 /** Placements that take almost everybody, and spread whom they take. */
 export const spreading = fc
   .tuple(spec, spreadPolicies, fc.constantFrom(undefined, 1, 2, 3, 4))
-  .map(([{ prioritizerPolicy, decisionStrategy }, spreadPolicy, numberOfClusters]) =>
+  .map(([{ prioritizerPolicy, decisionStrategy, sortBy }, spreadPolicy, numberOfClusters]) =>
     placementOf({
       ...{ spreadPolicy, tolerations: [{ operator: 'Exists' }] },
       ...(numberOfClusters === undefined ? {} : { numberOfClusters }),
+      ...(sortBy === undefined ? {} : { sortBy }),
       ...(prioritizerPolicy === undefined ? {} : { prioritizerPolicy }),
       ...(decisionStrategy === undefined ? {} : { decisionStrategy }),
     }),

@@ -109,7 +109,13 @@ export function evaluate(input: SchedulingInput): Evaluation {
   tell(ranked, chosen.length, number, 'fault' in found ? [] : found.prioritized, reasons, left)
 
   const { groups, fault } = cutGroups(
-    chosen.map(({ cluster }) => cluster).toSorted((a, b) => byCodeUnit(a.metadata.name, b.metadata.name)),
+    chosen
+      .toSorted(
+        (a, b) =>
+          (placement.spec.sortBy === 'Score' ? b.total - a.total : 0) ||
+          byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name),
+      )
+      .map(({ cluster }) => cluster),
     placement.spec.decisionStrategy,
     (selector) => (cluster) =>
       mismatch(selector?.labelSelector, labelsOf(cluster), 'label') === undefined &&
