@@ -1,0 +1,116 @@
+import type { ClusterState, Condition, RolloutPhase, RolloutSpec } from '@skerry/api'
+import { UNPROVABLE, UNPROVEN } from './cluster-state.ts'
+import type { Placed } from './rows.ts'
+import { FINISHED, SETTLED, UNDER_WAY } from './states.ts'
+import { isUnlimited } from './strategy.ts'
+
+// The sentences of a rollout as a whole: whether it stopped, whether it is over, and what to do.
+
+export const AFTER_A_BREACH =
+  'find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over'
+
+export type Conditions = readonly Omit<Condition, 'lastTransitionTime'>[]
+
+const AFTER_FAILURES = 'the same image is not sent again: name another one in spec.image.name, or make another rollout'
+
+/** What failed in this rollout, and is counted. */
+type Failed = readonly { readonly reason: string }[]
+export function conditionsOf(
+  spec: RolloutSpec,
+  phase: RolloutPhase,
+  breached: boolean,
+  failed: Failed,
+  maxFailures: number,
+  placed: readonly Placed[],
+): Conditions {
+  const counted = `${failed.length} failed, ${maxFailures} tolerated`
+  const left = placed.some(({ state }) => !FINISHED.has(state))
+  const unlimited = isUnlimited(spec)
+    ? '; maxConcurrency is 0 or not given, which is no limit on how many clusters are under way at once'
+    : ''
+  return [
+    {
+      type: 'Breached',
+      status: breached ? 'True' : 'False',
+      reason: breached ? 'MaxFailuresExceeded' : 'WithinBudget',
+      message: !breached
+        ? counted
+        : [counted, ...(left ? [...wayOut(failed), AFTER_A_BREACH] : wayOn(failed))].join('; '),
+    },
+    phase === 'Completed'
+      ? { type: 'Completed', status: 'True', ...sinceCompletion(placed, failed) }
+      : { type: 'Completed', status: 'False', ...untilCompletion(phase, breached, placed, failed) },
+    { type: 'Ready', status: 'True', reason: 'Planned', message: `image and placement are known${unlimited}` },
+  ]
+}
+
+// What an edit of the terms takes back.
+function wayOut(failed: Failed): string[] {
+  const are = (wanted: string, what: string) => {
+    const count = failed.filter(({ reason }) => reason === wanted).length
+    return count === 0 ? [] : [`${count} of them ${what}`]
+  }
+  return [
+    ...are(UNPROVABLE, 'cannot prove a boot: with spec.attestation warning they are sent the image again'),
+    ...are(UNPROVEN, 'were not proven in time: with spec.attestation warning a warning is good enough'),
+  ]
+}
+
+// What to do where nothing goes on by itself. What an edit takes back is sent again, and the rest is not.
+function wayOn(failed: Failed): string[] {
+  const out = wayOut(failed)
+  const others = failed.filter(({ reason }) => reason !== UNPROVABLE && reason !== UNPROVEN).length
+  if (others === 0) return out
+  const whom = out.length === 0 ? 'where it failed' : `to the other ${others}`
+  return [...out, 'find out why', `${whom} ${AFTER_FAILURES}`]
+}
+
+// A completed rollout stays one: who returns or is added later catches up, and that is told.
+function sinceCompletion(placed: readonly Placed[], failed: Failed): Told {
+  const catchingUp = [
+    ...areSaid(placed, (state) => UNDER_WAY.has(state), 'under way since it completed'),
+    ...areSaid(placed, (state) => state === 'NotStarted', 'not sent the image yet'),
+  ]
+  const pending = areSaid(placed, (state) => state === 'Offline', 'out of reach, to catch up on return')
+  const message = [...catchingUp, ...pending, ...ended(placed, failed)].join('; ')
+  if (catchingUp.length > 0) return { reason: 'CompletedCatchingUp', message }
+  if (pending.length > 0) return { reason: 'CompletedPendingCatchUp', message }
+  if (failed.length > 0) return { reason: 'CompletedWithFailures', message }
+  return { reason: 'Completed', message: 'every cluster is settled' }
+}
+
+// A rollout that has not completed says so, and what it waits for where nothing goes on by itself.
+function untilCompletion(phase: RolloutPhase, breached: boolean, placed: readonly Placed[], failed: Failed): Told {
+  const going = { reason: phase, message: `the rollout is ${phase}` }
+  if (breached) return going
+  if (phase === 'Paused') {
+    const [counted = '', ...next] = ended(placed, failed)
+    return {
+      reason: 'NothingSucceeded',
+      message: [counted, 'no cluster is left to go on with', ...next].join('; '),
+    }
+  }
+  if (placed.every(({ state }) => state === 'Removed')) {
+    const taken = placed.length > 0 && placed.every(({ reason }) => reason === 'AssignedElsewhere')
+    return taken
+      ? { reason: 'Superseded', message: 'newer rollouts have every cluster' }
+      : { reason: 'NoClusters', message: 'the placement selects no cluster that this rollout could send the image to' }
+  }
+  if (!placed.every(({ state }) => SETTLED.has(state))) return going
+  const dark = areSaid(placed, (state) => state === 'Offline', 'out of reach, to be sent the image on return')
+  return { reason: 'OutOfReach', message: [...dark, ...ended(placed, failed)].join('; ') }
+}
+
+type Told = { readonly reason: string; readonly message: string }
+
+function areSaid(placed: readonly Placed[], is: (state: ClusterState) => boolean, what: string): string[] {
+  const count = placed.filter(({ state }) => is(state)).length
+  return count === 0 ? [] : [`${count} ${count === 1 ? 'cluster is' : 'clusters are'} ${what}`]
+}
+
+// How many succeeded and failed, and what to do; nothing where nothing failed.
+function ended(placed: readonly Placed[], failed: Failed): string[] {
+  if (failed.length === 0) return []
+  const succeeded = placed.filter(({ state }) => state === 'Succeeded').length
+  return [`${succeeded} succeeded, ${failed.length} failed`, ...wayOn(failed)]
+}
