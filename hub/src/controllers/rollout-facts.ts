@@ -1,4 +1,12 @@
-import { comparePositions, type ObjectOf, PLACEMENT_LABEL, type RolloutStatus, type StatementRef } from '@skerry/api'
+import {
+  comparePositions,
+  DECISION_GROUP_INDEX_LABEL,
+  DECISION_GROUP_NAME_LABEL,
+  type ObjectOf,
+  PLACEMENT_LABEL,
+  type RolloutStatus,
+  type StatementRef,
+} from '@skerry/api'
 import {
   type ClusterFacts,
   type Holder,
@@ -62,7 +70,7 @@ export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<R
     rollouts.map((rollout, place): [string, Entry] => {
       const key = `${rollout.metadata.namespace}/${rollout.spec.placementRef.name}`
       const decided = decidedBy(placementOf.get(key), slicesOf.get(key) ?? [])
-      const selected = typeof decided === 'string' ? undefined : new Set(decided)
+      const selected = typeof decided === 'string' ? undefined : new Set(decided.flatMap(({ clusters }) => clusters))
       return [rollout.metadata.uid, { rollout, place, decided, selected }]
     }),
   )
@@ -81,7 +89,7 @@ export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<R
 export function factsOf(fleet: RolloutFleet, entry: Entry, limits: ReachabilityLimits, nowMs: number): RolloutFacts {
   const { rollout, decided } = entry
   const image = imageOf(fleet, rollout)
-  const names = typeof decided === 'string' ? [] : decided
+  const names = typeof decided === 'string' ? [] : decided.flatMap(({ clusters }) => clusters)
   return {
     rollout,
     image,
@@ -105,7 +113,14 @@ function decidedBy(
 ): RolloutFacts['decided'] {
   if (!placement) return 'Missing'
   if (placement.status?.observedGeneration !== placement.metadata.generation) return 'Undecided'
-  return slices.flatMap(({ status }) => (status?.decisions ?? []).map(({ clusterName }) => clusterName))
+  const groups = new Map<number, { name: string; clusters: string[] }>()
+  for (const { metadata, status } of slices) {
+    const { [DECISION_GROUP_INDEX_LABEL]: index = '0', [DECISION_GROUP_NAME_LABEL]: name = '' } = metadata.labels ?? {}
+    const group = groups.get(Number(index)) ?? { name, clusters: [] }
+    for (const { clusterName } of status?.decisions ?? []) group.clusters.push(clusterName)
+    groups.set(Number(index), group)
+  }
+  return [...groups].map(([index, group]) => ({ index, ...group }))
 }
 
 // What else there is to say of clusters that were in a rollout when it was last planned and are not selected now.

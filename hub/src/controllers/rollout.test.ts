@@ -130,6 +130,51 @@ test('assignments and status are written together, and a look without news write
   expect([await newest(world), await generations(world)]).toEqual(before)
 })
 
+test('the groups of the placement get the image one after the other, and are fixed once the first has it', async () => {
+  const fleet = await fleetOf('a', 'b', 'c')
+  const { world, roll, rest, rolloutOf, owners } = fleet
+  const strategy = (...names: string[]) => ({
+    decisionStrategy: {
+      groupStrategy: {
+        decisionGroups: names.map((name) => ({
+          groupName: `of-${name}`,
+          groupClusterSelector: { labelSelector: { matchLabels: { name } } },
+        })),
+      },
+    },
+  })
+  for (const name of ['a', 'b', 'c'])
+    await write(world.store, (tx) =>
+      updateObject(tx, 'ManagedCluster', { metadata: { name, labels: { name } }, spec: { hubAcceptsClient: true } }),
+    )
+  await world.edit('Placement', 'all', 'fleet', strategy('b', 'a'))
+  await world.look(placementController())
+  await roll('r', rolloutSpec('os-1', { strategy: { type: 'ProgressivePerGroup' } }))
+  await rest()
+  expect(await owners()).toEqual({ b: 'r' })
+  expect((await rolloutOf('r')).status?.groups).toMatchObject([
+    { index: 0, name: 'of-b', total: 1 },
+    { index: 1, name: 'of-a', total: 1 },
+    { index: 2, name: '', total: 1 },
+  ])
+  // Whatever the placement says of its groups from now on.
+  await world.edit('Placement', 'all', 'fleet', strategy('c'))
+  await world.look(placementController())
+  await fleet.accepts('b')
+  await fleet.confirms('b', 'os-1', 'boot-b')
+  await rest()
+  expect(await owners()).toEqual({ a: 'r', b: 'r' })
+  expect(await fleet.stateOf('r', 'c')).toMatchObject({
+    group: 2,
+    reason: 'GroupWaits',
+    message: 'group 1 (of-a) comes first and is not through: 1 under way',
+  })
+  const { groups, byState, slowest } = (await rolloutOf('r')).status ?? {}
+  expect(groups?.map(({ passedAt }) => passedAt !== undefined)).toEqual([true, false, false])
+  expect(byState).toEqual({ NotStarted: 1, Sent: 1, Succeeded: 1 })
+  expect(slowest).toMatchObject([{ name: 'a', state: 'Sent' }])
+})
+
 test('each event is told once, in the look that saw it', async () => {
   const fleet = await fleetOf('a', 'b')
   await fleet.roll('r', rolloutSpec('os-1', progressive({ maxFailures: 1 })))

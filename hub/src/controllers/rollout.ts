@@ -67,8 +67,11 @@ async function savePlan(
       phase: plan.phase,
       observedGeneration: current.metadata.generation,
       ...(image ? { image } : {}),
+      ...(plan.groups ? { groups: plan.groups } : {}),
       clusters: [...plan.clusters],
       counts: plan.counts,
+      byState: plan.byState,
+      slowest: [...plan.slowest],
       ...(plan.recheckAtMs === undefined ? {} : { recheckAt: new Date(plan.recheckAtMs).toISOString() }),
       startedAt: current.status?.startedAt ?? new Date(nowMs).toISOString(),
       ...(plan.phase === 'Completed'

@@ -39,6 +39,7 @@ export {
   type ClusterState,
   DURATION_PATTERN,
   type IntOrPercent,
+  type OfflinePolicy,
   ROLLOUT_PHASES,
   type RolloutCluster,
   type RolloutPhase,

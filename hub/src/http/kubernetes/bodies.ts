@@ -3,7 +3,6 @@ import { isDeepStrictEqual } from 'node:util'
 import { type Cause, causes, type KindName, type KindRow, type ObjectOf, objectSchema } from '@skerry/api'
 import { type NewMeta, WriteConflict } from '../../store/resources.ts'
 import { StatusError } from '../status-error.ts'
-import { notCarriedOut } from './not-yet.ts'
 
 // A client's object: unknown in, judged object out.
 
@@ -28,9 +27,6 @@ export function readObject(
   const copy = structuredClone(body) as Record<string, unknown>
   // An empty spec may be left out, as with Kubernetes' own types.
   if (row.spec && copy['spec'] === undefined) copy['spec'] = {}
-  // Never pruned: a field of Open Cluster Management that means something must not be taken and then ignored.
-  const later = notCarriedOut(row.kind, copy)
-  if (later.length > 0) throw invalid(row, nameOf(copy), later)
   const warnings = mode === 'Strict' ? [] : prune(row, copy)
   const faults = causes(objectSchema(row.kind), copy)
   if (faults.length > 0) throw invalid(row, nameOf(copy), faults)

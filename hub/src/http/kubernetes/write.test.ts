@@ -345,33 +345,6 @@ describe('fields', () => {
     }
   })
 
-  test.each([
-    {
-      at: ROLLOUTS,
-      body: rollout({ strategy: { type: 'ProgressivePerGroup', progressivePerGroup: {} } }),
-      field: 'spec.strategy.progressivePerGroup',
-    },
-    {
-      at: ROLLOUTS,
-      body: rollout({ strategy: { type: 'Progressive', progressive: { mandatoryDecisionGroups: {} } } }),
-      field: 'spec.strategy.progressive.mandatoryDecisionGroups',
-    },
-  ])(
-    '$field of Open Cluster Management is refused under every fieldValidation, not ignored',
-    async ({ at, body, field }) => {
-      const { ask } = await testApi()
-      for (const mode of ['Strict', 'Warn', 'Ignore']) {
-        const { code, body: status } = await ask('POST', `${at}?fieldValidation=${mode}`, { body })
-        expect(code).toBe(422)
-        expect(status.details.causes).toContainEqual({
-          field,
-          message: 'is a field of Open Cluster Management that this hub does not carry out yet; leave it out',
-          reason: 'FieldValueForbidden',
-        })
-      }
-    },
-  )
-
   test('every fault of a placement is told at once, with its path', async () => {
     const { ask } = await testApi()
     const spec = {

@@ -17,11 +17,22 @@ const Duration = Type.String({
 })
 
 const deadline = described(Duration, 'how long a cluster may take before it counts as TimeOut')
+const soak = described(Duration, 'how long a cluster must stay good before it counts')
+
+/** Groups of the placement's decisions: all of that name, or the one of that index. */
+const GroupRef = {
+  groupName: Type.Optional(Type.String({ minLength: 1, maxLength: 63, description: 'every group of this name' })),
+  groupIndex: Type.Optional(integer({ minimum: 0, maximum: 1_000_000, description: 'the group of this index' })),
+}
+const mandatory = Type.Array(closed(GroupRef), {
+  maxItems: 100,
+  description: 'groups that get the image first, one after the other, and in which no failure is tolerated',
+})
 
 /** OCM's RolloutStrategy, as far as this hub carries it out. */
 export const RolloutStrategy = closed(
   {
-    type: Type.Optional(oneOf(['All', 'Progressive'], 'default All')),
+    type: Type.Optional(oneOf(['All', 'Progressive', 'ProgressivePerGroup'], 'default All')),
     all: Type.Optional(
       closed({ progressDeadline: Type.Optional(deadline) }, { description: 'every cluster at once; for type All' }),
     ),
@@ -32,10 +43,24 @@ export const RolloutStrategy = closed(
             described(IntOrPercent, 'how many clusters may be under way at once; 0, the default, is no limit'),
           ),
           maxFailures: Type.Optional(described(IntOrPercent, 'more failures than this stop the rollout (Breached)')),
-          minSuccessTime: Type.Optional(described(Duration, 'how long a cluster must stay good before it counts')),
+          minSuccessTime: Type.Optional(soak),
           progressDeadline: Type.Optional(deadline),
+          mandatoryDecisionGroups: Type.Optional(mandatory),
         },
         { description: 'so many clusters at a time; for type Progressive' },
+      ),
+    ),
+    progressivePerGroup: Type.Optional(
+      closed(
+        {
+          maxFailures: Type.Optional(
+            described(IntOrPercent, 'more failures than this in a group, of its size, stop the rollout (Breached)'),
+          ),
+          minSuccessTime: Type.Optional(soak),
+          progressDeadline: Type.Optional(deadline),
+          mandatoryDecisionGroups: Type.Optional(mandatory),
+        },
+        { description: "one group of the placement's decisions after the other; for type ProgressivePerGroup" },
       ),
     ),
   },
@@ -43,11 +68,46 @@ export const RolloutStrategy = closed(
 )
 export type RolloutStrategy = Static<typeof RolloutStrategy>
 
+/** What a group that has sites out of reach does. */
+export const OfflinePolicy = oneOf(['Wait', 'Skip', 'CountAsFailure'])
+export type OfflinePolicy = Static<typeof OfflinePolicy>
+
 /** Placement + image + strategy: which image belongs where, and how it gets there. */
 export const RolloutSpec = closed({
   placementRef: closed({ name: Name }, { description: 'which clusters: a Placement of the same namespace' }),
   image: closed({ name: Name }, { description: 'which image: an OSImage' }),
   strategy: Type.Optional(RolloutStrategy),
+  strictConcurrency: Type.Optional(
+    Type.Boolean({
+      description: 'whether a site keeps its slot while its window is closed; default false: it takes none until then',
+    }),
+  ),
+  offlinePolicy: Type.Optional(
+    described(
+      OfflinePolicy,
+      'sites that are out of reach: Wait for them before the next group and the end, Skip them (they catch up on return), or CountAsFailure after offlineAfter; by default Wait in mandatory groups and Skip in others. They never hold a slot',
+    ),
+  ),
+  groupOfflinePolicies: Type.Optional(
+    Type.Array(closed({ ...GroupRef, offlinePolicy: OfflinePolicy }), {
+      maxItems: 100,
+      description: 'for some groups another one; the first that names a group counts',
+    }),
+  ),
+  offlineAfter: Type.Optional(
+    described(Duration, 'with CountAsFailure: how long a site whose turn it is may be out of reach; default 24h'),
+  ),
+  catchUp: Type.Optional(
+    closed(
+      {
+        maxConcurrency: Type.Optional(
+          described(IntOrPercent, 'how many of them may be under way at once, beside all others; default 10%'),
+        ),
+        jitter: Type.Optional(described(Duration, 'each waits a part of this, by its name and the image; default 1m')),
+      },
+      { description: 'sites that return after their group had its turn, or while it has' },
+    ),
+  ),
   windows: Type.Optional(
     closed(
       { activation: Type.Array(ActivationWindow, { maxItems: 16 }) },
@@ -85,10 +145,12 @@ export type ClusterState = Static<typeof ClusterState>
 
 export const RolloutCluster = closed({
   name: Type.String(),
+  group: Type.Optional(Type.Unsafe<number>({ ...Count, description: 'index of its group in status.groups' })),
   state: ClusterState,
   reason: Reason,
   message: Message,
   since: Time,
+  returnedAt: Type.Optional(described(Time, 'when it came back into reach: it catches up')),
   assignedAt: Type.Optional(Time),
   position: Type.Optional(Position),
   deliveredAt: Type.Optional(Time),
@@ -115,7 +177,28 @@ export const RolloutStatus = closed({
       version: Type.String(),
     }),
   ),
+  groups: Type.Optional(
+    Type.Array(
+      closed({
+        index: Count,
+        name: Type.String(),
+        openedAt: Type.Optional(Time),
+        passedAt: Type.Optional(Time),
+        total: Count,
+        succeeded: Count,
+        failed: Count,
+      }),
+      { description: 'as the placement had them when the first cluster was sent the image' },
+    ),
+  ),
   clusters: Type.Optional(Type.Array(RolloutCluster)),
+  byState: Type.Optional(Type.Record(Type.String(), Count, { description: 'how many clusters are in each state' })),
+  slowest: Type.Optional(
+    Type.Array(closed({ name: Type.String(), state: ClusterState, reason: Reason, since: Time }), {
+      maxItems: 5,
+      description: 'who is under way for the longest time',
+    }),
+  ),
   counts: Type.Optional(
     closed({
       total: Count,

@@ -1,27 +1,20 @@
-import type { ObjectOf, RolloutCluster } from '@skerry/api'
-import { type Entry, entries, entry } from '../output/sections.ts'
-import { when } from '../output/times.ts'
+import type { ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
+import { type Entry, entries, entry, table } from '../output/sections.ts'
+import { ago, when } from '../output/times.ts'
 import { conditionTable, statementText } from './parts.ts'
 
 /** A rollout: how far it is, and for every cluster what it does, why, since when and on whose word. */
 export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: number): Entry[] {
   const { counts } = status ?? {}
-  const progressive = spec.strategy?.progressive
+  const { type = 'All', all, progressive, progressivePerGroup } = spec.strategy ?? {}
+  const limits = { All: all, Progressive: progressive, ProgressivePerGroup: progressivePerGroup }[type]
   return entries(
     entry('Placement', spec.placementRef.name),
     entry('Image', spec.image.name),
     entry('Manifest', status?.image && `${status.image.target}, sha256 ${status.image.manifestSha256}`),
-    entry('Strategy', spec.strategy?.type ?? 'All'),
-    entry(
-      'Limits',
-      progressive &&
-        Object.entries(progressive)
-          .map(
-            ([name, value]) =>
-              `${name} ${value}${name === 'maxConcurrency' && /^0+%?$/.test(`${value}`) ? ' (no limit)' : ''}`,
-          )
-          .join(', '),
-    ),
+    entry('Strategy', type),
+    entry('Limits', limits && Object.entries(limits).map(limitText).join(', ')),
+    entry('Out of reach', spec.offlinePolicy && offlineText(spec)),
     entry(
       'Windows',
       spec.windows?.activation
@@ -38,6 +31,7 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
       counts &&
         `${counts.succeeded} of ${counts.total} succeeded, ${counts.inProgress} under way, ${counts.deferred} deferred, ${counts.notStarted} not started, ${counts.rolledBack} rolled back, ${counts.failed} failed`,
     ),
+    (status?.groups ?? []).length > 1 ? groupTable(status?.groups ?? [], nowMs) : undefined,
     conditionTable(status?.conditions, nowMs),
     {
       label: 'Clusters',
@@ -49,10 +43,35 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
   )
 }
 
+function groupTable(groups: NonNullable<RolloutStatus['groups']>, nowMs: number): Entry {
+  const rows = groups.map(({ index, name, openedAt, passedAt, total, succeeded, failed }) => [
+    String(index),
+    name,
+    passedAt ? `through ${ago(passedAt, nowMs)}` : openedAt ? `began ${ago(openedAt, nowMs)}` : 'waits',
+    `${succeeded}/${total}`,
+    String(failed),
+  ])
+  return table('Groups', ['INDEX', 'NAME', 'TURN', 'SUCCEEDED', 'FAILED'], rows)
+}
+
+function limitText([name, value]: [string, unknown]): string {
+  if (Array.isArray(value)) return `${name} ${value.map(groupText).join(' and ')}`
+  return `${name} ${value}${name === 'maxConcurrency' && /^0+%?$/.test(`${value}`) ? ' (no limit)' : ''}`
+}
+
+function groupText({ groupName, groupIndex }: { groupName?: string; groupIndex?: number }): string {
+  return groupName ? `"${groupName}"` : `${groupIndex}`
+}
+
+function offlineText({ offlinePolicy, offlineAfter = '24h' }: ObjectOf<'Rollout'>['spec']): string {
+  return `${offlinePolicy}${offlinePolicy === 'CountAsFailure' ? ` after ${offlineAfter}` : ''}`
+}
+
 function clusterEntries(cluster: RolloutCluster, nowMs: number): Entry[] {
   const { position } = cluster
   return entries(
     entry('State', cluster.state),
+    entry('Back in reach', cluster.returnedAt && when(cluster.returnedAt, nowMs)),
     entry('Reason', cluster.reason),
     entry('Message', cluster.message),
     entry('Since', when(cluster.since, nowMs)),

@@ -1,7 +1,8 @@
 import type { ClusterState, Condition, RolloutPhase, RolloutSpec } from '@skerry/api'
 import { UNPROVABLE, UNPROVEN } from './cluster-state.ts'
 import type { Placed } from './rows.ts'
-import { FINISHED, SETTLED, UNDER_WAY } from './states.ts'
+import { isAttempted, type Staged, type Standing, stageName } from './stages.ts'
+import { FAILURES, FINISHED, SETTLED, UNDER_WAY } from './states.ts'
 import { isUnlimited } from './strategy.ts'
 
 // The sentences of a rollout as a whole: whether it stopped, whether it is over, and what to do.
@@ -15,15 +16,18 @@ const AFTER_FAILURES = 'the same image is not sent again: name another one in sp
 
 /** What failed in this rollout, and is counted. */
 type Failed = readonly { readonly reason: string }[]
+
+/** `dropped`: who failed, and was dropped by the placement since. */
 export function conditionsOf(
   spec: RolloutSpec,
   phase: RolloutPhase,
   breached: boolean,
-  failed: Failed,
-  maxFailures: number,
+  standing: Standing,
   placed: readonly Placed[],
+  dropped: Failed,
 ): Conditions {
-  const counted = `${failed.length} failed, ${maxFailures} tolerated`
+  const failed = [...placed.filter(({ state }) => FAILURES.has(state)), ...dropped]
+  const counted = countedOf(standing, failed)
   const left = placed.some(({ state }) => !FINISHED.has(state))
   const unlimited = isUnlimited(spec)
     ? '; maxConcurrency is 0 or not given, which is no limit on how many clusters are under way at once'
@@ -39,9 +43,22 @@ export function conditionsOf(
     },
     phase === 'Completed'
       ? { type: 'Completed', status: 'True', ...sinceCompletion(placed, failed) }
-      : { type: 'Completed', status: 'False', ...untilCompletion(phase, breached, placed, failed) },
+      : { type: 'Completed', status: 'False', ...untilCompletion(phase, breached, standing, placed, failed) },
     { type: 'Ready', status: 'True', reason: 'Planned', message: `image and placement are known${unlimited}` },
   ]
+}
+
+// Each budget that is exceeded; else the one of the stage whose turn it is.
+function countedOf({ stages, current }: Standing, failed: Failed): string {
+  const budget = (stage: Staged) => {
+    const tolerated = Math.min(stage.maxFailures, stage.members.filter(isAttempted).length)
+    const text = `${stage.failed.length} failed, ${tolerated} tolerated`
+    return stages.length === 1 ? text : `${stageName(stage)}: ${text}`
+  }
+  const exceeded = stages.filter(({ isExceeded }) => isExceeded)
+  if (exceeded.length > 0) return exceeded.map(budget).join('; ')
+  const shown = current ?? stages[0]
+  return stages.length === 1 && shown ? budget(shown) : current ? budget(current) : `${failed.length} failed`
 }
 
 // What an edit of the terms takes back.
@@ -80,14 +97,24 @@ function sinceCompletion(placed: readonly Placed[], failed: Failed): Told {
 }
 
 // A rollout that has not completed says so, and what it waits for where nothing goes on by itself.
-function untilCompletion(phase: RolloutPhase, breached: boolean, placed: readonly Placed[], failed: Failed): Told {
-  const going = { reason: phase, message: `the rollout is ${phase}` }
+function untilCompletion(
+  phase: RolloutPhase,
+  breached: boolean,
+  { stages, current }: Standing,
+  placed: readonly Placed[],
+  failed: Failed,
+): Told {
+  const where = current && stages.length > 1 ? `${stageName(current)}: ` : ''
+  const going = {
+    reason: phase,
+    message: `the rollout is ${phase}${current && stages.length > 1 ? `; ${stageName(current)} has its turn` : ''}`,
+  }
   if (breached) return going
   if (phase === 'Paused') {
     const [counted = '', ...next] = ended(placed, failed)
     return {
       reason: 'NothingSucceeded',
-      message: [counted, 'no cluster is left to go on with', ...next].join('; '),
+      message: [`${where}${counted}`, 'no cluster is left to go on with', ...next].join('; '),
     }
   }
   if (placed.every(({ state }) => state === 'Removed')) {
@@ -96,9 +123,10 @@ function untilCompletion(phase: RolloutPhase, breached: boolean, placed: readonl
       ? { reason: 'Superseded', message: 'newer rollouts have every cluster' }
       : { reason: 'NoClusters', message: 'the placement selects no cluster that this rollout could send the image to' }
   }
-  if (!placed.every(({ state }) => SETTLED.has(state))) return going
-  const dark = areSaid(placed, (state) => state === 'Offline', 'out of reach, to be sent the image on return')
-  return { reason: 'OutOfReach', message: [...dark, ...ended(placed, failed)].join('; ') }
+  const members = current?.members ?? placed
+  if (!members.every(({ state }) => SETTLED.has(state))) return going
+  const dark = areSaid(members, (state) => state === 'Offline', 'out of reach, to be sent the image on return')
+  return { reason: 'OutOfReach', message: `${where}${[...dark, ...ended(placed, failed)].join('; ')}` }
 }
 
 type Told = { readonly reason: string; readonly message: string }

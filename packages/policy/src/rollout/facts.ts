@@ -99,12 +99,15 @@ export type ClusterFacts = {
   readonly nodes: readonly NodeFacts[]
 }
 
+/** A group of the placement's decisions. */
+export type DecidedGroup = { readonly index: number; readonly name: string; readonly clusters: readonly string[] }
+
 export type RolloutFacts = {
   readonly rollout: ObjectOf<'Rollout'>
   /** undefined while there is no such OSImage. */
   readonly image: NonNullable<RolloutStatus['image']> | undefined
-  /** The clusters that the placement selects, or why there are none to tell. */
-  readonly decided: readonly string[] | 'Missing' | 'Undecided'
+  /** The clusters that the placement selects, by its groups, or why there are none to tell. */
+  readonly decided: readonly DecidedGroup[] | 'Missing' | 'Undecided'
   readonly clusters: readonly ClusterFacts[]
   /** Of the clusters that were in this rollout and are not selected any more: those that the hub accepts no more, or does not have. */
   readonly gone?: ReadonlyMap<string, 'Denied' | 'Deleted'>

@@ -1,165 +1,34 @@
-import type {
-  ClusterState,
-  NodePhase,
-  ObjectOf,
-  Reachability,
-  RolloutSpec,
-  RolloutStatus,
-  StatementRef,
-  Verdict,
-} from '@skerry/api'
+import type { ClusterState, NodePhase, RolloutSpec, RolloutStatus, Verdict } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Boot, ClusterFacts, NodeFacts, RolloutFacts } from './facts.ts'
-import { planRollout, type RolloutPlan } from './plan.ts'
-import { durationMs, durationsOf, sizesOf } from './strategy.ts'
-
-const NOW = Date.parse('2026-06-01T12:00:00Z')
-const MINUTE = 60_000
-const iso = (ms: number) => new Date(ms).toISOString()
-const GOOD = 'a'.repeat(64)
-const image = {
-  target: 'images/os/2.json',
-  manifestSha256: 'f'.repeat(64),
-  imageSha256: GOOD,
-  releaseCounter: 2,
-  version: '2',
-}
-const said = (cluster: string, seq = 1): StatementRef => ({
+import {
   cluster,
-  node: 'n1',
-  incarnation: 1,
-  seq,
-  digest: 'd'.repeat(64),
-})
-const position = { timeline: 0, generation: 1 }
-
-const tooLow = { code: 'ReleaseCounterTooLow', message: 'too low', attestation: 'warning' as const }
-
-/** What a cluster may be doing, as facts. */
-type Doing =
-  | 'nothing'
-  | 'offline'
-  | 'unheard'
-  | 'late'
-  | 'sent'
-  | 'sent-dark'
-  | 'delivered'
-  | 'staging'
-  | 'window'
-  | 'activating'
-  | 'confirmed'
-  | 'proven'
-  | 'rolled-back'
-  | 'never-rebooted'
-  | 'refused'
-  | 'newer'
-  | 'released'
-  | 'outrun'
-const node = (name: string, phase: NodePhase, more: Partial<NodeFacts> = {}): NodeFacts => ({
-  node: 'n1',
-  phase,
-  reason: phase,
-  message: `is ${phase}`,
-  statement: said(name),
-  ...more,
-})
-function cluster(name: string, doing: Doing, atMs = NOW - MINUTE): ClusterFacts {
-  const reachability: Reachability =
-    ({ offline: 'Offline', 'sent-dark': 'Offline', unheard: 'NeverSeen', late: 'Late' } as const)[doing as string] ??
-    'Online'
-  const silent = doing === 'late' ? { heardAtMs: NOW - 2 * MINUTE, changesAtMs: NOW + 3 * MINUTE } : {}
-  const base: ClusterFacts = { name, reachability, ...silent, nodes: [node(name, 'Idle')] }
-  if (doing === 'nothing' || doing === 'offline' || doing === 'unheard' || doing === 'late') return base
-  const assignment = {
-    rolloutUid: 'r',
-    rolloutName: 'r',
-    manifestSha256: image.manifestSha256,
-    atMs: NOW - 3 * MINUTE,
-    holder: 'This' as const,
-    attestation: 'warning' as const,
-    confirmed: false,
-  }
-  const other = { ...assignment, rolloutUid: 'other', rolloutName: 'newer' }
-  if (doing === 'newer') return { ...base, assignment: { ...other, holder: 'Newer' } }
-  if (doing === 'released') return { ...base, assignment: { ...other, holder: 'Released' } }
-  if (doing === 'outrun')
-    return { ...base, assignment: { ...other, holder: 'Released', confirmed: true, releaseCounter: 3 } }
-  const sent = { ...base, assignment, position }
-  if (doing === 'sent' || doing === 'sent-dark') return sent
-  if (doing === 'refused') return { ...sent, refused: { ...tooLow, atMs, statement: said(name) } }
-  const accepted = { ...sent, accepted: { position, atMs, statement: said(name) } }
-  const at = (given: NodeFacts): ClusterFacts => ({ ...accepted, nodes: [given] })
-  const confirmed = { imageSha256: GOOD, bootId: 'b2', atMs, statement: said(name, 5) }
-  const verdict = { verdict: 'warning' as const, reason: 'SoftwareKey', message: 'a file' }
-  const failure = {
-    outcome: 'RolledBack' as const,
-    reason: 'FellBack',
-    message: 'did not come up',
-    atMs,
-    statement: said(name, 4),
-  }
-  switch (doing) {
-    case 'delivered':
-      return accepted
-    case 'staging':
-      return at(node(name, 'Staging'))
-    case 'window':
-      return at(node(name, 'Staged', { reason: 'WindowClosed', message: 'later' }))
-    case 'activating':
-      return at(node(name, 'Verifying'))
-    case 'confirmed':
-      return at(node(name, 'Idle', { confirmed }))
-    case 'proven':
-      return at(node(name, 'Idle', { confirmed, boot: { ...confirmed, verdict } }))
-    case 'rolled-back':
-      return at(node(name, 'Failed', { failure }))
-    case 'never-rebooted':
-      return at(node(name, 'Failed', { failure: { ...failure, outcome: 'NeverRebooted', reason: 'NeverRebooted' } }))
-    default: {
-      const never: never = doing
-      return never
-    }
-  }
-}
-
-const progressive = (
-  p: NonNullable<NonNullable<RolloutSpec['strategy']>['progressive']> = {},
-): RolloutSpec['strategy'] => ({ type: 'Progressive', progressive: p })
-function rollout(spec: Partial<RolloutSpec> = {}, status?: RolloutStatus): ObjectOf<'Rollout'> {
-  return {
-    apiVersion: 'skerry.dev/v1alpha1',
-    kind: 'Rollout',
-    metadata: {
-      name: 'r',
-      namespace: 'fleet',
-      uid: 'r',
-      resourceVersion: '1',
-      generation: 1,
-      creationTimestamp: iso(0),
-    },
-    spec: { placementRef: { name: 'p' }, image: { name: 'os-2' }, attestation: 'warning', ...spec },
-    ...(status ? { status } : {}),
-  }
-}
-const facts = (clusters: ClusterFacts[], spec: Partial<RolloutSpec> = {}, status?: RolloutStatus): RolloutFacts => ({
-  rollout: rollout(spec, status),
+  condition,
+  type Doing,
+  facts,
+  GOOD,
+  held,
   image,
-  decided: clusters.map(({ name }) => name),
-  clusters,
-})
-const saved = (plan: RolloutPlan): RolloutStatus => ({
-  phase: plan.phase,
-  image,
-  clusters: [...plan.clusters],
-  counts: plan.counts,
-  conditions: plan.conditions.map((condition) => ({ ...condition, lastTransitionTime: iso(NOW) })),
-})
-const plan = (clusters: ClusterFacts[], spec: Partial<RolloutSpec> = {}, status?: RolloutStatus, nowMs = NOW) =>
-  planRollout(facts(clusters, spec, status), nowMs)
-const row = (outcome: RolloutPlan, name = 'a') => outcome.clusters.find((found) => found.name === name)
-const held = (outcome: RolloutPlan, name = 'a') => outcome.hold.find((found) => found.cluster === name)
-const condition = (outcome: RolloutPlan, type: string) => outcome.conditions.find((found) => found.type === type)
+  iso,
+  MINUTE,
+  NOW,
+  node,
+  plan,
+  progressive,
+  rollout,
+  row,
+  said,
+  saved,
+} from './fixture.ts'
+import { planRollout, type RolloutPlan } from './plan.ts'
+import { durationMs, durationsOf, type Sizes, stagesOf } from './strategy.ts'
+
+/** The sizes of a strategy that is one stage. */
+function sizesOf(spec: RolloutSpec, total: number): Sizes | undefined {
+  const [stage] = stagesOf(spec, [{ index: 0, name: '' }])
+  return stage?.sizesOf(total, total)
+}
 
 describe('[conformance: ocm] strategy', () => {
   test.each<[number | string | undefined, number, number, number]>([
@@ -754,8 +623,9 @@ describe('[deviation] the rollout as a whole', () => {
   })
 
   test('who returns after completion is sent the image, and its failure counts', () => {
-    const spec = { strategy: progressive({ maxConcurrency: 1 }) }
+    const spec = { strategy: progressive({ maxConcurrency: 1 }), catchUp: { jitter: '0s' } }
     const done = plan([cluster('a', 'proven'), cluster('b', 'offline'), cluster('c', 'offline')], spec)
+    // 10 % of three, with a jitter of nothing.
     const back = plan([cluster('a', 'proven'), cluster('b', 'nothing'), cluster('c', 'nothing')], spec, saved(done))
     expect(back).toMatchObject({ phase: 'Completed', advance: ['b'] })
     const failed = plan(
@@ -897,7 +767,9 @@ describe('[deviation] the rollout as a whole', () => {
         asks('warning', spec),
         saved(next),
       )
-      expect(last.advance).toEqual(['c'])
+      // Who was away has slots and a time of its own.
+      expect(last.advance).toEqual(['d'])
+      expect(held(last, 'c')?.reason).toBe('CatchUpDelay')
     })
 
     test('nothing is given back but in the look that sees the edit, nor what a site chose the same words for', () => {
@@ -1265,7 +1137,7 @@ describe('properties', () => {
         const outcome = plan(clusters, given)
         const inUse = outcome.clusters.filter(({ state }) => SLOTS.has(state)).length
         const attempted = outcome.clusters.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
-        const { maxConcurrency } = sizesOf({ ...rollout(given).spec }, attempted)
+        const { maxConcurrency = 0 } = sizesOf({ ...rollout(given).spec }, attempted) ?? {}
         if (outcome.advance.length > 0) expect(inUse + outcome.advance.length).toBeLessThanOrEqual(maxConcurrency)
         if (condition(outcome, 'Breached')?.status === 'True') expect(outcome.advance).toEqual([])
         else if (outcome.phase === 'Paused') expect([...outcome.advance, ...outcome.hold]).toEqual([])

@@ -1,11 +1,14 @@
-import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutSpec, RolloutStatus } from '@skerry/api'
+import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutStatus } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
+import { returnedAtMs, spreadMs } from './catch-up.ts'
 import { clusterStateOf, deliveryOf, isAskedNoMore, isAssigned, type Scope } from './cluster-state.ts'
 import { AFTER_A_BREACH, type Conditions, conditionsOf } from './conditions.ts'
 import type { RolloutFacts } from './facts.ts'
-import { type Placed, recheckOf, removed, rowOf, sticky, waitedMs } from './rows.ts'
-import { FAILURES, FINISHED, HOLDS_A_SLOT, SETTLED } from './states.ts'
-import { durationsOf, sizesOf } from './strategy.ts'
+import { groupsOf } from './groups.ts'
+import { offlineTooLong, type Placed, recheckOf, removed, rowOf, sticky, waitedMs } from './rows.ts'
+import { groupsTold, isAttempted, type Standing, stagedOf, stageName, standingOf } from './stages.ts'
+import { FAILURES, FINISHED, HOLDS_A_SLOT, UNDER_WAY } from './states.ts'
+import { catchUpOf, durationsOf, offlineAfterMs, offlinePolicyOf, stagesOf } from './strategy.ts'
 
 // Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (DESIGN.md).
 
@@ -28,13 +31,18 @@ export type RolloutPlan = {
   /** Every cluster that is neither sent anything now nor finished, with its reason and when it is looked at again. */
   readonly hold: readonly Hold[]
   readonly clusters: readonly RolloutCluster[]
+  readonly groups: RolloutStatus['groups']
   readonly counts: NonNullable<RolloutStatus['counts']>
+  readonly byState: NonNullable<RolloutStatus['byState']>
+  readonly slowest: NonNullable<RolloutStatus['slowest']>
   readonly conditions: Conditions
   readonly recheckAtMs?: number
 }
 
 /** What only news can change is looked at again after this all the same. */
 const RECHECK_MS = 60_000
+/** So many of those that are under way for the longest time are named. */
+const SLOWEST = 5
 
 /** Plans one rollout. The same facts in any order give the same plan. */
 export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
@@ -57,7 +65,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
 
   const known = new Map(facts.clusters.map((cluster) => [cluster.name, cluster]))
   const rows = new Map(before?.clusters?.map((row) => [row.name, row]))
-  const names = [...new Set(decided)].toSorted(byCodeUnit)
+  const names = [...new Set(decided.flatMap(({ clusters }) => clusters))].toSorted(byCodeUnit)
   const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs }
   // While nothing could be planned the rollout was looked at and not judged.
   const judged = condition(before, 'Breached')
@@ -65,90 +73,199 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const edited = judgedGeneration !== undefined && judgedGeneration !== metadata.generation
   // Only an edit gives a failure back, of what was asked for and could not be given: it was a fault of the terms.
   const isFinal = (row: RolloutCluster) => FAILURES.has(row.state) && !(edited && isAskedNoMore(row, spec))
-  const placed = names.map((name): Placed => {
+  const groups = groupsOf(decided, before, rows)
+  const countsOffline = new Set(
+    stagesOf(spec, groups.all).flatMap(({ groups: some, isMandatory }) =>
+      some.flatMap((group) => (offlinePolicyOf(spec, group, isMandatory) === 'CountAsFailure' ? [group.index] : [])),
+    ),
+  )
+  const seen = names.map((name): Placed => {
     const cluster = known.get(name) ?? { name, reachability: 'NeverSeen' as const, nodes: [] }
     const was = rows.get(name)
+    const group = groups.of(name)
+    const openedAt = groups.told.get(group)?.openedAt
+    const openedAtMs = openedAt === undefined ? undefined : Date.parse(openedAt)
     const assigned = isAssigned(cluster, scope)
     const delivered = deliveryOf(cluster, assigned, was)
     const waited = waitedMs(delivered, was, nowMs)
-    const found = clusterStateOf(cluster, scope, assigned, delivered, waited)
+    const doing = clusterStateOf(cluster, scope, assigned, delivered, waited)
+    const found = countsOffline.has(group) ? offlineTooLong(doing, was, openedAtMs, offlineAfterMs(spec), nowMs) : doing
     const progress = was ? sticky(found, was, cluster, assigned, isFinal(was)) : found
-    return { cluster, assigned, delivered, ...progress, ...recheckOf(progress, cluster) }
+    const returned = returnedAtMs(progress, was, openedAtMs !== undefined, nowMs)
+    return {
+      ...{ cluster, assigned, delivered, group },
+      ...(returned === undefined ? {} : { returnedAtMs: returned }),
+      ...progress,
+      ...recheckOf(progress, cluster),
+    }
   })
   const selected = new Set(names)
   const deselected = [...rows.values()]
     .filter(({ name }) => !selected.has(name))
     .map((row) => removed(row, facts.gone?.get(row.name), isFinal(row), nowMs))
 
-  // Who is out of reach, or another rollout's, is in no denominator. Every failure is counted before anybody is sent anything.
-  const attempted = placed.filter(({ state }) => state !== 'Offline' && state !== 'Removed').length
-  const { maxConcurrency, maxFailures } = sizesOf(spec, attempted)
-  const dropped = deselected.filter(({ state }) => FAILURES.has(state))
-  const failed = [...placed.filter(({ state }) => FAILURES.has(state)), ...dropped]
-  const failures = failed.length
-  const tolerated = spec.strategy?.type === 'Progressive' ? maxFailures : Number.POSITIVE_INFINITY
+  const stages = stagedOf(spec, groups, seen, deselected)
   // What is heard later ends no breach, only a person's edit: then it is judged anew.
-  const breached = (judged?.status === 'True' && !edited) || failures > tolerated
-  const inUse = placed.filter(({ state }) => HOLDS_A_SLOT.has(state)).length
-  const ready = placed.filter(({ state }) => state === 'NotStarted').map(({ cluster }) => cluster.name)
-  const advance = breached ? [] : ready.slice(0, Math.max(0, maxConcurrency - inUse))
-  const sent = new Set(advance)
+  const breached = (judged?.status === 'True' && !edited) || stages.some(({ isExceeded }) => isExceeded)
+  const standing = standingOf(spec, groups, stages, breached, before?.phase === 'Completed')
+  // Whose turn has just come has its time from now on.
+  const placed = seen.map((one): Placed => {
+    const begins = standing.opened.has(one.group) && groups.told.get(one.group)?.openedAt === undefined
+    if (!begins || !countsOffline.has(one.group)) return one
+    const found = offlineTooLong(one, rows.get(one.cluster.name), nowMs, offlineAfterMs(spec), nowMs)
+    return found.state === 'Offline' ? { ...one, ...found } : one
+  })
+  const turns = turnsOf(placed, standing, scope, breached)
+  const sent = new Set(turns.advance)
   const hold = placed
     .filter(({ cluster, state }) => !FINISHED.has(state) && !sent.has(cluster.name))
-    .map((one) => holdOf(one, breached, maxConcurrency, nowMs))
+    .map((one): Hold => {
+      const { cluster, state, recheckAtMs } = one
+      const why = state === 'NotStarted' ? turns.whyNot(one) : one
+      const at = [recheckAtMs, cluster.changesAtMs, why.recheckAtMs].filter((time) => time !== undefined)
+      return {
+        cluster: cluster.name,
+        recheckAtMs: Math.min(nowMs + RECHECK_MS, ...at.filter((time) => time > nowMs)),
+        reason: why.reason,
+        message: why.message,
+      }
+    })
 
   const holds = new Map(hold.map((held) => [held.cluster, held]))
-  const states = placed.map(({ state }) => state)
-  const phase = phaseOf(states, breached, before)
-  const rechecks = placed.map(({ recheckAtMs }) => recheckAtMs ?? 0).filter((at) => at > nowMs)
+  const phase = phaseOf(placed, standing, breached, before)
+  const rechecks = [
+    ...placed.map(({ recheckAtMs }) => recheckAtMs ?? 0),
+    ...placed.filter(({ state }) => state === 'NotStarted').map((one) => turns.whyNot(one).recheckAtMs ?? 0),
+  ].filter((at) => at > nowMs)
+  const clusters = [
+    ...placed.map((one) => rowOf(one, holds.get(one.cluster.name), rows, nowMs)),
+    ...deselected,
+  ].toSorted((a, b) => byCodeUnit(a.name, b.name))
+  // Who failed and was dropped then is in the budget, and so it is here.
+  const dropped = deselected.filter(({ state }) => FAILURES.has(state))
+  const states = [...placed, ...dropped].map(({ state }) => state)
   return {
     phase,
-    advance,
+    advance: turns.advance,
     // Of who soaks, every node is through its activation: there is nothing left to hold.
     underWay: placed
       .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
       .map(({ cluster, state }) => ({ cluster: cluster.name, paused: breached && state !== 'Soaking' })),
     hold,
-    clusters: [...placed.map((one) => rowOf(one, holds.get(one.cluster.name), rows, nowMs)), ...deselected].toSorted(
-      (a, b) => byCodeUnit(a.name, b.name),
+    clusters,
+    groups: groupsTold(groups, standing, nowMs),
+    counts: count(states),
+    byState: Object.fromEntries(
+      [...Map.groupBy(states, (state) => state)].map(([state, all]) => [state, all.length]).toSorted(),
     ),
-    // Who failed and was dropped then is in the budget, and so it is here.
-    counts: count([...states, ...dropped.map(({ state }) => state)]),
-    conditions: conditionsOf(spec, phase, breached, failed, maxFailures, placed),
+    slowest: clusters
+      .filter(({ state }) => UNDER_WAY.has(state))
+      .toSorted((a, b) =>
+        byCodeUnit(a.deliveredAt ?? a.assignedAt ?? a.since, b.deliveredAt ?? b.assignedAt ?? b.since),
+      )
+      .slice(0, SLOWEST)
+      .map(({ name, state, reason, assignedAt, deliveredAt, since }) => ({
+        ...{ name, state, reason },
+        since: deliveredAt ?? assignedAt ?? since,
+      })),
+    conditions: conditionsOf(spec, phase, breached, standing, placed, dropped),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
 }
 
-function holdOf(placed: Placed, breached: boolean, maxConcurrency: number, nowMs: number): Hold {
-  const { cluster, state, reason, message } = placed
-  const at = [placed.recheckAtMs, cluster.changesAtMs].filter((time) => time !== undefined)
-  const held = {
-    cluster: cluster.name,
-    recheckAtMs: Math.min(nowMs + RECHECK_MS, ...at.filter((time) => time > nowMs)),
-  }
-  if (state !== 'NotStarted') return { ...held, reason, message }
-  if (breached)
-    return {
-      ...held,
-      reason: 'Breached',
-      message: `the rollout stopped: more clusters failed than it tolerates; ${AFTER_A_BREACH}`,
-    }
+type WhyNot = { readonly reason: string; readonly message: string; readonly recheckAtMs?: number }
+type Turns = { readonly advance: readonly string[]; readonly whyNot: (one: Placed) => WhyNot }
+
+/** Who is sent the image now: of the stage whose turn it is, and, in slots of their own, of who catches up. */
+function turnsOf(
+  placed: readonly Placed[],
+  standing: Standing,
+  { spec, image, nowMs }: Scope,
+  breached: boolean,
+): Turns {
+  const { current, passed } = standing
+  const holdsSlot = ({ state }: Placed) =>
+    HOLDS_A_SLOT.has(state) || (spec.strictConcurrency === true && state === 'WaitingForWindow')
+  const catchesUp = ({ returnedAtMs, group }: Placed) => returnedAtMs !== undefined || passed.has(group)
+  const catchUp = catchUpOf(spec, placed.filter(isAttempted).length)
+  const startsAtMs = ({ cluster: { name }, returnedAtMs: at }: Placed) =>
+    at === undefined ? 0 : at + spreadMs(name, image.manifestSha256, catchUp.jitterMs)
+  const waiting = placed.filter(({ state }) => state === 'NotStarted')
+  const room = (most: number, used: readonly Placed[]) => Math.max(0, most - used.filter(holdsSlot).length)
+  const isOf = new Set(current?.groups.map(({ index }) => index))
+  const regular = waiting.filter((one) => isOf.has(one.group) && !catchesUp(one))
+  const late = waiting
+    .filter((one) => catchesUp(one) && (passed.has(one.group) || isOf.has(one.group)))
+    .filter((one) => startsAtMs(one) <= nowMs)
+    .toSorted((a, b) => startsAtMs(a) - startsAtMs(b) || byCodeUnit(a.cluster.name, b.cluster.name))
+  const advance = breached
+    ? []
+    : [
+        ...regular.slice(
+          0,
+          room(current?.maxConcurrency ?? 0, current?.members.filter((one) => !catchesUp(one)) ?? []),
+        ),
+        ...late.slice(0, room(catchUp.maxConcurrency, placed.filter(catchesUp))),
+      ].map(({ cluster }) => cluster.name)
   return {
-    ...held,
-    reason: 'ConcurrencyLimit',
-    message: `${maxConcurrency === 1 ? '1 cluster is' : `${maxConcurrency} clusters are`} under way, which is as many as may be`,
+    advance: advance.toSorted(byCodeUnit),
+    whyNot: (one) => {
+      if (breached)
+        return {
+          reason: 'Breached',
+          message: `the rollout stopped: more clusters failed than it tolerates; ${AFTER_A_BREACH}`,
+        }
+      if (!passed.has(one.group) && !isOf.has(one.group)) return groupWaits(standing)
+      if (catchesUp(one) && startsAtMs(one) > nowMs)
+        return {
+          reason: 'CatchUpDelay',
+          message: `is back in reach since ${new Date(one.returnedAtMs ?? nowMs).toISOString()}; sites that return start one after the other, this one at ${new Date(startsAtMs(one)).toISOString()}`,
+          recheckAtMs: startsAtMs(one),
+        }
+      const [reason, most, what] = catchesUp(one)
+        ? ['CatchUpLimit', catchUp.maxConcurrency, ' to catch up']
+        : ['ConcurrencyLimit', current?.maxConcurrency ?? 0, '']
+      return {
+        reason,
+        message: `${most === 1 ? '1 cluster is' : `${most} clusters are`} under way${what}, which is as many as may be`,
+      }
+    },
   }
 }
 
-function phaseOf(states: readonly ClusterState[], breached: boolean, before: RolloutStatus | undefined): RolloutPhase {
+// Of a group whose turn has not come.
+function groupWaits({ current }: Standing): WhyNot {
+  if (!current) return { reason: 'GroupWaits', message: 'its group has not had its turn' }
+  const of = (is: (one: Placed) => boolean) => current.members.filter(is).length
+  const [busy, dark, open] = [
+    of(({ state }) => UNDER_WAY.has(state)),
+    of(({ state }) => state === 'Offline'),
+    of(({ state }) => state === 'NotStarted'),
+  ]
+  const parts = [
+    ...(busy > 0 ? [`${busy} under way`] : []),
+    ...(open > 0 ? [`${open} not started`] : []),
+    ...(dark > 0 ? [`${dark} out of reach`] : []),
+    ...(busy + dark + open === 0 ? ['no cluster of it succeeded'] : []),
+  ]
+  return { reason: 'GroupWaits', message: `${stageName(current)} comes first and is not through: ${parts.join(', ')}` }
+}
+
+function phaseOf(
+  placed: readonly Placed[],
+  { current }: Standing,
+  breached: boolean,
+  before: RolloutStatus | undefined,
+): RolloutPhase {
   if (breached) return 'Paused'
   if (before?.phase === 'Completed') return 'Completed'
-  // A fleet that is all dark proves nothing: completion needs one success.
-  const succeeded = states.includes('Succeeded')
-  if (succeeded && states.every((state) => SETTLED.has(state))) return 'Completed'
+  // A fleet that is all dark, or that nobody is in, proves nothing: completion needs one success.
+  if (!current) return placed.some(({ state }) => state === 'Succeeded') ? 'Completed' : 'Running'
   // Each failure is tolerated, and nothing is left that could go on: it waits for a person as after a breach.
-  const failed = states.some((state) => FAILURES.has(state))
-  return failed && states.every((state) => FINISHED.has(state)) ? 'Paused' : 'Running'
+  const states = current.members.map(({ state }) => state)
+  return states.some((state) => FAILURES.has(state)) && states.every((state) => FINISHED.has(state))
+    ? 'Paused'
+    : 'Running'
 }
 
 function count(states: readonly ClusterState[]): RolloutPlan['counts'] {
@@ -184,7 +301,10 @@ function waiting(
       .filter(({ state }) => !FINISHED.has(state))
       .map(({ name }) => ({ cluster: name, reason, message, recheckAtMs: nowMs + RECHECK_MS })),
     clusters: shown,
+    groups: rollout.status?.groups,
     counts: rollout.status?.counts ?? count([]),
+    byState: rollout.status?.byState ?? {},
+    slowest: rollout.status?.slowest ?? [],
     conditions: [
       ...(phase === 'Pending' ? [{ type: 'Completed', status: 'False' as const, reason, message }] : []),
       { type: 'Ready', status: 'False', reason, message },

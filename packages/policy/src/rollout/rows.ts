@@ -17,6 +17,29 @@ export type Placed = Progress & {
   readonly cluster: ClusterFacts
   readonly assigned: boolean
   readonly delivered: Delivery | undefined
+  /** The index of its group. */
+  readonly group: number
+  /** When it came back into reach: it catches up. */
+  readonly returnedAtMs?: number
+}
+
+/** What time alone makes of a cluster that is out of reach, where that counts as a failure. */
+export function offlineTooLong(
+  progress: Progress,
+  was: RolloutCluster | undefined,
+  openedAtMs: number | undefined,
+  afterMs: number,
+  nowMs: number,
+): Progress {
+  if (progress.state !== 'Offline' || openedAtMs === undefined) return progress
+  const sinceMs = Math.max(openedAtMs, was?.state === 'Offline' ? Date.parse(was.since) : nowMs)
+  const endsAtMs = sinceMs + afterMs
+  if (nowMs < endsAtMs) return Number.isFinite(endsAtMs) ? { ...progress, recheckAtMs: endsAtMs } : progress
+  return {
+    state: 'TimeOut',
+    reason: 'OfflineTooLong',
+    message: `out of reach since ${iso(sinceMs)}, which this rollout counts as a failure`,
+  }
 }
 
 /** What a cluster that succeeded may come to, and has succeeded all the same. No deadline runs for it. */
@@ -90,7 +113,7 @@ export function sticky(
 }
 
 export function rowOf(
-  { cluster, assigned, delivered, state, reason, message, recheckAtMs, statement }: Placed,
+  { cluster, assigned, delivered, group, returnedAtMs, state, reason, message, recheckAtMs, statement }: Placed,
   held: { readonly reason: string; readonly message: string } | undefined,
   rows: ReadonlyMap<string, RolloutCluster>,
   nowMs: number,
@@ -105,10 +128,12 @@ export function rowOf(
     stays && STOPS_THE_CLOCK.has(reason) ? was.waitedSeconds : Math.floor(waitedMs(delivered, was, nowMs) / 1000)
   return {
     name: cluster.name,
+    group,
     state,
     reason: why?.reason ?? reason,
     message: `${why?.message ?? message}${FINISHED.has(state) ? '' : silenceOf(cluster)}`,
     since: stays ? was.since : iso(nowMs),
+    ...(returnedAtMs === undefined ? {} : { returnedAt: iso(returnedAtMs) }),
     // Of an assignment that is not this rollout's, nothing is shown; who is finished keeps what it was sent.
     ...(assignment && assigned
       ? {
