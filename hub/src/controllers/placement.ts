@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import {
   DECISION_GROUP_INDEX_LABEL,
@@ -6,45 +7,83 @@ import {
   PLACEMENT_LABEL,
   type PlacementStatus,
 } from '@skerry/api'
-import { fleetOf, type PlacementOutcome, paced, schedule, scoresMoved } from '@skerry/policy'
+import { type PlacementOutcome, paced, scoresMoved } from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
-import { writeFenced } from '../store/leases.ts'
-import { loadPlacementFacts, type PlacementFacts, slicesOf } from '../store/placements.ts'
-import { createObject, deleteObject, getObject, saveStatus, updateObject } from '../store/resources.ts'
-import type { Tx } from '../store/store.ts'
+import { type Lease, writeFenced } from '../store/leases.ts'
+import { type StoredSlice, sliceDigest } from '../store/placements.ts'
+import {
+  createObjects,
+  deleteObjects,
+  getObject,
+  getObjects,
+  saveStatus,
+  saveStatuses,
+  updateObjects,
+} from '../store/resources.ts'
+import type { Reader, Tx } from '../store/store.ts'
 import { setCondition } from './conditions.ts'
+import { PlacementFeed } from './placement-feed.ts'
 import type { Controller } from './run.ts'
 
-/** Decides every placement anew and stores what changed: slices and status of a placement in one transaction. */
+/** Everything is read and decided anew so often: whatever was missed by what was told of changes ends then. */
+export const WHOLE_MS = 10 * 60_000
+/** The thread is the doors' and the others', too. */
+const TURN_MS = 20
+
+/**
+ * Decides the placements that a change may touch and stores what differs: slices and status of a placement in one
+ * transaction. What it knows of the fleet lives as long as the lease, and no longer than a look that failed.
+ */
 export function placementController(): Controller {
+  let kept: { readonly feed: PlacementFeed; readonly lease: Lease; readonly wholeAtMs: number } | undefined
   return {
     name: 'placement',
-    async reconcile({ store, lease, mirrors, now }) {
-      const facts = await loadPlacementFacts(store.sql, [...(await mirrors.clusters()).values()])
-      const fleet = fleetOf(facts)
-      let recheckAtMs: number | undefined
-      for (const placement of facts.placements) {
-        const outcome = paced(schedule(fleet, placement, now()), placement, slicesOf(facts, placement), now())
-        if (outcome.recheckAtMs !== undefined)
-          recheckAtMs = Math.min(recheckAtMs ?? outcome.recheckAtMs, outcome.recheckAtMs)
-        if (!isStored(placement, facts, outcome))
-          await writeFenced(store, lease, (tx) => save(tx, placement, facts, outcome, now()))
+    async reconcile({ store, lease, mirrors, now, signal }) {
+      const nowMs = now()
+      const known = kept?.lease === lease ? kept : { feed: new PlacementFeed(), lease, wholeAtMs: nowMs }
+      // What is thrown half way leaves decisions that are not stored: the next look begins anew.
+      kept = undefined
+      const { feed } = known
+      const isWhole = nowMs >= known.wholeAtMs + WHOLE_MS
+      await feed.follow(mirrors, isWhole ? 'whole' : undefined)
+      let turnAt = performance.now()
+      for (const { placement, outcome } of feed.scheduler.due(nowMs)) {
+        const decided = outcome()
+        const stored = feed.slicesOf(placement)
+        const known = [...stored.values()]
+        if (!isStored(placement, stored, decided)) {
+          const made = paced(decided, placement, await readSlices(store.sql, known, decided), nowMs)
+          if (made !== decided)
+            feed.scheduler.lookAgain(placement.metadata.namespace ?? '', placement.metadata.name, made.recheckAtMs)
+          if (!isStored(placement, stored, made))
+            await writeFenced(store, lease, (tx) => save(tx, placement, known, made, nowMs))
+        }
+        if (performance.now() - turnAt < TURN_MS) continue
+        await setImmediate()
+        signal.throwIfAborted()
+        turnAt = performance.now()
       }
-      const orphans = orphansOf(facts)
-      if (orphans.length > 0)
-        await writeFenced(store, lease, async (tx) => {
-          for (const { metadata } of orphans)
-            await deleteObject(tx, 'PlacementDecision', metadata.namespace ?? '', metadata.name)
-        })
-      return { recheckAtMs }
+      const orphans = feed.orphans()
+      if (orphans.length > 0) await writeFenced(store, lease, (tx) => drop(tx, orphans))
+      kept = isWhole ? { ...known, wholeAtMs: nowMs } : known
+      return { recheckAtMs: feed.scheduler.dueAtMs }
     },
   }
 }
 
+type StoredSlices = readonly ObjectOf<'PlacementDecision'>[]
+
+/** What is stored in slices, where what becomes of an outcome depends on it. */
+async function readSlices(tx: Reader, known: readonly StoredSlice[], outcome: PlacementOutcome): Promise<StoredSlices> {
+  if (outcome.kind === 'Decided' && !outcome.found.isByTotal) return []
+  return [...(await getObjects(tx, 'PlacementDecision', known)).values()]
+}
+
+/** `known`: the slices that are stored of the placement. */
 async function save(
   tx: Tx,
   placement: ObjectOf<'Placement'>,
-  facts: PlacementFacts,
+  known: readonly StoredSlice[],
   outcome: PlacementOutcome,
   nowMs: number,
 ): Promise<void> {
@@ -53,8 +92,9 @@ async function save(
   const current = await getObject(tx, 'Placement', namespace, name)
   // What was judged must be what is there; otherwise the next look judges anew.
   if (current?.metadata.uid !== uid || current.metadata.generation !== generation) return
-  if (outcome.kind === 'Decided') await saveSlices(tx, placement, facts, outcome)
-  else await dropGone(tx, placement, facts, outcome)
+  const stored = await readSlices(tx, known, outcome)
+  if (outcome.kind === 'Decided') await saveSlices(tx, placement, known, outcome)
+  else await dropGone(tx, stored, outcome)
   let conditions = (current.status?.conditions ?? []).filter(
     ({ type }) => outcome.kind === 'Frozen' || type !== 'DecisionsFrozen',
   )
@@ -64,12 +104,12 @@ async function save(
     outcome.kind === 'Frozen'
       ? {
           ...current.status,
-          ...(current.status?.decisionGroups ? counted(current.status, placement, facts, outcome) : {}),
+          ...(current.status?.decisionGroups ? counted(current.status, stored, outcome) : {}),
         }
       : {
           numberOfSelectedClusters: outcome.selected.length,
           decisionGroups: groupsOf(outcome),
-          ...scoredAt(current.status, slicesOf(facts, placement), outcome, nowMs),
+          ...scoredAt(current.status, stored, outcome, nowMs),
         }
   await saveStatus(tx, 'Placement', namespace, name, { ...decided, observedGeneration: generation, conditions })
 }
@@ -77,7 +117,7 @@ async function save(
 // When stored scores last changed; nothing where none are stored.
 function scoredAt(
   status: PlacementStatus | undefined,
-  stored: readonly ObjectOf<'PlacementDecision'>[],
+  stored: StoredSlices,
   { slices }: PlacementOutcome,
   nowMs: number,
 ): Pick<PlacementStatus, 'lastScoreUpdateTime'> {
@@ -89,25 +129,33 @@ function scoredAt(
 async function saveSlices(
   tx: Tx,
   placement: ObjectOf<'Placement'>,
-  facts: PlacementFacts,
+  known: readonly StoredSlice[],
   outcome: PlacementOutcome,
 ): Promise<void> {
   const { namespace = '', name, uid } = placement.metadata
   const ownerReferences = [
     { apiVersion: placement.apiVersion, kind: placement.kind, name, uid, controller: true, blockOwnerDeletion: true },
   ]
-  for (const slice of outcome.slices) {
-    const metadata = { name: slice.name, namespace, labels: labelsOf(name, slice), ownerReferences }
-    if (await getObject(tx, 'PlacementDecision', namespace, slice.name))
-      await updateObject(tx, 'PlacementDecision', { metadata })
-    else await createObject(tx, 'PlacementDecision', { metadata })
-    await saveStatus(tx, 'PlacementDecision', namespace, slice.name, {
-      decisions: slice.decisions.map((decision) => ({ ...decision })),
-    })
-  }
-  const kept = new Set(outcome.slices.map((slice) => slice.name))
-  for (const slice of slicesOf(facts, placement))
-    if (!kept.has(slice.metadata.name)) await deleteObject(tx, 'PlacementDecision', namespace, slice.metadata.name)
+  const objects = outcome.slices.map((slice) => ({
+    metadata: { name: slice.name, namespace, labels: labelsOf(name, slice), ownerReferences },
+  }))
+  const there = await updateObjects(tx, 'PlacementDecision', objects)
+  const names = new Set(there.map(({ metadata }) => metadata.name))
+  await createObjects(
+    tx,
+    'PlacementDecision',
+    objects.filter(({ metadata }) => !names.has(metadata.name)),
+  )
+  await saveStatuses(
+    tx,
+    'PlacementDecision',
+    outcome.slices.map((slice) => ({ namespace, name: slice.name, status: { decisions: [...slice.decisions] } })),
+  )
+  const wanted = new Set(outcome.slices.map((slice) => slice.name))
+  await drop(
+    tx,
+    known.filter((slice) => !wanted.has(slice.name)),
+  )
 }
 
 function labelsOf(
@@ -133,13 +181,12 @@ function groupsOf({ groups, slices }: PlacementOutcome): NonNullable<PlacementSt
 // Of frozen groups those clusters that stay.
 function counted(
   { decisionGroups = [] }: PlacementStatus,
-  placement: ObjectOf<'Placement'>,
-  facts: PlacementFacts,
+  stored: StoredSlices,
   { selected }: PlacementOutcome,
 ): PlacementStatus {
   const stay = new Set(selected)
   const counts = new Map(
-    slicesOf(facts, placement).map(({ metadata, status }) => [
+    stored.map(({ metadata, status }) => [
       metadata.name,
       (status?.decisions ?? []).filter(({ clusterName }) => stay.has(clusterName)).length,
     ]),
@@ -154,28 +201,31 @@ function counted(
 }
 
 // Frozen decisions stay byte for byte, but for clusters that are no more.
-async function dropGone(
-  tx: Tx,
-  placement: ObjectOf<'Placement'>,
-  facts: PlacementFacts,
-  { selected }: PlacementOutcome,
-): Promise<void> {
+async function dropGone(tx: Tx, stored: StoredSlices, { selected }: PlacementOutcome): Promise<void> {
   const stay = new Set(selected)
-  for (const { metadata, status } of slicesOf(facts, placement)) {
+  for (const { metadata, status } of stored) {
     const decisions = (status?.decisions ?? []).filter(({ clusterName }) => stay.has(clusterName))
     if (decisions.length < (status?.decisions ?? []).length)
       await saveStatus(tx, 'PlacementDecision', metadata.namespace ?? '', metadata.name, { decisions })
   }
 }
 
-// Slices of a placement that is gone go with it.
-function orphansOf({ placements, slices }: PlacementFacts): ObjectOf<'PlacementDecision'>[] {
-  const alive = new Set(placements.map(({ metadata }) => metadata.uid))
-  return slices.filter(({ metadata }) => !alive.has(metadata.ownerReferences?.[0]?.uid ?? ''))
+// What nobody wants any more; a slice that somebody has written since stays.
+async function drop(tx: Tx, slices: readonly StoredSlice[]): Promise<void> {
+  const there = await getObjects(tx, 'PlacementDecision', slices)
+  const same = slices.filter(
+    ({ namespace, name, resourceVersion }) =>
+      there.get(`${namespace}/${name}`)?.metadata.resourceVersion === resourceVersion,
+  )
+  await deleteObjects(tx, 'PlacementDecision', same)
 }
 
 /** Whether slices and status say already what was decided, so that nothing is to be written. */
-function isStored(placement: ObjectOf<'Placement'>, facts: PlacementFacts, outcome: PlacementOutcome): boolean {
+function isStored(
+  placement: ObjectOf<'Placement'>,
+  stored: ReadonlyMap<string, StoredSlice>,
+  outcome: PlacementOutcome,
+): boolean {
   if (outcome.kind === 'Skipped') return true
   const { generation } = placement.metadata
   const { conditions = [], observedGeneration, numberOfSelectedClusters } = placement.status ?? {}
@@ -195,13 +245,11 @@ function isStored(placement: ObjectOf<'Placement'>, facts: PlacementFacts, outco
     )
   if (!same || outcome.kind === 'Frozen') return same
   if (!isDeepStrictEqual(placement.status?.decisionGroups, asStored(groupsOf(outcome)))) return false
-  const stored = slicesOf(facts, placement).map(({ metadata: { name, labels }, status }) => [
-    name,
-    { labels, decisions: status?.decisions ?? [] },
-  ])
-  const wanted = outcome.slices.map((slice) => [
-    slice.name,
-    { labels: labelsOf(placement.metadata.name, slice), decisions: slice.decisions },
-  ])
-  return isDeepStrictEqual(Object.fromEntries(stored), asStored(Object.fromEntries(wanted)))
+  return (
+    stored.size === outcome.slices.length &&
+    outcome.slices.every(
+      (slice) =>
+        stored.get(slice.name)?.digest === sliceDigest(labelsOf(placement.metadata.name, slice), slice.decisions),
+    )
+  )
 }

@@ -1,6 +1,7 @@
 import type { KindName, ObjectOf, StoredMeta } from '@skerry/api'
 import { type Ordered, openOrdered } from './desired-states.ts'
 import { type FleetNode, openFleet } from './fleet.ts'
+import { type StoredSlice, storedSlice } from './placements.ts'
 import { changesSince, listObjects, newestVersion } from './resources.ts'
 import { read, type Store } from './store.ts'
 import { shareTexts } from './texts.ts'
@@ -12,12 +13,23 @@ export type Mirrors = {
   readonly fleet: () => Promise<FleetNode[]>
   /** The newest order of every cluster that is assigned something and has one. */
   readonly ordered: () => Promise<ReadonlyMap<string, Ordered>>
-  readonly clusters: () => Promise<ReadonlyMap<string, ObjectOf<'ManagedCluster'>>>
-  readonly images: () => Promise<ReadonlyMap<string, ObjectOf<'OSImage'>>>
-  readonly profiles: () => Promise<ReadonlyMap<string, ObjectOf<'HardwareProfile'>>>
+  readonly clusters: Mirror<ObjectOf<'ManagedCluster'>>
+  readonly images: Mirror<ObjectOf<'OSImage'>>
+  readonly profiles: Mirror<ObjectOf<'HardwareProfile'>>
   /** The version of each EdgeNode, by `cluster/node`. */
-  readonly nodeVersions: () => Promise<ReadonlyMap<string, string>>
+  readonly nodeVersions: Mirror<string>
+  readonly placements: Mirror<ObjectOf<'Placement'>>
+  readonly slices: Mirror<StoredSlice>
+  readonly sets: Mirror<ObjectOf<'ManagedClusterSet'>>
+  readonly bindings: Mirror<ObjectOf<'ManagedClusterSetBinding'>>
+  readonly scores: Mirror<ObjectOf<'AddOnPlacementScore'>>
 }
+
+/**
+ * Every object of a kind, as it is kept, by name or `namespace/name`. One that did not change is the very same in the next
+ * look; where everything was read whole, and when `whole` asks for that, each is another.
+ */
+export type Mirror<V> = (how?: 'whole') => Promise<ReadonlyMap<string, V>>
 
 export function openMirrors(store: Store): Mirrors {
   const share = shareTexts()
@@ -28,21 +40,24 @@ export function openMirrors(store: Store): Mirrors {
     images: openMirror(store, 'OSImage', (image) => image),
     profiles: openMirror(store, 'HardwareProfile', (profile) => profile),
     nodeVersions: openMirror(store, 'EdgeNode', ({ metadata }) => metadata.resourceVersion),
+    placements: openMirror(store, 'Placement', (placement) => placement),
+    slices: openMirror(store, 'PlacementDecision', storedSlice(shareTexts(CLUSTER_NAMES))),
+    sets: openMirror(store, 'ManagedClusterSet', (set) => set),
+    bindings: openMirror(store, 'ManagedClusterSetBinding', (binding) => binding),
+    scores: openMirror(store, 'AddOnPlacementScore', share),
   }
 }
 
 /** Changes read at a time. */
 const PAGE = 1_000
+/** So many are held once each, however many placements select them. */
+const CLUSTER_NAMES = 100_000
 
 /**
  * Every object of a kind as `keep` leaves it, by name or `namespace/name`. Each call sees at least what was committed
  * when it was made; what was not committed is never seen.
  */
-export function openMirror<K extends KindName, V>(
-  store: Store,
-  kind: K,
-  keep: (object: ObjectOf<K>) => V,
-): () => Promise<ReadonlyMap<string, V>> {
+export function openMirror<K extends KindName, V>(store: Store, kind: K, keep: (object: ObjectOf<K>) => V): Mirror<V> {
   const held = new Map<string, V>()
   let version: number | undefined
   let shown: ReadonlyMap<string, V> | undefined
@@ -78,9 +93,9 @@ export function openMirror<K extends KindName, V>(
     })
   }
 
-  return () => {
+  return (how) => {
     const look = before.then(async () => {
-      const from = version
+      const from = how === 'whole' ? undefined : version
       // What is thrown half way leaves no version: the next look begins anew.
       version = undefined
       version = (from === undefined ? undefined : await follow(from)) ?? (await begin())

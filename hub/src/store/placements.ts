@@ -1,27 +1,20 @@
-import { type ObjectOf, PLACEMENT_LABEL } from '@skerry/api'
-import type { FleetFacts } from '@skerry/policy'
+import { hash } from 'node:crypto'
+import { type ObjectOf, PLACEMENT_LABEL, type PlacementDecisionStatus } from '@skerry/api'
+import type { AddOnScores, FleetFacts } from '@skerry/policy'
 import { listObjects } from './resources.ts'
 import type { Reader } from './store.ts'
 
-/** Everything a placement is judged by: the same for the controller that decides and for whoever asks why. */
-export type PlacementFacts = FleetFacts & {
-  readonly placements: readonly ObjectOf<'Placement'>[]
-  readonly slices: readonly ObjectOf<'PlacementDecision'>[]
-}
+/** Everything a placement is judged by, for whoever asks why. */
+export type PlacementFacts = FleetFacts & { readonly placements: readonly ObjectOf<'Placement'>[] }
 
-/** `clusters`: all of them, where they were read already. */
-export async function loadPlacementFacts(
-  tx: Reader,
-  clusters?: readonly ObjectOf<'ManagedCluster'>[],
-): Promise<PlacementFacts> {
+export async function loadPlacementFacts(tx: Reader): Promise<PlacementFacts> {
   const slices = await listObjects(tx, 'PlacementDecision')
   const scores = await listObjects(tx, 'AddOnPlacementScore')
   return {
     placements: await listObjects(tx, 'Placement'),
     sets: await listObjects(tx, 'ManagedClusterSet'),
     bindings: await listObjects(tx, 'ManagedClusterSetBinding'),
-    clusters: clusters ?? (await listObjects(tx, 'ManagedCluster')),
-    slices,
+    clusters: await listObjects(tx, 'ManagedCluster'),
     decisions: slices.flatMap(({ metadata, status }) =>
       (status?.decisions ?? []).map(({ clusterName }) => ({
         namespace: metadata.namespace ?? '',
@@ -29,22 +22,49 @@ export async function loadPlacementFacts(
         cluster: clusterName,
       })),
     ),
-    scores: scores.map(({ metadata: { name, namespace = '' }, status }) => ({
-      namespace,
-      name,
-      validUntil: status?.validUntil ?? undefined,
-      scores: status?.scores ?? [],
-    })),
+    scores: scores.map(scoresIn),
   }
 }
 
-/** The stored slices of a placement. */
-export function slicesOf(
-  { slices }: Pick<PlacementFacts, 'slices'>,
-  { metadata }: ObjectOf<'Placement'>,
-): ObjectOf<'PlacementDecision'>[] {
-  return slices.filter(
-    (slice) =>
-      slice.metadata.namespace === metadata.namespace && slice.metadata.labels?.[PLACEMENT_LABEL] === metadata.name,
-  )
+/** The scores of one cluster, as placements are ranked by them. */
+export function scoresIn({ metadata: { name, namespace = '' }, status }: ObjectOf<'AddOnPlacementScore'>): AddOnScores {
+  return { namespace, name, validUntil: status?.validUntil ?? undefined, scores: status?.scores ?? [] }
+}
+
+/** A slice, as far as somebody has to remember it: a fleet's decisions are more than its clusters. */
+export type StoredSlice = {
+  readonly namespace: string
+  readonly name: string
+  readonly resourceVersion: string
+  readonly placement: string
+  /** The uid of the placement that it was made for. */
+  readonly owner: string
+  readonly clusters: readonly string[]
+  readonly digest: string
+}
+
+/** `share`: gives equal names back as one. */
+export function storedSlice(share: (name: string) => string): (slice: ObjectOf<'PlacementDecision'>) => StoredSlice {
+  return ({ metadata: { namespace = '', name, resourceVersion, labels = {}, ownerReferences }, status }) => {
+    const decisions = status?.decisions ?? []
+    return {
+      ...{ namespace, name, resourceVersion },
+      placement: share(labels[PLACEMENT_LABEL] ?? ''),
+      owner: share(ownerReferences?.[0]?.uid ?? ''),
+      clusters: decisions.map(({ clusterName }) => share(clusterName)),
+      digest: sliceDigest(labels, decisions),
+    }
+  }
+}
+
+/** Of all that is decided in a slice: its labels and its decisions, one by one. */
+export function sliceDigest(
+  labels: Readonly<Record<string, string>>,
+  decisions: Readonly<NonNullable<PlacementDecisionStatus['decisions']>>,
+): string {
+  const said = [
+    Object.entries(labels).toSorted(([a], [b]) => (a < b ? -1 : 1)),
+    decisions.map(({ clusterName, reason, score }) => [clusterName, reason, score]),
+  ]
+  return hash('sha256', JSON.stringify(said), 'base64')
 }

@@ -20,3 +20,5 @@ export {
   valuesAfter,
   valuesOf,
 } from './attestation/fixture.ts'
+// What happens to a fleet, drawn at random, and placements over it.
+export { type Event as FleetEvent, events, everybody, NOW, placements } from './placement/test-histories.ts'

@@ -40,13 +40,17 @@ export class Scheduler {
   readonly #entries = new Map<string, Entry>()
 
   putPlacement(placement: Placement): void {
-    this.#entries.set(keyOf(placement.metadata), {
+    const key = keyOf(placement.metadata)
+    const known = this.#entries.get(key)
+    // A status is part of what is decided when a choice is frozen; what sets and predicates make of the fleet it is not.
+    const same = known && JSON.stringify(known.placement.spec) === JSON.stringify(placement.spec) ? known : undefined
+    this.#entries.set(key, {
       placement,
-      sieve: undefined,
+      sieve: same?.sieve,
       isDue: true,
       dueAtMs: Number.POSITIVE_INFINITY,
-      tellsCounts: false,
-      looksAt: lookOf(placement),
+      tellsCounts: same?.tellsCounts ?? false,
+      looksAt: same?.looksAt ?? lookOf(placement),
     })
   }
 
@@ -107,6 +111,24 @@ export class Scheduler {
     // Of others, how often a cluster is decided; and only a number of clusters makes a choice of that.
     for (const [key, entry] of this.#entries)
       if (key === own || (entry.looksAt.number && entry.looksAt.balance)) entry.isDue = true
+  }
+
+  /**
+   * A placement is decided again, at once or at the latest at a time, although nothing that it is decided by has changed: for
+   * what is stored of it has, or may.
+   */
+  lookAgain(namespace: string, placement: string, atMs?: number): void {
+    const entry = this.#entries.get(`${namespace}/${placement}`)
+    if (!entry) return
+    if (atMs === undefined) entry.isDue = true
+    else entry.dueAtMs = Math.min(entry.dueAtMs, atMs)
+  }
+
+  /** When the first placement is due by time alone; undefined where none is. */
+  get dueAtMs(): number | undefined {
+    let first = Number.POSITIVE_INFINITY
+    for (const { dueAtMs } of this.#entries.values()) first = Math.min(first, dueAtMs)
+    return first === Number.POSITIVE_INFINITY ? undefined : first
   }
 
   /**
