@@ -1,4 +1,4 @@
-import type { ReachabilityLimits } from '@skerry/policy'
+import { REMOVAL_GUARD, type ReachabilityLimits, type RemovalGuard } from '@skerry/policy'
 import { Command, InvalidArgumentError, Option } from 'commander'
 
 /** Which parts of the hub one process runs. */
@@ -18,6 +18,8 @@ export type HubConfig = {
   readonly natsTls: boolean
   /** How long the hub hears nothing before it says so. Changes no desired state. */
   readonly reachability: ReachabilityLimits
+  /** How many of a placement's clusters may leave at once without an approval. */
+  readonly removalGuard: RemovalGuard
   readonly logLevel: string
 }
 
@@ -56,6 +58,13 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
     .option('--late-after <seconds>', 'a cluster not heard from for so long is Late', seconds, 90)
     .option('--offline-after <seconds>', 'and for so long is Offline', seconds, 300)
     .option('--stale-after <seconds>', 'and for so long is Stale', seconds, 1_209_600)
+    .option(
+      '--max-removal-percent <percent>',
+      'of the clusters of a placement no more may leave at once without an approval; 100 is any number',
+      percent,
+      REMOVAL_GUARD.maxRemovalPercent,
+    )
+    .option('--min-held-removals <count>', 'fewer than so many are never held', whole, REMOVAL_GUARD.minimum)
     .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
     .addOption(new Option('--log-level <level>', 'the least that is logged').choices(LOG_LEVELS).default('info'))
   program.command('init').description('make keys, CA and addresses, and print what the offline signers need (JSON)')
@@ -138,6 +147,10 @@ function toConfig(options: Record<string, unknown>, env: NodeJS.ProcessEnv): Hub
       offlineMs: number('offlineAfter', 300) * 1000,
       staleMs: number('staleAfter', 1_209_600) * 1000,
     },
+    removalGuard: {
+      maxRemovalPercent: number('maxRemovalPercent', REMOVAL_GUARD.maxRemovalPercent),
+      minimum: number('minHeldRemovals', REMOVAL_GUARD.minimum),
+    },
     logLevel: String(options['logLevel'] ?? 'info'),
   }
 }
@@ -159,6 +172,19 @@ function port(text: string): number {
   const value = Number(text)
   if (!Number.isInteger(value) || value < 0 || value > 65_535)
     throw new InvalidArgumentError('A port is a number from 0 to 65535.')
+  return value
+}
+
+function percent(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 0 || value > 100 || text === '')
+    throw new InvalidArgumentError('A percentage is a whole number from 0 to 100.')
+  return value
+}
+
+function whole(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('A whole number above 0 is wanted.')
   return value
 }
 

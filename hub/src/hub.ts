@@ -107,12 +107,12 @@ export async function startHub(
       loops.run('ingest', takeIn({ store, hub, signer: keys.ack, wakes, now, log, signal, onRefused, onCommitted }))
     }
     if (config.roles.includes('controllers')) {
-      const { reachability } = config
+      const { reachability, removalGuard } = config
       const onPublished = (count: number) => metrics.publications.inc(count)
       loops.run(
         'controllers',
         runSingletons({
-          ...{ store, hub, keys, reachability, sealer, log, now, signal, wakes, onPublished },
+          ...{ store, hub, keys, reachability, removalGuard, sealer, log, now, signal, wakes, onPublished },
           onReachability: metrics.showReachability,
         }),
       )

@@ -1,4 +1,5 @@
 import { dirname } from 'node:path'
+import { REMOVAL_GUARD } from '@skerry/policy'
 import type { Connection } from '@skerry/supervise'
 import { testDatabase, testFolder } from '@skerry/supervise/testing'
 import pino from 'pino'
@@ -26,6 +27,7 @@ export function configOn(connection: Connection, more: Partial<HubConfig> = {}):
     natsUrl: undefined,
     natsTls: false,
     reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_209_600_000 },
+    removalGuard: REMOVAL_GUARD,
     logLevel: 'info',
     ...more,
   }

@@ -1,5 +1,5 @@
 import type { ObjectOf } from '@skerry/api'
-import { Scheduler } from '@skerry/policy'
+import { type RemovalGuard, Scheduler } from '@skerry/policy'
 import type { Mirror, Mirrors } from '../store/mirrors.ts'
 import { type StoredSlice, scoresIn } from '../store/placements.ts'
 
@@ -21,10 +21,16 @@ const NOTHING: Seen = { placements: NONE, slices: NONE, sets: NONE, bindings: NO
 const few = (clusters: number) => Math.max(clusters / 8, 64)
 
 export class PlacementFeed {
-  scheduler = new Scheduler()
+  scheduler: Scheduler
+  readonly #guard: RemovalGuard
   #seen = NOTHING
   /** The stored slices, by placement (`namespace/name`) and name. */
   readonly #slices = new Map<string, Map<string, StoredSlice>>()
+
+  constructor(guard: RemovalGuard) {
+    this.#guard = guard
+    this.scheduler = new Scheduler(guard)
+  }
 
   /** The slices that are stored of a placement, by name. */
   slicesOf({ metadata }: ObjectOf<'Placement'>): ReadonlyMap<string, StoredSlice> {
@@ -65,7 +71,7 @@ export class PlacementFeed {
   }
 
   #forget(): void {
-    this.scheduler = new Scheduler()
+    this.scheduler = new Scheduler(this.#guard)
     this.#seen = NOTHING
     this.#slices.clear()
   }

@@ -1,4 +1,10 @@
-import { type KindName, type ObjectOf, PLACEMENT_LABEL, SCHEDULING_DISABLED_ANNOTATION } from '@skerry/api'
+import {
+  type KindName,
+  MAX_REMOVAL_PERCENT_ANNOTATION,
+  type ObjectOf,
+  PLACEMENT_LABEL,
+  SCHEDULING_DISABLED_ANNOTATION,
+} from '@skerry/api'
 import { events, everybody, type FleetEvent, NOW, placements } from '@skerry/policy/testing'
 import fc from 'fast-check'
 import pino from 'pino'
@@ -141,7 +147,15 @@ async function newest({ sql }: Store): Promise<unknown> {
 async function put<K extends KindName>(
   tx: Tx,
   kind: K,
-  object: { metadata: { name: string; namespace?: string; labels?: Record<string, string> }; spec?: unknown },
+  object: {
+    metadata: {
+      name: string
+      namespace?: string
+      labels?: Record<string, string>
+      annotations?: Record<string, string>
+    }
+    spec?: unknown
+  },
   status?: NonNullable<ObjectOf<K>['status']>,
 ): Promise<void> {
   const { name, namespace, labels, ...more } = object.metadata as ObjectOf<K>['metadata']
@@ -306,7 +320,8 @@ describe('a hub that follows is told of', () => {
       await scored(tx, 'b', 50)
       await scored(tx, 'c', 90)
       await put(tx, 'Placement', best(1))
-      await put(tx, 'Placement', { metadata: { name: 'every', namespace: 'fleet' }, spec: {} })
+      const annotations = { [MAX_REMOVAL_PERCENT_ANNOTATION]: '100' }
+      await put(tx, 'Placement', { metadata: { name: 'every', namespace: 'fleet', annotations }, spec: {} })
     })
     const selected = async () => {
       const slices = await listObjects(following.sql, 'PlacementDecision')

@@ -1,14 +1,18 @@
 import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import {
+  APPROVED_REMOVAL_ANNOTATION,
+  APPROVED_REMOVAL_BY_ANNOTATION,
   DECISION_GROUP_INDEX_LABEL,
   DECISION_GROUP_NAME_LABEL,
   type ObjectOf,
   PLACEMENT_LABEL,
   type PlacementStatus,
 } from '@skerry/api'
-import { type PlacementOutcome, paced, scoresMoved } from '@skerry/policy'
+import { type PlacementOutcome, paced, REMOVAL_GUARD, type RemovalGuard, scoresMoved } from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
+import { recordAudit } from '../store/audit.ts'
+import { recordEvent } from '../store/events.ts'
 import { type Lease, writeFenced } from '../store/leases.ts'
 import { type StoredSlice, sliceDigest } from '../store/placements.ts'
 import {
@@ -32,15 +36,16 @@ const TURN_MS = 20
 
 /**
  * Decides the placements that a change may touch and stores what differs: slices and status of a placement in one
- * transaction. What it knows of the fleet lives as long as the lease, and no longer than a look that failed.
+ * transaction. What it knows of the fleet lives as long as the lease, and no longer than a look that failed. `guard`: how
+ * many of a placement's clusters may leave at once without an approval.
  */
-export function placementController(): Controller {
+export function placementController(guard: RemovalGuard = REMOVAL_GUARD): Controller {
   let kept: { readonly feed: PlacementFeed; readonly lease: Lease; readonly wholeAtMs: number } | undefined
   return {
     name: 'placement',
     async reconcile({ store, lease, mirrors, now, signal }) {
       const nowMs = now()
-      const known = kept?.lease === lease ? kept : { feed: new PlacementFeed(), lease, wholeAtMs: nowMs }
+      const known = kept?.lease === lease ? kept : { feed: new PlacementFeed(guard), lease, wholeAtMs: nowMs }
       // What is thrown half way leaves decisions that are not stored: the next look begins anew.
       kept = undefined
       const { feed } = known
@@ -92,27 +97,68 @@ async function save(
   const current = await getObject(tx, 'Placement', namespace, name)
   // What was judged must be what is there; otherwise the next look judges anew.
   if (current?.metadata.uid !== uid || current.metadata.generation !== generation) return
+  // An approval may be taken back.
+  if (!isDeepStrictEqual(current.metadata.annotations, placement.metadata.annotations)) return
   const stored = await readSlices(tx, known, outcome)
   if (outcome.kind === 'Decided') await saveSlices(tx, placement, known, outcome)
   else await dropGone(tx, stored, outcome)
-  let conditions = (current.status?.conditions ?? []).filter(
-    ({ type }) => outcome.kind === 'Frozen' || type !== 'DecisionsFrozen',
-  )
+  const told = new Set(outcome.conditions.map(({ type }) => type))
+  let conditions = (current.status?.conditions ?? []).filter(({ type }) => told.has(type) || !PASSING.has(type))
   for (const condition of outcome.conditions)
     conditions = setCondition(conditions, { ...condition, observedGeneration: generation }, nowMs)
+  const { heldRemoval: _, ...before } = current.status ?? {}
   const decided =
-    outcome.kind === 'Frozen'
+    outcome.kind === 'Decided'
       ? {
-          ...current.status,
-          ...(current.status?.decisionGroups ? counted(current.status, stored, outcome) : {}),
-        }
-      : {
           numberOfSelectedClusters: outcome.selected.length,
           decisionGroups: groupsOf(outcome),
           ...scoredAt(current.status, stored, outcome, nowMs),
         }
-  await saveStatus(tx, 'Placement', namespace, name, { ...decided, observedGeneration: generation, conditions })
+      : {
+          ...before,
+          ...(before.decisionGroups ? counted(before, stored, outcome) : {}),
+        }
+  const heldRemoval = outcome.heldRemoval ? { heldRemoval: outcome.heldRemoval } : {}
+  const status = { ...decided, ...heldRemoval, observedGeneration: generation, conditions }
+  await saveStatus(tx, 'Placement', namespace, name, status)
+  await tellRemoval(tx, current, outcome)
 }
+
+/** Conditions that are there while they are true. */
+const PASSING: ReadonlySet<string> = new Set(['DecisionsFrozen', 'RemovalHeld'])
+
+// What became of a removal that was held: told once, in the transaction in which it did. An approval is used up.
+async function tellRemoval(tx: Tx, placement: ObjectOf<'Placement'>, outcome: PlacementOutcome): Promise<void> {
+  const { namespace = '', name, uid, annotations = {} } = placement.metadata
+  const before = placement.status?.heldRemoval
+  const event = { component: 'placement', regarding: { kind: 'Placement', namespace, name } }
+  const held = outcome.heldRemoval
+  if (held && held.hash !== before?.hash) {
+    const message = outcome.conditions.find(({ type }) => type === 'RemovalHeld')?.message ?? ''
+    await recordEvent(tx, { ...event, type: 'Warning', reason: 'RemovalHeld', message: message.slice(0, EVENT_TEXT) })
+    await recordAudit(tx, {
+      ...{ actor: 'placement-controller', sourceIp: '', verb: 'hold', requestId: `hold/${uid}` },
+      ...{ kind: 'Placement', namespace, name, before, after: held },
+    })
+  }
+  if (outcome.kind !== 'Decided') return
+  const { [APPROVED_REMOVAL_ANNOTATION]: approved, [APPROVED_REMOVAL_BY_ANNOTATION]: by, ...rest } = annotations
+  if (approved !== undefined)
+    await updateObjects(tx, 'Placement', [{ ...placement, metadata: { ...placement.metadata, annotations: rest } }])
+  if (!before) return
+  const isApproved = approved === before.hash
+  await recordEvent(tx, {
+    ...event,
+    type: 'Normal',
+    reason: isApproved ? 'RemovalApproved' : 'RemovalNoLongerHeld',
+    message: isApproved
+      ? `${before.count} of ${before.of} clusters leave: ${by ?? 'somebody'} approved removal ${before.hash}`
+      : `removal ${before.hash} is held no more: what was decided since takes no more than it may`,
+  })
+}
+
+/** An event's text has at most so many characters. */
+const EVENT_TEXT = 1_024
 
 // When stored scores last changed; nothing where none are stored.
 function scoredAt(
@@ -178,7 +224,7 @@ function groupsOf({ groups, slices }: PlacementOutcome): NonNullable<PlacementSt
   }))
 }
 
-// Of frozen groups those clusters that stay.
+// Of groups that are kept, those clusters that stay.
 function counted(
   { decisionGroups = [] }: PlacementStatus,
   stored: StoredSlices,
@@ -200,7 +246,7 @@ function counted(
   }
 }
 
-// Frozen decisions stay byte for byte, but for clusters that are no more.
+// Decisions that are frozen or held stay byte for byte, but for clusters that are no more.
 async function dropGone(tx: Tx, stored: StoredSlices, { selected }: PlacementOutcome): Promise<void> {
   const stay = new Set(selected)
   for (const { metadata, status } of stored) {
@@ -229,10 +275,14 @@ function isStored(
   if (outcome.kind === 'Skipped') return true
   const { generation } = placement.metadata
   const { conditions = [], observedGeneration, numberOfSelectedClusters } = placement.status ?? {}
+  // An approval is to be taken away with what it let go.
+  if (outcome.kind === 'Decided' && placement.metadata.annotations?.[APPROVED_REMOVAL_ANNOTATION] !== undefined)
+    return false
+  const told = new Set(outcome.conditions.map(({ type }) => type))
   const same =
     observedGeneration === generation &&
     numberOfSelectedClusters === outcome.selected.length &&
-    conditions.some(({ type }) => type === 'DecisionsFrozen') === (outcome.kind === 'Frozen') &&
+    conditions.every(({ type }) => told.has(type) || !PASSING.has(type)) &&
     outcome.conditions.every((wanted) =>
       conditions.some(
         (held) =>
@@ -243,7 +293,7 @@ function isStored(
           held.observedGeneration === generation,
       ),
     )
-  if (!same || outcome.kind === 'Frozen') return same
+  if (!same || outcome.kind !== 'Decided') return same
   if (!isDeepStrictEqual(placement.status?.decisionGroups, asStored(groupsOf(outcome)))) return false
   return (
     stored.size === outcome.slices.length &&

@@ -6,6 +6,7 @@ import {
   explain,
   fleetOf,
   type ReachabilityLimits,
+  type RemovalGuard,
   reachability,
   schedule,
   shapeFacts,
@@ -32,6 +33,7 @@ export type ReportOptions = {
   readonly store: Store
   readonly now: () => number
   readonly reachability: ReachabilityLimits
+  readonly removalGuard?: RemovalGuard
 }
 
 export function reportRoutes(app: FastifyInstance, options: ReportOptions): void {
@@ -57,7 +59,7 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
       if (!found) throw new StatusError(404, `${placement.plural}.${placement.group} "${params.name}" not found`)
       const fleet = fleetOf(facts)
       const nowMs = options.now()
-      const outcome = schedule(fleet, found, nowMs)
+      const outcome = schedule(fleet, found, nowMs, options.removalGuard)
       return {
         kind: 'PlacementExplanation',
         placement: `${params.namespace}/${params.name}`,
@@ -65,6 +67,7 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
         selected: outcome.selected.length,
         unscheduled: outcome.unscheduled,
         conditions: outcome.conditions,
+        heldRemoval: outcome.heldRemoval,
         clusters: explain(fleet, found, outcome, nowMs, single(query, 'cluster')),
       }
     },

@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Cause } from '@skerry/api'
+import { REMOVAL_GUARD } from '@skerry/policy'
 import { type Connection, createDatabase } from '@skerry/supervise'
 import { testDatabase, testFolder } from '@skerry/supervise/testing'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
@@ -97,7 +98,10 @@ export async function testApi(
     routes: [
       options.watchRoutes ?? (() => undefined),
       ...apiRoutes({
-        config: { reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 } },
+        config: {
+          reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 },
+          removalGuard: REMOVAL_GUARD,
+        },
         store,
         hub: {
           fault: options.natsFault ?? (() => undefined),

@@ -69,7 +69,7 @@ export async function serveApi(
 export type RouteOptions = Pick<
   ApiOptions,
   'store' | 'hub' | 'keys' | 'changes' | 'door' | 'now' | 'metrics' | 'pace' | 'onRefused' | 'checks'
-> & { readonly config: Pick<HubConfig, 'reachability'> }
+> & { readonly config: Pick<HubConfig, 'reachability' | 'removalGuard'> }
 
 /** Every group of routes that a hub serves, with what it uses. */
 export function apiRoutes({
@@ -92,7 +92,7 @@ export function apiRoutes({
     openApiRoutes,
     (app) => kubernetesRoutes(app, { store, changes, now, continueSecret: keys.continueSecret, pace }),
     (app) => approvalRoutes(app, { store, now }),
-    (app) => reportRoutes(app, { store, now, reachability: config.reachability }),
+    (app) => reportRoutes(app, { store, now, reachability: config.reachability, removalGuard: config.removalGuard }),
     (app) => statementRoutes(app, store),
     (app) => heardRoutes(app, store),
     (app) => resultRoutes(app, store, keys.result),

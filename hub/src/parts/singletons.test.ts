@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { REMOVAL_GUARD } from '@skerry/policy'
 import { until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import pino from 'pino'
@@ -27,6 +28,7 @@ async function runAll(through: (hub: HubConnection) => HubConnection, more: Part
   const running = runSingletons({
     ...{ store, hub: through(world.hub), keys, wakes, now, log: silent, signal: over.signal },
     reachability: { lateMs: 90_000, offlineMs: 300_000, staleMs: 1_000_000 },
+    removalGuard: REMOVAL_GUARD,
     sealer: { snapshot, timestamp, now },
     onPublished: () => {},
     onReachability: () => {},

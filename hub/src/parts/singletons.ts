@@ -1,5 +1,5 @@
 import type { Reachability } from '@skerry/api'
-import type { ReachabilityLimits } from '@skerry/policy'
+import type { ReachabilityLimits, RemovalGuard } from '@skerry/policy'
 import type { Logger } from 'pino'
 import { attestationController } from '../controllers/attestation.ts'
 import { clusterStatusController } from '../controllers/cluster-status.ts'
@@ -24,6 +24,7 @@ export type Singletons = {
   readonly hub: HubConnection
   readonly keys: HubKeys
   readonly reachability: ReachabilityLimits
+  readonly removalGuard: RemovalGuard
   readonly sealer: Sealer
   readonly log: Logger
   readonly now: () => number
@@ -89,7 +90,7 @@ function hintsOf({ connected, kinds, topics }: Run, wakes: Wakes): Hints {
 }
 
 function controllersOf(parts: Singletons, lease: Lease): Run[] {
-  const { hub, keys, reachability, onReachability } = parts
+  const { hub, keys, reachability, removalGuard, onReachability } = parts
   // A term's controllers listen as long as the term.
   const onConnected: Listen = (listener) => {
     let listening = true
@@ -116,7 +117,7 @@ function controllersOf(parts: Singletons, lease: Lease): Run[] {
       connected: onConnected,
     },
     {
-      controller: placementController(),
+      controller: placementController(removalGuard),
       kinds: [
         'Placement',
         'ManagedClusterSet',

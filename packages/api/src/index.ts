@@ -13,11 +13,15 @@ export {
 export type { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
 export {
   type AddOnPlacementScoreStatus,
+  APPROVED_REMOVAL_ANNOTATION,
+  APPROVED_REMOVAL_BY_ANNOTATION,
   type ClusterPredicate,
   DECISION_GROUP_INDEX_LABEL,
   DECISION_GROUP_NAME_LABEL,
   DECISIONS_PER_SLICE,
   type DecisionStrategy,
+  MAX_REMOVAL_PERCENT_ANNOTATION,
+  ON_MISCONFIGURATION_ANNOTATION,
   PLACEMENT_LABEL,
   type PlacementDecisionStatus,
   type PlacementSpec,
@@ -65,7 +69,16 @@ export {
 export type { ClaimSelector, Condition, LabelSelector, ObjectMeta, SelectorRequirement, StatementRef } from './meta.ts'
 export { REFUSALS, Refusal, type RefusalCode } from './refusals.ts'
 export { type Claim, ComplianceReport, NodeEvidence, type SignedReferences } from './report.ts'
-export { AccessQuestion, API_ROLES, type ApiRole, Approval, DeleteOptions, NewApiToken, Rotation } from './requests.ts'
+export {
+  AccessQuestion,
+  API_ROLES,
+  type ApiRole,
+  Approval,
+  DeleteOptions,
+  NewApiToken,
+  RemovalApproval,
+  Rotation,
+} from './requests.ts'
 export { jsonSchemas } from './schemas.ts'
 export {
   parseReportSubject,

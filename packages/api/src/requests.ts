@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { closed, integer, Label, oneOf, Text, Time } from './words.ts'
+import { closed, integer, Label, oneOf, Sha256, Text, Time } from './words.ts'
 
 // Bodies of requests that are no objects of a kind.
 
@@ -15,6 +15,9 @@ export const Approval = closed({
   ),
 })
 export type Approval = Static<typeof Approval>
+
+/** The body of an approval of a removal that a placement holds: this one, and no other. */
+export const RemovalApproval = closed({ removal: Sha256, reason: Type.Optional(Text) })
 
 /** The body of a rotation: why the node's present NATS key is ended. */
 export const Rotation = closed({ reason: Type.Optional(Text) })

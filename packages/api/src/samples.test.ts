@@ -188,6 +188,7 @@ const SAMPLES: Record<string, object> = {
     status: {
       observedGeneration: 1,
       lastScoreUpdateTime: TIME,
+      heldRemoval: { hash: A, count: 1, of: 2, sample: ['shop'] },
       numberOfSelectedClusters: 1,
       decisionGroups: [{ decisionGroupIndex: 0, decisionGroupName: '', decisions: ['p-decision-1'], clusterCount: 1 }],
       conditions: [condition],

@@ -14,6 +14,7 @@ import { imageCommand } from './commands/image.ts'
 import { joinTokenCommand } from './commands/join-token.ts'
 import { kubeconfigCommand } from './commands/kubeconfig.ts'
 import { nodeCommand } from './commands/node.ts'
+import { placementCommand } from './commands/placement.ts'
 import { reportCommand } from './commands/report.ts'
 import { tokenCommand } from './commands/token.ts'
 import { trustCommand } from './commands/trust.ts'
@@ -36,6 +37,7 @@ const COMMANDS = [
   waitCommand,
   clusterCommand,
   nodeCommand,
+  placementCommand,
   joinTokenCommand,
   trustCommand,
   imageCommand,

@@ -195,6 +195,9 @@ export function openClient(
         method: 'PUT',
         body: decision,
       }),
+    /** Lets go what a placement holds: this removal, and no other. */
+    approveRemoval: (namespace: string, name: string, body: { removal: string; reason?: string | undefined }) =>
+      call<ObjectOf<'Placement'>>(`${one('Placement', namespace, name)}/approval`, { method: 'PUT', body }),
     /** Ends a node's present NATS key: the node comes back with another one by itself. */
     rotate: (namespace: string, name: string, body: { reason?: string | undefined }) =>
       call<ObjectOf<'Registration'>>(`${one('Registration', namespace, name)}/rotation`, { method: 'PUT', body }),
@@ -274,6 +277,7 @@ export type Explanation = {
   selected: number
   unscheduled: number
   conditions: { type: string; status: string; reason: string; message: string }[]
+  heldRemoval?: { hash: string; count: number; of: number; sample: string[] }
   clusters: {
     cluster: string
     reason: string

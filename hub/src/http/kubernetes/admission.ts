@@ -1,4 +1,13 @@
-import { type Cause, CLUSTER_SET_LABEL, type KindName, LABEL_PATTERN, type ObjectOf, type SpecFor } from '@skerry/api'
+import {
+  APPROVED_REMOVAL_ANNOTATION,
+  APPROVED_REMOVAL_BY_ANNOTATION,
+  type Cause,
+  CLUSTER_SET_LABEL,
+  type KindName,
+  LABEL_PATTERN,
+  type ObjectOf,
+  type SpecFor,
+} from '@skerry/api'
 import { admitPlacement, clusterSetFault, stampTaints, windowFaults } from '@skerry/policy'
 
 // What a write must meet beyond its schema, and what the hub adds to it. The judgements are policy's.
@@ -7,17 +16,26 @@ const LABEL = new RegExp(LABEL_PATTERN)
 /** Clusters and Rollouts name other things by their own name, so theirs is one label. */
 const ONE_LABEL: ReadonlySet<KindName> = new Set(['ManagedCluster', 'JoinToken', 'Rollout'])
 
-type Candidate = { metadata: { name: string; namespace?: string; labels?: Record<string, string> }; spec?: unknown }
+type Candidate = {
+  metadata: {
+    name: string
+    namespace?: string
+    labels?: Record<string, string>
+    annotations?: Record<string, string>
+  }
+  spec?: unknown
+}
 
-/** Every fault of an object, with its field. */
-export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Cause[] {
+/** Every fault of an object, with its field; `before`: what it takes the place of. */
+export function faultsOf(kind: KindName, object: Candidate, before: Candidate | undefined, nowMs: number): Cause[] {
   const faults: { field: string; message: string }[] = []
   const { name } = object.metadata
   if (ONE_LABEL.has(kind) && !LABEL.test(name))
     faults.push({ field: 'metadata.name', message: `must be one RFC 1123 label (${LABEL_PATTERN})` })
   switch (kind) {
     case 'Placement':
-      faults.push(...admitPlacement(name, object.spec as SpecFor<'Placement'>))
+      faults.push(...admitPlacement(name, object.spec as SpecFor<'Placement'>, object.metadata.annotations))
+      faults.push(...approvalFaults(object, before))
       break
     case 'ManagedClusterSet': {
       const fault = clusterSetFault(object as ObjectOf<'ManagedClusterSet'>)
@@ -54,6 +72,15 @@ export function faultsOf(kind: KindName, object: Candidate, nowMs: number): Caus
     }
   }
   return faults.map((fault) => ({ ...fault, reason: 'FieldValueInvalid' }))
+}
+
+// Whoever approves says of which removal, and that is compared with the one that is held.
+function approvalFaults({ metadata }: Candidate, before: Candidate | undefined): { field: string; message: string }[] {
+  return [APPROVED_REMOVAL_ANNOTATION, APPROVED_REMOVAL_BY_ANNOTATION].flatMap((name) => {
+    const value = metadata.annotations?.[name]
+    if (value === undefined || value === before?.metadata.annotations?.[name]) return []
+    return { field: `metadata.annotations[${name}]`, message: "is set by a PUT to the placement's approval alone" }
+  })
 }
 
 /** What the hub itself sets on a write: the time of a taint, the default cluster set. */

@@ -1,4 +1,12 @@
-import { AccessQuestion, Approval, NewApiToken, RegistrationAnswer, RegistrationChallenge, Rotation } from '@skerry/api'
+import {
+  AccessQuestion,
+  Approval,
+  NewApiToken,
+  RegistrationAnswer,
+  RegistrationChallenge,
+  RemovalApproval,
+  Rotation,
+} from '@skerry/api'
 
 // What the hub serves besides the kinds. A test holds this list against the routes themselves, both ways.
 
@@ -71,6 +79,13 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
     path: `${OURS}/report`,
     summary: 'what is proven of every site, and by which statement; with evidence=true the signed statements, too',
     query: ['evidence', 'cluster'],
+  },
+  {
+    method: 'PUT',
+    path: `${OCM}/v1beta1/namespaces/{namespace}/placements/{name}/approval`,
+    summary: 'the removal of clusters that the placement holds may be carried out',
+    query: ['dryRun'],
+    body: { type: 'application/json', schema: RemovalApproval },
   },
   {
     method: 'GET',

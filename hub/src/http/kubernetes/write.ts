@@ -176,7 +176,7 @@ async function createNamed(tx: Tx, kind: KindName, object: Submitted): Promise<S
 }
 
 function admit(row: KindRow, object: Submitted, before: Stored | undefined, nowMs: number): Submitted {
-  const faults = faultsOf(row.kind, object, nowMs)
+  const faults = faultsOf(row.kind, object, before, nowMs)
   if (faults.length > 0) throw invalid(row, object.metadata.name, faults)
   return complete(row.kind, object, before, nowMs) as Submitted
 }

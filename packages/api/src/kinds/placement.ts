@@ -1,6 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { ClaimSelector, Condition, LabelSelector } from '../meta.ts'
-import { closed, described, integer, Name, oneOf, Time } from '../words.ts'
+import { closed, described, integer, Name, oneOf, Sha256, Time } from '../words.ts'
 
 export const Toleration = closed({
   key: Type.Optional(Type.String({ maxLength: 316 })),
@@ -171,6 +171,17 @@ export const PlacementStatus = closed({
     ),
   ),
   lastScoreUpdateTime: Type.Optional(described(Time, 'when stored scores last changed')),
+  heldRemoval: Type.Optional(
+    closed(
+      {
+        hash: Sha256,
+        count: integer(),
+        of: integer({ description: 'how many are selected and still there' }),
+        sample: Type.Array(Type.String()),
+      },
+      { description: 'what would leave, and waits for an approval of this hash' },
+    ),
+  ),
   conditions: Type.Optional(Type.Array(Condition)),
 })
 export type PlacementStatus = Static<typeof PlacementStatus>
@@ -179,6 +190,13 @@ export const PLACEMENT_LABEL = 'cluster.open-cluster-management.io/placement'
 export const DECISION_GROUP_INDEX_LABEL = 'cluster.open-cluster-management.io/decision-group-index'
 export const DECISION_GROUP_NAME_LABEL = 'cluster.open-cluster-management.io/decision-group-name'
 export const SCHEDULING_DISABLED_ANNOTATION = 'cluster.open-cluster-management.io/experimental-scheduling-disable'
+/** Ours: of a placement that may lose more, or less, of its clusters at once than the hub's default; 100 is OCM's behaviour. */
+export const MAX_REMOVAL_PERCENT_ANNOTATION = 'placement.skerry.dev/max-removal-percent'
+/** Ours: the removal that a person has approved, and who; gone once it is carried out. */
+export const APPROVED_REMOVAL_ANNOTATION = 'placement.skerry.dev/approved-removal'
+export const APPROVED_REMOVAL_BY_ANNOTATION = 'placement.skerry.dev/approved-removal-by'
+/** Ours: `Evict` is OCM's behaviour, `Freeze` the default. */
+export const ON_MISCONFIGURATION_ANNOTATION = 'placement.skerry.dev/on-misconfiguration'
 /** A slice of a placement's decisions holds at most this many. */
 export const DECISIONS_PER_SLICE = 100
 

@@ -1,14 +1,29 @@
-import type { PlacementSpec } from '@skerry/api'
+import { MAX_REMOVAL_PERCENT_ANNOTATION, ON_MISCONFIGURATION_ANNOTATION, type PlacementSpec } from '@skerry/api'
 import { compileCel } from './cel/index.ts'
+import { isPercent } from './guard.ts'
 import { policyFaults } from './prioritizers.ts'
 import { selectorFault } from './selectors.ts'
 import { tolerationFault } from './taints.ts'
 
+const ANNOTATIONS: readonly (readonly [string, (value: string) => boolean, string])[] = [
+  [MAX_REMOVAL_PERCENT_ANNOTATION, isPercent, 'whole number from 0 to 100'],
+  [ON_MISCONFIGURATION_ANNOTATION, (value) => value === 'Freeze' || value === 'Evict', 'Freeze or Evict'],
+]
+
 /** Everything wrong with a placement's spec beyond its schema, with the field: said at the write, not at the next evaluation. */
-export function admitPlacement(name: string, spec: PlacementSpec): readonly { field: string; message: string }[] {
+export function admitPlacement(
+  name: string,
+  spec: PlacementSpec,
+  annotations: Readonly<Record<string, string>> = {},
+): readonly { field: string; message: string }[] {
   const faults: { field: string; message: string }[] = []
   if (name.length > 63)
     faults.push({ field: 'metadata.name', message: 'must have at most 63 characters: it is the value of a label' })
+  for (const [annotation, isRight, wanted] of ANNOTATIONS) {
+    const value = annotations[annotation]
+    if (value !== undefined && !isRight(value))
+      faults.push({ field: `metadata.annotations[${annotation}]`, message: `"${value}" is no ${wanted}` })
+  }
   spec.predicates?.forEach(({ requiredClusterSelector: required }, index) => {
     const at = `spec.predicates[${index}].requiredClusterSelector`
     const [labels, claims] = [selectorFault(required?.labelSelector), selectorFault(required?.claimSelector)]

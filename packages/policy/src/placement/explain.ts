@@ -12,7 +12,7 @@ type Cluster = ObjectOf<'ManagedCluster'>
 
 export type ClusterReason = {
   readonly cluster: string
-  readonly reason: Exclude<(typeof VERDICTS)[number], 'Unknown'> | 'Frozen'
+  readonly reason: Exclude<(typeof VERDICTS)[number], 'Unknown'> | 'Frozen' | 'HeldByGuard' | 'Misconfigured'
   readonly message: string
   /** Of those that passed the filters: the place by score and name, from 1; the sum; and each prioritizer's score × weight. */
   readonly rank?: number
@@ -29,8 +29,7 @@ export function explain(
   only?: string,
 ): readonly ClusterReason[] {
   if (outcome.kind === 'Skipped') return []
-  const telling =
-    outcome.kind === 'Frozen' ? frozen(fleet, placement, outcome) : told(fleet, placement, outcome.found, nowMs)
+  const telling = tellingOf(fleet, placement, outcome, nowMs)
   const slots = only === undefined ? fleet.byName() : [fleet.slotOf(only) ?? -1]
   const lines: ClusterReason[] = []
   for (const slot of slots) {
@@ -40,22 +39,43 @@ export function explain(
   return lines
 }
 
+function tellingOf(
+  fleet: Fleet,
+  placement: ObjectOf<'Placement'>,
+  outcome: Exclude<PlacementOutcome, { kind: 'Skipped' }>,
+  nowMs: number,
+): Telling {
+  if (outcome.kind === 'Frozen') return frozen(fleet, outcome)
+  const plain = told(fleet, placement, outcome.found, nowMs)
+  return outcome.kind === 'Held' ? held(fleet, outcome, plain) : plain
+}
+
 type Telling = (slot: number, cluster: Cluster) => Omit<ClusterReason, 'cluster'>
 
 const deleting = ({ metadata }: Cluster) =>
   ({ reason: 'Deleting', message: `is being deleted since ${metadata.deletionTimestamp}` }) as const
 
-function frozen(
-  fleet: Fleet,
-  { metadata: { namespace = '', name } }: ObjectOf<'Placement'>,
-  { message }: Extract<PlacementOutcome, { kind: 'Frozen' }>,
-): Telling {
-  const mine = new Set(fleet.decidedBy(namespace, name))
+function frozen(fleet: Fleet, { message, selected }: Extract<PlacementOutcome, { kind: 'Frozen' }>): Telling {
+  const stays = slotsOf(fleet, selected)
   return (slot, cluster) =>
     cluster.metadata.deletionTimestamp
       ? deleting(cluster)
-      : { reason: 'Frozen', message: `stays ${mine.has(slot) ? 'selected' : 'unselected'}: ${message}` }
+      : { reason: 'Frozen', message: `stays ${stays.has(slot) ? 'selected' : 'unselected'}: ${message}` }
 }
+
+// Whoever would be selected, or would be no more, says what keeps it from that; of all others the look stands.
+function held(fleet: Fleet, { found, selected }: Extract<PlacementOutcome, { kind: 'Held' }>, plain: Telling): Telling {
+  const stays = slotsOf(fleet, selected)
+  const wanted = new Set(found.groups.flatMap(({ members }) => members))
+  return (slot, cluster) => {
+    const line = plain(slot, cluster)
+    if (stays.has(slot) === wanted.has(slot) || cluster.metadata.deletionTimestamp) return line
+    const state = stays.has(slot) ? 'selected' : 'unselected'
+    return { ...line, reason: 'HeldByGuard', message: `stays ${state} until the removal is approved: ${line.message}` }
+  }
+}
+
+const slotsOf = (fleet: Fleet, names: readonly string[]) => new Set(names.map((name) => fleet.slotOf(name) ?? -1))
 
 function told(fleet: Fleet, { metadata, spec }: ObjectOf<'Placement'>, found: Decided, nowMs: number): Telling {
   const { verdicts, eligible, satisfied } = found
@@ -104,6 +124,8 @@ function told(fleet: Fleet, { metadata, spec }: ObjectOf<'Placement'>, found: De
         return { reason: verdict, message, rank, score: total, scores: each }
       }
       default:
+        // Where a placement asks for OCM's way: nobody was judged further, and nobody is selected.
+        if (found.status === 'Misconfigured') return { reason: 'Misconfigured', message: found.message }
         throw new Error(`nothing was decided of ${cluster.metadata.name}`)
     }
   }

@@ -1,10 +1,20 @@
-import type { Condition, ObjectOf } from '@skerry/api'
+import { type Condition, type ObjectOf, ON_MISCONFIGURATION_ANNOTATION, type PlacementStatus } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { type Decided, type Decision, decide, VERDICTS } from './decide.ts'
 import type { Fleet } from './fleet.ts'
 import { cutSlices, type Group } from './groups.ts'
+import {
+  heldRemoval,
+  REMOVAL_GUARD,
+  type Removal,
+  type RemovalGuard,
+  removalStatus,
+  removalText,
+  stillThere,
+} from './guard.ts'
 
-// What is done with OCM's answer. Differs on purpose: the last good decisions are kept when the placement is wrong.
+// What is done with OCM's answer. Differs on purpose: the last good decisions are kept when the placement is wrong, and when
+// more of them would leave at once than may.
 
 /** A PlacementDecision as it is stored. */
 type Slice = {
@@ -22,6 +32,8 @@ export type PlacementOutcome =
   | ({ readonly kind: 'Skipped' } & Stored)
   /** The stored decisions stay, but for clusters that are gone or going. */
   | ({ readonly kind: 'Frozen'; readonly message: string } & Stored)
+  /** The same; what was decided waits for an approval, because too many would leave. */
+  | ({ readonly kind: 'Held'; readonly message: string; readonly found: Decided } & Stored)
   | ({ readonly kind: 'Decided'; readonly found: Decided } & Stored)
 
 type Stored = {
@@ -32,22 +44,39 @@ type Stored = {
   readonly groups: readonly Group[]
   readonly slices: readonly Slice[]
   readonly conditions: Conditions
+  readonly heldRemoval?: NonNullable<PlacementStatus['heldRemoval']>
   readonly recheckAtMs?: number
 }
 
 const NOTHING = { selected: [], unscheduled: 0, groups: [], slices: [], conditions: [] }
 
 /** Decides one placement. */
-export function schedule(fleet: Fleet, placement: ObjectOf<'Placement'>, nowMs: number): PlacementOutcome {
-  return outcomeOf(fleet, placement, decide(fleet, placement, nowMs))
+export function schedule(
+  fleet: Fleet,
+  placement: ObjectOf<'Placement'>,
+  nowMs: number,
+  guard: RemovalGuard = REMOVAL_GUARD,
+): PlacementOutcome {
+  return outcomeOf(fleet, placement, decide(fleet, placement, nowMs), guard)
 }
 
 /** What is to be done with what was decided over this fleet. */
-export function outcomeOf(fleet: Fleet, placement: ObjectOf<'Placement'>, found: Decision): PlacementOutcome {
+export function outcomeOf(
+  fleet: Fleet,
+  placement: ObjectOf<'Placement'>,
+  found: Decision,
+  guard: RemovalGuard = REMOVAL_GUARD,
+): PlacementOutcome {
   if (found.kind === 'Skipped') return { kind: 'Skipped', ...NOTHING }
-  if (found.kind === 'Error') return frozen(fleet, placement, 'EvaluationError', found.message)
-  if (found.status === 'Misconfigured') return frozen(fleet, placement, 'Misconfigured', found.message)
+  if (found.kind === 'Error') return frozen(fleet, placement, found, guard)
+  const evicts = placement.metadata.annotations?.[ON_MISCONFIGURATION_ANNOTATION] === 'Evict'
+  if (found.status === 'Misconfigured' && !evicts) return frozen(fleet, placement, found, guard)
   const { unscheduled, recheckAtMs, scoresEndAtMs } = found
+  // Also when a score ends: nothing goes stale in silence.
+  const times = [recheckAtMs, scoresEndAtMs].filter((one) => one !== undefined)
+  const recheck = times.length === 0 ? {} : { recheckAtMs: Math.min(...times) }
+  const removal = heldRemoval(fleet, placement, new Set(found.groups.flatMap(({ members }) => members)), guard)
+  if (removal) return { ...held(fleet, placement, found, removal), ...recheck }
   const groups = found.groups.map(({ members, ...group }) => ({
     ...group,
     clusters: members.map((slot) => fleet.nameOf(slot)),
@@ -55,8 +84,6 @@ export function outcomeOf(fleet: Fleet, placement: ObjectOf<'Placement'>, found:
   // Where all are taken, scores decided nothing, and what they are changes with every decision of others.
   const totals = found.isByTotal ? found.ranking().totals : undefined
   const scoreOf = (name: string) => (totals === undefined ? {} : { score: totals[fleet.slotOf(name) ?? -1] ?? 0 })
-  // Also when a score ends: nothing goes stale in silence.
-  const recheck = [recheckAtMs, scoresEndAtMs].filter((one) => one !== undefined)
   return {
     kind: 'Decided',
     found,
@@ -67,8 +94,8 @@ export function outcomeOf(fleet: Fleet, placement: ObjectOf<'Placement'>, found:
       ...slice,
       decisions: clusters.map((clusterName) => ({ clusterName, reason: 'Selected', ...scoreOf(clusterName) })),
     })),
-    conditions: [satisfied(found), WELL_CONFIGURED],
-    ...(recheck.length === 0 ? {} : { recheckAtMs: Math.min(...recheck) }),
+    conditions: [satisfied(found), configured(found)],
+    ...recheck,
   }
 }
 
@@ -78,6 +105,11 @@ export const WELL_CONFIGURED: Omit<Condition, 'lastTransitionTime'> = {
   reason: 'Succeedconfigured',
   message: 'Placement configurations check pass',
 }
+
+const configured = ({ status, message }: Decided): Omit<Condition, 'lastTransitionTime'> =>
+  status === 'Misconfigured'
+    ? { type: 'PlacementMisconfigured', status: 'True', reason: 'Misconfigured', message }
+    : WELL_CONFIGURED
 
 // OCM's condition, and why the others are not selected: those that no predicate takes, and those that a taint keeps out.
 function satisfied({ satisfied, verdicts }: Decided): Omit<Condition, 'lastTransitionTime'> {
@@ -94,28 +126,57 @@ function satisfied({ satisfied, verdicts }: Decided): Omit<Condition, 'lastTrans
 }
 
 // An error or a misconfiguration changes no decision; the conditions say what is wrong and which generation is in
-// force. Frozen is not immortal: a cluster that is gone, or being deleted, leaves.
+// force. Frozen is not immortal: a cluster that is gone, or being deleted, leaves, and so does one that is in none of the
+// sets any more, as far as the guard lets it.
 function frozen(
   fleet: Fleet,
-  { metadata: { namespace = '', name }, status }: ObjectOf<'Placement'>,
-  reason: 'Misconfigured' | 'EvaluationError',
-  message: string,
+  placement: ObjectOf<'Placement'>,
+  found: Extract<Decision, { kind: 'Error' }> | Decided,
+  guard: RemovalGuard,
 ): PlacementOutcome {
-  const good = status?.conditions?.find(({ type }) => type === 'PlacementSatisfied')?.observedGeneration
+  const { message } = found
+  const reason = found.kind === 'Error' ? 'EvaluationError' : 'Misconfigured'
+  const good = placement.status?.conditions?.find(({ type }) => type === 'PlacementSatisfied')?.observedGeneration
   const force = good === undefined ? 'there is no good evaluation yet' : `the decisions of generation ${good} stay`
-  const stay = [...new Set(fleet.decidedBy(namespace, name))].filter(
-    (slot) => fleet.present[slot] === 1 && fleet.deleting[slot] === 0,
-  )
+  const there = stillThere(fleet, placement)
+  const inSets =
+    found.kind === 'Error' ? there : there.filter((slot) => VERDICTS[found.verdicts[slot] ?? 0] !== 'NotInEligibleSet')
+  const removal = heldRemoval(fleet, placement, new Set(inSets), guard)
   return {
     kind: 'Frozen',
     message,
     ...NOTHING,
-    selected: stay.map((slot) => fleet.nameOf(slot)).toSorted(byCodeUnit),
+    selected: (removal ? there : inSets).map((slot) => fleet.nameOf(slot)).toSorted(byCodeUnit),
     conditions: [
-      reason === 'Misconfigured'
-        ? { type: 'PlacementMisconfigured', status: 'True', reason, message }
-        : WELL_CONFIGURED,
+      found.kind === 'Error' ? WELL_CONFIGURED : configured(found),
       { type: 'DecisionsFrozen', status: 'True', reason, message: `${force}: ${message}` },
+      ...(removal ? [removalHeld(removal)] : []),
     ],
+    ...(removal ? { heldRemoval: removalStatus(removal) } : {}),
+  }
+}
+
+const removalHeld = (removal: Removal): Omit<Condition, 'lastTransitionTime'> => ({
+  type: 'RemovalHeld',
+  status: 'True',
+  reason: 'TooManyRemovals',
+  message: removalText(removal),
+})
+
+function held(fleet: Fleet, placement: ObjectOf<'Placement'>, found: Decided, removal: Removal): PlacementOutcome {
+  const condition = removalHeld(removal)
+  // What there would be instead, where that is no choice at all.
+  const { status, reason, message } = found.satisfied
+  const why = status === 'True' ? '' : ` (${reason}: ${message})`
+  return {
+    kind: 'Held',
+    message: condition.message,
+    found,
+    ...NOTHING,
+    selected: stillThere(fleet, placement)
+      .map((slot) => fleet.nameOf(slot))
+      .toSorted(byCodeUnit),
+    conditions: [configured(found), { ...condition, message: `${condition.message}${why}` }],
+    heldRemoval: removalStatus(removal),
   }
 }

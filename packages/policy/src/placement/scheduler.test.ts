@@ -116,12 +116,14 @@ describe('deciding what changed is deciding everything', () => {
   test('after any history, whenever somebody looked', () => {
     let looks = 0
     let skipped = 0
+    let held = 0
+    const guard = { maxRemovalPercent: 20, minimum: 1 }
     fc.assert(
       fc.property(
         fc.array(placements, { minLength: 1, maxLength: 3 }),
         fc.array(steps, { minLength: 30, maxLength: 90 }),
         (first, then) => {
-          const scheduler = new Scheduler()
+          const scheduler = new Scheduler(guard)
           const history = historian(scheduler)
           const known = new Map<string, ObjectOf<'Placement'>>()
           const outcomes = new Map<string, PlacementOutcome>()
@@ -169,7 +171,8 @@ describe('deciding what changed is deciding everything', () => {
               looks += 1
               if (!touched.has(key)) skipped += 1
               const outcome = outcomes.get(key)
-              expect(outcome && stored(outcome), key).toEqual(stored(schedule(fleet, placement, nowMs)))
+              expect(outcome && stored(outcome), key).toEqual(stored(schedule(fleet, placement, nowMs, guard)))
+              if (outcome?.kind === 'Held') held += 1
             }
             if (!store) return
             for (const [key, { kind, selected }] of outcomes) {
@@ -190,6 +193,7 @@ describe('deciding what changed is deciding everything', () => {
     )
     // Who always decides everything is right, too.
     expect(skipped / looks).toBeGreaterThan(0.2)
+    expect(held / looks).toBeGreaterThan(0.01)
   })
 })
 

@@ -3,6 +3,7 @@ import { byCodeUnit } from '../order.ts'
 import { type Decision, decide, MATCHES, Sieve } from './decide.ts'
 import { type AddOnScores, type DecidedBy, Fleet } from './fleet.ts'
 import type { GroupSelector } from './groups.ts'
+import { REMOVAL_GUARD, type RemovalGuard } from './guard.ts'
 import { weights } from './prioritizers.ts'
 import { outcomeOf, type PlacementOutcome } from './schedule.ts'
 import { claimsOf, labelsOf, mismatch } from './selectors.ts'
@@ -37,7 +38,12 @@ type Entry = {
 
 export class Scheduler {
   readonly fleet = new Fleet()
+  readonly #guard: RemovalGuard
   readonly #entries = new Map<string, Entry>()
+
+  constructor(guard: RemovalGuard = REMOVAL_GUARD) {
+    this.#guard = guard
+  }
 
   putPlacement(placement: Placement): void {
     const key = keyOf(placement.metadata)
@@ -149,7 +155,7 @@ export class Scheduler {
       const times = found.kind === 'Decided' ? [found.recheckAtMs, found.scoresEndAtMs, found.changesAtMs] : []
       entry.dueAtMs = Math.min(...times.map((ms) => ms ?? Number.POSITIVE_INFINITY), Number.POSITIVE_INFINITY)
       entry.tellsCounts = found.kind === 'Decided' && found.satisfied.status === 'False'
-      yield { placement, found, outcome: () => outcomeOf(this.fleet, placement, found) }
+      yield { placement, found, outcome: () => outcomeOf(this.fleet, placement, found, this.#guard) }
     }
   }
 

@@ -1,0 +1,175 @@
+import {
+  APPROVED_REMOVAL_ANNOTATION,
+  APPROVED_REMOVAL_BY_ANNOTATION,
+  MAX_REMOVAL_PERCENT_ANNOTATION,
+} from '@skerry/api'
+import { describe, expect, test } from 'vitest'
+import { listAudit } from '../store/audit.ts'
+import { acquireLease, LeaseLost } from '../store/leases.ts'
+import { createObject, deleteObject, updateObject } from '../store/resources.ts'
+import { write } from '../store/store.ts'
+import { addPlacement, newest, openWorld, type World } from './fixture.ts'
+import { placementController } from './placement.ts'
+
+const names = (count: number, from = 0) => Array.from({ length: count }, (_, at) => `site-${1000 + from + at}`)
+const prod = { predicates: [{ requiredClusterSelector: { labelSelector: { matchLabels: { env: 'prod' } } } }] }
+
+/** Twenty sites of `prod`, all of them selected; and a hub that looks. */
+async function openFleet() {
+  const world = await openWorld()
+  await addPlacement(world)
+  await write(world.store, async (tx) => {
+    for (const name of names(20))
+      await createObject(tx, 'ManagedCluster', {
+        metadata: { name, labels: { env: 'prod' } },
+        spec: { hubAcceptsClient: true },
+      })
+  })
+  await world.edit('Placement', 'all', 'fleet', prod)
+  const controller = placementController()
+  const look = () => world.look(controller)
+  await look()
+  const placement = () => world.get('Placement', 'all', 'fleet')
+  return { world, look, placement, relabel: (some: readonly string[], env: string) => relabel(world, some, env) }
+}
+const relabel = (world: World, some: readonly string[], env: string) =>
+  write(world.store, async (tx) => {
+    for (const name of some)
+      await updateObject(tx, 'ManagedCluster', {
+        metadata: { name, labels: { env } },
+        spec: { hubAcceptsClient: true },
+      })
+  })
+const annotate = (world: World, annotations: Record<string, string>, spec: object = prod) =>
+  write(world.store, (tx) =>
+    updateObject(tx, 'Placement', { metadata: { name: 'all', namespace: 'fleet', annotations }, spec }),
+  )
+const approve = (world: World, hash: string | undefined) =>
+  annotate(world, { [APPROVED_REMOVAL_ANNOTATION]: hash ?? '', [APPROVED_REMOVAL_BY_ANNOTATION]: 'anna' })
+const decided = async (world: World) =>
+  (await world.list('PlacementDecision')).flatMap(({ status }) => status?.decisions?.map((d) => d.clusterName) ?? [])
+const events = async (world: World) =>
+  (await world.list('Event'))
+    .filter(({ spec }) => spec.regarding.kind === 'Placement')
+    .map(({ spec }) => spec.reason)
+    .toSorted()
+
+describe('[deviation] D-06 the guard against large removals', () => {
+  test('a removal that is too large waits, is told once, and goes with its approval, which is used up', async () => {
+    const { world, look, placement, relabel } = await openFleet()
+    const before = await placement()
+    await relabel(names(5), 'dev')
+    await look()
+    expect(await decided(world)).toEqual(names(20))
+    const { status } = await placement()
+    expect(status).toMatchObject({
+      numberOfSelectedClusters: 20,
+      decisionGroups: before.status?.decisionGroups,
+      heldRemoval: { count: 5, of: 20, sample: names(5) },
+    })
+    const condition = (type: string) => status?.conditions?.find((one) => one.type === type)
+    expect(condition('RemovalHeld')).toMatchObject({ status: 'True', reason: 'TooManyRemovals' })
+    expect(condition('PlacementSatisfied')).toEqual(
+      before.status?.conditions?.find(({ type }) => type === 'PlacementSatisfied'),
+    )
+    const held = await newest(world)
+    await look()
+    await world.look(placementController())
+    expect(await newest(world)).toBe(held)
+    expect(await events(world)).toEqual(['RemovalHeld'])
+    expect((await listAudit(world.store.sql, 0, 100)).map(({ actor, verb, kind }) => [actor, verb, kind])).toEqual([
+      ['placement-controller', 'hold', 'Placement'],
+    ])
+
+    await approve(world, status?.heldRemoval?.hash)
+    await look()
+    expect(await decided(world)).toEqual(names(15, 5))
+    const after = await placement()
+    expect(after.metadata.annotations ?? {}).toEqual({})
+    expect(after.status?.heldRemoval).toBeUndefined()
+    expect(after.status?.conditions?.map(({ type }) => type)).not.toContain('RemovalHeld')
+    expect(await events(world)).toEqual(['RemovalApproved', 'RemovalHeld'])
+    expect((await world.list('Event')).some(({ spec }) => spec.message.includes('anna approved removal'))).toBe(true)
+
+    // The same once more is another one.
+    await relabel(names(5), 'prod')
+    await look()
+    await relabel(names(5), 'dev')
+    await look()
+    expect((await placement()).status?.heldRemoval?.hash).toBe(status?.heldRemoval?.hash)
+    expect(await decided(world)).toEqual(names(20))
+  })
+
+  test('an approval of something else lets nobody go; what is less goes by itself', async () => {
+    const { world, look, placement, relabel } = await openFleet()
+    await relabel(names(5), 'dev')
+    await look()
+    const { status } = await placement()
+    await relabel(names(6), 'dev')
+    await look()
+    await approve(world, status?.heldRemoval?.hash)
+    await look()
+    expect(await decided(world)).toEqual(names(20))
+    expect((await placement()).status?.heldRemoval?.count).toBe(6)
+    await relabel(names(3), 'prod')
+    await look()
+    expect(await decided(world)).toEqual([...names(3), ...names(14, 6)])
+    expect((await placement()).metadata.annotations ?? {}).toEqual({})
+    expect(await events(world)).toEqual(['RemovalHeld', 'RemovalHeld', 'RemovalNoLongerHeld'])
+  })
+
+  test('a binding that is gone, a set that is gone and an edit all wait; who is deleted leaves at once', async () => {
+    const { world, look, placement } = await openFleet()
+    await write(world.store, (tx) => deleteObject(tx, 'ManagedClusterSetBinding', 'fleet', 'everyone'))
+    await look()
+    expect((await placement()).status?.heldRemoval).toMatchObject({ count: 20, of: 20 })
+    await write(world.store, async (tx) => {
+      for (const name of names(8)) await deleteObject(tx, 'ManagedCluster', '', name)
+    })
+    await look()
+    expect(await decided(world)).toEqual(names(12, 8))
+    expect((await placement()).status).toMatchObject({
+      numberOfSelectedClusters: 12,
+      decisionGroups: [{ clusterCount: 12 }],
+      heldRemoval: { count: 12, of: 12 },
+    })
+    await world.create('ManagedClusterSetBinding', 'everyone', { clusterSet: 'everyone' }, { namespace: 'fleet' })
+    await look()
+    expect((await placement()).status?.heldRemoval).toBeUndefined()
+    await write(world.store, (tx) => deleteObject(tx, 'ManagedClusterSet', '', 'everyone'))
+    await look()
+    expect((await placement()).status?.heldRemoval).toMatchObject({ count: 12, of: 12 })
+    await world.create('ManagedClusterSet', 'everyone', {
+      clusterSelector: { selectorType: 'LabelSelector', labelSelector: {} },
+    })
+    await world.edit('Placement', 'all', 'fleet', { ...prod, numberOfClusters: 4 })
+    await look()
+    expect(await decided(world)).toEqual(names(12, 8))
+    await annotate(world, { [MAX_REMOVAL_PERCENT_ANNOTATION]: '100' }, { ...prod, numberOfClusters: 4 })
+    await look()
+    expect(await decided(world)).toHaveLength(4)
+  })
+
+  test('a hub that ends between an approval and what follows loses neither, and an approval may be taken back', async () => {
+    const { world, look, placement, relabel } = await openFleet()
+    await relabel(names(5), 'dev')
+    await look()
+    const hash = (await placement()).status?.heldRemoval?.hash
+    await approve(world, hash)
+    // The look that would carry it out is one of a hub that has lost its lease: all of it is rolled back.
+    await world.lease.release()
+    const fresh = await acquireLease(world.store, 'controllers', AbortSignal.timeout(60_000))
+    await expect(look()).rejects.toThrow(LeaseLost)
+    expect(await decided(world)).toEqual(names(20))
+    expect((await placement()).metadata.annotations?.[APPROVED_REMOVAL_ANNOTATION]).toBe(hash)
+    await annotate(world, {})
+    await world.look(placementController(), fresh)
+    expect(await decided(world)).toEqual(names(20))
+    await approve(world, hash)
+    await world.look(placementController(), fresh)
+    expect(await decided(world)).toEqual(names(15, 5))
+    expect((await placement()).metadata.annotations ?? {}).toEqual({})
+    expect(await events(world)).toEqual(['RemovalApproved', 'RemovalHeld'])
+    await fresh.release()
+  })
+})

@@ -1,0 +1,271 @@
+import {
+  APPROVED_REMOVAL_ANNOTATION,
+  CLUSTER_SET_LABEL,
+  MAX_REMOVAL_PERCENT_ANNOTATION,
+  type ObjectOf,
+  ON_MISCONFIGURATION_ANNOTATION,
+  type PlacementSpec,
+} from '@skerry/api'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { admitPlacement } from './admission.ts'
+import { explain } from './explain.ts'
+import { clusterOf } from './fixture.ts'
+import { Fleet } from './fleet.ts'
+import { type PlacementOutcome, schedule } from './schedule.ts'
+import { everybody, historian, histories, meta, NOW, placements } from './test-histories.ts'
+
+const names = (count: number, from = 0) =>
+  Array.from({ length: count }, (_, at) => `c${String(from + at).padStart(3, '0')}`)
+const placementOf = (spec: PlacementSpec = {}, annotations: Record<string, string> = {}): ObjectOf<'Placement'> => ({
+  apiVersion: 'cluster.open-cluster-management.io/v1beta1',
+  kind: 'Placement',
+  metadata: { ...meta('p', 'fleet'), annotations },
+  spec,
+})
+const prod: PlacementSpec = {
+  predicates: [{ requiredClusterSelector: { labelSelector: { matchLabels: { env: 'prod' } } } }],
+}
+
+/** `all` are selected; of them these have become something else. */
+function fleetOf(all: readonly string[], { dev = [], gone = [], going = [] }: Record<string, readonly string[]> = {}) {
+  const fleet = new Fleet()
+  for (const event of everybody) historian(fleet).happen(event)
+  for (const name of all) {
+    const options = { labels: { env: dev.includes(name) ? 'dev' : 'prod' } }
+    if (!gone.includes(name))
+      fleet.putCluster(
+        clusterOf(name, going.includes(name) ? { ...options, deletedAt: '2026-06-01T00:00:00Z' } : options),
+      )
+  }
+  fleet.putDecisions({ namespace: 'fleet', placement: 'p', clusters: all })
+  return fleet
+}
+const condition = ({ conditions }: PlacementOutcome, type: string) => conditions.find((one) => one.type === type)
+
+describe('[deviation] D-06 the guard against large removals', () => {
+  const all = names(50)
+
+  test('one look that would take more than a fifth changes nothing, and says how many, whom and by which name they go', () => {
+    const outcome = schedule(fleetOf(all, { dev: names(11) }), placementOf(prod), NOW)
+    expect(outcome).toMatchObject({ kind: 'Held', selected: all, slices: [] })
+    const { hash, ...rest } = outcome.heldRemoval ?? {}
+    expect(rest).toEqual({ count: 11, of: 50, sample: names(10) })
+    expect(condition(outcome, 'RemovalHeld')).toEqual({
+      type: 'RemovalHeld',
+      status: 'True',
+      reason: 'TooManyRemovals',
+      message: `11 of 50 selected clusters would leave, more than 20 %: ${names(10).join(', ')} and 1 more; approve removal ${hash} to let them go`,
+    })
+    expect(condition(outcome, 'PlacementSatisfied')).toBeUndefined()
+  })
+
+  test('a fifth itself may go, and so may fewer than three of whatever number', () => {
+    expect(schedule(fleetOf(all, { dev: names(10) }), placementOf(prod), NOW)).toMatchObject({ kind: 'Decided' })
+    const few = names(3)
+    expect(schedule(fleetOf(few, { dev: names(2) }), placementOf(prod), NOW).selected).toEqual(['c002'])
+    expect(schedule(fleetOf(few, { dev: few }), placementOf(prod), NOW)).toMatchObject({ kind: 'Held', selected: few })
+  })
+
+  test('who is gone or going leaves, and counts neither as a removal nor among those there were', () => {
+    const fleet = fleetOf(all, { gone: names(20), going: names(10, 20), dev: names(4, 30) })
+    const outcome = schedule(fleet, placementOf(prod), NOW)
+    expect(outcome).toMatchObject({ kind: 'Decided', selected: names(16, 34) })
+    const more = fleetOf(all, { gone: names(20), going: names(10, 20), dev: names(5, 30) })
+    expect(schedule(more, placementOf(prod), NOW)).toMatchObject({
+      kind: 'Held',
+      selected: names(20, 30),
+      heldRemoval: { count: 5, of: 20 },
+    })
+  })
+
+  test('additions alone never trigger it, and wait with a removal that is held', () => {
+    const fleet = fleetOf(all)
+    for (const name of names(500, 100)) fleet.putCluster(clusterOf(name, { labels: { env: 'prod' } }))
+    expect(schedule(fleet, placementOf(prod), NOW)).toMatchObject({ kind: 'Decided' })
+    for (const name of names(20)) fleet.putCluster(clusterOf(name))
+    expect(schedule(fleet, placementOf(prod), NOW)).toMatchObject({ kind: 'Held', selected: all })
+  })
+
+  const removed: readonly (readonly [string, (fleet: Fleet) => ObjectOf<'Placement'>])[] = [
+    [
+      'a relabelled fleet',
+      (fleet) => {
+        for (const name of all) fleet.putCluster(clusterOf(name))
+        return placementOf(prod)
+      },
+    ],
+    [
+      'a deleted binding',
+      (fleet) => {
+        fleet.removeBinding('fleet', 'all')
+        return placementOf(prod)
+      },
+    ],
+    [
+      'a deleted set',
+      (fleet) => {
+        fleet.removeSet('all')
+        return placementOf(prod)
+      },
+    ],
+    ['an edited spec', () => placementOf({ ...prod, numberOfClusters: 10 })],
+    [
+      'a taint on many',
+      (fleet) => {
+        for (const name of all)
+          fleet.putCluster(clusterOf(name, { labels: { env: 'prod' }, taints: [{ key: 'x', effect: 'NoSelect' }] }))
+        return placementOf(prod)
+      },
+    ],
+  ]
+  test.each(removed)('it covers %s', (_, change) => {
+    const fleet = fleetOf(all)
+    const placement = change(fleet)
+    expect(schedule(fleet, placement, NOW)).toMatchObject({ kind: 'Held', selected: all })
+    const override = {
+      ...placement,
+      metadata: { ...placement.metadata, annotations: { [MAX_REMOVAL_PERCENT_ANNOTATION]: '100' } },
+    }
+    expect(schedule(fleet, override, NOW)).toMatchObject({ kind: 'Decided' })
+  })
+
+  test('a set that is gone is named as the reason', () => {
+    const fleet = fleetOf(all)
+    fleet.removeBinding('fleet', 'all')
+    expect(condition(schedule(fleet, placementOf(prod), NOW), 'RemovalHeld')?.message).toContain(
+      '(NoManagedClusterSetBindings: No valid ManagedClusterSetBindings found in placement namespace)',
+    )
+  })
+
+  test('an approval of exactly these lets them go, and of others nobody', () => {
+    const held = (dev: readonly string[]) => fleetOf(all, { dev })
+    const hash = schedule(held(names(20)), placementOf(prod), NOW).heldRemoval?.hash ?? ''
+    expect(hash).toMatch(/^[0-9a-f]{64}$/)
+    const approved = placementOf(prod, { [APPROVED_REMOVAL_ANNOTATION]: hash })
+    expect(schedule(held(names(20)), approved, NOW)).toMatchObject({ kind: 'Decided', selected: names(30, 20) })
+    for (const other of [names(21), names(19), names(20, 1)])
+      expect(schedule(held(other), approved, NOW)).toMatchObject({ kind: 'Held', selected: all })
+    // Whoever comes meanwhile is no part of it.
+    const fleet = held(names(20))
+    fleet.putCluster(clusterOf('new', { labels: { env: 'prod' } }))
+    expect(schedule(fleet, approved, NOW).selected).toEqual([...names(30, 20), 'new'])
+  })
+
+  test('it ends by itself once a look takes less', () => {
+    const fleet = fleetOf(all, { dev: names(30) })
+    expect(schedule(fleet, placementOf(prod), NOW).kind).toBe('Held')
+    for (const name of names(25)) fleet.putCluster(clusterOf(name, { labels: { env: 'prod' } }))
+    const outcome = schedule(fleet, placementOf(prod), NOW)
+    expect(outcome).toMatchObject({ kind: 'Decided', selected: [...names(25), ...names(20, 30)] })
+    expect([outcome.heldRemoval, condition(outcome, 'RemovalHeld')]).toEqual([undefined, undefined])
+  })
+
+  test('each cluster that would come or go says so, and all others what they are', () => {
+    const fleet = fleetOf(names(5), { dev: names(3) })
+    fleet.putCluster(clusterOf('new', { labels: { env: 'prod' } }))
+    fleet.putCluster(clusterOf('out'))
+    const placement = placementOf(prod)
+    const lines = explain(fleet, placement, schedule(fleet, placement, NOW), NOW)
+    expect(lines.map(({ cluster, reason }) => [cluster, reason])).toEqual([
+      ...names(3).map((name) => [name, 'HeldByGuard']),
+      ...names(2, 3).map((name) => [name, 'Selected']),
+      ['new', 'HeldByGuard'],
+      ['out', 'PredicateMismatch'],
+    ])
+    expect(lines[0]?.message).toBe('stays selected until the removal is approved: label env is dev, not prod')
+    expect(lines.find(({ cluster }) => cluster === 'new')?.message).toMatch(
+      /^stays unselected until .*: rank \d of 3, score/,
+    )
+  })
+
+  test("a placement's own percentage counts, and one that is none is refused when it is written", () => {
+    const with_ = (percent: string) => placementOf(prod, { [MAX_REMOVAL_PERCENT_ANNOTATION]: percent })
+    expect(schedule(fleetOf(all, { dev: names(5) }), with_('9'), NOW).kind).toBe('Held')
+    expect(schedule(fleetOf(all, { dev: names(5) }), with_('10'), NOW).kind).toBe('Decided')
+    expect(
+      schedule(fleetOf(all, { dev: names(5) }), placementOf(prod), NOW, { maxRemovalPercent: 5, minimum: 5 }).kind,
+    ).toBe('Held')
+    expect(
+      schedule(fleetOf(all, { dev: names(5) }), placementOf(prod), NOW, { maxRemovalPercent: 5, minimum: 6 }).kind,
+    ).toBe('Decided')
+    for (const bad of ['101', '-1', '20%', '', '1.5'])
+      expect(admitPlacement('p', {}, { [MAX_REMOVAL_PERCENT_ANNOTATION]: bad })).toEqual([
+        {
+          field: `metadata.annotations[${MAX_REMOVAL_PERCENT_ANNOTATION}]`,
+          message: `"${bad}" is no whole number from 0 to 100`,
+        },
+      ])
+    expect(
+      admitPlacement('p', {}, { [MAX_REMOVAL_PERCENT_ANNOTATION]: '0', [ON_MISCONFIGURATION_ANNOTATION]: 'Evict' }),
+    ).toEqual([])
+  })
+
+  test('whatever happened, no look that was not approved takes more than it may', () => {
+    let held = 0
+    fc.assert(
+      fc.property(histories, placements, (happened, placement) => {
+        const fleet = new Fleet()
+        const { happen } = historian(fleet)
+        for (const event of happened) happen(event)
+        const clusters = Array.from({ length: 6 }, (_, at) => `c${at}`)
+        happen({ put: 'decisions', decided: { namespace: 'fleet', placement: 'p', clusters } })
+        const outcome = schedule(fleet, placement, NOW)
+        if (outcome.kind === 'Skipped') return
+        const before = [...new Set(fleet.decidedBy('fleet', 'p'))].filter(
+          (slot) => fleet.present[slot] && !fleet.deleting[slot],
+        )
+        const left = before.filter((slot) => !outcome.selected.includes(fleet.nameOf(slot)))
+        expect(left.length < 3 || left.length * 5 <= before.length).toBe(true)
+        if (outcome.kind === 'Held') held += 1
+      }),
+      { numRuns: 1_000 },
+    )
+    expect(held).toBeGreaterThan(5)
+  })
+})
+
+describe('[deviation] D-01 and the guard', () => {
+  const bad: PlacementSpec = { tolerations: [{ value: 'v' }] }
+  const away = (count: number) => {
+    const fleet = fleetOf(names(20))
+    fleet.putSet({
+      ...{ apiVersion: 'cluster.open-cluster-management.io/v1beta2', kind: 'ManagedClusterSet', metadata: meta('all') },
+      spec: {
+        clusterSelector: {
+          selectorType: 'LabelSelector',
+          labelSelector: { matchExpressions: [{ key: CLUSTER_SET_LABEL, operator: 'NotIn', values: ['out'] }] },
+        },
+      },
+    })
+    for (const name of names(count)) fleet.putCluster(clusterOf(name, { labels: { [CLUSTER_SET_LABEL]: 'out' } }))
+    return fleet
+  }
+
+  test('a frozen choice loses whom no set has any more, as far as the guard lets it', () => {
+    expect(schedule(away(4), placementOf(bad), NOW)).toMatchObject({ kind: 'Frozen', selected: names(16, 4) })
+    const outcome = schedule(away(5), placementOf(bad), NOW)
+    expect(outcome).toMatchObject({ kind: 'Frozen', selected: names(20), heldRemoval: { count: 5, of: 20 } })
+    expect(outcome.conditions.map(({ type }) => type)).toEqual([
+      'PlacementMisconfigured',
+      'DecisionsFrozen',
+      'RemovalHeld',
+    ])
+  })
+
+  test("with on-misconfiguration Evict and 100 % it empties, as OCM's does", () => {
+    const annotations = { [ON_MISCONFIGURATION_ANNOTATION]: 'Evict', [MAX_REMOVAL_PERCENT_ANNOTATION]: '100' }
+    const placement = placementOf(bad, annotations)
+    const fleet = fleetOf(names(20))
+    const outcome = schedule(fleet, placement, NOW)
+    expect(outcome).toMatchObject({
+      kind: 'Decided',
+      selected: [],
+      conditions: [
+        { type: 'PlacementSatisfied', status: 'False', reason: 'NoManagedClusterMatched' },
+        { type: 'PlacementMisconfigured', status: 'True' },
+      ],
+    })
+    expect(explain(fleet, placement, outcome, NOW)[0]).toMatchObject({ reason: 'Misconfigured' })
+  })
+})
