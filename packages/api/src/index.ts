@@ -52,6 +52,15 @@ export {
   type RolloutStrategy,
 } from './kinds/rollout.ts'
 export {
+  ACT_VERBS,
+  type ActVerb,
+  GATE_PATTERN,
+  GateApproval,
+  Retry,
+  RolloutAct,
+  Steering,
+} from './kinds/rollout-act.ts'
+export {
   apiVersionOf,
   findKind,
   KINDS,

@@ -63,6 +63,14 @@ export const REFUSALS = {
     retry: 'later',
     means: 'as much is stored above a gap in this chain as may be: what is missing below it has to come first',
   },
+  RolloutAborted: { retry: 'never', means: 'something done to a rollout that was aborted, which is final' },
+  NotPaused: { retry: 'later', means: 'a resume of a rollout that neither a person nor a breach has paused' },
+  NothingFailed: { retry: 'later', means: 'a retry where nothing failed, or of a cluster that did not fail' },
+  GateNotAsked: { retry: 'later', means: 'an approval at a gate where the rollout asks for none' },
+  SecondPersonNeeded: {
+    retry: 'later',
+    means: "an approval by whoever made the last change of the rollout's spec, or of one whose author is not known",
+  },
   TooManyRequests: { retry: 'later', means: 'too many open requests; the answer says when to come back' },
 } as const satisfies Record<string, { retry: 'never' | 'later'; means: string }>
 

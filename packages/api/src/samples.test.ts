@@ -10,6 +10,7 @@ import { causes, parse } from './validate.ts'
 // of it by one fault.
 
 const [A, B] = ['a'.repeat(64), 'b'.repeat(64)]
+const ACT = '0b7e4d6e-6c0a-4a5c-9b57-0d6a4b1f2c3d'
 const TIME = '2026-06-01T12:00:00Z'
 const natsKey = `U${'A'.repeat(55)}`
 const jwk = { kty: 'EC', crv: 'P-256', x: 'x'.repeat(43), y: 'y'.repeat(43) }
@@ -260,6 +261,7 @@ const SAMPLES: Record<string, object> = {
         all: { progressDeadline: '1h' },
         progressive: { maxConcurrency: '10%', maxFailures: 1, minSuccessTime: '1h30m', progressDeadline: 'None' },
       },
+      approvals: { start: 1, betweenGroups: 2, completion: 1, expireAfter: '24h', fourEyes: false },
     },
     status: {
       phase: 'Running',
@@ -351,6 +353,7 @@ const SAMPLES: Record<string, object> = {
     onFailure: 'RollBack',
     attestation: 'warning',
     paused: false,
+    retry: { imageSha256: B, act: ACT },
     works: [{ name: 'w', sha256: A }],
     tombstones: [{ name: 'w', generation: 1 }],
   },
@@ -435,6 +438,18 @@ const SAMPLES: Record<string, object> = {
     },
   },
   HardwareProfileTarget: { kind: 'HardwareProfile', name: 'shop-box', ...profile },
+  RolloutAct: {
+    id: ACT,
+    verb: 'approve',
+    by: 'me',
+    at: TIME,
+    reason: 'r',
+    rolloutUid: 'u',
+    manifestSha256: A,
+    gate: 'Group/1',
+    clusters: ['shop'],
+    expiresAt: TIME,
+  },
   OSImageManifest: manifest,
   HubDescription: hub,
   HubIntroduction: { kind: 'HubIntroduction', hub, tuf: { snapshot: jwk, timestamp: jwk } },

@@ -1,5 +1,6 @@
 import type { TSchema } from 'typebox'
 import { DOCUMENTS } from './documents.ts'
+import { RolloutAct } from './kinds/rollout-act.ts'
 import { KINDS, objectSchema } from './kinds.ts'
 import { ComplianceReport } from './report.ts'
 import { HardwareProfile } from './wire/hardware-profile.ts'
@@ -20,6 +21,7 @@ const PLAIN = {
   RegistrationAnswer,
   SiteBundle,
   ComplianceReport,
+  RolloutAct,
 }
 
 /** Every schema of this package as JSON Schema (draft 2020-12), by name: for other languages and charts. `npm run schemas`. */

@@ -70,6 +70,19 @@ export {
   standingOf,
 } from './registration/standing.ts'
 export { repeatPauseMs } from './repeat/pause.ts'
+export {
+  type ActFacts,
+  type Approvals,
+  type AskedAct,
+  approvalsAt,
+  heldInTheDark,
+  type JudgedAct,
+  judgeAct,
+  type Reached,
+  retryOf,
+  type Steered,
+  steeredBy,
+} from './rollout/acts.ts'
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export { rolloutWarnings } from './rollout/warnings.ts'

@@ -72,6 +72,29 @@ export type RolloutStrategy = Static<typeof RolloutStrategy>
 export const OfflinePolicy = oneOf(['Wait', 'Skip', 'CountAsFailure'])
 export type OfflinePolicy = Static<typeof OfflinePolicy>
 
+const needed = (where: string) =>
+  Type.Optional(
+    integer({ minimum: 0, maximum: 16, description: `how many people must approve ${where}; 0, the default, is none` }),
+  )
+
+/** Where the rollout waits for people (A-05). */
+const Approvals = closed(
+  {
+    start: needed('before anything is sent (gate Start)'),
+    betweenGroups: needed('before each decision group but the first (gates Group/<index>)'),
+    completion: needed('before it is completed (gate Completion)'),
+    expireAfter: Type.Optional(
+      described(Duration, 'how long an approval counts from when it was given; None, the default, is for ever'),
+    ),
+    fourEyes: Type.Optional(
+      Type.Boolean({
+        description: "whoever made the last change of the rollout's spec may not approve it; default true",
+      }),
+    ),
+  },
+  { description: 'where the rollout waits until people approve; an approval is of one manifest and one gate' },
+)
+
 /** Placement + image + strategy: which image belongs where, and how it gets there. */
 export const RolloutSpec = closed({
   placementRef: closed({ name: Name }, { description: 'which clusters: a Placement of the same namespace' }),
@@ -118,6 +141,7 @@ export const RolloutSpec = closed({
   attestation: Type.Optional(
     oneOf(['affirming', 'warning'], 'the worst verdict that still counts as success; default affirming'),
   ),
+  approvals: Type.Optional(Approvals),
 })
 export type RolloutSpec = Static<typeof RolloutSpec>
 

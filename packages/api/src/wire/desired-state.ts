@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { closed, integer, Label, oneOf, Position, Seconds, Sha256, Time } from '../words.ts'
+import { closed, described, integer, Label, oneOf, Position, Seconds, Sha256, Time } from '../words.ts'
 
 /** A stretch of time that repeats. Judged at the site, in its own zone. Several windows are a union; no window is always open. */
 export const ActivationWindow = closed({
@@ -58,6 +58,15 @@ export const DesiredState = closed({
   onFailure: oneOf(['RollBack'], 'what a node does when its new boot is not good'),
   attestation: oneOf(['affirming', 'warning']),
   paused: Type.Boolean({ description: 'nothing new starts; what is activating finishes' }),
+  retry: Type.Optional(
+    closed(
+      {
+        imageSha256: described(Sha256, "of the image's bytes, which the manifest names"),
+        act: Type.String({ pattern: '^[0-9a-f-]{36}$', description: 'the act by which a person asked for it' }),
+      },
+      { description: 'these bytes may be tried again where they failed before: once for each act' },
+    ),
+  ),
   works: Type.Array(closed({ name: Label, sha256: Sha256 }), { maxItems: 1000 }),
   tombstones: Type.Array(closed({ name: Label, generation: integer({ minimum: 1 }) }), { maxItems: 1000 }),
 })

@@ -4,6 +4,7 @@ import type {
   ObjectOf,
   Position,
   Reachability,
+  RolloutAct,
   RolloutStatus,
   StatementRef,
   Verdict,
@@ -111,4 +112,8 @@ export type RolloutFacts = {
   readonly clusters: readonly ClusterFacts[]
   /** Of the clusters that were in this rollout and are not selected any more: those that the hub accepts no more, or does not have. */
   readonly gone?: ReadonlyMap<string, 'Denied' | 'Deleted'>
+  /** What people did to this rollout, oldest first (`acts.ts`). */
+  readonly acts?: readonly RolloutAct[]
+  /** Who made the last change of its spec; absent where nobody knows. */
+  readonly changedBy?: string
 }
