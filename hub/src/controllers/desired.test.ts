@@ -7,6 +7,7 @@ import { write } from '../store/store.ts'
 import { desiredController } from './desired.ts'
 import { addCluster, openWorld, sha, type World } from './fixture.ts'
 
+const ACT = '0b7e4d6e-6c0a-4a5c-9b57-0d6a4b1f2c3d'
 const terms: Terms = {
   windows: [],
   gates: { healthySeconds: 1, timeoutSeconds: 60 },
@@ -49,6 +50,8 @@ test('a change, and nothing else, is a new generation', async () => {
     ['a release', () => write(world.store, (tx) => saveTerms(tx, 'uid-of-r', [{ cluster: 'a', terms }])), 3],
     ['another image', () => assign(world, ['a'], 'os-2'), 4],
     ['other gates', () => assign(world, ['a'], 'os-2', { gates: { healthySeconds: 2, timeoutSeconds: 60 } }), 5],
+    ['a retry', () => assign(world, ['a'], 'os-2', { retry: { imageSha256: sha('os-2'), act: ACT } }), 6],
+    ['the same retry', () => assign(world, ['a'], 'os-2', { retry: { act: ACT, imageSha256: sha('os-2') } }), 6],
   ]
   for (const [what, change, generation] of changes) {
     await change()
@@ -56,7 +59,7 @@ test('a change, and nothing else, is a new generation', async () => {
     const [state] = await stored(world)
     expect([what, state?.position]).toEqual([what, { timeline: 0, generation }])
   }
-  expect(await count(world)).toBe(5)
+  expect(await count(world)).toBe(6)
 })
 
 test('the stored bytes say what is assigned, and their digest is theirs', async () => {
@@ -71,6 +74,8 @@ test('the stored bytes say what is assigned, and their digest is theirs', async 
     paused: true,
     attestation: 'warning',
   })
+  // A document without a retry is, byte for byte, what it was before there were any.
+  expect(Object.keys(state?.document ?? {})).not.toContain('retry')
   expect(sha(Buffer.from(state?.payload ?? '').toString('utf8'))).toBe(state?.digest)
 })
 

@@ -148,6 +148,8 @@ function compose(
     onFailure: 'RollBack',
     attestation: terms.attestation,
     paused: terms.paused ?? false,
+    // Absent it leaves no trace: a site of before knows no such member.
+    ...(terms.retry ? { retry: { imageSha256: terms.retry.imageSha256, act: terms.retry.act } } : {}),
     works: [],
     tombstones: [],
   }

@@ -4,6 +4,7 @@ import {
   DECISION_GROUP_NAME_LABEL,
   type ObjectOf,
   PLACEMENT_LABEL,
+  type RolloutAct,
   type RolloutStatus,
   type StatementRef,
 } from '@skerry/api'
@@ -16,10 +17,11 @@ import {
   reachability,
 } from '@skerry/policy'
 import { type Assignment, listAssignments } from '../store/assignments.ts'
+import { lastHeardMs, leastAccepted, positionOf } from '../store/deliveries.ts'
 import type { Ordered } from '../store/desired-states.ts'
 import { type FleetNode, resultFor } from '../store/fleet.ts'
 import type { Mirrors } from '../store/mirrors.ts'
-import { listCreationTimes, listObjects } from '../store/resources.ts'
+import { listCreationTimes, listObjects, listSpecAuthors } from '../store/resources.ts'
 import type { Reader } from '../store/store.ts'
 
 // What rollouts are planned from: read once for all of them, then shaped for each.
@@ -47,13 +49,17 @@ export type RolloutFleet = {
   readonly nodes: ReadonlyMap<string, readonly FleetNode[]>
   /** Of every cluster, whether the hub accepts it. */
   readonly accepted: ReadonlyMap<string, boolean>
+  /** What people did to each rollout, by its uid, oldest first. */
+  readonly acts: ReadonlyMap<string, readonly RolloutAct[]>
+  /** Who changed the spec of each rollout last, by its uid. */
+  readonly authors: ReadonlyMap<string, string>
 }
 
 /** Everything that rollouts are planned from; undefined when there is none. */
 export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<RolloutFleet | undefined> {
   const rollouts = newestFirst(await listObjects(sql, 'Rollout'), await listCreationTimes(sql, 'Rollout'))
   if (rollouts.length === 0) return undefined
-  const [images, placements, slices, assignments, ordered, nodes, clusters] = await Promise.all([
+  const [images, placements, slices, assignments, ordered, nodes, clusters, acts, authors] = await Promise.all([
     listObjects(sql, 'OSImage'),
     listObjects(sql, 'Placement'),
     listObjects(sql, 'PlacementDecision'),
@@ -61,6 +67,8 @@ export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<R
     mirrors.ordered(),
     mirrors.fleet(),
     mirrors.clusters(),
+    mirrors.acts(),
+    listSpecAuthors(sql, 'Rollout'),
   ])
   const placementOf = new Map(
     placements.map((placement) => [`${placement.metadata.namespace}/${placement.metadata.name}`, placement]),
@@ -82,6 +90,8 @@ export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<R
     ordered,
     nodes: Map.groupBy(nodes, ({ cluster }) => cluster),
     accepted: new Map([...clusters].map(([name, { spec }]) => [name, spec.hubAcceptsClient === true])),
+    acts,
+    authors,
   }
 }
 
@@ -90,12 +100,15 @@ export function factsOf(fleet: RolloutFleet, entry: Entry, limits: ReachabilityL
   const { rollout, decided } = entry
   const image = imageOf(fleet, rollout)
   const names = typeof decided === 'string' ? [] : decided.flatMap(({ clusters }) => clusters)
+  const changedBy = fleet.authors.get(rollout.metadata.uid)
   return {
     rollout,
     image,
     decided,
     clusters: names.map((name) => clusterFacts(fleet, rollout, name, image, limits, nowMs)),
     gone: goneFrom(fleet, entry),
+    acts: fleet.acts.get(rollout.metadata.uid) ?? [],
+    ...(changedBy === undefined ? {} : { changedBy }),
   }
 }
 
@@ -155,18 +168,12 @@ function clusterFacts(
   nowMs: number,
 ): ClusterFacts {
   const nodes = fleet.nodes.get(name) ?? []
-  const heard = nodes.flatMap(({ lastHeardAt }) => (lastHeardAt ? [lastHeardAt.getTime()] : []))
-  const heardAtMs = heard.length > 0 ? Math.max(...heard) : undefined
+  const heardAtMs = lastHeardMs(nodes)
   const { state, changesAtMs } = reachability(heardAtMs, limits, nowMs)
   const assignment = fleet.assignments.get(name)
   const ordered = fleet.ordered.get(name)
   // The document carries the assignment once the desired controller composed it; before that nothing was sent.
-  const position =
-    assignment &&
-    ordered?.image?.sha256 === assignment.manifestSha256 &&
-    ordered.image.rollout === `${assignment.rolloutNamespace}/${assignment.rolloutName}`
-      ? ordered.position
-      : undefined
+  const position = positionOf(assignment, ordered)
   const accepted = leastAccepted(nodes)
   const refused = nodes
     .map((node) => node.refused)
@@ -226,19 +233,6 @@ function holderOf({ entries }: RolloutFleet, { cluster, rolloutUid, assignedAt }
   return !holder.selected || holder.selected.has(cluster) ? 'Newer' : 'Released'
 }
 
-// A cluster has accepted what the last of its nodes has accepted.
-function leastAccepted(nodes: readonly FleetNode[]): ClusterFacts['accepted'] {
-  const said = nodes.map((node) => node.accepted)
-  const [first] = said.toSorted((a, b) => (a && b ? comparePositions(a.body, b.body) : a ? 1 : -1))
-  return (
-    first && {
-      position: { timeline: first.body.timeline, generation: first.body.generation },
-      atMs: first.receivedAt.getTime(),
-      statement: first.ref,
-    }
-  )
-}
-
 /**
  * The newest boot that the node told of, the one that it confirmed or a later one; and a bad one of the same bytes, if that
  * was heard of since the cluster was assigned what it is: one rollout's bad boot is not held against the next.
@@ -287,6 +281,16 @@ function refOf({ cluster, node, incarnation, seq, digest }: StatementRef): State
   return { cluster, node, incarnation, seq, digest }
 }
 
+// A person asked for it: the site has forgotten that these bytes failed, and said so.
+function begunAgain(newest: FleetNode['transition'], failed: NonNullable<FleetNode['failed']>): boolean {
+  return (
+    newest !== undefined &&
+    newest.ref.incarnation === failed.ref.incarnation &&
+    newest.ref.seq > failed.ref.seq &&
+    newest.body.imageSha256 === failed.body.imageSha256
+  )
+}
+
 function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date | undefined): NodeFacts {
   const { transition, confirmed, failed } = node
   const isTarget = (sha256: string | undefined) => image !== undefined && sha256 === image.imageSha256
@@ -299,8 +303,12 @@ function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date |
           statement: confirmed.ref,
         }
       : undefined
-  // A failure counts until the node confirms the same bytes later. It tries them again by itself in no case.
-  const stands = failed && isTarget(failed.body.imageSha256) && (!boot || failed.ref.seq > boot.statement.seq)
+  // A failure counts until the node confirms the same bytes later, or begins them again, which it does by itself in no case.
+  const stands =
+    failed &&
+    isTarget(failed.body.imageSha256) &&
+    (!boot || failed.ref.seq > boot.statement.seq) &&
+    !begunAgain(transition, failed)
   return {
     node: node.node,
     phase: transition?.body.to ?? 'Idle',

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type ClusterState, DEFAULT_GATES, type ObjectOf, type RolloutSpec, type RolloutStatus } from '@skerry/api'
-import { planRollout, type ReachabilityLimits, type RolloutPlan } from '@skerry/policy'
+import { planRollout, type ReachabilityLimits, type RolloutFacts, type RolloutPlan, retriesOf } from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
 import { type Assignment, saveAssignments, saveTerms } from '../store/assignments.ts'
 import { type NewEvent, recordEvents } from '../store/events.ts'
@@ -27,13 +27,12 @@ export function rolloutController(limits: ReachabilityLimits): Controller {
       const rechecks: number[] = []
       for (const entry of fleet.entries.values()) {
         const nowMs = now()
-        const { rollout } = entry
         const facts = factsOf(fleet, entry, limits, nowMs)
         const plan = planRollout(facts, nowMs)
         if (plan.recheckAtMs !== undefined) rechecks.push(plan.recheckAtMs)
         for (const { recheckAtMs } of plan.hold) rechecks.push(recheckAtMs)
-        const changed = changedTerms(fleet, rollout, plan)
-        const assigned = await savePlan(store, lease, rollout, facts.image, plan, changed, nowMs)
+        const changed = changedTerms(fleet, facts, plan)
+        const assigned = await savePlan(store, lease, facts, plan, changed, nowMs)
         for (const assignment of assigned) fleet.assignments.set(assignment.cluster, assignment)
       }
       return { recheckAtMs: rechecks.length > 0 ? rechecks.reduce((a, b) => Math.min(a, b)) : undefined }
@@ -44,12 +43,12 @@ export function rolloutController(limits: ReachabilityLimits): Controller {
 async function savePlan(
   store: Store,
   lease: Lease,
-  rollout: Rollout,
-  image: RolloutStatus['image'],
+  facts: RolloutFacts,
   plan: RolloutPlan,
   changed: readonly { cluster: string; terms: Assignment['terms'] }[],
   nowMs: number,
 ): Promise<readonly Assignment[]> {
+  const { rollout, image } = facts
   return writeFenced(store, lease, async (tx) => {
     const { namespace = '', name } = rollout.metadata
     const current = await getObject(tx, 'Rollout', namespace, name)
@@ -57,8 +56,11 @@ async function savePlan(
     if (current?.metadata.uid !== rollout.metadata.uid) return []
     if (current.metadata.generation !== rollout.metadata.generation) return []
     const order = image && plan.advance.length > 0 ? orderOf(current, image) : undefined
+    const termsOf = termsBy(facts)
+    const sent = plan.advance.map((cluster) => ({ cluster, terms: termsOf(cluster) }))
     if (order) await saveAssignments(tx, plan.advance, order)
-    await saveTerms(tx, rollout.metadata.uid, changed)
+    const retried = sent.filter(({ terms }) => terms.retry)
+    await saveTerms(tx, rollout.metadata.uid, [...changed, ...retried])
     if (order || changed.length > 0) await wake(tx, 'assignment')
     let conditions = current.status?.conditions ?? []
     for (const condition of plan.conditions)
@@ -81,7 +83,7 @@ async function savePlan(
     }
     const news = await saveStatus(tx, 'Rollout', namespace, name, status)
     if (news) await recordEvents(tx, eventsOf(current, status))
-    return order ? plan.advance.map((cluster) => ({ ...order, cluster, assignedAt: new Date(nowMs) })) : []
+    return order ? sent.map((one) => ({ ...order, ...one, assignedAt: new Date(nowMs) })) : []
   })
 }
 
@@ -96,11 +98,11 @@ function orderOf(
     target: image.target,
     manifestSha256: image.manifestSha256,
     imageSha256: image.imageSha256,
-    terms: termsOf(spec),
+    terms: termsFor(spec),
   }
 }
 
-function termsOf(spec: RolloutSpec): Assignment['terms'] {
+function termsFor(spec: RolloutSpec): Assignment['terms'] {
   return {
     windows: spec.windows?.activation ?? [],
     gates: spec.gates ?? DEFAULT_GATES,
@@ -108,15 +110,25 @@ function termsOf(spec: RolloutSpec): Assignment['terms'] {
   }
 }
 
+// What is asked of one cluster. A retry stays in its terms: the site has done with it once it has forgotten.
+function termsBy({ rollout: { spec }, image, acts }: RolloutFacts): (cluster: string) => Assignment['terms'] {
+  const terms = termsFor(spec)
+  const retries = image && retriesOf(image.manifestSha256, acts)
+  return (cluster) => {
+    const retry = retries?.get(cluster)
+    return { ...terms, ...(image && retry ? { retry: { imageSha256: image.imageSha256, act: retry.id } } : {}) }
+  }
+}
+
 // A pause and an edit reach who is under way: the same bytes, on other terms.
 function changedTerms(
   { assignments }: RolloutFleet,
-  { spec }: Rollout,
+  facts: RolloutFacts,
   { underWay }: RolloutPlan,
 ): { cluster: string; terms: Assignment['terms'] }[] {
-  const wanted = termsOf(spec)
+  const termsOf = termsBy(facts)
   return underWay
-    .map(({ cluster, paused }) => ({ cluster, terms: { ...wanted, paused } }))
+    .map(({ cluster, paused }) => ({ cluster, terms: { ...termsOf(cluster), paused } }))
     .filter(({ cluster, terms }) => {
       const held = assignments.get(cluster)?.terms
       return held !== undefined && !isDeepStrictEqual({ paused: false, ...held }, asStored(terms))

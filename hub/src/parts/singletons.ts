@@ -132,7 +132,7 @@ function controllersOf(parts: Singletons, lease: Lease): Run[] {
     {
       controller: rolloutController(reachability),
       kinds: ['Rollout', 'OSImage', 'Placement', 'PlacementDecision', 'ManagedCluster'],
-      topics: ['statement', 'attestation', 'desired-state', 'identity'],
+      topics: ['statement', 'attestation', 'desired-state', 'identity', 'rollout-act'],
     },
     { controller: desiredController(), kinds: [], topics: ['assignment'] },
     {

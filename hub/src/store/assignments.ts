@@ -1,4 +1,4 @@
-import type { ActivationWindow, Gates } from '@skerry/api'
+import type { ActivationWindow, DesiredState, Gates } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
 /** The part of a rollout that a site must know. */
@@ -8,6 +8,8 @@ export type Terms = {
   attestation: 'affirming' | 'warning'
   /** What is not activated yet holds. Absent is no. */
   paused?: boolean
+  /** These bytes may be tried again where they failed: once for this act. */
+  retry?: NonNullable<DesiredState['retry']>
 }
 
 export type Assignment = {

@@ -8,8 +8,10 @@ import { drizzle } from 'drizzle-orm/postgres-js'
 import { migrate } from 'drizzle-orm/postgres-js/migrator'
 import postgres from 'postgres'
 import { expect, onTestFinished, test } from 'vitest'
+import { listActs } from './acts.ts'
 import { appendResults, listMade, resultDetails } from './attestations.ts'
 import { loadLife } from './lives.ts'
+import { listSpecAuthors } from './resources.ts'
 import { listBatches, listStatements } from './statements.ts'
 import { migrateStore, openStore } from './store.ts'
 
@@ -55,6 +57,34 @@ test('what a hub held before it kept signatures stays, with the key of each node
   expect(await loadLife(sql, life)).toMatchObject({ nodeKey: jwk, transcript, proof: null, decidedBy: 'anna' })
   expect(await listStatements(sql, { ...life, fromSeq: 1, limit: 9 })).toMatchObject([{ seq: 1, text: '{}' }])
   expect(await listBatches(sql, { ...life, newestSeq: 9, after: undefined, limit: 9 })).toEqual([])
+})
+
+test('who may approve a rollout from before acts were kept is told by the audit: not whoever changed it last', async () => {
+  const database = await testDatabase()
+  const { sql, close } = openStore(database.connection)
+  onTestFinished(async () => {
+    await close()
+    await database.drop()
+  })
+  const own = postgres(toOptions(database.connection, { max: 1, onnotice: () => {} }))
+  await migrate(drizzle(own), { migrationsFolder: migrationsBefore('0014_acts') })
+  await own.end()
+  for (const [name, uid] of [
+    ['edge-os', 'u1'],
+    ['unheard-of', 'u2'],
+  ] as const)
+    await sql`insert into resource (kind, namespace, name, uid, generation, resource_version, created_at)
+      values ('Rollout', 'fleet', ${name}, ${uid}, 2, nextval('resource_version'), now())`
+  for (const [actor, verb] of [
+    ['anna', 'create'],
+    ['bert', 'patch'],
+    ['carl', 'delete'],
+  ] as const)
+    await sql`insert into audit_record (at, actor, source_ip, verb, kind, namespace, name, request_id, hash)
+      values (now(), ${actor}, '', ${verb}, 'Rollout', 'fleet', 'edge-os', 'r', '')`
+  await migrateStore(database.connection)
+  expect(await listSpecAuthors(sql, 'Rollout')).toEqual(new Map([['u1', 'bert']]))
+  expect(await listActs(sql, 'u1')).toEqual([])
 })
 
 test('what was judged before results were signed stays as it was, and a verdict may be made anew beside it', async () => {

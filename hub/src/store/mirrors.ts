@@ -1,4 +1,5 @@
-import type { KindName, ObjectOf, StoredMeta } from '@skerry/api'
+import type { KindName, ObjectOf, RolloutAct, StoredMeta } from '@skerry/api'
+import { openActs } from './acts.ts'
 import { type Ordered, openOrdered } from './desired-states.ts'
 import { type FleetNode, openFleet } from './fleet.ts'
 import { type StoredSlice, storedSlice } from './placements.ts'
@@ -13,6 +14,8 @@ export type Mirrors = {
   readonly fleet: () => Promise<FleetNode[]>
   /** The newest order of every cluster that is assigned something and has one. */
   readonly ordered: () => Promise<ReadonlyMap<string, Ordered>>
+  /** What people did to rollouts, by the rollout's uid, oldest first. */
+  readonly acts: () => Promise<ReadonlyMap<string, readonly RolloutAct[]>>
   readonly clusters: Mirror<ObjectOf<'ManagedCluster'>>
   readonly images: Mirror<ObjectOf<'OSImage'>>
   readonly profiles: Mirror<ObjectOf<'HardwareProfile'>>
@@ -36,6 +39,7 @@ export function openMirrors(store: Store): Mirrors {
   return {
     fleet: openFleet(store.sql),
     ordered: openOrdered(store.sql),
+    acts: openActs(store.sql),
     clusters: openMirror(store, 'ManagedCluster', share),
     images: openMirror(store, 'OSImage', (image) => image),
     profiles: openMirror(store, 'HardwareProfile', (profile) => profile),

@@ -116,6 +116,25 @@ export async function listCreationTimes(tx: Reader, kind: KindName): Promise<Map
   return new Map(rows.map(({ uid, at }) => [uid, at.getTime()]))
 }
 
+/** Who changed the spec of each object of a kind last, by uid; of whom that was not kept is not there. */
+export async function listSpecAuthors(tx: Reader, kind: KindName): Promise<Map<string, string>> {
+  const rows = await tx<{ uid: string; by: string }[]>`
+    select uid, spec_by as by from resource where kind = ${kind} and spec_by is not null`
+  return new Map(rows.map(({ uid, by }) => [uid, by]))
+}
+
+/** Who changed the spec of the object of this uid last; undefined where that was not kept. */
+export async function specAuthorOf(tx: Reader, kind: KindName, uid: string): Promise<string | undefined> {
+  const [row] = await tx<{ by: string | null }[]>`
+    select spec_by as by from resource where kind = ${kind} and uid = ${uid}`
+  return row?.by ?? undefined
+}
+
+/** Keeps who changed an object's spec, in the transaction that did. It is no member of the object, and makes no version. */
+export async function saveSpecAuthor(tx: Tx, kind: KindName, { namespace, name }: ObjectAt, by: string): Promise<void> {
+  await tx`update resource set spec_by = ${by} where kind = ${kind} and namespace = ${namespace} and name = ${name}`
+}
+
 /** How many objects `listObjects` would give without a limit. */
 export async function countObjects(
   tx: Reader,

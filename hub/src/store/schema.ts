@@ -1,4 +1,5 @@
 import type {
+  ActVerb,
   BankName,
   EvidenceBody,
   Finding,
@@ -59,6 +60,8 @@ export const resource = pgTable(
     status: jsonb().$type<unknown>(),
     createdAt: at('created_at').notNull(),
     deletionAt: at('deletion_at'),
+    /** Whose token changed the spec last. Kept of Rollouts alone, which may ask for a second person. */
+    specBy: text('spec_by'),
   },
   (t) => [
     primaryKey({ columns: [t.kind, t.namespace, t.name] }),
@@ -241,6 +244,26 @@ export const assignment = pgTable('assignment', {
   terms: jsonb().$type<unknown>().notNull(),
   assignedAt: at('assigned_at').notNull(),
 })
+
+/** Append-only: what people did to rollouts. Those of a rollout that is gone stay. */
+export const rolloutAct = pgTable(
+  'rollout_act',
+  {
+    /** The order in which they were done. */
+    seq: bigserial({ mode: 'number' }).primaryKey(),
+    id: text().notNull(),
+    verb: text().$type<ActVerb>().notNull(),
+    actor: text().notNull(),
+    at: at('at').notNull(),
+    reason: text().notNull(),
+    rolloutUid: text('rollout_uid').notNull(),
+    manifestSha256: text('manifest_sha256'),
+    gate: text(),
+    clusters: jsonb().$type<string[]>(),
+    expiresAt: at('expires_at'),
+  },
+  (t) => [index('rollout_act_by_rollout').on(t.rolloutUid, t.seq)],
+)
 
 /** Append-only. The newest (timeline, generation) of a cluster is what it shall be. */
 export const desiredState = pgTable(

@@ -4,7 +4,7 @@ import type { Sql, TransactionSql } from 'postgres'
 // time until the next look, nothing else: no reader may rely on it.
 
 const CHANNEL = 'skerry_wake'
-const TOPICS = ['statement', 'assignment', 'desired-state', 'attestation', 'identity'] as const
+const TOPICS = ['statement', 'assignment', 'desired-state', 'attestation', 'identity', 'rollout-act'] as const
 export type Topic = (typeof TOPICS)[number]
 
 /** Sent when the transaction commits; PostgreSQL folds equal hints of one transaction into one. */

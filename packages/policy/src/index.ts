@@ -79,7 +79,7 @@ export {
   type JudgedAct,
   judgeAct,
   type Reached,
-  retryOf,
+  retriesOf,
   type Steered,
   steeredBy,
 } from './rollout/acts.ts'

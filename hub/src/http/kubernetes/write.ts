@@ -3,6 +3,7 @@ import {
   createObject,
   deleteObject,
   getObject,
+  saveSpecAuthor,
   saveStatus,
   updateObject,
   WriteConflict,
@@ -112,7 +113,14 @@ async function changed(
   act: (tx: Tx) => Promise<Changed<Stored>>,
 ): Promise<Stored | undefined> {
   const subject = { verb: (done: Changed<Stored>) => decision(done) ?? verb, kind: row.kind, namespace, name }
-  const { after } = await change(options.store, request, subject, wantsDryRun(query), act)
+  const { after } = await change(options.store, request, subject, wantsDryRun(query), async (tx) => {
+    const done = await act(tx)
+    const { metadata } = done.after ?? {}
+    // The generation rises with the spec alone.
+    if (row.kind === 'Rollout' && metadata && metadata.generation !== done.before?.metadata.generation)
+      await saveSpecAuthor(tx, row.kind, { namespace, name: metadata.name }, request.identity?.name ?? 'nobody')
+    return done
+  })
   tagVersion(reply, after)
   return after
 }

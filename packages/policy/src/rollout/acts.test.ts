@@ -8,7 +8,7 @@ import {
   heldInTheDark,
   judgeAct,
   type Reached,
-  retryOf,
+  retriesOf,
   steeredBy,
 } from './acts.ts'
 
@@ -205,9 +205,12 @@ describe('what acts come to', () => {
 
   test('the newest retry of these bytes that names a cluster is its retry', () => {
     const acts = [retried, act('retry', { clusters: ['shop-2'] }), act('retry', { id: 'new', clusters: ['shop-1'] })]
-    expect(retryOf('shop-1', BYTES, acts)?.id).toBe('new')
-    expect(retryOf('shop-1', OTHER, acts)).toBeUndefined()
-    expect(retryOf('shop-3', BYTES, acts)).toBeUndefined()
+    const ids = [...retriesOf(BYTES, acts)].map(([cluster, { id }]) => [cluster, id])
+    expect(ids).toEqual([
+      ['shop-1', 'new'],
+      ['shop-2', acts[1]?.id],
+    ])
+    expect(retriesOf(OTHER, acts)).toEqual(new Map())
   })
 
   test('through any history: what stands is never written again, and after an abort nothing is new', () => {

@@ -127,15 +127,13 @@ export function approvalsAt(
   }
 }
 
-/** The newest retry of these bytes that concerns a cluster. */
-export function retryOf(
-  cluster: string,
-  manifestSha256: string,
-  acts: readonly RolloutAct[] = [],
-): RolloutAct | undefined {
-  return acts.findLast(
-    (act) => act.verb === 'retry' && act.manifestSha256 === manifestSha256 && act.clusters?.includes(cluster),
-  )
+/** The newest retry of these bytes for each cluster that one concerns. */
+export function retriesOf(manifestSha256: string, acts: readonly RolloutAct[] = []): ReadonlyMap<string, RolloutAct> {
+  const retries = new Map<string, RolloutAct>()
+  for (const act of acts)
+    if (act.verb === 'retry' && act.manifestSha256 === manifestSha256)
+      for (const cluster of act.clusters ?? []) retries.set(cluster, act)
+  return retries
 }
 
 /** Of a cluster, as far as it decides whether a pause reaches it. */
@@ -190,9 +188,10 @@ function judgeRetry(asked: AskedAct & { verb: 'retry' }, facts: ActFacts, nowMs:
   const rows = new Map(image?.manifestSha256 === manifestSha256 ? clusters.map((row) => [row.name, row]) : [])
   const failed = [...rows.values()].filter(({ state }) => FAILED.has(state)).map(({ name }) => name)
   const wanted = asked.clusters ?? failed
-  const standing = new Map(wanted.map((name) => [name, standingRetry(rows.get(name), name, manifestSha256, acts)]))
-  const due = wanted.filter((name) => !standing.get(name))
-  const others = due.filter((name) => !failed.includes(name))
+  const retries = retriesOf(manifestSha256, acts)
+  const standing = wanted.flatMap((name) => standingRetry(rows.get(name), retries.get(name)) ?? [])
+  const due = wanted.filter((name) => !standingRetry(rows.get(name), retries.get(name)))
+  const others = due.filter((name) => !FAILED.has(rows.get(name)?.state ?? 'NotStarted'))
   if (others.length > 0) {
     const [name = ''] = others
     const row = rows.get(name)
@@ -202,7 +201,7 @@ function judgeRetry(asked: AskedAct & { verb: 'retry' }, facts: ActFacts, nowMs:
       `clusters[${wanted.indexOf(name)}]`,
     )
   }
-  const [known] = [...standing.values()].filter((act) => act !== undefined).toSorted(newestFirst)
+  const [known] = standing.toSorted(newestFirst)
   if (due.length > 0) return made(asked, facts, nowMs, { manifestSha256, clusters: due.toSorted() })
   const stands = known ?? (asked.clusters ? undefined : acts.findLast((act) => isRetryOf(act, manifestSha256)))
   if (stands) return { kind: 'Stands', act: stands }
@@ -211,17 +210,11 @@ function judgeRetry(asked: AskedAct & { verb: 'retry' }, facts: ActFacts, nowMs:
 
 const FAILED: ReadonlySet<ClusterState> = new Set(['Failed', 'TimeOut', 'RolledBack'])
 
-/** The retry of a cluster that holds already: it has not failed since. */
-function standingRetry(
-  row: RolloutCluster | undefined,
-  name: string,
-  manifestSha256: string,
-  acts: readonly RolloutAct[],
-): RolloutAct | undefined {
-  const act = retryOf(name, manifestSha256, acts)
-  if (!act) return undefined
-  const failedSince = row && FAILED.has(row.state) && Date.parse(row.since) > Date.parse(act.at)
-  return failedSince ? undefined : act
+/** The retry of a cluster holds as long as it has not failed since. */
+function standingRetry(row: RolloutCluster | undefined, retry: RolloutAct | undefined): RolloutAct | undefined {
+  if (!retry) return undefined
+  const failedSince = row && FAILED.has(row.state) && Date.parse(row.since) > Date.parse(retry.at)
+  return failedSince ? undefined : retry
 }
 
 function isRetryOf({ verb, manifestSha256 }: RolloutAct, wanted: string): boolean {

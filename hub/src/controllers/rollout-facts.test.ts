@@ -1,0 +1,96 @@
+import { expect, test } from 'vitest'
+import { appendAct } from '../store/acts.ts'
+import { openMirrors } from '../store/mirrors.ts'
+import { saveSpecAuthor } from '../store/resources.ts'
+import { write } from '../store/store.ts'
+import { desiredController } from './desired.ts'
+import { addCluster, addImage, addPlacement, LIMITS, openWorld, rolloutSpec, sha, type World } from './fixture.ts'
+import { placementController } from './placement.ts'
+import { rolloutController } from './rollout.ts'
+import { factsOf, loadRolloutFleet } from './rollout-facts.ts'
+
+const rollout = rolloutController(LIMITS)
+const desired = desiredController()
+
+async function oneSite() {
+  const world = await openWorld()
+  await addImage(world, 'os-1')
+  await addPlacement(world)
+  const site = await addCluster(world, 'shop')
+  await site.heartbeat()
+  await world.look(placementController())
+  const { metadata } = await world.create('Rollout', 'r', rolloutSpec('os-1'), { namespace: 'fleet' })
+  await world.look(rollout)
+  await world.look(desired)
+  return { world, site, uid: metadata.uid }
+}
+async function factsFor(world: World) {
+  const fleet = await loadRolloutFleet(world.store.sql, openMirrors(world.store))
+  const [entry] = [...(fleet?.entries.values() ?? [])]
+  if (!fleet || !entry) throw new Error('there is no rollout')
+  return factsOf(fleet, entry, LIMITS, world.now())
+}
+const retry = (world: World, rolloutUid: string, clusters: string[]) =>
+  write(world.store, (tx) =>
+    appendAct(tx, {
+      verb: 'retry',
+      by: 'anna',
+      at: new Date(world.now()).toISOString(),
+      reason: 'a loose cable',
+      rolloutUid,
+      manifestSha256: sha('manifest os-1'),
+      clusters,
+    }),
+  )
+
+test('what people did to a rollout and who changed its spec are facts of it, and of no other', async () => {
+  const { world, uid } = await oneSite()
+  expect(await factsFor(world)).toMatchObject({ acts: [] })
+  expect(await factsFor(world)).not.toHaveProperty('changedBy')
+  const made = await retry(world, uid, ['shop'])
+  await retry(world, 'another', ['shop'])
+  await write(world.store, (tx) => saveSpecAuthor(tx, 'Rollout', { namespace: 'fleet', name: 'r' }, 'otto'))
+  expect(await factsFor(world)).toMatchObject({ acts: [made], changedBy: 'otto' })
+})
+
+test('a retry reaches the site as a member of its order, once; who it does not name is sent nothing', async () => {
+  const { world, site, uid } = await oneSite()
+  await retry(world, uid, ['other'])
+  await world.look(rollout)
+  await world.look(desired)
+  const documents = async () =>
+    (
+      await world.store.sql<{ d: object }[]>`
+        select convert_from(payload, 'UTF8')::jsonb as d from desired_state order by generation`
+    ).map(({ d }) => Reflect.get(d, 'retry') as unknown)
+  expect(await documents()).toEqual([undefined])
+  const { id } = await retry(world, uid, ['shop'])
+  for (let look = 0; look < 2; look += 1) {
+    await world.look(rollout)
+    await world.look(desired)
+  }
+  expect(await documents()).toEqual([undefined, { act: id, imageSha256: sha('os-1') }])
+  // It stays while the same bytes are under way: what is not written again is not asked again.
+  await site.heartbeat()
+  await world.look(rollout)
+  await world.look(desired)
+  expect(await documents()).toHaveLength(2)
+})
+
+test('a failure counts until the node has begun the same bytes again, and a new one counts anew', async () => {
+  const { world, site } = await oneSite()
+  const goes = (from: 'Failed' | 'RollingBack', to: 'Failed' | 'Preflight', image: string, more: object = {}) =>
+    site.says({
+      kind: 'transition',
+      body: { from, to, reason: to, message: `went to ${to}`, imageSha256: sha(image), ...more },
+    })
+  const failure = async () => (await factsFor(world)).clusters[0]?.nodes[0]?.failure?.statement.seq
+  const first = await goes('RollingBack', 'Failed', 'os-1', { outcome: 'RolledBack' })
+  expect(await failure()).toBe(first)
+  await goes('Failed', 'Preflight', 'os-2')
+  expect(await failure()).toBe(first)
+  await goes('Failed', 'Preflight', 'os-1')
+  expect(await failure()).toBeUndefined()
+  const second = await goes('RollingBack', 'Failed', 'os-1', { outcome: 'RolledBack' })
+  expect(await failure()).toBe(second)
+})
