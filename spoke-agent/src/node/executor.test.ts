@@ -70,7 +70,8 @@ function siteOf(root: string, machine: Omit<Machine, 'factory'>) {
     const bus = openBus(database)
     const outbox = openOutbox(database, enrollment, Date.now, boundBytes)
     const held = bus.site()
-    if (held?.target?.imageSha256 !== image.target.imageSha256) {
+    const { imageSha256, retry } = image.target
+    if (held?.target?.imageSha256 !== imageSha256 || held.target.retry !== retry) {
       const document = { cluster: 'shop' } as unknown as DesiredState
       const { position } = image.target
       bus.saveSite({ jws: '', document, holds: { ...position, digest: '' }, target: image.target })
@@ -250,6 +251,63 @@ describe.each(drivers)('the power fails of a machine that boots by %s', (boots) 
       expect(told.filter(({ to }) => to === 'Activating')).toHaveLength(1)
     },
   )
+})
+
+describe.each(drivers)('a person asks to try again what failed, on a machine that boots by %s', (boots) => {
+  const retryOf = (image: TestImage, act: string): TestImage => ({ ...image, target: { ...image.target, retry: act } })
+  const failures = (count: number) => (told: TransitionBody[]) =>
+    told.filter(({ to }) => to === 'Failed').length === count
+  const memory = () => site.tell((database) => openBus(database).node().state.memory)
+  beforeEach(() => {
+    site = makeSite(boots)
+  })
+
+  test.each([
+    ['before', 'preflight'],
+    ['after', 'stage'],
+    ['after', 'activate'],
+  ] as const)('the power fails %s %s: it is forgotten once, told once, and tried once more', async (when, verb) => {
+    const bad = site.image('2', 'ill')
+    await site.live(bad, failed)
+    await site.live(retryOf(bad, 'act-1'), failures(2), { verb, when })
+    // What the act asked for is on the disk before anything else was done.
+    expect(memory()).toMatchObject({ failures: [], retried: ['act-1'] })
+    await site.live(retryOf(bad, 'act-1'), failures(2))
+    const asked = site.told().filter(({ reason }) => reason === 'RetryAsked')
+    expect(asked).toEqual([
+      expect.objectContaining({ from: 'Failed', to: 'Preflight', imageSha256: bad.target.imageSha256 }),
+    ])
+    expect(memory().failures).toMatchObject([{ imageSha256: bad.target.imageSha256, outcome: 'RolledBack' }])
+    // The same act, over a restart: not once more.
+    const [said, looks] = [site.told().length, site.looks()]
+    await site.live(retryOf(bad, 'act-1'), () => site.looks() > looks + 3)
+    expect(site.told()).toHaveLength(said)
+  })
+
+  test('of an image that failed for its surroundings: the second time it is confirmed', async () => {
+    const image = site.image('2')
+    await site.live(image, (_, { state }) => state.stage.phase === 'Staged' || state.stage.phase === 'Activating', {
+      verb: 'activate',
+      when: 'before',
+    })
+    site.tell((database) => {
+      const bus = openBus(database)
+      const { state } = bus.node()
+      const failure = { imageSha256: image.target.imageSha256, outcome: 'NeverRebooted' as const }
+      const said = { reason: 'NeverRebooted', message: 'a loose cable', at: new Date().toISOString() }
+      const stage = { phase: 'Failed' as const, target: image.target }
+      bus.saveNode({ state: { ...state, stage, memory: { ...state.memory, failures: [{ ...failure, ...said }] } } })
+    })
+    const looks = site.looks()
+    await site.live(image, () => site.looks() > looks + 3)
+    expect(confirmed(site.told())).toBe(false)
+    await site.live(retryOf(image, 'act-1'), confirmed)
+    expect(memory()).toMatchObject({
+      failures: [],
+      retried: ['act-1'],
+      confirmed: { imageSha256: image.target.imageSha256 },
+    })
+  })
 })
 
 test.each([

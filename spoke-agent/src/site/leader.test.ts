@@ -8,6 +8,7 @@ import {
   manifestTarget,
   type OSImageManifest,
 } from '@skerry/api'
+import type { Memory } from '@skerry/policy'
 import { until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import {
@@ -354,6 +355,44 @@ describe('is refused by its code, told once, and what is held stays', () => {
     await refusedAs('ImageFailedBefore')
     await bring(await signed(order(4, images.two)))
     await refusedAs('ReleaseCounterTooLow')
+    expect(site.bus.site()).toBeUndefined()
+  })
+})
+
+describe('an order that asks to try again what failed here', () => {
+  const [act, another] = ['0b7e4d6e-6c0a-4a5c-9b57-0d6a4b1f2c3d', '1b7e4d6e-6c0a-4a5c-9b57-0d6a4b1f2c3d']
+  const { sha256: imageSha256 } = images.three.value.image
+  const remember = (more: Partial<Memory> = {}) => {
+    const { state } = site.bus.node()
+    const failure = { imageSha256, outcome: 'RolledBack' as const, reason: 'x', message: 'x', at: iso(startMs) }
+    site.bus.saveNode({ state: { ...state, memory: { failures: [failure], ...more } } })
+  }
+  const retry = async (generation: number, of: string, bytes = imageSha256) =>
+    bring(await signed(order(generation, images.three, { retry: { imageSha256: bytes, act: of } })))
+
+  test('is taken, and its act becomes the target’s', async () => {
+    remember()
+    await bring(await signed(order(3, images.three)))
+    await refusedAs('ImageFailedBefore')
+    await retry(4, act)
+    await accepted(4)
+    expect(site.bus.site()?.target).toMatchObject({ imageSha256, retry: act })
+    // The leader forgets nothing: that is the node's, with the statement about it.
+    expect(site.bus.node().state.memory.failures).toHaveLength(1)
+  })
+
+  test('is refused for good once its act was carried out; another act is taken', async () => {
+    remember({ retried: [act] })
+    await retry(3, act)
+    await refusedAs('ImageFailedBefore')
+    await retry(4, another)
+    await accepted(4)
+  })
+
+  test('is refused where it means other bytes than it names', async () => {
+    remember()
+    await retry(3, act, images.two.value.image.sha256)
+    await refusedAs('InvalidField')
     expect(site.bus.site()).toBeUndefined()
   })
 })

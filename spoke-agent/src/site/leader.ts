@@ -166,6 +166,7 @@ export function startLeader(options: LeaderOptions): Leader {
       version: manifest.version,
       releaseCounter: manifest.releaseCounter,
       gates: document.gates,
+      ...(document.retry ? { retry: document.retry.act } : {}),
       ...signedOf(manifest.boot),
     }
     return { manifest, target }

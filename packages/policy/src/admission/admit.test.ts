@@ -58,6 +58,28 @@ describe('admit', () => {
     })
   })
 
+  const retry = { imageSha256: manifest.image.sha256, act: 'act-1' }
+  const memory = { failures: [failed] }
+  test.each<[string, object, AdmissionFacts['memory'], string | undefined]>([
+    ['that asks for them again', { retry }, memory, undefined],
+    ['whose act was carried out before', { retry }, { ...memory, retried: ['act-1'] }, 'ImageFailedBefore'],
+    ['with another act than before', { retry }, { ...memory, retried: ['act-0'] }, undefined],
+    ['that asks for bytes that never failed', { retry }, { failures: [] }, undefined],
+    [
+      'that asks for other bytes than it names',
+      { retry: { ...retry, imageSha256: 'd'.repeat(64) } },
+      memory,
+      'InvalidField',
+    ],
+  ])('bytes that failed here, under an order %s', (_, order, remembered, code) => {
+    expect(admit(manifest, { ...desired, ...order }, { ...facts, memory: remembered })?.code).toBe(code)
+  })
+
+  test('a retry lowers no floor', () => {
+    const low = { failures: [failed], confirmed: { imageSha256: 'a'.repeat(64), releaseCounter: 6 } }
+    expect(admit(manifest, { ...desired, retry }, { ...facts, memory: low })?.code).toBe('ReleaseCounterTooLow')
+  })
+
   test('one image is refused for its own failure, not for another', () => {
     expect(
       admit(manifest, desired, { ...facts, memory: { failures: [{ ...failed, imageSha256: 'd'.repeat(64) }] } }),

@@ -1,5 +1,5 @@
 import { type DesiredState, type OSImageManifest, Refusal } from '@skerry/api'
-import type { Memory } from '../node-upgrade/state.ts'
+import { isUnheardOf, type Memory } from '../node-upgrade/state.ts'
 
 /** What a node knows of itself, as far as it decides whether an image may come here. */
 export type AdmissionFacts = {
@@ -19,7 +19,7 @@ export type AdmissionFacts = {
  */
 export function admit(
   manifest: OSImageManifest,
-  desired: Pick<DesiredState, 'attestation' | 'works'>,
+  desired: Pick<DesiredState, 'attestation' | 'works' | 'retry'>,
   facts: AdmissionFacts,
 ): Refusal | undefined {
   const { memory, hardwareId } = facts
@@ -32,11 +32,18 @@ export function admit(
       { field: 'hardwareIds' },
     )
   }
+  const { retry } = desired
+  if (retry && retry.imageSha256 !== manifest.image.sha256)
+    return new Refusal(
+      'InvalidField',
+      `asks to try ${retry.imageSha256.slice(0, 12)}… again, which is not the image that it names`,
+      { field: 'retry.imageSha256' },
+    )
   const failed = memory.failures.find(({ imageSha256 }) => imageSha256 === manifest.image.sha256)
-  if (failed)
+  if (failed && !isUnheardOf(retry?.act, memory))
     return new Refusal(
       'ImageFailedBefore',
-      `these bytes ended in ${failed.outcome} here at ${failed.at}: ${failed.message}`,
+      `these bytes ended in ${failed.outcome} here at ${failed.at}: ${failed.message}${retry ? `; they were tried again as act ${retry.act} asked` : ''}`,
       { field: 'image.sha256' },
     )
   const confirmed = memory.confirmed?.releaseCounter ?? 0

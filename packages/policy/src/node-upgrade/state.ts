@@ -12,6 +12,8 @@ export type Target = {
   readonly version: string
   readonly releaseCounter: number
   readonly gates: Gates
+  /** The act by which a person asks to try these bytes again where they failed. */
+  readonly retry?: string
   /** Who signed the image, as far as its manifest says so: a firmware's keys can be asked before there are bytes. */
   readonly signed?: {
     readonly authenticodeSha256: string
@@ -31,8 +33,15 @@ export type Memory = {
     /** The boot in which it proved good, once a statement has said so; a factory image has none yet. */
     readonly bootId?: string
   }
-  /** Bytes that failed here. The same bytes are not tried again, under whatever name. */
+  /** Bytes that failed here. The same bytes are not tried again, under whatever name, until a person asks for it. */
   readonly failures: readonly RememberedFailure[]
+  /** The acts by which that was asked, newest first: each is carried out once. */
+  readonly retried?: readonly string[]
+}
+
+/** Whether an act asks for something that was not done yet. */
+export function isUnheardOf(act: string | undefined, { retried = [] }: Memory): act is string {
+  return act !== undefined && !retried.includes(act)
 }
 
 /** A boot that cannot be looked at: since when, and which reasons were told of it. */

@@ -579,8 +579,87 @@ describe('power fails right here', () => {
   })
 })
 
+describe('a retry that a person asked for', () => {
+  const again = (act: string, image = NEXT): Target => ({ ...image, retry: act })
+  const failing: (Event | [Event, number])[] = [...activating, observed(OLD, 'b3', { fellBackFrom: NEXT.imageSha256 })]
+  const failed = () => play(idle(), ...failing).state
+
+  test('forgets the failure of these bytes, says so, and begins them again: one step', () => {
+    const { state, told, effects } = play(failed(), desired(again('act-1')))
+    expect(told).toEqual([
+      expect.objectContaining({
+        from: 'Failed',
+        to: 'Preflight',
+        reason: 'RetryAsked',
+        imageSha256: NEXT.imageSha256,
+        message: expect.stringMatching(
+          /^a person asks to try b again, which ended in RolledBack here at .* \(act act-1\)$/,
+        ),
+      }),
+    ])
+    expect(state.memory).toMatchObject({ failures: [], retried: ['act-1'] })
+    expect(effects).toEqual(['Preflight'])
+  })
+
+  test('is carried out once, however often it is asked: bytes that fail again are not tried a third time', () => {
+    const retried = play(failed(), desired(again('act-1')), ...failing)
+    expect(retried.state.memory.failures).toMatchObject([{ imageSha256: NEXT.imageSha256 }])
+    expect(play(retried.state, desired(again('act-1')), desired(again('act-1')))).toMatchObject({
+      told: [],
+      state: { stage: { phase: 'Failed' } },
+    })
+    expect(play(retried.state, desired(again('act-2'))).steps).toEqual(['Failed Preflight RetryAsked'])
+  })
+
+  test('concerns its own bytes: another failure stays remembered', () => {
+    const both = play(failed(), desired(NEWER), fault('image', 'NotUki')).state
+    expect(both.memory.failures).toHaveLength(2)
+    const { state } = play(both, desired(again('act-1')))
+    expect(state.memory.failures).toMatchObject([{ imageSha256: NEWER.imageSha256 }])
+  })
+
+  test('heard while the bytes are on their way, it is what is under way', () => {
+    const { state, steps } = play(idle(), desired(NEXT), desired(again('act-1')))
+    expect(steps).toEqual(['Idle Preflight Preflight'])
+    expect(state.memory.retried).toEqual(['act-1'])
+    const end = play(state, ...failing.slice(1), desired(again('act-1')))
+    expect(end.state.stage.phase).toBe('Failed')
+  })
+
+  test('heard from the armed slot on, it waits for the end, and is carried out after it', () => {
+    const { state } = play(idle(), ...verifying, desired(again('act-1')))
+    expect(state.memory.retried).toBeUndefined()
+    const { steps } = play(state, observed(OLD, 'b3', { fellBackFrom: NEXT.imageSha256 }), desired(again('act-1')))
+    expect(steps).toEqual(['Verifying Failed FellBack', 'Failed Preflight RetryAsked'])
+  })
+
+  test('waits for another image that is being activated, and lowers no floor', () => {
+    const busy = play(failed(), desired(NEWER), { type: 'Preflighted' }, { type: 'Staged' }, granted).state
+    expect(play(busy, desired(again('act-1')))).toMatchObject({ state: { memory: { failures: [{}] } }, told: [] })
+    const above = {
+      ...failed(),
+      memory: { ...failed().memory, confirmed: { imageSha256: OLD.imageSha256, releaseCounter: 3 } },
+    }
+    expect(play(above, desired(again('act-1')))).toMatchObject({ state: above, told: [] })
+  })
+
+  test('of 100 acts the newest 32 are remembered', () => {
+    let state = failed()
+    for (let n = 0; n < 100; n += 1) state = play(state, desired(again(`act-${n}`)), ...failing).state
+    expect(state.memory.retried).toHaveLength(32)
+    expect(state.memory.retried?.[0]).toBe('act-99')
+  })
+})
+
 describe('any state, any event', () => {
-  const image = fc.constantFrom(OLD, NEXT, NEWER, { ...NEXT, manifestSha256: digest('9'), releaseCounter: 0 })
+  const image = fc.constantFrom(
+    OLD,
+    NEXT,
+    NEWER,
+    { ...NEXT, manifestSha256: digest('9'), releaseCounter: 0 },
+    { ...NEXT, retry: 'act-1' },
+    { ...NEWER, retry: 'act-2' },
+  )
   const boot = fc.constantFrom('b1', 'b2', 'b3')
   const event: fc.Arbitrary<Event> = fc.oneof(
     fc.tuple(image, image).map(([wanted, running]) => desired(wanted, running)),
@@ -625,6 +704,14 @@ describe('any state, any event', () => {
             expect(next.statement).toMatchObject({ from: state.stage.phase, to: next.state.stage.phase })
           if (next.statement) parse(TransitionBody, next.statement, 'statement')
           expect(next.state.memory.failures.length).toBeLessThanOrEqual(32)
+          // A failure is forgotten for a person alone, once for each act, and never in silence.
+          const gone = state.memory.failures.filter(
+            ({ imageSha256 }) => !next.state.memory.failures.some((left) => left.imageSha256 === imageSha256),
+          )
+          if (gone.length > 0) {
+            expect(next.statement).toMatchObject({ reason: 'RetryAsked', imageSha256: gone[0]?.imageSha256 })
+            expect(next.state.memory.retried?.length).toBe((state.memory.retried?.length ?? 0) + 1)
+          }
           state = next.state
         }
       }),

@@ -6,6 +6,8 @@ import {
   effectsOf,
   type Fault,
   type Glimpse,
+  isUnheardOf,
+  type Memory,
   type Stage,
   type State,
   type Step,
@@ -87,13 +89,16 @@ function desired(state: State, target: Target, running: Pick<BootFacts, 'bootId'
   const { stage, memory } = state
   const { confirmed } = memory
   const under = stage.phase === 'Idle' || stage.phase === 'Failed' ? undefined : stage
+  // From the armed slot on there is no way but through.
+  const armed = under && under.phase !== 'Preflight' && under.phase !== 'Staging' && under.phase !== 'Staged'
   if (under?.target.imageSha256 === target.imageSha256) {
-    // The same bytes under newer terms: nothing is begun again.
-    const next: State = { ...state, stage: { ...under, target } }
+    // The same bytes under newer terms: nothing is begun again. A retry is what is under way, if that can still be said.
+    const heard = armed ? memory : afterRetry(memory, target)
+    const next: State = { ...state, memory: heard, stage: { ...under, target } }
     return { state: next, effects: effectsOf(next) }
   }
-  // From the armed slot on there is no way but through: what is newer waits for the end.
-  if (under && under.phase !== 'Preflight' && under.phase !== 'Staging' && under.phase !== 'Staged') return stay(state)
+  // What is newer waits for the end.
+  if (armed) return stay(state)
   if (confirmed?.imageSha256 === target.imageSha256) {
     const bootId = confirmed.bootId ?? (running.imageSha256 === target.imageSha256 ? running.bootId : undefined)
     // Said once: the hub counts a success only from a statement that names the boot.
@@ -111,14 +116,34 @@ function desired(state: State, target: Target, running: Pick<BootFacts, 'bootId'
     )
   }
   // Admission refuses these before they come here, and this holds even if it did not.
-  if (memory.failures.some(({ imageSha256 }) => imageSha256 === target.imageSha256)) return stay(state)
   if (target.releaseCounter < (confirmed?.releaseCounter ?? 0)) return stay(state)
+  const failed = memory.failures.find(({ imageSha256 }) => imageSha256 === target.imageSha256)
+  if (failed && !isUnheardOf(target.retry, memory)) return stay(state)
+  const begun: State = { ...state, memory: afterRetry(memory, target) }
+  if (failed)
+    // One transaction forgets, says so and begins: a power cut finds the act either not heard of or carried out.
+    return go(
+      begun,
+      { phase: 'Preflight', target, ...FRESH },
+      'RetryAsked',
+      `a person asks to try ${target.version} again, which ended in ${failed.outcome} here at ${failed.at} (act ${target.retry})`,
+    )
   return go(
-    state,
+    begun,
     { phase: 'Preflight', target, ...FRESH },
     under ? 'Superseded' : 'Preflight',
     under ? `a newer desired state asks for ${target.version}` : `checking ${target.version}`,
   )
+}
+
+/** What is remembered once a person's retry was heard: not that these bytes failed, but that it was asked. */
+function afterRetry(memory: Memory, { retry, imageSha256 }: Target): Memory {
+  if (!isUnheardOf(retry, memory)) return memory
+  return {
+    ...memory,
+    failures: memory.failures.filter((failure) => failure.imageSha256 !== imageSha256),
+    retried: [retry, ...(memory.retried ?? [])].slice(0, MEMORY_SIZE),
+  }
 }
 
 function withdrawn(state: State): Step {
