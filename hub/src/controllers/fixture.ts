@@ -21,7 +21,7 @@ import { acquireLease, type Lease } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
 import { createObject, getObject, listObjects, updateObject } from '../store/resources.ts'
 import { appendBatches, appendStatements, type NewStatement } from '../store/statements.ts'
-import { write } from '../store/store.ts'
+import { type Store, write } from '../store/store.ts'
 import { openTestStore } from '../store/testing.ts'
 import { saveTarget } from '../store/trust.ts'
 import type { Controller } from './run.ts'
@@ -38,9 +38,9 @@ const NATS_KEY = `U${'A'.repeat(55)}`
 
 export type World = Awaited<ReturnType<typeof openWorld>>
 
-/** A migrated database with a lease, gone with the test. Its clock is the real one, moved by `pass()`. */
-export async function openWorld() {
-  const store = await openTestStore()
+/** A migrated database with a lease, gone with the test, or around a store. Its clock is the real one, moved by `pass()`. */
+export async function openWorld(given?: Store) {
+  const store = given ?? (await openTestStore())
   const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(30_000))
   onTestFinished(() => lease.release().catch(() => undefined))
   const mirrors = openMirrors(store)

@@ -123,9 +123,17 @@ function refusalCode({ code }: Refusal): HttpCode {
     code === 'ImageUnavailable'
   )
     return 422
-  if (code === 'NodeTaken' || code === 'IdentityChanged') return 409
+  if (code === 'NodeTaken' || code === 'IdentityChanged' || NOT_AS_IT_STANDS.has(code)) return 409
   return 403
 }
+
+/** What was asked does not go with what the object is now. */
+const NOT_AS_IT_STANDS: ReadonlySet<Refusal['code']> = new Set([
+  'RolloutAborted',
+  'NotPaused',
+  'NothingFailed',
+  'GateNotAsked',
+])
 
 const AWAY = new Set([
   'ECONNREFUSED',

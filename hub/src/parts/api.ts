@@ -11,6 +11,7 @@ import { accessReviewRoutes } from '../http/kubernetes/access-review.ts'
 import { approvalRoutes } from '../http/kubernetes/approval.ts'
 import { discoveryRoutes } from '../http/kubernetes/discovery.ts'
 import { openApiRoutes } from '../http/kubernetes/openapi.ts'
+import { rolloutActRoutes } from '../http/kubernetes/rollout-acts.ts'
 import { kubernetesRoutes } from '../http/kubernetes/routes.ts'
 import type { WatchPace } from '../http/kubernetes/watch.ts'
 import { reportRoutes } from '../http/report.ts'
@@ -92,6 +93,7 @@ export function apiRoutes({
     openApiRoutes,
     (app) => kubernetesRoutes(app, { store, changes, now, continueSecret: keys.continueSecret, pace }),
     (app) => approvalRoutes(app, { store, now }),
+    (app) => rolloutActRoutes(app, { store, now, reachability: config.reachability }),
     (app) => reportRoutes(app, { store, now, reachability: config.reachability, removalGuard: config.removalGuard }),
     (app) => statementRoutes(app, store),
     (app) => heardRoutes(app, store),

@@ -66,7 +66,15 @@ const AT_ONCE = 1_000
 
 /** Every node that is or was accepted. With a memory, which it brings up to date, only news are read. */
 export async function loadFleet(tx: Reader, memory = newMemory()): Promise<FleetNode[]> {
-  const pulses = await listPulses(tx)
+  return loadNodes(tx, memory, await listPulses(tx))
+}
+
+/** The same of the nodes of these clusters alone. */
+export async function loadClusters(tx: Reader, clusters: readonly string[]): Promise<FleetNode[]> {
+  return loadNodes(tx, newMemory(), await listPulses(tx, clusters))
+}
+
+async function loadNodes(tx: Reader, memory: FleetMemory, pulses: readonly Pulse[]): Promise<FleetNode[]> {
   const news = pulses.filter((node) => {
     const held = memory.nodes.get(keyOf(node))
     return (
@@ -179,7 +187,7 @@ type Pulse = Pick<
 > & { readonly revision: number; readonly statusCounter: number }
 
 // One narrow row a node: what changes with every heartbeat, and by which numbers to tell whether anything else did.
-async function listPulses(tx: Reader): Promise<Pulse[]> {
+async function listPulses(tx: Reader, clusters?: readonly string[]): Promise<Pulse[]> {
   const rows = await tx<
     {
       cluster: string
@@ -197,7 +205,7 @@ async function listPulses(tx: Reader): Promise<Pulse[]> {
       (extract(epoch from h.last_heard_at) * 1000)::float8 as heard, h.watermark, h.newest_seq as seq,
       h.status_counter as counter, h.revision
     from node_identity i left join cluster_head h on h.cluster = i.cluster and h.node = i.node
-    where i.state <> 'Left' order by i.cluster, i.node`
+    where i.state <> 'Left' ${clusters ? tx`and i.cluster = any(${clusters}::text[])` : tx``} order by i.cluster, i.node`
   return rows.map(({ current, heard, watermark, seq, counter, revision, ...node }) => ({
     ...node,
     lastHeardAt: current && heard !== null ? new Date(heard) : undefined,

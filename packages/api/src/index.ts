@@ -58,6 +58,8 @@ export {
   GateApproval,
   Retry,
   RolloutAct,
+  RolloutActAnswer,
+  RolloutActList,
   Steering,
 } from './kinds/rollout-act.ts'
 export {

@@ -1,9 +1,10 @@
-import { AccessQuestion, KINDS } from '@skerry/api'
+import { ACT_VERBS, AccessQuestion, type ActVerb, KINDS } from '@skerry/api'
 import type { FastifyInstance } from 'fastify'
 import type { ApiToken } from '../../store/tokens.ts'
 import { type Access, mayDo } from '../auth.ts'
 import { readBody } from '../bodies.ts'
 import { readKubernetesProtobuf, type Shape } from './protobuf.ts'
+import { actAccess } from './rollout-acts.ts'
 
 const PROTOBUF = 'application/vnd.kubernetes.protobuf'
 const RESOURCE: Shape = {
@@ -51,10 +52,18 @@ function judge(
   if (!row) return { allowed: false, reason: `this hub has no resource "${resource}" in group "${group}"` }
   const name = `${row.plural}.${row.group}`
   if (subresource === 'approval') return answer(identity, { verb: 'approve', resource: name })
+  if (row.kind === 'Rollout' && isAct(subresource))
+    return verb === 'create'
+      ? answer(identity, actAccess(subresource))
+      : { allowed: false, reason: `${verb} of ${name}/${subresource} is not offered: create is` }
   const known = row.verbs.find((one) => one === verb)
   if (!known || (subresource !== '' && known !== 'get'))
     return { allowed: false, reason: `${verb} of ${name} is not offered: ${row.verbs.join(', ')} are` }
   return answer(identity, { verb: known, resource: name })
+}
+
+function isAct(subresource: string): subresource is ActVerb {
+  return ACT_VERBS.some((verb) => verb === subresource)
 }
 
 function answer(identity: ApiToken, access: Exclude<Access, string>): { allowed: boolean; reason: string } {

@@ -1,11 +1,16 @@
 import {
   AccessQuestion,
   Approval,
+  GateApproval,
   NewApiToken,
   RegistrationAnswer,
   RegistrationChallenge,
   RemovalApproval,
+  Retry,
+  RolloutActAnswer,
+  RolloutActList,
   Rotation,
+  Steering,
 } from '@skerry/api'
 
 // What the hub serves besides the kinds. A test holds this list against the routes themselves, both ways.
@@ -29,6 +34,16 @@ const BYTES = 'application/octet-stream'
 const TEXT = 'text/plain'
 const jws = { type: 'application/jose', schema: { type: 'string', description: 'a compact JWS' } }
 const file = { type: BYTES, schema: { type: 'string', format: 'binary' } }
+
+/** Something that a person does to a rollout; what stands already is answered 200, and what is new 201. */
+const act = (verb: string, summary: string, schema: object): OtherRoute => ({
+  method: 'POST',
+  path: `${OURS}/namespaces/{namespace}/rollouts/{name}/${verb}`,
+  summary,
+  query: ['dryRun'],
+  body: { type: 'application/json', schema },
+  answer: RolloutActAnswer,
+})
 
 export const OTHER_ROUTES: readonly OtherRoute[] = [
   { method: 'GET', path: '/livez', summary: 'the process answers', open: true, type: TEXT },
@@ -73,6 +88,17 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
     summary: "end the node's present NATS key; it comes back with another by itself",
     query: ['dryRun'],
     body: { type: 'application/json', schema: Rotation },
+  },
+  act('pause', 'nothing new starts in a rollout; what is activating finishes', Steering),
+  act('resume', 'a rollout goes on after a pause or a breach', Steering),
+  act('abort', 'a rollout ends for good where it stands', Steering),
+  act('retry', 'clusters that failed are sent the same image once more', Retry),
+  act('approve', 'one approval of the image at a gate', GateApproval),
+  {
+    method: 'GET',
+    path: `${OURS}/namespaces/{namespace}/rollouts/{name}/acts`,
+    summary: 'what people did to a rollout, oldest first',
+    answer: RolloutActList,
   },
   {
     method: 'GET',

@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { closed, described, Label, oneOf, Sha256, Time } from '../words.ts'
+import { Count, closed, described, Label, oneOf, Sha256, Time } from '../words.ts'
 
 // What people do to a rollout, beside its spec: a ledger that only grows. Nothing in it is an order by itself; what it
 // comes to is policy's (`rollout/acts.ts`).
@@ -46,6 +46,32 @@ export const RolloutAct = closed(
   { description: 'something that a person did to a rollout' },
 )
 export type RolloutAct = Static<typeof RolloutAct>
+
+/** What the hub answers to an act: the one that was written, or the one that stands. */
+export const RolloutActAnswer = closed({
+  act: RolloutAct,
+  heldInTheDark: Type.Optional(
+    closed(
+      {
+        count: Count,
+        sample: Type.Array(Label, { description: 'some of them, by name' }),
+      },
+      {
+        description:
+          'of a pause and an abort: clusters that hold the order and are out of reach now; they may activate it in their window until they hear of this',
+      },
+    ),
+  ),
+})
+export type RolloutActAnswer = Static<typeof RolloutActAnswer>
+
+/** GET …/rollouts/{name}/acts, oldest first. */
+export const RolloutActList = closed({
+  kind: oneOf(['RolloutActList']),
+  apiVersion: Type.String(),
+  items: Type.Array(RolloutAct),
+})
+export type RolloutActList = Static<typeof RolloutActList>
 
 /** POST …/rollouts/{name}/pause, resume and abort. */
 export const Steering = closed({ reason: ActReason })

@@ -83,7 +83,7 @@ export function steeredBy(acts: readonly RolloutAct[]): Steered {
 }
 
 /** How many people must approve at a gate. */
-export function approvalsNeeded({ approvals = {} }: Pick<RolloutSpec, 'approvals'>, gate: string): number {
+function approvalsNeeded({ approvals = {} }: Pick<RolloutSpec, 'approvals'>, gate: string): number {
   if (gate === 'Start') return approvals.start ?? 0
   if (gate === 'Completion') return approvals.completion ?? 0
   // The first group begins with the rollout: its gate is Start.
