@@ -16,6 +16,7 @@ import { kubeconfigCommand } from './commands/kubeconfig.ts'
 import { nodeCommand } from './commands/node.ts'
 import { placementCommand } from './commands/placement.ts'
 import { reportCommand } from './commands/report.ts'
+import { rolloutCommand } from './commands/rollout.ts'
 import { tokenCommand } from './commands/token.ts'
 import { trustCommand } from './commands/trust.ts'
 import { versionCommand } from './commands/version.ts'
@@ -35,6 +36,7 @@ const COMMANDS = [
   diffCommand,
   deleteCommand,
   waitCommand,
+  rolloutCommand,
   clusterCommand,
   nodeCommand,
   placementCommand,

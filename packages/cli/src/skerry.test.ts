@@ -643,6 +643,71 @@ describe('a watch', () => {
   })
 })
 
+describe('a rollout is steered', () => {
+  const because = (text: string) => ['--reason', text]
+  const steer = (...args: string[]) => ok('rollout', ...args)
+
+  test('with a reason, once: what stands is told as it stands, and what may not be with what to do', async () => {
+    world.write(
+      'idle.yaml',
+      JSON.stringify({
+        apiVersion: 'skerry.dev/v1alpha1',
+        kind: 'Rollout',
+        metadata: { name: 'idle' },
+        spec: { placementRef: { name: 'nobody' }, image: { name: 'edge-os-1' } },
+      }),
+    )
+    await ok('apply', '-f', 'idle.yaml', '-n', 'steered')
+    const paused = await steer('pause', 'idle', '-n', 'steered', ...because('the tills are open'))
+    expect(paused).toMatch(/^rollout\.skerry\.dev\/idle paused, by admin at \S+Z: the tills are open\n$/)
+    expect(await steer('pause', 'idle', '-n', 'steered', ...because('again'))).toBe(paused)
+    expect(await steer('resume', 'idle', '-n', 'steered', ...because('closed'))).toContain('idle resumed, by admin')
+    expect(await world.run(['rollout', 'resume', 'idle', '-n', 'steered', ...because('x')])).toMatchObject({
+      code: 4,
+      err: expect.stringMatching(/^skerry: rollout steered\/idle is not to be resumed: .*nobody has paused it\n$/),
+    })
+    expect(
+      await world.run(['rollout', 'approve', 'idle', '-n', 'steered', '--gate', 'Start', ...because('seen')]),
+    ).toMatchObject({ code: 4, err: expect.stringContaining('spec.approvals.start says how many it asks for') })
+    expect(
+      await world.run(['rollout', 'retry', 'idle', '-n', 'steered', '--cluster', SITE, ...because('x')]),
+    ).toMatchObject({ code: 4, err: expect.stringContaining(`cluster ${SITE} is not in rollout steered/idle`) })
+  })
+
+  test('and its history says who did what, when and why', async () => {
+    expect(await steer('history', 'idle', '-n', 'steered')).toMatch(
+      /^TIME +WHO +DID +OF +UNTIL +WHY\n\S+Z +admin +pause +the tills are open\n\S+Z +admin +resume +closed\n$/,
+    )
+    expect(await items('rollout', 'history', 'idle', '-n', 'steered')).toMatchObject([
+      { verb: 'pause', by: 'admin' },
+      { verb: 'resume' },
+    ])
+    expect(await ok('audit', 'list')).toMatch(/admin +127\.0\.0\.1 +pause +Rollout\/steered\/idle/)
+    expect(await ok('events', '--for', 'rollout/idle', '-n', 'steered')).toContain('admin pauses the rollout')
+  })
+
+  test.each([
+    [['pause', 'idle'], 2, "required option '--reason <sentence>' not specified"],
+    [['approve', 'idle', ...because('x')], 2, "required option '--gate <gate>' not specified"],
+    [['approve', 'idle', ...because('x'), '--gate', 'group/1'], 2, 'Write Start, Group/<index> or Completion.'],
+    [['pause', 'idle', ...because(' '), '-n', 'steered'], 1, 'reason'],
+    [['pause', 'nobody', ...because('x'), '-n', 'steered'], 3, 'rollouts.skerry.dev "nobody" not found'],
+    [['history', 'nobody'], 3, 'rollouts.skerry.dev "nobody" not found'],
+  ] as const)('rollout %j ends with %i', async (args, code, text) => {
+    const ran = await world.run(['rollout', ...args])
+    expect(ran).toMatchObject({ code, err: expect.stringContaining(text) })
+  })
+
+  test('until it is aborted', async () => {
+    expect(await steer('abort', 'idle', '-n', 'steered', ...because('withdrawn'))).toContain('idle aborted, by admin')
+    expect(await world.run(['rollout', 'pause', 'idle', '-n', 'steered', ...because('x')])).toMatchObject({
+      code: 4,
+      err: expect.stringContaining('which is final: make another rollout'),
+    })
+    await ok('delete', 'rollout', 'idle', '-n', 'steered')
+  })
+})
+
 describe('decisions', () => {
   test('a taint keeps placements away, and comes off again', async () => {
     expect(await ok('cluster', 'taint', SITE, 'rebuilding=yes:NoSelect')).toContain('tainted')

@@ -1,6 +1,16 @@
 import { constants } from 'node:buffer'
 import type { Readable } from 'node:stream'
-import { apiVersionOf, type ComplianceReport, type KindName, kindRow, type ObjectOf } from '@skerry/api'
+import {
+  type ActVerb,
+  apiVersionOf,
+  type ComplianceReport,
+  type KindName,
+  kindRow,
+  type ObjectOf,
+  type RolloutAct,
+  type RolloutActAnswer,
+  type RolloutActList,
+} from '@skerry/api'
 import { Agent, request } from 'undici'
 import { AnswerTooLong, ApiError, type ErrorCause, Unreachable } from './errors.ts'
 import { type Frame, type OnLost, watchFrames } from './watch.ts'
@@ -201,6 +211,12 @@ export function openClient(
     /** Ends a node's present NATS key: the node comes back with another one by itself. */
     rotate: (namespace: string, name: string, body: { reason?: string | undefined }) =>
       call<ObjectOf<'Registration'>>(`${one('Registration', namespace, name)}/rotation`, { method: 'PUT', body }),
+    /** Something that a person does to a rollout; what stands already is answered as it stands. */
+    act: (namespace: string, name: string, verb: ActVerb, body: object) =>
+      call<RolloutActAnswer>(`${one('Rollout', namespace, name)}/${verb}`, { method: 'POST', body }),
+    /** What people did to a rollout, oldest first. */
+    acts: async (namespace: string, name: string): Promise<RolloutAct[]> =>
+      (await call<RolloutActList>(`${one('Rollout', namespace, name)}/acts`)).items,
     why: (namespace: string, name: string, cluster?: string) =>
       call<Explanation>(
         `${one('Placement', namespace, name)}/why${cluster === undefined ? '' : `?${new URLSearchParams({ cluster })}`}`,
