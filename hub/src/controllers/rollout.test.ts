@@ -187,7 +187,7 @@ test('each event is told once, in the look that saw it', async () => {
   await fleet.rest()
   expect(await events(fleet.world)).toEqual([
     'RolledBack b: node b: went to Failed',
-    'RolloutCompleted the rollout is Completed: 1 succeeded, 1 failed; find out why; where it failed the same image is not sent again: name another one in spec.image.name, or make another rollout',
+    'RolloutCompleted the rollout is Completed: 1 succeeded, 1 failed; find out why; where it failed the same image is not sent again by itself: try it again ("skerry rollout retry r"), name another one in spec.image.name, or make another rollout',
     'RolloutRunning the rollout is Running',
     'Succeeded a: every node runs the image in a boot that is as good as asked',
   ])

@@ -145,7 +145,7 @@ export const RolloutSpec = closed({
 })
 export type RolloutSpec = Static<typeof RolloutSpec>
 
-export const ROLLOUT_PHASES = ['Pending', 'Running', 'Paused', 'Completed'] as const
+export const ROLLOUT_PHASES = ['Pending', 'Running', 'WaitingForApproval', 'Paused', 'Completed', 'Aborted'] as const
 export type RolloutPhase = (typeof ROLLOUT_PHASES)[number]
 
 /** What one cluster is doing in one rollout. */

@@ -83,11 +83,16 @@ export function steeredBy(acts: readonly RolloutAct[]): Steered {
 }
 
 /** How many people must approve at a gate. */
-function approvalsNeeded({ approvals = {} }: Pick<RolloutSpec, 'approvals'>, gate: string): number {
+function approvalsNeeded({ approvals = {}, strategy }: RolloutSpec, gate: string): number {
   if (gate === 'Start') return approvals.start ?? 0
   if (gate === 'Completion') return approvals.completion ?? 0
-  // The first group begins with the rollout: its gate is Start.
-  return gate === 'Group/0' ? 0 : (approvals.betweenGroups ?? 0)
+  // The first group begins with the rollout: its gate is Start. Only after a mandatory one the group of index 0 has its own.
+  return gate === 'Group/0' && !hasMandatory(strategy) ? 0 : (approvals.betweenGroups ?? 0)
+}
+
+function hasMandatory(strategy: RolloutSpec['strategy']): boolean {
+  const of = strategy?.type === 'Progressive' ? strategy.progressive : strategy?.progressivePerGroup
+  return (of?.mandatoryDecisionGroups ?? []).length > 0
 }
 
 export type Approvals = {

@@ -45,9 +45,11 @@ export type Delivery = { readonly atMs: number; readonly statement?: StatementRe
  * Whether the cluster is assigned these bytes by this rollout now. An order that a site refused for what is asked no more
  * is none: it is sent the image on the new terms when its turn comes.
  */
-export function isAssigned(cluster: ClusterFacts, { rolloutUid, image, spec }: Scope): boolean {
+export function isAssigned(cluster: ClusterFacts, { rolloutUid, image, spec, retriedAtMs }: Scope): boolean {
   const { assignment, refused } = cluster
   if (assignment?.rolloutUid !== rolloutUid || assignment.manifestSha256 !== image.manifestSha256) return false
+  // What was sent before a person asked to try again is over.
+  if (assignment.atMs <= (retriedAtMs(cluster.name) ?? Number.NEGATIVE_INFINITY)) return false
   return !(isUnprovable(refused) && assignment.attestation === 'affirming' && spec.attestation === 'warning')
 }
 
@@ -79,6 +81,20 @@ export type Scope = {
   readonly spec: RolloutSpec
   readonly durations: Durations
   readonly nowMs: number
+  /** When a person asked to try these bytes again on a cluster where they had failed. */
+  readonly retriedAtMs: (cluster: string) => number | undefined
+}
+
+/** A cluster without what failed before a person asked to try again. */
+export function forgiven(cluster: ClusterFacts, { retriedAtMs }: Pick<Scope, 'retriedAtMs'>): ClusterFacts {
+  const atMs = retriedAtMs(cluster.name)
+  if (atMs === undefined) return cluster
+  const { refused, ...rest } = cluster
+  return {
+    ...rest,
+    ...(refused && refused.atMs > atMs ? { refused } : {}),
+    nodes: cluster.nodes.map(({ failure, ...node }) => (failure && failure.atMs > atMs ? { ...node, failure } : node)),
+  }
 }
 
 /**

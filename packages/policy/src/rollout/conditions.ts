@@ -1,18 +1,39 @@
 import type { ClusterState, Condition, RolloutPhase, RolloutSpec } from '@skerry/api'
+import type { Steered } from './acts.ts'
 import { UNPROVABLE, UNPROVEN } from './cluster-state.ts'
 import type { Placed } from './rows.ts'
-import { isAttempted, type Staged, type Standing, stageName } from './stages.ts'
+import { type Gate, isAttempted, type Staged, type Standing, stageName } from './stages.ts'
 import { FAILURES, FINISHED, SETTLED, UNDER_WAY } from './states.ts'
 import { isUnlimited } from './strategy.ts'
 
 // The sentences of a rollout as a whole: whether it stopped, whether it is over, and what to do.
 
-export const AFTER_A_BREACH =
-  'find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over'
+export function afterBreach(name: string): string {
+  return `find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over; or let it go on as it is ("skerry rollout resume ${name}"), or try again where it failed ("skerry rollout retry ${name}")`
+}
+
+/** What a closed gate waits for, and how it is opened. */
+export function gateText({ name, before, needed, given }: Gate, rollout: string): string {
+  const what = before ? stageName(before) : 'the end'
+  return `${what} waits for ${needed === 1 ? 'an approval' : `${needed} approvals, of which ${given} ${given === 1 ? 'is' : 'are'} given`}: "skerry rollout approve ${rollout} --gate ${name}"`
+}
+
+/** What people did: paused it, ended it, or let it go on. Nothing where nobody did. */
+export function steeringCondition(steered: Steered): Conditions {
+  if (steered.state === 'Going') {
+    if (!steered.resumed) return []
+    const { by, at, reason } = steered.resumed
+    return [{ type: 'Paused', status: 'False', reason: 'Resumed', message: `by ${by} at ${at}: ${reason}` }]
+  }
+  const { by, at, reason } = steered.act
+  return [{ type: 'Paused', status: 'True', reason: steered.state, message: `by ${by} at ${at}: ${reason}` }]
+}
 
 export type Conditions = readonly Omit<Condition, 'lastTransitionTime'>[]
 
-const AFTER_FAILURES = 'the same image is not sent again: name another one in spec.image.name, or make another rollout'
+function afterFailures(name: string): string {
+  return `the same image is not sent again by itself: try it again ("skerry rollout retry ${name}"), name another one in spec.image.name, or make another rollout`
+}
 
 /** What failed in this rollout, and is counted. */
 type Failed = readonly { readonly reason: string }[]
@@ -25,6 +46,7 @@ export function conditionsOf(
   standing: Standing,
   placed: readonly Placed[],
   dropped: Failed,
+  name: string,
 ): Conditions {
   const failed = [...placed.filter(({ state }) => FAILURES.has(state)), ...dropped]
   const counted = countedOf(standing, failed)
@@ -39,11 +61,11 @@ export function conditionsOf(
       reason: breached ? 'MaxFailuresExceeded' : 'WithinBudget',
       message: !breached
         ? counted
-        : [counted, ...(left ? [...wayOut(failed), AFTER_A_BREACH] : wayOn(failed))].join('; '),
+        : [counted, ...(left ? [...wayOut(failed), afterBreach(name)] : wayOn(failed, name))].join('; '),
     },
     phase === 'Completed'
-      ? { type: 'Completed', status: 'True', ...sinceCompletion(placed, failed) }
-      : { type: 'Completed', status: 'False', ...untilCompletion(phase, breached, standing, placed, failed) },
+      ? { type: 'Completed', status: 'True', ...sinceCompletion(placed, failed, name) }
+      : { type: 'Completed', status: 'False', ...untilCompletion(phase, breached, standing, placed, failed, name) },
     { type: 'Ready', status: 'True', reason: 'Planned', message: `image and placement are known${unlimited}` },
   ]
 }
@@ -74,22 +96,22 @@ function wayOut(failed: Failed): string[] {
 }
 
 // What to do where nothing goes on by itself. What an edit takes back is sent again, and the rest is not.
-function wayOn(failed: Failed): string[] {
+function wayOn(failed: Failed, name: string): string[] {
   const out = wayOut(failed)
   const others = failed.filter(({ reason }) => reason !== UNPROVABLE && reason !== UNPROVEN).length
   if (others === 0) return out
   const whom = out.length === 0 ? 'where it failed' : `to the other ${others}`
-  return [...out, 'find out why', `${whom} ${AFTER_FAILURES}`]
+  return [...out, 'find out why', `${whom} ${afterFailures(name)}`]
 }
 
 // A completed rollout stays one: who returns or is added later catches up, and that is told.
-function sinceCompletion(placed: readonly Placed[], failed: Failed): Told {
+function sinceCompletion(placed: readonly Placed[], failed: Failed, name: string): Told {
   const catchingUp = [
     ...areSaid(placed, (state) => UNDER_WAY.has(state), 'under way since it completed'),
     ...areSaid(placed, (state) => state === 'NotStarted', 'not sent the image yet'),
   ]
   const pending = areSaid(placed, (state) => state === 'Offline', 'out of reach, to catch up on return')
-  const message = [...catchingUp, ...pending, ...ended(placed, failed)].join('; ')
+  const message = [...catchingUp, ...pending, ...ended(placed, failed, name)].join('; ')
   if (catchingUp.length > 0) return { reason: 'CompletedCatchingUp', message }
   if (pending.length > 0) return { reason: 'CompletedPendingCatchUp', message }
   if (failed.length > 0) return { reason: 'CompletedWithFailures', message }
@@ -100,18 +122,22 @@ function sinceCompletion(placed: readonly Placed[], failed: Failed): Told {
 function untilCompletion(
   phase: RolloutPhase,
   breached: boolean,
-  { stages, current }: Standing,
+  { stages, current, gate }: Standing,
   placed: readonly Placed[],
   failed: Failed,
+  name: string,
 ): Told {
   const where = current && stages.length > 1 ? `${stageName(current)}: ` : ''
   const going = {
     reason: phase,
     message: `the rollout is ${phase}${current && stages.length > 1 ? `; ${stageName(current)} has its turn` : ''}`,
   }
-  if (breached) return going
+  if (phase === 'WaitingForApproval' && gate) return { reason: phase, message: gateText(gate, name) }
+  const { members = placed } = current ?? {}
+  const isStuck = members.every(({ state }) => FINISHED.has(state)) && members.some(({ state }) => FAILURES.has(state))
+  if (breached || phase === 'Aborted' || (phase === 'Paused' && !isStuck)) return going
   if (phase === 'Paused') {
-    const [counted = '', ...next] = ended(placed, failed)
+    const [counted = '', ...next] = ended(placed, failed, name)
     return {
       reason: 'NothingSucceeded',
       message: [`${where}${counted}`, 'no cluster is left to go on with', ...next].join('; '),
@@ -123,10 +149,9 @@ function untilCompletion(
       ? { reason: 'Superseded', message: 'newer rollouts have every cluster' }
       : { reason: 'NoClusters', message: 'the placement selects no cluster that this rollout could send the image to' }
   }
-  const members = current?.members ?? placed
   if (!members.every(({ state }) => SETTLED.has(state))) return going
   const dark = areSaid(members, (state) => state === 'Offline', 'out of reach, to be sent the image on return')
-  return { reason: 'OutOfReach', message: `${where}${[...dark, ...ended(placed, failed)].join('; ')}` }
+  return { reason: 'OutOfReach', message: `${where}${[...dark, ...ended(placed, failed, name)].join('; ')}` }
 }
 
 type Told = { readonly reason: string; readonly message: string }
@@ -137,8 +162,8 @@ function areSaid(placed: readonly Placed[], is: (state: ClusterState) => boolean
 }
 
 // How many succeeded and failed, and what to do; nothing where nothing failed.
-function ended(placed: readonly Placed[], failed: Failed): string[] {
+function ended(placed: readonly Placed[], failed: Failed, name: string): string[] {
   if (failed.length === 0) return []
   const succeeded = placed.filter(({ state }) => state === 'Succeeded').length
-  return [`${succeeded} succeeded, ${failed.length} failed`, ...wayOn(failed)]
+  return [`${succeeded} succeeded, ${failed.length} failed`, ...wayOn(failed, name)]
 }

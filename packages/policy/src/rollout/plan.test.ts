@@ -418,7 +418,7 @@ describe('[deviation] states of a cluster', () => {
         message: expect.stringMatching(/^at its deadline: node n1: the boot: the verdict is warning/),
       })
       expect(condition(late, 'Breached')?.message).toBe(
-        '1 failed, 0 tolerated; 1 of them were not proven in time: with spec.attestation warning a warning is good enough; find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over',
+        '1 failed, 0 tolerated; 1 of them were not proven in time: with spec.attestation warning a warning is good enough; find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over; or let it go on as it is ("skerry rollout resume r"), or try again where it failed ("skerry rollout retry r")',
       )
       const modest = { ...asks({ progressDeadline: '2m' }), attestation: 'warning' as const }
       const edited = { ...saved(late), observedGeneration: 0 }
@@ -491,7 +491,7 @@ describe('[deviation] the rollout as a whole', () => {
       counts: { failed: 1, rolledBack: 1, inProgress: 1, notStarted: 1 },
     })
     const next =
-      'find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over'
+      'find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over; or let it go on as it is ("skerry rollout resume r"), or try again where it failed ("skerry rollout retry r")'
     expect(condition(outcome, 'Breached')).toMatchObject({ status: 'True', message: `2 failed, 1 tolerated; ${next}` })
     expect(held(outcome, 'b')).toMatchObject({
       reason: 'Breached',
@@ -524,7 +524,8 @@ describe('[deviation] the rollout as a whole', () => {
     })
   })
 
-  const never = 'the same image is not sent again: name another one in spec.image.name, or make another rollout'
+  const never =
+    'the same image is not sent again by itself: try it again ("skerry rollout retry r"), name another one in spec.image.name, or make another rollout'
   const next = `find out why; where it failed ${never}`
 
   test.each<[string, Doing[], Partial<RolloutSpec>, string]>([
@@ -721,7 +722,7 @@ describe('[deviation] the rollout as a whole', () => {
       expect(condition(stopped, 'Breached')).toMatchObject({
         status: 'True',
         message:
-          '1 failed, 0 tolerated; 1 of them cannot prove a boot: with spec.attestation warning they are sent the image again; find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over',
+          '1 failed, 0 tolerated; 1 of them cannot prove a boot: with spec.attestation warning they are sent the image again; find out why, then edit the rollout: with a larger maxFailures it goes on, with another image it starts over; or let it go on as it is ("skerry rollout resume r"), or try again where it failed ("skerry rollout retry r")',
       })
     })
 

@@ -1,14 +1,16 @@
-import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutStatus } from '@skerry/api'
+import type { ClusterState, Condition, RolloutAct, RolloutCluster, RolloutPhase, RolloutStatus } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
-import { returnedAtMs, spreadMs } from './catch-up.ts'
-import { clusterStateOf, deliveryOf, isAskedNoMore, isAssigned, type Scope } from './cluster-state.ts'
-import { AFTER_A_BREACH, type Conditions, conditionsOf } from './conditions.ts'
+import { approvalsAt, retriesOf, steeredBy } from './acts.ts'
+import { returnedAtMs } from './catch-up.ts'
+import { clusterStateOf, deliveryOf, forgiven, isAskedNoMore, isAssigned, type Scope } from './cluster-state.ts'
+import { type Conditions, conditionsOf, steeringCondition } from './conditions.ts'
 import type { RolloutFacts } from './facts.ts'
 import { groupsOf } from './groups.ts'
 import { offlineTooLong, type Placed, recheckOf, removed, rowOf, sticky, waitedMs } from './rows.ts'
-import { groupsTold, isAttempted, type Standing, stagedOf, stageName, standingOf } from './stages.ts'
-import { FAILURES, FINISHED, HOLDS_A_SLOT, UNDER_WAY } from './states.ts'
-import { catchUpOf, durationsOf, offlineAfterMs, offlinePolicyOf, stagesOf } from './strategy.ts'
+import { groupsTold, type Standing, stagedOf, standingOf } from './stages.ts'
+import { FAILURES, FINISHED, UNDER_WAY } from './states.ts'
+import { durationsOf, offlineAfterMs, offlinePolicyOf, stagesOf } from './strategy.ts'
+import { type Stop, stopOf, turnsOf } from './turns.ts'
 
 // Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (DESIGN.md).
 
@@ -66,13 +68,20 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const known = new Map(facts.clusters.map((cluster) => [cluster.name, cluster]))
   const rows = new Map(before?.clusters?.map((row) => [row.name, row]))
   const names = [...new Set(decided.flatMap(({ clusters }) => clusters))].toSorted(byCodeUnit)
-  const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs }
+  const acts = facts.acts ?? []
+  const retries = retriesOf(image.manifestSha256, acts)
+  const retriedAtMs = (name: string) => timeOf(retries.get(name))
+  const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs, retriedAtMs }
   // While nothing could be planned the rollout was looked at and not judged.
   const judged = condition(before, 'Breached')
   const judgedGeneration = judged?.observedGeneration ?? before?.observedGeneration
   const edited = judgedGeneration !== undefined && judgedGeneration !== metadata.generation
-  // Only an edit gives a failure back, of what was asked for and could not be given: it was a fault of the terms.
-  const isFinal = (row: RolloutCluster) => FAILURES.has(row.state) && !(edited && isAskedNoMore(row, spec))
+  // A person gives a failure back, by a retry; and an edit does, of what was asked for and could not be given: it was a
+  // fault of the terms.
+  const isFinal = (row: RolloutCluster) =>
+    FAILURES.has(row.state) &&
+    !(edited && isAskedNoMore(row, spec)) &&
+    !(Date.parse(row.since) <= (retriedAtMs(row.name) ?? Number.NEGATIVE_INFINITY))
   const groups = groupsOf(decided, before, rows)
   const countsOffline = new Set(
     stagesOf(spec, groups.all).flatMap(({ groups: some, isMandatory }) =>
@@ -80,7 +89,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     ),
   )
   const seen = names.map((name): Placed => {
-    const cluster = known.get(name) ?? { name, reachability: 'NeverSeen' as const, nodes: [] }
+    const cluster = forgiven(known.get(name) ?? { name, reachability: 'NeverSeen', nodes: [] }, scope)
     const was = rows.get(name)
     const group = groups.of(name)
     const openedAt = groups.told.get(group)?.openedAt
@@ -95,6 +104,9 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     return {
       ...{ cluster, assigned, delivered, group },
       ...(returned === undefined ? {} : { returnedAtMs: returned }),
+      ...(FAILURES.has(progress.state)
+        ? { failedAtMs: was && FAILURES.has(was.state) && isFinal(was) ? Date.parse(was.since) : nowMs }
+        : {}),
       ...progress,
       ...recheckOf(progress, cluster),
     }
@@ -104,10 +116,20 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     .filter(({ name }) => !selected.has(name))
     .map((row) => removed(row, facts.gone?.get(row.name), isFinal(row), nowMs))
 
-  const stages = stagedOf(spec, groups, seen, deselected)
-  // What is heard later ends no breach, only a person's edit: then it is judged anew.
-  const breached = (judged?.status === 'True' && !edited) || stages.some(({ isExceeded }) => isExceeded)
-  const standing = standingOf(spec, groups, stages, breached, before?.phase === 'Completed')
+  const steered = steeredBy(acts)
+  const resumedAtMs = steered.state === 'Going' ? timeOf(steered.resumed) : undefined
+  const stages = stagedOf(spec, groups, seen, deselected, resumedAtMs ?? Number.NEGATIVE_INFINITY)
+  // What is heard later ends no breach, only a person does, by an edit, a resume or a retry: then it is judged anew.
+  const endedAtMs = Math.max(resumedAtMs ?? 0, ...[...retries.values()].map((act) => timeOf(act) ?? 0))
+  const isEnded = edited || (judged !== undefined && endedAtMs >= Date.parse(judged.lastTransitionTime))
+  const breached = (judged?.status === 'True' && !isEnded) || stages.some(({ isExceeded }) => isExceeded)
+  const stop = stopOf(steered, breached, metadata.name)
+  const actFacts = { rollout, manifestSha256: image.manifestSha256, acts, changedBy: facts.changedBy }
+  const asks = (gate: string) => {
+    const { needed, given, recheckAtMs } = approvalsAt(gate, actFacts, nowMs)
+    return { needed, given: given.length, ...(recheckAtMs === undefined ? {} : { recheckAtMs }) }
+  }
+  const standing = standingOf(spec, groups, stages, asks, stop !== undefined, before?.phase === 'Completed')
   // Whose turn has just come has its time from now on.
   const placed = seen.map((one): Placed => {
     const begins = standing.opened.has(one.group) && groups.told.get(one.group)?.openedAt === undefined
@@ -115,7 +137,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     const found = offlineTooLong(one, rows.get(one.cluster.name), nowMs, offlineAfterMs(spec), nowMs)
     return found.state === 'Offline' ? { ...one, ...found } : one
   })
-  const turns = turnsOf(placed, standing, scope, breached)
+  const turns = turnsOf(placed, standing, scope, stop, metadata.name)
   const sent = new Set(turns.advance)
   const hold = placed
     .filter(({ cluster, state }) => !FINISHED.has(state) && !sent.has(cluster.name))
@@ -132,7 +154,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     })
 
   const holds = new Map(hold.map((held) => [held.cluster, held]))
-  const phase = phaseOf(placed, standing, breached, before)
+  const phase = phaseOf(placed, standing, stop, before)
   const rechecks = [
     ...placed.map(({ recheckAtMs }) => recheckAtMs ?? 0),
     ...placed.filter(({ state }) => state === 'NotStarted').map((one) => turns.whyNot(one).recheckAtMs ?? 0),
@@ -150,7 +172,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     // Of who soaks, every node is through its activation: there is nothing left to hold.
     underWay: placed
       .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
-      .map(({ cluster, state }) => ({ cluster: cluster.name, paused: breached && state !== 'Soaking' })),
+      .map(({ cluster, state }) => ({ cluster: cluster.name, paused: stop !== undefined && state !== 'Soaking' })),
     hold,
     clusters,
     groups: groupsTold(groups, standing, nowMs),
@@ -168,97 +190,27 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
         ...{ name, state, reason },
         since: deliveredAt ?? assignedAt ?? since,
       })),
-    conditions: conditionsOf(spec, phase, breached, standing, placed, dropped),
+    conditions: [
+      ...conditionsOf(spec, phase, breached, standing, placed, dropped, metadata.name),
+      ...steeringCondition(steered),
+    ],
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
 }
 
-type WhyNot = { readonly reason: string; readonly message: string; readonly recheckAtMs?: number }
-type Turns = { readonly advance: readonly string[]; readonly whyNot: (one: Placed) => WhyNot }
-
-/** Who is sent the image now: of the stage whose turn it is, and, in slots of their own, of who catches up. */
-function turnsOf(
-  placed: readonly Placed[],
-  standing: Standing,
-  { spec, image, nowMs }: Scope,
-  breached: boolean,
-): Turns {
-  const { current, passed } = standing
-  const holdsSlot = ({ state }: Placed) =>
-    HOLDS_A_SLOT.has(state) || (spec.strictConcurrency === true && state === 'WaitingForWindow')
-  const catchesUp = ({ returnedAtMs, group }: Placed) => returnedAtMs !== undefined || passed.has(group)
-  const catchUp = catchUpOf(spec, placed.filter(isAttempted).length)
-  const startsAtMs = ({ cluster: { name }, returnedAtMs: at }: Placed) =>
-    at === undefined ? 0 : at + spreadMs(name, image.manifestSha256, catchUp.jitterMs)
-  const waiting = placed.filter(({ state }) => state === 'NotStarted')
-  const room = (most: number, used: readonly Placed[]) => Math.max(0, most - used.filter(holdsSlot).length)
-  const isOf = new Set(current?.groups.map(({ index }) => index))
-  const regular = waiting.filter((one) => isOf.has(one.group) && !catchesUp(one))
-  const late = waiting
-    .filter((one) => catchesUp(one) && (passed.has(one.group) || isOf.has(one.group)))
-    .filter((one) => startsAtMs(one) <= nowMs)
-    .toSorted((a, b) => startsAtMs(a) - startsAtMs(b) || byCodeUnit(a.cluster.name, b.cluster.name))
-  const advance = breached
-    ? []
-    : [
-        ...regular.slice(
-          0,
-          room(current?.maxConcurrency ?? 0, current?.members.filter((one) => !catchesUp(one)) ?? []),
-        ),
-        ...late.slice(0, room(catchUp.maxConcurrency, placed.filter(catchesUp))),
-      ].map(({ cluster }) => cluster.name)
-  return {
-    advance: advance.toSorted(byCodeUnit),
-    whyNot: (one) => {
-      if (breached)
-        return {
-          reason: 'Breached',
-          message: `the rollout stopped: more clusters failed than it tolerates; ${AFTER_A_BREACH}`,
-        }
-      if (!passed.has(one.group) && !isOf.has(one.group)) return groupWaits(standing)
-      if (catchesUp(one) && startsAtMs(one) > nowMs)
-        return {
-          reason: 'CatchUpDelay',
-          message: `is back in reach since ${new Date(one.returnedAtMs ?? nowMs).toISOString()}; sites that return start one after the other, this one at ${new Date(startsAtMs(one)).toISOString()}`,
-          recheckAtMs: startsAtMs(one),
-        }
-      const [reason, most, what] = catchesUp(one)
-        ? ['CatchUpLimit', catchUp.maxConcurrency, ' to catch up']
-        : ['ConcurrencyLimit', current?.maxConcurrency ?? 0, '']
-      return {
-        reason,
-        message: `${most === 1 ? '1 cluster is' : `${most} clusters are`} under way${what}, which is as many as may be`,
-      }
-    },
-  }
-}
-
-// Of a group whose turn has not come.
-function groupWaits({ current }: Standing): WhyNot {
-  if (!current) return { reason: 'GroupWaits', message: 'its group has not had its turn' }
-  const of = (is: (one: Placed) => boolean) => current.members.filter(is).length
-  const [busy, dark, open] = [
-    of(({ state }) => UNDER_WAY.has(state)),
-    of(({ state }) => state === 'Offline'),
-    of(({ state }) => state === 'NotStarted'),
-  ]
-  const parts = [
-    ...(busy > 0 ? [`${busy} under way`] : []),
-    ...(open > 0 ? [`${open} not started`] : []),
-    ...(dark > 0 ? [`${dark} out of reach`] : []),
-    ...(busy + dark + open === 0 ? ['no cluster of it succeeded'] : []),
-  ]
-  return { reason: 'GroupWaits', message: `${stageName(current)} comes first and is not through: ${parts.join(', ')}` }
+function timeOf(act: RolloutAct | undefined): number | undefined {
+  return act && Date.parse(act.at)
 }
 
 function phaseOf(
   placed: readonly Placed[],
-  { current }: Standing,
-  breached: boolean,
+  { current, gate }: Standing,
+  stop: Stop | undefined,
   before: RolloutStatus | undefined,
 ): RolloutPhase {
-  if (breached) return 'Paused'
+  if (stop) return stop.phase
   if (before?.phase === 'Completed') return 'Completed'
+  if (gate) return 'WaitingForApproval'
   // A fleet that is all dark, or that nobody is in, proves nothing: completion needs one success.
   if (!current) return placed.some(({ state }) => state === 'Succeeded') ? 'Completed' : 'Running'
   // Each failure is tolerated, and nothing is left that could go on: it waits for a person as after a breach.

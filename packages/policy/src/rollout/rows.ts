@@ -21,6 +21,8 @@ export type Placed = Progress & {
   readonly group: number
   /** When it came back into reach: it catches up. */
   readonly returnedAtMs?: number
+  /** When it was first seen as a failure, if it is one. */
+  readonly failedAtMs?: number
 }
 
 /** What time alone makes of a cluster that is out of reach, where that counts as a failure. */

@@ -13,25 +13,40 @@ export type Staged = Stage &
     readonly members: readonly Placed[]
     /** Also of those that the placement dropped since: a budget never grows. */
     readonly failed: readonly { readonly reason: string }[]
+    /** More failed than is tolerated, and not all of it was there when a person let the rollout go on as it was. */
     readonly isExceeded: boolean
   }
 
+/** Where people must approve before the rollout goes on. `before`: the stage that waits; none of it at the end. */
+export type Gate = {
+  readonly name: string
+  readonly before: Staged | undefined
+  readonly needed: number
+  readonly given: number
+  readonly recheckAtMs?: number
+}
+/** What people have approved at a gate. */
+export type Asks = (gate: string) => Omit<Gate, 'name' | 'before'>
+
 export type Standing = {
   readonly stages: readonly Staged[]
-  /** Whose turn it is; undefined once every stage is through. */
+  /** Whose turn it is; undefined at a gate, and once every stage is through. */
   readonly current: Staged | undefined
+  /** Closed: what comes next waits for people. */
+  readonly gate: Gate | undefined
   /** Groups that have their turn or had it. */
   readonly opened: ReadonlySet<number>
   /** Groups that are through. */
   readonly passed: ReadonlySet<number>
 }
 
-/** Who is in each stage, by the groups that are fixed. `all` are as many as were attempted. */
+/** Who is in each stage, by the groups that are fixed. What had failed by `acceptedMs` a person has let pass. */
 export function stagedOf(
   spec: RolloutSpec,
   groups: Groups,
   placed: readonly Placed[],
   dropped: readonly RolloutCluster[],
+  acceptedMs: number,
 ): Staged[] {
   const all = placed.filter(isAttempted).length
   return stagesOf(spec, groups.all).map((stage) => {
@@ -39,9 +54,13 @@ export function stagedOf(
     const members = placed.filter(({ group }) => isOf.has(group))
     const lost = dropped.filter(({ name, state }) => FAILURES.has(state) && isOf.has(groups.of(name)))
     // Every failure is counted before anybody is sent anything.
-    const failed = [...members.filter(({ state }) => FAILURES.has(state)), ...lost]
+    const failing = members.filter(({ state }) => FAILURES.has(state))
+    const failed = [...failing, ...lost]
     const sizes = stage.sizesOf(members.filter(isAttempted).length, all)
-    return { ...stage, ...sizes, members, failed, isExceeded: failed.length > sizes.maxFailures }
+    const isNew =
+      failing.some(({ failedAtMs = acceptedMs }) => failedAtMs > acceptedMs) ||
+      lost.some(({ since }) => Date.parse(since) > acceptedMs)
+    return { ...stage, ...sizes, members, failed, isExceeded: failed.length > sizes.maxFailures && isNew }
   })
 }
 
@@ -50,11 +69,15 @@ export function isAttempted({ state }: Placed): boolean {
   return state !== 'Offline' && state !== 'Removed'
 }
 
-/** Goes from stage to stage as far as they are through; while the rollout is stopped none has its turn that had it not. */
+/**
+ * Goes from stage to stage as far as they are through and people have approved; while the rollout is stopped none has its
+ * turn that had it not. An approval that ends closes no gate that was passed.
+ */
 export function standingOf(
   spec: RolloutSpec,
   groups: Groups,
   stages: readonly Staged[],
+  asks: Asks,
   isStopped: boolean,
   wasCompleted: boolean,
 ): Standing {
@@ -62,12 +85,17 @@ export function standingOf(
     new Set([...groups.told.values()].flatMap((told) => (told[what] === undefined ? [] : [told.index])))
   const [opened, passed] = [had('openedAt'), had('passedAt')]
   let current: Staged | undefined
-  for (const stage of stages) {
+  let gate: Gate | undefined
+  for (const [place, stage] of stages.entries()) {
     const indices = stage.groups.map(({ index }) => index)
     if (wasCompleted) for (const index of indices) passed.add(index)
     if (indices.every((index) => passed.has(index))) continue
     // Nobody is in it: it holds up nobody, and has had no turn.
     if (stage.members.every(({ state }) => state === 'Removed')) continue
+    if (!indices.some((index) => opened.has(index))) {
+      gate = closed(place === 0 ? 'Start' : `Group/${Math.min(...indices)}`, stage, asks)
+      if (gate) break
+    }
     current = stage
     if (isStopped) break
     for (const index of indices) opened.add(index)
@@ -75,7 +103,14 @@ export function standingOf(
     for (const index of indices) passed.add(index)
     current = undefined
   }
-  return { stages, current, opened, passed }
+  const isOver = !current && !gate && passed.size > 0
+  if (isOver && !wasCompleted) gate = closed('Completion', undefined, asks)
+  return { stages, current, gate, opened, passed }
+}
+
+function closed(name: string, before: Staged | undefined, asks: Asks): Gate | undefined {
+  const asked = asks(name)
+  return asked.given < asked.needed ? { name, before, ...asked } : undefined
 }
 
 /** Nothing is under way or to come there but from who is out of reach and skipped, and it has shown at least one success. */
