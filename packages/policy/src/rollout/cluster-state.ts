@@ -1,6 +1,7 @@
 import {
   type ClusterState,
   comparePositions,
+  type RolloutAct,
   type RolloutCluster,
   type RolloutSpec,
   type RolloutStatus,
@@ -45,11 +46,12 @@ export type Delivery = { readonly atMs: number; readonly statement?: StatementRe
  * Whether the cluster is assigned these bytes by this rollout now. An order that a site refused for what is asked no more
  * is none: it is sent the image on the new terms when its turn comes.
  */
-export function isAssigned(cluster: ClusterFacts, { rolloutUid, image, spec, retriedAtMs }: Scope): boolean {
+export function isAssigned(cluster: ClusterFacts, { rolloutUid, image, spec, retryOf }: Scope): boolean {
   const { assignment, refused } = cluster
   if (assignment?.rolloutUid !== rolloutUid || assignment.manifestSha256 !== image.manifestSha256) return false
   // What was sent before a person asked to try again is over.
-  if (assignment.atMs <= (retriedAtMs(cluster.name) ?? Number.NEGATIVE_INFINITY)) return false
+  const retry = retryOf(cluster.name)
+  if (retry && assignment.retry !== retry.id) return false
   return !(isUnprovable(refused) && assignment.attestation === 'affirming' && spec.attestation === 'warning')
 }
 
@@ -81,19 +83,24 @@ export type Scope = {
   readonly spec: RolloutSpec
   readonly durations: Durations
   readonly nowMs: number
-  /** When a person asked to try these bytes again on a cluster where they had failed. */
-  readonly retriedAtMs: (cluster: string) => number | undefined
+  /** By which a person asked to try these bytes again on a cluster where they had failed. */
+  readonly retryOf: (cluster: string) => Pick<RolloutAct, 'id'> | undefined
 }
 
-/** A cluster without what failed before a person asked to try again. */
-export function forgiven(cluster: ClusterFacts, { retriedAtMs }: Pick<Scope, 'retriedAtMs'>): ClusterFacts {
-  const atMs = retriedAtMs(cluster.name)
-  if (atMs === undefined) return cluster
-  const { refused, ...rest } = cluster
+/** A cluster without what failed before it was sent the image once more. */
+export function forgiven(cluster: ClusterFacts, { retryOf }: Pick<Scope, 'retryOf'>): ClusterFacts {
+  const retry = retryOf(cluster.name)
+  if (!retry) return cluster
+  const { refused, assignment, ...rest } = cluster
+  // By one clock, that of the database.
+  const sentAtMs = assignment?.retry === retry.id ? assignment.atMs : Number.POSITIVE_INFINITY
   return {
     ...rest,
-    ...(refused && refused.atMs > atMs ? { refused } : {}),
-    nodes: cluster.nodes.map(({ failure, ...node }) => (failure && failure.atMs > atMs ? { ...node, failure } : node)),
+    ...(assignment ? { assignment } : {}),
+    ...(refused && refused.atMs > sentAtMs ? { refused } : {}),
+    nodes: cluster.nodes.map(({ failure, ...node }) =>
+      failure && failure.atMs > sentAtMs ? { ...node, failure } : node,
+    ),
   }
 }
 

@@ -70,8 +70,8 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const names = [...new Set(decided.flatMap(({ clusters }) => clusters))].toSorted(byCodeUnit)
   const acts = facts.acts ?? []
   const retries = retriesOf(image.manifestSha256, acts)
-  const retriedAtMs = (name: string) => timeOf(retries.get(name))
-  const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs, retriedAtMs }
+  const retryOf = (name: string) => retries.get(name)
+  const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs, retryOf }
   // While nothing could be planned the rollout was looked at and not judged.
   const judged = condition(before, 'Breached')
   const judgedGeneration = judged?.observedGeneration ?? before?.observedGeneration
@@ -81,7 +81,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const isFinal = (row: RolloutCluster) =>
     FAILURES.has(row.state) &&
     !(edited && isAskedNoMore(row, spec)) &&
-    !(Date.parse(row.since) <= (retriedAtMs(row.name) ?? Number.NEGATIVE_INFINITY))
+    !(Date.parse(row.since) <= (timeOf(retryOf(row.name)) ?? Number.NEGATIVE_INFINITY))
   const groups = groupsOf(decided, before, rows)
   const countsOffline = new Set(
     stagesOf(spec, groups.all).flatMap(({ groups: some, isMandatory }) =>

@@ -148,7 +148,7 @@ describe('[deviation] a person tries again where it failed', () => {
     const sent = cluster('a', 'rolled-back')
     const { assignment } = sent
     if (!assignment) throw new Error('it is assigned nothing')
-    const under = { ...sent, assignment: { ...assignment, atMs: NOW + 2 * MINUTE } }
+    const under = { ...sent, assignment: { ...assignment, atMs: NOW + 2 * MINUTE, retry: retry.id } }
     const going = planned(
       [under, cluster('b', 'nothing')],
       { spec, acts: [retry], at: NOW + 3 * MINUTE },
@@ -162,7 +162,7 @@ describe('[deviation] a person tries again where it failed', () => {
     const later = cluster('a', 'rolled-back', NOW + 4 * MINUTE)
     const { assignment } = later
     if (!assignment) throw new Error('it is assigned nothing')
-    const failed = { ...later, assignment: { ...assignment, atMs: NOW + 2 * MINUTE } }
+    const failed = { ...later, assignment: { ...assignment, atMs: NOW + 2 * MINUTE, retry: retry.id } }
     const breached = planned(
       [failed, cluster('b', 'nothing')],
       { spec, acts: [retry], at: NOW + 5 * MINUTE },
