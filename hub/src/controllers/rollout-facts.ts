@@ -43,6 +43,8 @@ export type RolloutFleet = {
   /** What was assigned when it was read, and what this look assigned since. */
   readonly assignments: Map<string, Assignment>
   readonly images: ReadonlyMap<string, ObjectOf<'OSImage'>>
+  /** Of each image's bytes, the signed image with the highest release counter that names them. */
+  readonly byBytes: ReadonlyMap<string, Image>
   /** Release counters by the digest of the manifest. */
   readonly counters: ReadonlyMap<string, number>
   readonly ordered: ReadonlyMap<string, Ordered>
@@ -86,6 +88,12 @@ export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<R
     entries,
     assignments: new Map(assignments.map((assignment) => [assignment.cluster, assignment])),
     images: new Map(images.map((image) => [image.metadata.name, image])),
+    byBytes: new Map(
+      images
+        .map(imageFacts)
+        .toSorted((a, b) => a.releaseCounter - b.releaseCounter)
+        .map((image) => [image.imageSha256, image]),
+    ),
     counters: new Map(images.map(({ spec }) => [spec.manifestSha256, spec.releaseCounter])),
     ordered,
     nodes: Map.groupBy(nodes, ({ cluster }) => cluster),
@@ -147,16 +155,13 @@ function goneFrom({ accepted }: RolloutFleet, { rollout, selected }: Entry): Rol
 }
 
 function imageOf({ images }: RolloutFleet, { spec }: Rollout): Image | undefined {
-  const image = images.get(spec.image.name)?.spec
-  return (
-    image && {
-      target: image.target,
-      manifestSha256: image.manifestSha256,
-      imageSha256: image.image.sha256,
-      releaseCounter: image.releaseCounter,
-      version: image.version,
-    }
-  )
+  const image = images.get(spec.image.name)
+  return image && imageFacts(image)
+}
+
+function imageFacts({ spec }: ObjectOf<'OSImage'>): Image {
+  const { target, manifestSha256, image, releaseCounter, version } = spec
+  return { target, manifestSha256, imageSha256: image.sha256, releaseCounter, version }
 }
 
 function clusterFacts(
@@ -199,7 +204,16 @@ function clusterFacts(
         }
       : {}),
     nodes: nodes.map((node) => nodeFacts(node, image, assignment?.assignedAt)),
+    ...lastGoodOf(fleet, nodes),
   }
+}
+
+// What every node of a cluster confirmed last, by the signed manifest that names those bytes.
+function lastGoodOf({ byBytes }: RolloutFleet, nodes: readonly FleetNode[]): Pick<ClusterFacts, 'lastGood'> {
+  const confirmed = new Set(nodes.map((node) => node.confirmed?.body.imageSha256))
+  const [only] = confirmed
+  const lastGood = confirmed.size === 1 && only !== undefined ? byBytes.get(only) : undefined
+  return lastGood ? { lastGood } : {}
 }
 
 function assignmentFacts(

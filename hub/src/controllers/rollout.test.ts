@@ -536,6 +536,43 @@ test('after a breach who was sent the image holds, dark or not; an edit that tol
   expect((await fleet.rolloutOf('r')).status?.phase).toBe('Running')
 })
 
+test('after a breach who failed is ordered back to what it confirmed before, where the rollout says so', async () => {
+  const fleet = await fleetOf('a', 'b')
+  const { world } = fleet
+  await addImage(world, 'os-2')
+  await fleet.roll('first', rolloutSpec('os-1'))
+  await fleet.rest()
+  for (const name of ['a', 'b']) {
+    await fleet.accepts(name)
+    await fleet.confirms(name, 'os-1', `boot-${name}`)
+  }
+  await fleet.rest()
+  await fleet.age('first')
+  await fleet.roll('second', rolloutSpec('os-2', { ...progressive({ maxConcurrency: 1 }), onBreach: 'RollbackFailed' }))
+  await fleet.rest()
+  await fleet.accepts('a')
+  expect((await fleet.documentOf('a'))?.image?.target).toContain('os-2')
+  await fleet.fails('a', 'os-2')
+  await fleet.rest()
+  expect((await fleet.rolloutOf('second')).status?.phase).toBe('RollingBack')
+  const back = await fleet.documentOf('a')
+  expect(back?.image).toMatchObject({ rollout: 'fleet/second' })
+  expect(back?.image?.target).toContain('os-1')
+  await fleet.accepts('a')
+  await fleet.rest()
+  const { status } = await fleet.rolloutOf('second')
+  expect(status?.phase).toBe('RolledBack')
+  expect(await fleet.stateOf('second', 'a')).toMatchObject({
+    state: 'RolledBack',
+    backTo: { state: 'Accepted', message: 'the site has taken the order for os-1, which its nodes confirmed before' },
+  })
+  expect(await fleet.stateOf('second', 'b')).toMatchObject({ state: 'NotStarted', reason: 'Breached' })
+  const before = [await newest(world), await generations(world)]
+  await fleet.rest()
+  expect([await newest(world), await generations(world)]).toEqual(before)
+  expect((await events(world)).filter((told) => told.startsWith('Breached'))).toHaveLength(1)
+})
+
 test('a rollout that asks for a proof that its nodes cannot give goes on once an edit asks no more for it', async () => {
   const fleet = await fleetOf('a', 'b')
   const { world } = fleet

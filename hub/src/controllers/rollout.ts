@@ -61,7 +61,9 @@ async function savePlan(
     if (order) await saveAssignments(tx, plan.advance, order)
     const retried = sent.filter(({ terms }) => terms.retry)
     await saveTerms(tx, rollout.metadata.uid, [...changed, ...retried])
-    if (order || changed.length > 0) await wake(tx, 'assignment')
+    const backward = plan.back.map(({ cluster, to }) => ({ cluster, order: orderOf(current, to) }))
+    for (const { cluster, order } of backward) await saveAssignments(tx, [cluster], order)
+    if (order || changed.length > 0 || backward.length > 0) await wake(tx, 'assignment')
     let conditions = current.status?.conditions ?? []
     for (const condition of plan.conditions)
       conditions = setCondition(conditions, { ...condition, observedGeneration: current.metadata.generation }, nowMs)
@@ -83,7 +85,10 @@ async function savePlan(
     }
     const news = await saveStatus(tx, 'Rollout', namespace, name, status)
     if (news) await recordEvents(tx, eventsOf(current, status))
-    return order ? sent.map((one) => ({ ...order, ...one, assignedAt: new Date(nowMs) })) : []
+    return [
+      ...(order ? sent.map((one) => ({ ...order, ...one, assignedAt: new Date(nowMs) })) : []),
+      ...backward.map(({ cluster, order }) => ({ ...order, cluster, assignedAt: new Date(nowMs) })),
+    ]
   })
 }
 
@@ -146,7 +151,9 @@ function eventsOf(rollout: Rollout, status: RolloutStatus): NewEvent[] {
     const completed = conditionOf('Completed')
     const failures = (status.counts?.failed ?? 0) + (status.counts?.rolledBack ?? 0) > 0
     const over = failures && (status.phase === 'Completed' || status.phase === 'Paused')
-    if (breached?.status === 'True') tell('Warning', 'Breached', `the rollout stopped: ${breached.message}`)
+    const wasBreached = rollout.status?.conditions?.some(({ type, status }) => type === 'Breached' && status === 'True')
+    if (breached?.status === 'True' && !wasBreached)
+      tell('Warning', 'Breached', `the rollout stopped: ${breached.message}`)
     else
       tell(
         over ? 'Warning' : 'Normal',

@@ -138,6 +138,12 @@ export const RolloutSpec = closed({
     ),
   ),
   gates: Type.Optional(Gates),
+  onBreach: Type.Optional(
+    oneOf(
+      ['Pause', 'RollbackFailed', 'RollbackAll'],
+      'when more clusters failed than is tolerated: Pause (the default), or also order the failed ones, or all that have not confirmed the image, back to the image they confirmed before',
+    ),
+  ),
   attestation: Type.Optional(
     oneOf(['affirming', 'warning'], 'the worst verdict that still counts as success; default affirming'),
   ),
@@ -145,7 +151,16 @@ export const RolloutSpec = closed({
 })
 export type RolloutSpec = Static<typeof RolloutSpec>
 
-export const ROLLOUT_PHASES = ['Pending', 'Running', 'WaitingForApproval', 'Paused', 'Completed', 'Aborted'] as const
+export const ROLLOUT_PHASES = [
+  'Pending',
+  'Running',
+  'WaitingForApproval',
+  'Paused',
+  'RollingBack',
+  'RolledBack',
+  'Completed',
+  'Aborted',
+] as const
 export type RolloutPhase = (typeof ROLLOUT_PHASES)[number]
 
 /** What one cluster is doing in one rollout. */
@@ -185,6 +200,18 @@ export const RolloutCluster = closed({
     }),
   ),
   recheckAt: Type.Optional(Time),
+  backTo: Type.Optional(
+    closed(
+      {
+        target: Type.String(),
+        manifestSha256: Sha256,
+        version: Type.String(),
+        state: oneOf(['Ordered', 'Accepted', 'Impossible']),
+        message: Message,
+      },
+      { description: 'what it is ordered back to after a breach: the image that its nodes confirmed before' },
+    ),
+  ),
   statement: Type.Optional(StatementRef),
 })
 export type RolloutCluster = Static<typeof RolloutCluster>

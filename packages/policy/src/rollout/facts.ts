@@ -100,6 +100,8 @@ export type ClusterFacts = {
     readonly statement: StatementRef
   }
   readonly nodes: readonly NodeFacts[]
+  /** The signed image that every node of it confirmed last; absent where they differ, or no OSImage names it. */
+  readonly lastGood?: NonNullable<RolloutStatus['image']>
 }
 
 /** A group of the placement's decisions. */

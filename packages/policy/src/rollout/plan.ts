@@ -6,6 +6,7 @@ import { clusterStateOf, deliveryOf, forgiven, isAskedNoMore, isAssigned, type S
 import { type Conditions, conditionsOf, steeringCondition } from './conditions.ts'
 import type { RolloutFacts } from './facts.ts'
 import { groupsOf } from './groups.ts'
+import { type Back, rollBackOf } from './roll-back.ts'
 import { offlineTooLong, type Placed, recheckOf, removed, rowOf, sticky, waitedMs } from './rows.ts'
 import { groupsTold, type Standing, stagedOf, standingOf } from './stages.ts'
 import { FAILURES, FINISHED, UNDER_WAY } from './states.ts'
@@ -32,6 +33,8 @@ export type RolloutPlan = {
   readonly underWay: readonly { readonly cluster: string; readonly paused: boolean }[]
   /** Every cluster that is neither sent anything now nor finished, with its reason and when it is looked at again. */
   readonly hold: readonly Hold[]
+  /** Who is ordered back to what it confirmed before. */
+  readonly back: readonly Back[]
   readonly clusters: readonly RolloutCluster[]
   readonly groups: RolloutStatus['groups']
   readonly counts: NonNullable<RolloutStatus['counts']>
@@ -138,6 +141,8 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     return found.state === 'Offline' ? { ...one, ...found } : one
   })
   const turns = turnsOf(placed, standing, scope, stop, metadata.name)
+  // A person who paused or aborted has said what happens; a breach says it where nobody did.
+  const back = breached && steered.state === 'Going' ? rollBackOf(rollout, image, placed) : undefined
   const sent = new Set(turns.advance)
   const hold = placed
     .filter(({ cluster, state }) => !FINISHED.has(state) && !sent.has(cluster.name))
@@ -154,15 +159,17 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     })
 
   const holds = new Map(hold.map((held) => [held.cluster, held]))
-  const phase = phaseOf(placed, standing, stop, before)
+  const phase = back?.phase ?? phaseOf(placed, standing, stop, before)
   const rechecks = [
     ...placed.map(({ recheckAtMs }) => recheckAtMs ?? 0),
     ...placed.filter(({ state }) => state === 'NotStarted').map((one) => turns.whyNot(one).recheckAtMs ?? 0),
   ].filter((at) => at > nowMs)
-  const clusters = [
-    ...placed.map((one) => rowOf(one, holds.get(one.cluster.name), rows, nowMs)),
-    ...deselected,
-  ].toSorted((a, b) => byCodeUnit(a.name, b.name))
+  const told = placed.map((one) => {
+    const row = rowOf(one, holds.get(one.cluster.name), rows, nowMs)
+    const backTo = back?.told.get(row.name) ?? (back ? undefined : rows.get(row.name)?.backTo)
+    return backTo && row.state !== 'Succeeded' ? { ...row, backTo } : row
+  })
+  const clusters = [...told, ...deselected].toSorted((a, b) => byCodeUnit(a.name, b.name))
   // Who failed and was dropped then is in the budget, and so it is here.
   const dropped = deselected.filter(({ state }) => FAILURES.has(state))
   const states = [...placed, ...dropped].map(({ state }) => state)
@@ -174,6 +181,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
       .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
       .map(({ cluster, state }) => ({ cluster: cluster.name, paused: stop !== undefined && state !== 'Soaking' })),
     hold,
+    back: back?.orders ?? [],
     clusters,
     groups: groupsTold(groups, standing, nowMs),
     counts: count(states),
@@ -249,6 +257,7 @@ function waiting(
     phase,
     advance: [],
     underWay: [],
+    back: [],
     hold: clusters
       .filter(({ state }) => !FINISHED.has(state))
       .map(({ name }) => ({ cluster: name, reason, message, recheckAtMs: nowMs + RECHECK_MS })),

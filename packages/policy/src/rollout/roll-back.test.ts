@@ -1,0 +1,95 @@
+import type { RolloutSpec, RolloutStatus } from '@skerry/api'
+import { describe, expect, test } from 'vitest'
+import type { ClusterFacts } from './facts.ts'
+import { cluster, condition, type Doing, held, image, NOW, plan, progressive, row, saved } from './fixture.ts'
+
+// What a breach does to who failed, where the rollout says so.
+
+const before = {
+  ...image,
+  target: 'images/os/1.json',
+  manifestSha256: '1'.repeat(64),
+  imageSha256: '2'.repeat(64),
+  releaseCounter: 1,
+  version: '1',
+}
+const known = (name: string, doing: Doing): ClusterFacts => ({ ...cluster(name, doing), lastGood: before })
+/** As it is once the order back is stored, and whether the site has taken it. */
+function ordered(name: string, doing: Doing, taken: boolean): ClusterFacts {
+  const facts = known(name, doing)
+  const { assignment, accepted: _, ...rest } = facts
+  if (!assignment) throw new Error(`${name} is assigned nothing`)
+  const position = { timeline: 0, generation: 2 }
+  const statement = facts.nodes[0]?.statement
+  if (!statement) throw new Error(`${name} has said nothing`)
+  return {
+    ...rest,
+    assignment: { ...assignment, manifestSha256: before.manifestSha256 },
+    position,
+    ...(taken ? { accepted: { position, atMs: NOW, statement } } : {}),
+  }
+}
+const asks = (onBreach: RolloutSpec['onBreach']): Partial<RolloutSpec> => ({
+  ...(onBreach === undefined ? {} : { onBreach }),
+  strategy: progressive({ maxConcurrency: 3 }),
+})
+const after = (outcome: ReturnType<typeof plan>): RolloutStatus => saved(outcome)
+
+describe('[deviation] onBreach', () => {
+  const fleet = () => [known('a', 'rolled-back'), known('b', 'staging'), known('c', 'proven'), known('d', 'nothing')]
+
+  test('Pause, the default, orders nobody back', () => {
+    for (const spec of [asks(undefined), asks('Pause')])
+      expect(plan(fleet(), spec)).toMatchObject({ phase: 'Paused', back: [], advance: [] })
+  })
+
+  test('without a breach nobody is ordered back', () => {
+    expect(plan([known('b', 'staging'), known('c', 'proven')], asks('RollbackAll'))).toMatchObject({
+      phase: 'Running',
+      back: [],
+    })
+  })
+
+  test('RollbackFailed orders who failed back to what it confirmed before, and is over once the sites took that', () => {
+    const stopped = plan(fleet(), asks('RollbackFailed'))
+    expect(stopped).toMatchObject({ phase: 'RollingBack', advance: [], back: [{ cluster: 'a', to: before }] })
+    expect(row(stopped, 'a')).toMatchObject({ state: 'RolledBack', backTo: { version: '1', state: 'Ordered' } })
+    expect(row(stopped, 'b')?.backTo).toBeUndefined()
+    expect(stopped.underWay).toContainEqual({ cluster: 'b', paused: true })
+    const rest = [known('b', 'staging'), known('c', 'proven'), known('d', 'nothing')]
+    const sent = plan([ordered('a', 'rolled-back', false), ...rest], asks('RollbackFailed'), after(stopped))
+    expect(sent).toMatchObject({ phase: 'RollingBack', back: [] })
+    const done = plan([ordered('a', 'rolled-back', true), ...rest], asks('RollbackFailed'), after(sent))
+    expect(done).toMatchObject({ phase: 'RolledBack', back: [], advance: [] })
+    expect(row(done, 'a')).toMatchObject({ state: 'RolledBack', backTo: { state: 'Accepted' } })
+    expect(condition(done, 'Breached')?.status).toBe('True')
+    expect(held(done, 'd')?.reason).toBe('Breached')
+  })
+
+  test('RollbackAll orders back who has not confirmed the image too; who has stays, and is told why', () => {
+    const stopped = plan([...fleet(), known('e', 'confirmed')], asks('RollbackAll'))
+    expect(stopped.back.map(({ cluster: name }) => name)).toEqual(['a', 'b'])
+    expect(row(stopped, 'c')?.backTo).toBeUndefined()
+    expect(row(stopped, 'e')?.backTo).toMatchObject({
+      state: 'Impossible',
+      message: expect.stringMatching(/^a node has confirmed 2, and a site takes no lower release than it confirmed/),
+    })
+    const taken = plan(
+      [ordered('a', 'rolled-back', true), ordered('b', 'staging', true), known('c', 'proven'), known('d', 'nothing')],
+      asks('RollbackAll'),
+      after(stopped),
+    )
+    expect(taken.phase).toBe('RolledBack')
+    // It is sent the image again once a person lets the rollout go on.
+    expect(row(taken, 'b')).toMatchObject({ state: 'NotStarted', reason: 'Breached', backTo: { state: 'Accepted' } })
+  })
+
+  test('of whom no signed image is known that it confirmed before, that is said', () => {
+    const stopped = plan([cluster('a', 'rolled-back'), known('d', 'nothing')], asks('RollbackFailed'))
+    expect(stopped).toMatchObject({ phase: 'RolledBack', back: [] })
+    expect(row(stopped, 'a')?.backTo).toMatchObject({
+      state: 'Impossible',
+      message: 'no signed image is known that every node of it confirmed before',
+    })
+  })
+})

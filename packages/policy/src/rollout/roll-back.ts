@@ -1,0 +1,61 @@
+import type { ClusterState, ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
+import { comparePositions } from '@skerry/api'
+import type { Placed } from './rows.ts'
+import { FAILURES, UNDER_WAY } from './states.ts'
+
+// After a breach: who is ordered back to the image that it confirmed before, where the rollout asks for that.
+
+export type Image = NonNullable<RolloutStatus['image']>
+export type Back = { readonly cluster: string; readonly to: Image }
+type BackTo = NonNullable<RolloutCluster['backTo']>
+export type RollBack = {
+  /** Who is ordered back now. */
+  readonly orders: readonly Back[]
+  readonly told: ReadonlyMap<string, BackTo>
+  readonly phase: 'RollingBack' | 'RolledBack'
+}
+
+/** Of these states an order may be on its way, or be carried out. */
+const MAY_STILL_TRY: ReadonlySet<ClusterState> = new Set([...UNDER_WAY, 'Offline'])
+
+/**
+ * Who goes back. A site that failed runs what it confirmed before already: the order makes that what is wanted of it, also
+ * of a machine that is put in its place. Who confirmed the image stays: a site takes no lower release than it confirmed.
+ */
+export function rollBackOf(
+  { metadata, spec }: ObjectOf<'Rollout'>,
+  image: Image,
+  placed: readonly Placed[],
+): RollBack | undefined {
+  if (spec.onBreach !== 'RollbackFailed' && spec.onBreach !== 'RollbackAll') return undefined
+  const orders: Back[] = []
+  const told = new Map<string, BackTo>()
+  for (const { cluster, state } of placed) {
+    const { assignment, lastGood, nodes, position, accepted, name } = cluster
+    if (assignment?.rolloutUid !== metadata.uid) continue
+    const ordered = assignment.manifestSha256 !== image.manifestSha256
+    const wanted = FAILURES.has(state) || (spec.onBreach === 'RollbackAll' && MAY_STILL_TRY.has(state))
+    if (!ordered && !wanted) continue
+    const confirmed = nodes.some((node) => node.confirmed)
+    if (!lastGood || confirmed) {
+      told.set(name, {
+        ...{ target: image.target, manifestSha256: image.manifestSha256, version: image.version, state: 'Impossible' },
+        message: confirmed
+          ? `a node has confirmed ${image.version}, and a site takes no lower release than it confirmed: sign what it is to go back to with a higher release counter`
+          : 'no signed image is known that every node of it confirmed before',
+      })
+      continue
+    }
+    const { target, manifestSha256, version } = lastGood
+    const isDone = ordered && position && accepted && comparePositions(accepted.position, position) >= 0
+    told.set(name, {
+      ...{ target, manifestSha256, version, state: isDone ? 'Accepted' : 'Ordered' },
+      message: isDone
+        ? `the site has taken the order for ${version}, which its nodes confirmed before`
+        : `is ordered back to ${version}, which its nodes confirmed before; the site has not said that it took the order`,
+    })
+    if (assignment.manifestSha256 !== manifestSha256) orders.push({ cluster: name, to: lastGood })
+  }
+  const open = orders.length > 0 || [...told.values()].some(({ state }) => state === 'Ordered')
+  return { orders, told, phase: open ? 'RollingBack' : 'RolledBack' }
+}
