@@ -1,7 +1,8 @@
-import type { ActivationWindow, ObjectOf, RolloutSpec } from '@skerry/api'
+import type { ActivationWindow, ActVerb, ObjectOf, RolloutAct, RolloutSpec } from '@skerry/api'
 import { CLOCK, makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
 import pino from 'pino'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { appendAct } from '../store/acts.ts'
 import { listAssignments } from '../store/assignments.ts'
 import { newestDesired } from '../store/desired-states.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
@@ -571,6 +572,83 @@ test('after a breach who failed is ordered back to what it confirmed before, whe
   await fleet.rest()
   expect([await newest(world), await generations(world)]).toEqual(before)
   expect((await events(world)).filter((told) => told.startsWith('Breached'))).toHaveLength(1)
+})
+
+describe('what people do', () => {
+  async function steered(spec: Partial<RolloutSpec> = {}) {
+    const fleet = await fleetOf('a', 'b')
+    await fleet.roll('r', rolloutSpec('os-1', { ...progressive({ maxConcurrency: 1 }), ...spec }))
+    const { uid: rolloutUid } = (await fleet.rolloutOf('r')).metadata
+    return {
+      ...fleet,
+      act: (verb: ActVerb, more: Partial<RolloutAct> = {}) =>
+        write(fleet.world.store, (tx) =>
+          appendAct(tx, {
+            ...{ verb, by: 'anna', reason: 'a loose cable', rolloutUid, manifestSha256: sha('manifest os-1') },
+            at: new Date(fleet.world.now()).toISOString(),
+            ...more,
+          }),
+        ),
+    }
+  }
+
+  test('a pause reaches who is under way as a signed order, and so does a resume', async () => {
+    const fleet = await steered()
+    await fleet.rest()
+    await fleet.accepts('a')
+    await fleet.act('pause')
+    await fleet.rest()
+    expect(await fleet.documentOf('a')).toMatchObject({ paused: true, generation: 2 })
+    expect(await fleet.stateOf('r', 'b')).toMatchObject({ state: 'NotStarted', reason: 'Paused' })
+    await fleet.act('resume')
+    await fleet.rest()
+    expect(await fleet.documentOf('a')).toMatchObject({ paused: false, generation: 3 })
+    expect((await fleet.rolloutOf('r')).status?.phase).toBe('Running')
+  })
+
+  test('after an abort nothing is sent, and what is not activated holds', async () => {
+    const fleet = await steered()
+    await fleet.rest()
+    await fleet.act('abort')
+    await fleet.rest()
+    expect((await fleet.rolloutOf('r')).status?.phase).toBe('Aborted')
+    expect(await fleet.documentOf('a')).toMatchObject({ paused: true })
+    expect(await fleet.owners()).toEqual({ a: 'r' })
+  })
+
+  test('who failed is sent the same bytes once more by a retry, which the site is told of, and counts then', async () => {
+    const fleet = await steered()
+    await fleet.rest()
+    await fleet.accepts('a')
+    await fleet.fails('a', 'os-1')
+    await fleet.rest()
+    expect((await fleet.rolloutOf('r')).status?.phase).toBe('Paused')
+    const { id } = await fleet.act('retry', { clusters: ['a'] })
+    await fleet.rest()
+    expect(await fleet.documentOf('a')).toMatchObject({ paused: false, retry: { act: id, imageSha256: sha('os-1') } })
+    expect(await fleet.stateOf('r', 'a')).toMatchObject({ state: 'Sent' })
+    await fleet.accepts('a')
+    await fleet.confirms('a', 'os-1', 'boot-2')
+    await fleet.rest()
+    expect(await fleet.stateOf('r', 'a')).toMatchObject({ state: 'Succeeded' })
+    expect(await fleet.owners()).toEqual({ a: 'r', b: 'r' })
+    const before = [await newest(fleet.world), await generations(fleet.world)]
+    await fleet.rest()
+    expect([await newest(fleet.world), await generations(fleet.world)]).toEqual(before)
+  })
+
+  test('nothing is sent before a gate is opened by so many people as the rollout asks for', async () => {
+    const fleet = await steered({ approvals: { start: 2, fourEyes: false } })
+    await fleet.rest()
+    expect(await fleet.owners()).toEqual({})
+    expect((await fleet.rolloutOf('r')).status?.phase).toBe('WaitingForApproval')
+    await fleet.act('approve', { gate: 'Start' })
+    await fleet.rest()
+    expect(await fleet.owners()).toEqual({})
+    await fleet.act('approve', { gate: 'Start', by: 'otto' })
+    await fleet.rest()
+    expect(await fleet.owners()).toEqual({ a: 'r' })
+  })
 })
 
 test('a rollout that asks for a proof that its nodes cannot give goes on once an edit asks no more for it', async () => {

@@ -56,9 +56,6 @@ export function faultsOf(kind: KindName, object: Candidate, before: Candidate | 
         for (const { field, message } of windowFaults(window, nowMs))
           faults.push({ field: `spec.windows.activation[${index}].${field}`, message })
       })
-      // A gate that no plan keeps would be none.
-      if ((object.spec as SpecFor<'Rollout'>).approvals)
-        faults.push({ field: 'spec.approvals', message: 'is not carried out by this hub yet; leave it out' })
       break
     case 'PlacementDecision':
     case 'AddOnPlacementScore':

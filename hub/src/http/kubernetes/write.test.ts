@@ -345,23 +345,6 @@ describe('fields', () => {
     }
   })
 
-  test('spec.approvals is refused under every fieldValidation until somebody keeps the gates', async () => {
-    const { ask } = await testApi()
-    for (const mode of ['Strict', 'Warn', 'Ignore']) {
-      const { code, body: status } = await ask('POST', `${ROLLOUTS}?fieldValidation=${mode}`, {
-        body: rollout({ approvals: { start: 1 } }),
-      })
-      expect(code).toBe(422)
-      expect(status.details.causes).toEqual([
-        {
-          field: 'spec.approvals',
-          message: 'is not carried out by this hub yet; leave it out',
-          reason: 'FieldValueInvalid',
-        },
-      ])
-    }
-  })
-
   test('every fault of a placement is told at once, with its path', async () => {
     const { ask } = await testApi()
     const spec = {
