@@ -1,4 +1,10 @@
-import type { NodePhase, NodeTrouble, Reachability } from '@skerry/api'
+import {
+  type NodePhase,
+  type NodeTrouble,
+  type Reachability,
+  UNREACHABLE_EFFECT_ANNOTATION,
+  UNREACHABLE_TAINT,
+} from '@skerry/api'
 import { CLOCK, makeTpm, referenceOf } from '@skerry/policy/testing'
 import { expect, test } from 'vitest'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
@@ -8,6 +14,7 @@ import {
   addCluster,
   addImage,
   addMeasuredImage,
+  addPlacement,
   addProfile,
   LIMITS,
   newest,
@@ -16,6 +23,7 @@ import {
   sha,
   type World,
 } from './fixture.ts'
+import { placementController } from './placement.ts'
 
 const quiet = () => clusterStatusController(LIMITS, () => {})
 const reached = async (world: World, name: string) => {
@@ -51,6 +59,52 @@ test('a cluster is as reachable as the hub’s own receive time says, whatever t
     expect(counted.at(-1)).toEqual({ [state]: 1, NeverSeen: 1 })
     expect(recheckAtMs === undefined).toBe(state === 'Stale')
   }
+})
+
+test('[deviation] D-02 a site that is heard no more has a taint that no choice loses it by, until it is heard again', async () => {
+  const world = await openWorld()
+  const shop = await addCluster(world, 'shop')
+  // What was never heard from has nothing to be cut off from.
+  await addCluster(world, 'unheard')
+  await addPlacement(world)
+  const annotations = { [UNREACHABLE_EFFECT_ANNOTATION]: 'NoSelect' }
+  await world.create('Placement', 'as-ocm', {}, { namespace: 'fleet', annotations })
+  const placements = placementController({ maxRemovalPercent: 100, minimum: 1 })
+  const look = async () => {
+    await world.look(quiet())
+    await world.look(placements)
+  }
+  const taints = async (name: string) => (await world.get('ManagedCluster', name)).spec.taints
+  const selected = async (name: string) =>
+    (await world.list('PlacementDecision'))
+      .filter(({ metadata }) => metadata.name === `${name}-decision-1`)
+      .flatMap(({ status }) => status?.decisions?.map(({ clusterName }) => clusterName) ?? [])
+      .toSorted()
+  await shop.heartbeat()
+  const taint = { key: 'mine', effect: 'PreferNoSelect' as const }
+  await world.edit('ManagedCluster', 'shop', '', { hubAcceptsClient: true, taints: [taint] })
+  await look()
+  world.pass(LIMITS.lateMs)
+  await look()
+  expect([await taints('shop'), await taints('unheard')]).toEqual([[taint], undefined])
+  world.pass(LIMITS.offlineMs)
+  await look()
+  const own = { key: UNREACHABLE_TAINT, effect: 'NoSelectIfNew', timeAdded: expect.any(String) }
+  expect([await taints('shop'), await taints('unheard')]).toEqual([[taint, own], undefined])
+  expect(await selected('all')).toEqual(['shop', 'unheard'])
+  expect(await selected('as-ocm')).toEqual(['unheard'])
+  // A choice that is made now is not of a site that is away.
+  await world.create('Placement', 'new', {}, { namespace: 'fleet' })
+  await look()
+  expect(await selected('new')).toEqual(['unheard'])
+  const before = await newest(world)
+  await look()
+  expect(await newest(world)).toBe(before)
+  world.pass(-LIMITS.lateMs - LIMITS.offlineMs)
+  await shop.heartbeat()
+  await look()
+  expect(await taints('shop')).toEqual([taint])
+  for (const name of ['all', 'as-ocm', 'new']) expect(await selected(name)).toEqual(['shop', 'unheard'])
 })
 
 test('a cluster that is denied is neither reachable nor available, however lately it was heard, until it is accepted again', async () => {

@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Condition, EdgeNodeStatus, NodeTrouble, ObjectOf, Reachability } from '@skerry/api'
-import { type ReachabilityLimits, reachability } from '@skerry/policy'
+import { type ReachabilityLimits, reachability, reachabilityTaints } from '@skerry/policy'
 import { placeOf, type ResultDetails, resultDetails } from '../store/attestations.ts'
 import { type FleetNode, resultFor } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
-import { getObjects, listObjects, saveStatuses } from '../store/resources.ts'
+import { getObjects, listObjects, saveStatuses, updateObjects } from '../store/resources.ts'
 import { type NewCondition, setCondition } from './conditions.ts'
 import type { Controller } from './run.ts'
 
@@ -54,6 +54,11 @@ export function clusterStatusController(
             tx,
             'ManagedCluster',
             some.map(([name]) => ({ namespace: '', name })),
+          )
+          await updateObjects(
+            tx,
+            'ManagedCluster',
+            some.flatMap(([name, state]) => tainted(current.get(`/${name}`), state, nowMs) ?? []),
           )
           const statuses = some.flatMap(([name, state]) => {
             const cluster = current.get(`/${name}`)
@@ -157,12 +162,27 @@ function reachabilityConditions(
 }
 
 function shows(cluster: ObjectOf<'ManagedCluster'>, state: Reachability): boolean {
+  if (tainted(cluster, state, 0)) return false
   return reachabilityConditions(cluster, state).every((wanted) =>
     cluster.status?.conditions?.some(
       ({ type, status, reason, message }) =>
         type === wanted.type && status === wanted.status && reason === wanted.reason && message === wanted.message,
     ),
   )
+}
+
+// Whoever was heard once and is not any more is not chosen anew; who is chosen stays.
+function tainted(
+  cluster: ObjectOf<'ManagedCluster'> | undefined,
+  state: Reachability,
+  nowMs: number,
+): ObjectOf<'ManagedCluster'> | undefined {
+  const before = cluster?.spec.taints ?? []
+  const isAway = state === 'Offline' || state === 'Stale'
+  const taints = reachabilityTaints(before, isAway, new Date(nowMs).toISOString())
+  if (!cluster || taints === before) return undefined
+  const { taints: _, ...spec } = cluster.spec
+  return { ...cluster, spec: taints.length > 0 ? { ...spec, taints: [...taints] } : spec }
 }
 
 function shownReachability(

@@ -9,6 +9,7 @@ export {
   REACHABILITY,
   type Reachability,
   type Taint,
+  UNREACHABLE_TAINT,
 } from './kinds/managed-cluster.ts'
 export type { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
 export {
@@ -30,6 +31,7 @@ export {
   SCHEDULING_DISABLED_ANNOTATION,
   type SpreadConstraint,
   type Toleration,
+  UNREACHABLE_EFFECT_ANNOTATION,
 } from './kinds/placement.ts'
 export {
   JOIN_TOKEN_PATTERN,

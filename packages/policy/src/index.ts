@@ -39,7 +39,7 @@ export { paced, scoresMoved } from './placement/pace.ts'
 export { type PlacementOutcome, schedule } from './placement/schedule.ts'
 export { Scheduler } from './placement/scheduler.ts'
 export { clusterSetFault } from './placement/sets.ts'
-export { stampTaints } from './placement/taints.ts'
+export { keepHubTaint, reachabilityTaints, stampTaints } from './placement/taints.ts'
 export { type NextPosition, nextPosition } from './position/next.ts'
 export { type FirstBoot, judgeFirstBoot } from './registration/first-boot.ts'
 export {

@@ -8,7 +8,7 @@ import {
   type ObjectOf,
   type SpecFor,
 } from '@skerry/api'
-import { admitPlacement, clusterSetFault, stampTaints, windowFaults } from '@skerry/policy'
+import { admitPlacement, clusterSetFault, keepHubTaint, stampTaints, windowFaults } from '@skerry/policy'
 
 // What a write must meet beyond its schema, and what the hub adds to it. The judgements are policy's.
 
@@ -90,6 +90,7 @@ export function complete(kind: KindName, object: Candidate, before: Candidate | 
   const was = (before?.spec as SpecFor<'ManagedCluster'> | undefined)?.taints ?? []
   const labels = { ...object.metadata.labels }
   if (!labels[CLUSTER_SET_LABEL]) labels[CLUSTER_SET_LABEL] = 'default'
-  const taints = spec.taints ? { taints: stampTaints(was, spec.taints, new Date(nowMs).toISOString()) } : {}
+  const given = keepHubTaint(was, spec.taints)
+  const taints = given ? { taints: stampTaints(was, given, new Date(nowMs).toISOString()) } : {}
   return { ...object, metadata: { ...object.metadata, labels }, spec: { ...spec, ...taints } }
 }

@@ -197,6 +197,8 @@ export const APPROVED_REMOVAL_ANNOTATION = 'placement.skerry.dev/approved-remova
 export const APPROVED_REMOVAL_BY_ANNOTATION = 'placement.skerry.dev/approved-removal-by'
 /** Ours: `Evict` is OCM's behaviour, `Freeze` the default. */
 export const ON_MISCONFIGURATION_ANNOTATION = 'placement.skerry.dev/on-misconfiguration'
+/** Ours: `NoSelect` is OCM's behaviour, so that a site that is not heard from leaves; `NoSelectIfNew` the default. */
+export const UNREACHABLE_EFFECT_ANNOTATION = 'placement.skerry.dev/unreachable-effect'
 /** A slice of a placement's decisions holds at most this many. */
 export const DECISIONS_PER_SLICE = 100
 

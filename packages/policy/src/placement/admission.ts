@@ -1,4 +1,9 @@
-import { MAX_REMOVAL_PERCENT_ANNOTATION, ON_MISCONFIGURATION_ANNOTATION, type PlacementSpec } from '@skerry/api'
+import {
+  MAX_REMOVAL_PERCENT_ANNOTATION,
+  ON_MISCONFIGURATION_ANNOTATION,
+  type PlacementSpec,
+  UNREACHABLE_EFFECT_ANNOTATION,
+} from '@skerry/api'
 import { compileCel } from './cel/index.ts'
 import { isPercent } from './guard.ts'
 import { policyFaults } from './prioritizers.ts'
@@ -8,6 +13,11 @@ import { tolerationFault } from './taints.ts'
 const ANNOTATIONS: readonly (readonly [string, (value: string) => boolean, string])[] = [
   [MAX_REMOVAL_PERCENT_ANNOTATION, isPercent, 'whole number from 0 to 100'],
   [ON_MISCONFIGURATION_ANNOTATION, (value) => value === 'Freeze' || value === 'Evict', 'Freeze or Evict'],
+  [
+    UNREACHABLE_EFFECT_ANNOTATION,
+    (value) => value === 'NoSelectIfNew' || value === 'NoSelect',
+    'NoSelectIfNew or NoSelect',
+  ],
 ]
 
 /** Everything wrong with a placement's spec beyond its schema, with the field: said at the write, not at the next evaluation. */

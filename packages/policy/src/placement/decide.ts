@@ -4,7 +4,6 @@ import {
   type ObjectOf,
   SCHEDULING_DISABLED_ANNOTATION,
   type SpreadConstraint,
-  type Toleration,
 } from '@skerry/api'
 import { resized } from './columns.ts'
 import type { Fleet } from './fleet.ts'
@@ -13,7 +12,7 @@ import { isSpread, OCM_BUILT_IN, type Score, score, type Weighted, weights } fro
 import { selectorFault } from './selectors.ts'
 import { clusterSetFault } from './sets.ts'
 import { type Candidate, isStrict, type Spread, spread, topologiesOf } from './spread.ts'
-import { tolerates, tolerationFault } from './taints.ts'
+import { taintsFor, tolerates, tolerationFault } from './taints.ts'
 
 // OCM's placement, rule by rule and decision for decision, and the only code that decides; spread is decided where a
 // placement asks for it, which OCM's accept and do not carry out. What is done with the answer (kept, held, frozen) is schedule()'s. A look at a fleet is a few walks along its columns; what is said of each cluster
@@ -88,8 +87,7 @@ export function decide(
   const { spec } = placement
   const number = spec.numberOfClusters ?? undefined
   const mine = fleet.decidedBy(namespace, name)
-  const tolerations = spec.tolerations ?? []
-  const look = new Look(fleet, mine, nowMs, sieve, tolerations)
+  const look = new Look(fleet, mine, nowMs, sieve, placement)
   const terms = as === 'OCM' ? [] : (spec.spreadPolicy?.spreadConstraints ?? [])
   const weighted =
     as === 'OCM'
@@ -124,7 +122,7 @@ export function decide(
     verdicts: look.verdicts,
     isByTotal,
     ranking,
-    recheckAtMs: fault === undefined ? earliestExpiry(fleet, mine, tolerations, nowMs) : undefined,
+    recheckAtMs: fault === undefined ? earliestExpiry(fleet, mine, placement, nowMs) : undefined,
     changesAtMs: look.changesAtMs,
     scoresEndAtMs: scores.reduce(
       (first: number | undefined, { endsAtMs }) =>
@@ -252,26 +250,26 @@ class Look {
   readonly #mine: Int32Array
   readonly #nowMs: number
   readonly #matching: number
-  readonly #tolerations: readonly Toleration[]
+  readonly #placement: ObjectOf<'Placement'>
 
-  constructor(fleet: Fleet, mine: Int32Array, nowMs: number, sieve: Sieve, tolerations: readonly Toleration[]) {
+  constructor(fleet: Fleet, mine: Int32Array, nowMs: number, sieve: Sieve, placement: ObjectOf<'Placement'>) {
     this.#fleet = fleet
     this.#mine = mine
     this.#nowMs = nowMs
     this.#matching = sieve.matching
-    this.#tolerations = tolerations
+    this.#placement = placement
     this.verdicts = sieve.verdicts.length === fleet.size ? sieve.verdicts.slice() : resized(sieve.verdicts, fleet.size)
   }
 
   /** Puts out whom a taint keeps out; or what is wrong with the tolerations, as `<plugin>:<message>`. */
   withstand(): string | undefined {
-    const tolerations = this.#tolerations
+    const { tolerations = [] } = this.#placement.spec
     const fault = this.#matching > 0 ? tolerationFault(tolerations) : undefined
     if (fault) return `TaintToleration:${fault}`
     const own = new Set(this.#mine)
     for (const slot of this.#fleet.tainted) {
       if (this.verdicts[slot] !== MATCHES) continue
-      const taints = this.#fleet.clusterAt(slot)?.spec.taints ?? []
+      const taints = taintsFor(this.#placement, this.#fleet.clusterAt(slot))
       const { refusedBy, expiresAtMs } = tolerates(taints, tolerations, own.has(slot), this.#nowMs)
       if (expiresAtMs !== undefined) this.changesAtMs = Math.min(this.changesAtMs ?? expiresAtMs, expiresAtMs)
       if (refusedBy) this.verdicts[slot] = TAINT_NOT_TOLERATED
@@ -286,7 +284,13 @@ class Look {
     for (let slot = 0; slot < size; slot += 1) if (passedFilters(this.verdicts[slot] ?? UNKNOWN)) mask[slot] = 1
     const own = new Uint8Array(size)
     for (const slot of this.#mine) own[slot] = (own[slot] ?? 0) + 1
-    const field = { fleet: this.#fleet, mask, own, tolerations: this.#tolerations, nowMs: this.#nowMs }
+    const field = {
+      fleet: this.#fleet,
+      mask,
+      own,
+      tolerations: this.#placement.spec.tolerations ?? [],
+      nowMs: this.#nowMs,
+    }
     const scores = weighted.map((one) => {
       const { weight } = one
       const scored = score(one, field)
@@ -444,13 +448,14 @@ function satisfaction(selected: number, unscheduled: number): Satisfied {
 function earliestExpiry(
   fleet: Fleet,
   mine: Int32Array,
-  tolerations: readonly Toleration[],
+  placement: ObjectOf<'Placement'>,
   nowMs: number,
 ): number | undefined {
   let earliest: number | undefined
   for (const slot of mine) {
     if (!fleet.tainted.has(slot)) continue
-    const { expiresAtMs } = tolerates(fleet.clusterAt(slot)?.spec.taints ?? [], tolerations, true, nowMs)
+    const taints = taintsFor(placement, fleet.clusterAt(slot))
+    const { expiresAtMs } = tolerates(taints, placement.spec.tolerations ?? [], true, nowMs)
     if (expiresAtMs !== undefined) earliest = Math.min(earliest ?? expiresAtMs, expiresAtMs)
   }
   return earliest

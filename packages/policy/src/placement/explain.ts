@@ -4,7 +4,7 @@ import { type Decided, passedFilters, VERDICTS } from './decide.ts'
 import type { Fleet } from './fleet.ts'
 import type { PlacementOutcome } from './schedule.ts'
 import { claimsOf, labelsOf, mismatch } from './selectors.ts'
-import { tolerates } from './taints.ts'
+import { taintsFor, tolerates } from './taints.ts'
 
 // What became of each cluster, in a sentence. Nothing is decided here: the verdicts are decide()'s.
 
@@ -77,7 +77,8 @@ function held(fleet: Fleet, { found, selected }: Extract<PlacementOutcome, { kin
 
 const slotsOf = (fleet: Fleet, names: readonly string[]) => new Set(names.map((name) => fleet.slotOf(name) ?? -1))
 
-function told(fleet: Fleet, { metadata, spec }: ObjectOf<'Placement'>, found: Decided, nowMs: number): Telling {
+function told(fleet: Fleet, placement: ObjectOf<'Placement'>, found: Decided, nowMs: number): Telling {
+  const { metadata, spec } = placement
   const { verdicts, eligible, satisfied } = found
   const { totals, scores, spread } = found.ranking()
   const mine = new Set(fleet.decidedBy(metadata.namespace ?? '', metadata.name))
@@ -104,7 +105,7 @@ function told(fleet: Fleet, { metadata, spec }: ObjectOf<'Placement'>, found: De
       case 'PredicateMismatch':
         return { reason: verdict, message: misses(fleet, slot, spec.predicates ?? []) }
       case 'TaintNotTolerated': {
-        const { refusedBy } = tolerates(cluster.spec.taints ?? [], spec.tolerations ?? [], mine.has(slot), nowMs)
+        const { refusedBy } = tolerates(taintsFor(placement, cluster), spec.tolerations ?? [], mine.has(slot), nowMs)
         const { taint, expired } = refusedBy ?? {}
         const name = `${taint?.key}${taint?.value ? `=${taint.value}` : ''}:${taint?.effect}`
         return { reason: verdict, message: `taint ${name}${expired ? ', whose toleration has expired' : ''}` }

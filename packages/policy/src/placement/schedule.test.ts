@@ -8,6 +8,8 @@ import {
   SCHEDULING_DISABLED_ANNOTATION,
   type Taint,
   type Toleration,
+  UNREACHABLE_EFFECT_ANNOTATION,
+  UNREACHABLE_TAINT,
 } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -16,7 +18,7 @@ import { explain } from './explain.ts'
 import { clusterOf } from './fixture.ts'
 import { type Decision, type FleetFacts, fleetOf } from './fleet.ts'
 import { schedule } from './schedule.ts'
-import { stampTaints } from './taints.ts'
+import { keepHubTaint, reachabilityTaints, stampTaints } from './taints.ts'
 
 const NOW = Date.parse('2026-06-01T12:00:00Z')
 const iso = (ms: number) => new Date(ms).toISOString()
@@ -468,6 +470,45 @@ describe('[deviation] what Skerry does on purpose', () => {
   test('frozen twice is frozen once', () => {
     const first = run({ decisions: mine('a', 'b'), placement: bad })
     expect(run({ decisions: mine(...first.selected), placement: bad })).toEqual(first)
+  })
+
+  test('D-02 a placement may ask that a site that is out of reach leaves, at once or after some time, as in OCM', () => {
+    const away = cluster('a', {
+      taints: [{ key: UNREACHABLE_TAINT, effect: 'NoSelectIfNew', timeAdded: iso(NOW - 60_000) }],
+    })
+    const asked = (tolerations: Toleration[] = []) => {
+      const one = placement({ tolerations })
+      const annotations = { [UNREACHABLE_EFFECT_ANNOTATION]: 'NoSelect' }
+      const given = { ...one, metadata: { ...one.metadata, annotations } }
+      return run({ clusters: [away, cluster('b')], decisions: mine('a', 'b'), placement: given })
+    }
+    expect(run({ clusters: [away, cluster('b')], decisions: mine('a', 'b') }).selected).toEqual(['a', 'b'])
+    expect(asked().selected).toEqual(['b'])
+    expect(reasonOf(asked(), 'a')).toMatchObject({
+      reason: 'TaintNotTolerated',
+      message: `taint ${UNREACHABLE_TAINT}:NoSelect`,
+    })
+    const after = (tolerationSeconds: number) =>
+      asked([{ key: UNREACHABLE_TAINT, operator: 'Exists', tolerationSeconds }])
+    expect(after(60)).toMatchObject({ selected: ['b'] })
+    expect(after(90)).toMatchObject({ selected: ['a', 'b'], recheckAtMs: NOW + 30_000 })
+    expect(admitPlacement('p', {}, { [UNREACHABLE_EFFECT_ANNOTATION]: 'Evict' })).toHaveLength(1)
+  })
+
+  test("the hub's own taint comes and goes with reach alone, and nobody else writes it", () => {
+    const now = iso(NOW)
+    const own: Taint = { key: UNREACHABLE_TAINT, effect: 'NoSelectIfNew', timeAdded: now }
+    const other: Taint = { key: 'k', effect: 'NoSelect' }
+    expect(reachabilityTaints([other], true, now)).toEqual([other, own])
+    expect(reachabilityTaints([other, own], false, now)).toEqual([other])
+    const same = [own, other]
+    expect(reachabilityTaints(same, true, iso(NOW + 1))).toBe(same)
+    expect(reachabilityTaints([{ ...own, effect: 'NoSelect' }], true, now)).toEqual([own])
+    const forged: Taint = { key: UNREACHABLE_TAINT, effect: 'NoSelect' }
+    expect(keepHubTaint([], [forged, other])).toEqual([other])
+    expect(keepHubTaint([own], [other])).toEqual([other, own])
+    expect(keepHubTaint([own], [forged, other])).toEqual([own, other])
+    expect([keepHubTaint([], undefined), keepHubTaint([own], undefined)]).toEqual([undefined, [own]])
   })
 
   test('a site that is offline stays selected: what the hub writes is a NoSelectIfNew taint', () => {

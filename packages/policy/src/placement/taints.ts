@@ -1,4 +1,10 @@
-import type { Taint, Toleration } from '@skerry/api'
+import {
+  type ObjectOf,
+  type Taint,
+  type Toleration,
+  UNREACHABLE_EFFECT_ANNOTATION,
+  UNREACHABLE_TAINT,
+} from '@skerry/api'
 
 // Taints and tolerations as OCM judges them: every taint has to be tolerated, by key, value, effect and time.
 
@@ -60,6 +66,35 @@ function matches({ key, operator, value, effect }: Toleration, taint: Taint): bo
 function expiry(taint: Taint, seconds: number): number | undefined {
   if (!taint.timeAdded) return undefined
   return Date.parse(taint.timeAdded) + Number(BigInt.asIntN(64, BigInt(seconds) * 1_000_000_000n) / 1_000_000n)
+}
+
+/** The taints of a cluster as one placement sees them: it may ask that being out of reach is what it is in OCM (D-02). */
+export function taintsFor(
+  { metadata }: ObjectOf<'Placement'>,
+  cluster: ObjectOf<'ManagedCluster'> | undefined,
+): readonly Taint[] {
+  const taints = cluster?.spec.taints ?? []
+  if (metadata.annotations?.[UNREACHABLE_EFFECT_ANNOTATION] !== 'NoSelect') return taints
+  return taints.map((taint) => (taint.key === UNREACHABLE_TAINT ? { ...taint, effect: 'NoSelect' } : taint))
+}
+
+/** The taints of a cluster that is, or is not, out of reach: the hub's own comes and goes, all others stay. */
+export function reachabilityTaints(taints: readonly Taint[], isAway: boolean, now: string): readonly Taint[] {
+  const held = taints.find(({ key }) => key === UNREACHABLE_TAINT)
+  if (isAway ? held?.effect === 'NoSelectIfNew' : !held) return taints
+  const others = taints.filter(({ key }) => key !== UNREACHABLE_TAINT)
+  return isAway ? [...others, { key: UNREACHABLE_TAINT, effect: 'NoSelectIfNew', timeAdded: now }] : others
+}
+
+/** Taints as somebody writes them, with the hub's own as it is stored: nobody else adds it or takes it away. */
+export function keepHubTaint(
+  before: readonly Taint[],
+  after: readonly Taint[] | undefined,
+): readonly Taint[] | undefined {
+  const held = before.find(({ key }) => key === UNREACHABLE_TAINT)
+  const given = after?.flatMap((taint) => (taint.key === UNREACHABLE_TAINT ? (held ?? []) : taint))
+  if (!held || given?.includes(held)) return given
+  return [...(given ?? []), held]
 }
 
 /** Taints as they are stored: `timeAdded` is the hub's to set, when a taint appears or its value or effect changes. */
