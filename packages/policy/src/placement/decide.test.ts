@@ -15,6 +15,9 @@ import { evaluate } from './test-reference.ts'
 // What is decided over columns must be what the plain reference answers over the objects themselves, also of a fleet that
 // came to be by whatever went before.
 
+/** What is decided is told, not what is held of it. */
+const UNGUARDED = { maxRemovalPercent: 100, minimum: 1 }
+
 type Answer = Pick<ReturnType<typeof decide>, 'kind'> & Record<string, unknown>
 
 function byColumns(fleet: Fleet, placement: ObjectOf<'Placement'>): Answer {
@@ -38,7 +41,7 @@ function byColumns(fleet: Fleet, placement: ObjectOf<'Placement'>): Answer {
     recheckAtMs,
     totals: named(totals),
     prioritized: misconfigured ? [] : scores.map(({ name, weight, values }) => [name, weight, named(values)]),
-    reasons: misconfigured ? [] : lines(explain(fleet, placement, schedule(fleet, placement, NOW), NOW)),
+    reasons: misconfigured ? [] : lines(explain(fleet, placement, schedule(fleet, placement, NOW, UNGUARDED), NOW)),
   }
 }
 
