@@ -15,10 +15,11 @@ import {
   startHub,
 } from '@skerry/demo'
 import { forgetPostgres, NATS_VERSION } from '@skerry/supervise'
-import { keyRing } from '@skerry/trust'
-import { openCalls, prepare } from './fleet/register.ts'
-import { type Credential, openSite, type Site } from './fleet/site.ts'
-import { makeTurns } from './fleet/turns.ts'
+import { keyRing, sha256Hex } from '@skerry/trust'
+import { pooled } from '../fleet/pooled.ts'
+import { openCalls, prepare } from '../fleet/register.ts'
+import { type Credential, openSite, type Site, type Told } from '../fleet/site.ts'
+import { makeTurns } from './turns.ts'
 
 // N sites' protocol from one load process, against a real hub with its own nats-server and a PostgreSQL that syncs to
 // disk. All of it shares this machine's cores, the load too: the figures are what is left for the hub.
@@ -32,6 +33,11 @@ const DIALS = 400
 /** Nodes that register at a time: each waits for its decision, and most of that is waiting. */
 const REGISTRATIONS = 2_000
 const DEADLINE_MS = 900_000
+/** Nothing is staged or booted: what every site tells of itself. */
+const IDLE: Told = {
+  ...{ phase: 'Idle', reason: 'Idle', message: 'nothing to do' },
+  ...{ booted: { imageSha256: sha256Hex('factory') }, slot: 'a', bootId: 'bench', failed: [] },
+}
 /** Files beyond the agents' sockets: the hub's, the database's, ours. */
 const SPARE_FILES = 500
 
@@ -62,7 +68,7 @@ export async function benchFleet({ agents, say }: FleetBench) {
 
     const token = await createJoinToken(hub.client, 'bench', { maxUses: agents }, Date.now())
     const nodes = await Promise.all(
-      Array.from({ length: agents }, (_, index) => prepare(`site-${index + 1}`, token, ceremony.thumbprint)),
+      Array.from({ length: agents }, (_, index) => prepare(`site-${index + 1}`, token, ceremony.thumbprint, 'bench')),
     )
     say(`${agents} nodes have made their keys; they register`)
     const calls = openCalls({ apiUrl: hub.apiUrl, caPem: hub.caPem })
@@ -82,7 +88,7 @@ export async function benchFleet({ agents, say }: FleetBench) {
       openSite({
         credential,
         desiredKeys,
-        turns,
+        status: () => IDLE,
         onNotified: () => {
           if (watch.notifiedAt > 0) return
           watch.notifiedAt = performance.now()
@@ -91,11 +97,15 @@ export async function benchFleet({ agents, say }: FleetBench) {
         onRepeated: (what) => {
           again[what] += 1
         },
-        onVerified: () => {
+        onOrder: async ({ timeline, generation }, digest, site) => {
+          turns.verifies()
           watch.verified += 1
           watch.verifiedAt = performance.now()
           if (watch.verified === agents) watch.cpu = less(cpuOf(hub), watch.cpu)
+          await turns.toAnswer()
+          site.say({ kind: 'accepted', body: { timeline, generation, digest } })
         },
+        onLost: (reason) => watch.faults.push(reason),
         onFault: (reason) => watch.faults.push(reason),
       }),
     )
@@ -210,17 +220,6 @@ async function change({ client, program }: HubProcess, watch: Watch, sites: read
     changeToAcceptedAllS: seconds(delivered - startedAt),
     hubCpuS: hundredths(cpuS(program.pid) - cpuBefore),
   }
-}
-
-async function pooled<T, R>(items: readonly T[], width: number, act: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = []
-  let next = 0
-  await Promise.all(
-    Array.from({ length: Math.min(width, items.length) }, async () => {
-      for (let index = next++; index < items.length; index = next++) results[index] = await act(items[index] as T)
-    }),
-  )
-  return results
 }
 
 async function timed(act: () => Promise<unknown>): Promise<number> {

@@ -2,7 +2,7 @@
 // to sign must not hold up what another has to verify.
 
 export type Turns = {
-  /** A site has something to verify now. */
+  /** A site has verified something now. */
   verifies(): void
   /** Resolves when nobody has verified anything for a moment; those that wait go one by one. */
   toAnswer(): Promise<void>

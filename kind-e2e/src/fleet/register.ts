@@ -1,8 +1,8 @@
 import { DOCUMENTS, parse, RegistrationAnswer, RegistrationChallenge, type RegistrationRequest } from '@skerry/api'
 import { createNkey } from '@skerry/hub'
-import { createKey, signDocument, transcriptDigest } from '@skerry/trust'
+import { createKey, sha256Hex, signDocument, transcriptDigest } from '@skerry/trust'
 import { Agent, request } from 'undici'
-import type { Credential } from './site.ts'
+import { AGENT_VERSION, type Credential } from './site.ts'
 
 // The three calls of a registration for many nodes at once, over HTTPS as agents make them. Keys and requests are made
 // beforehand: what is measured is the hub.
@@ -42,8 +42,8 @@ export function openCalls({ apiUrl, caPem }: Door) {
   }
 }
 
-/** A node with its keys and its signed request. */
-export async function prepare(name: string, token: string, acceptHub: string): Promise<Prepared> {
+/** A node with its keys and its signed request. `acceptHub` is the thumbprint of the hub's root. */
+export async function prepare(name: string, token: string, acceptHub: string, hardwareId: string): Promise<Prepared> {
   const signer = createKey('ES256')
   const user = createNkey('user')
   const asked: RegistrationRequest = {
@@ -54,10 +54,10 @@ export async function prepare(name: string, token: string, acceptHub: string): P
     class: 'software-key',
     nodeKey: signer.jwk,
     natsKey: user.pub,
-    hardwareId: 'bench',
+    hardwareId,
     claims: {},
     acceptHub,
-    agentVersion: 'bench',
+    agentVersion: AGENT_VERSION,
   }
   const text = await signDocument('RegistrationRequest', asked, signer)
   return {
@@ -81,7 +81,8 @@ export async function prepare(name: string, token: string, acceptHub: string): P
       // The hub's signature on it is the agent's to judge; here only its routing token is needed.
       const payload = Buffer.from(state.acceptance.split('.')[1] ?? '', 'base64url').toString('utf8')
       const { routingToken } = parse(DOCUMENTS.Acceptance.schema, JSON.parse(payload), 'acceptance')
-      return { cluster: name, signer, jwt: state.natsJwt, signNonce: user.sign, routingToken, transcript }
+      const acceptance = sha256Hex(state.acceptance)
+      return { cluster: name, signer, jwt: state.natsJwt, signNonce: user.sign, routingToken, transcript, acceptance }
     },
   }
 }

@@ -1,4 +1,5 @@
 import { connect, type Socket } from 'node:net'
+import { connect as secure } from 'node:tls'
 
 // NATS's client protocol as far as a site needs it, on a bare socket. Ten thousand connections of the full client would
 // be a measure of that client's memory; this one keeps next to nothing for each.
@@ -12,6 +13,8 @@ export type Wire = {
 
 export type WireOptions = {
   readonly port: number
+  /** The CA of the server's certificate; where it is absent the connection is plain. */
+  readonly ca?: string | undefined
   readonly jwt: string
   /** Signs the server's nonce with the user's nkey; base64url. */
   readonly sign: (nonce: string) => string
@@ -21,11 +24,12 @@ export type WireOptions = {
   readonly onFault: (reason: string) => void
 }
 
+const HOST = '127.0.0.1'
 const CRLF = Buffer.from('\r\n')
 
 /** Connects, authenticates, subscribes, and resolves when the server has taken all of it. */
 export function openWire(options: WireOptions): Promise<Wire> {
-  const socket = connect(options.port, '127.0.0.1')
+  let socket: Socket = connect(options.port, HOST)
   socket.setNoDelay(true)
   const pongs: (() => void)[] = []
   let closing = false
@@ -52,12 +56,11 @@ export function openWire(options: WireOptions): Promise<Wire> {
   return new Promise((resolve, reject) => {
     const fault = (reason: string) => {
       if (closing) return
+      wire.close()
       options.onFault(reason)
       reject(new Error(reason))
     }
-    socket.on('error', (error) => fault(error.message))
-    socket.on('close', () => fault('the connection ended'))
-    socket.on('data', (data) => {
+    const hear = (data: Buffer) => {
       rest = read(rest.length === 0 ? data : Buffer.concat([rest, data]), (line, payload) => {
         if (line.startsWith('MSG ') || line.startsWith('HMSG ')) return deliver(line, payload, options.onMessage)
         if (line === 'PING') socket.write('PONG\r\n')
@@ -65,17 +68,29 @@ export function openWire(options: WireOptions): Promise<Wire> {
         else if (line.startsWith('-ERR')) fault(line)
         else if (line.startsWith('INFO ') && !greeted) {
           greeted = true
+          // The server greets in the clear, and goes on in TLS.
+          if (options.ca !== undefined) {
+            socket.off('data', hear)
+            attach(secure({ socket, host: HOST, ca: options.ca }))
+          }
           hello(socket, line, options)
           void flush().then(() => resolve(wire))
         }
       })
-    })
+    }
+    const attach = (to: Socket) => {
+      socket = to
+      socket.on('error', (error) => fault(error.message))
+      socket.on('close', () => fault('the connection ended'))
+      socket.on('data', hear)
+    }
+    attach(socket)
   })
 }
 
 function hello(socket: Socket, line: string, { jwt, sign, subscriptions }: WireOptions): void {
   const { nonce } = JSON.parse(line.slice('INFO '.length)) as { nonce: string }
-  const options = { verbose: false, pedantic: false, headers: true, no_responders: true, protocol: 1, lang: 'bench' }
+  const options = { verbose: false, pedantic: false, headers: true, no_responders: true, protocol: 1, lang: 'site' }
   socket.write(`CONNECT ${JSON.stringify({ ...options, version: '1', jwt, sig: sign(nonce) })}\r\n`)
   for (const [index, subject] of subscriptions.entries()) socket.write(`SUB ${subject} ${index + 1}\r\n`)
 }
