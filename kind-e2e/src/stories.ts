@@ -3,6 +3,7 @@ import { machineRegisters } from './stories/machine-registers.ts'
 import { offline } from './stories/offline.ts'
 import { offlineSlots } from './stories/offline-slots.ts'
 import { powerCut } from './stories/power-cut.ts'
+import { rolloutFleet } from './stories/rollout-fleet.ts'
 import { secureBoot } from './stories/secure-boot.ts'
 import type { Story } from './stories/story.ts'
 import { tamperedImage } from './stories/tampered-image.ts'
@@ -13,6 +14,7 @@ export const STORIES: readonly Story[] = [
   upgradeAndRollbackSlots,
   offlineSlots,
   killAnything,
+  rolloutFleet,
   machineRegisters,
   upgradeAndRollback,
   tamperedImage,

@@ -27,6 +27,8 @@ export type World = ReturnType<typeof openWorld>
 /** What a story runs beside the hub and its sites of one process: a machine. It is closed before the hub. */
 export type Guest = { readonly name: string; boots(): readonly unknown[]; close(): Promise<void> }
 
+/** Of so many clusters that have not succeeded a failed story shows the rows. */
+const MOST_EXPLAINED = 10
 /** How soon a hub of a story calls a silent site offline. */
 const OFFLINE_AFTER = ['--late-after', '4', '--offline-after', '8']
 export const NAMESPACE = 'default'
@@ -78,7 +80,7 @@ export function openWorld({ dir, say }: WorldOptions) {
         images.push(releaseOf(image, n))
       }
       await ceremony.publish(client, images)
-      token = await createJoinToken(client, 'story', { maxUses: 100, classes: ['software-key', 'tpm'] }, Date.now())
+      token = await createJoinToken(client, 'story', { maxUses: 1_000, classes: ['software-key', 'tpm'] }, Date.now())
       await ensure(client, 'ManagedClusterSetBinding', {
         metadata: { name: 'default', namespace: NAMESPACE },
         spec: { clusterSet: 'default' },
@@ -208,7 +210,11 @@ export function openWorld({ dir, say }: WorldOptions) {
         `logs: ${dir}/hub.log, ${dir}/sites/*/agent.log and ${dir}/machines/*/serial.log (kept with --keep)`,
       )
       for (const site of sites) console.error(`${site.name}: ${JSON.stringify(site.view())}`)
-      if (hub) console.error(JSON.stringify(await hub.client.list('Rollout'), null, 1))
+      const rollouts = hub ? await hub.client.list('Rollout') : []
+      for (const { metadata, spec, status: { clusters = [], ...status } = {} } of rollouts) {
+        const open = clusters.filter(({ state }) => state !== 'Succeeded').slice(0, MOST_EXPLAINED)
+        console.error(JSON.stringify({ name: metadata.name, spec, status: { ...status, clusters: open } }, null, 1))
+      }
     },
 
     async close(): Promise<void> {

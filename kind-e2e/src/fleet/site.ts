@@ -29,7 +29,7 @@ export type Credential = {
 /** What a statement says; the site adds who, when and after what. */
 export type Said = Pick<Statement, 'kind' | 'body'>
 /** Where a statement stands in the chain: what evidence answers. */
-export type Place = Pick<Statement, 'seq' | 'prev' | 'marker'>
+type Place = Pick<Statement, 'seq' | 'prev' | 'marker'>
 /** What a node tells of itself beside its statements. */
 export type Told = Pick<NodeStatus, 'phase' | 'reason' | 'message' | 'booted' | 'slot' | 'bootId' | 'failed' | 'holds'>
 

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { FAMILY, type Release } from '@skerry/demo'
 import { until } from '@skerry/supervise'
 import { assertChain, transitionsOf } from '../chain.ts'
+import { chance } from '../chance.ts'
 import type { MachineBoot } from '../machine/console.ts'
 import { listEsp, readEsp } from '../machine/disk.ts'
 import { bootsFolder, keepingBoots, verifyKept } from '../machine/kept.ts'
@@ -342,15 +343,4 @@ type CachedDisk = CachedDisks['esp']
 async function held(disk: CachedDisk, where: (disk: CachedDisk) => void = () => undefined): Promise<void> {
   where(disk)
   await until(disk.isHeld, 'a disk being held at its place', STEP_MS)
-}
-
-/** Numbers in [0, 1) by a seed: mulberry32. */
-function chance(seed: number): () => number {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
