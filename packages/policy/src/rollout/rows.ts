@@ -123,16 +123,17 @@ export function rowOf(
   const was = rows.get(cluster.name)
   const why = state === 'NotStarted' ? held : undefined
   const { assignment, position } = cluster
+  const told = why?.reason ?? reason
   // A window that opens or closes, and a pause, begin a new stretch of waiting.
   const stays =
-    was?.state === state && (was.reason === reason || !(STOPS_THE_CLOCK.has(was.reason) || STOPS_THE_CLOCK.has(reason)))
+    was?.state === state && (was.reason === told || !(STOPS_THE_CLOCK.has(was.reason) || STOPS_THE_CLOCK.has(told)))
   const waited =
     stays && STOPS_THE_CLOCK.has(reason) ? was.waitedSeconds : Math.floor(waitedMs(delivered, was, nowMs) / 1000)
   return {
     name: cluster.name,
     group,
     state,
-    reason: why?.reason ?? reason,
+    reason: told,
     message: `${why?.message ?? message}${FINISHED.has(state) ? '' : silenceOf(cluster)}`,
     since: stays ? was.since : iso(nowMs),
     ...(returnedAtMs === undefined ? {} : { returnedAt: iso(returnedAtMs) }),

@@ -71,6 +71,13 @@ describe('[deviation] a person pauses a rollout', () => {
     expect(condition(paused, 'Completed')).toMatchObject({ status: 'False', reason: 'Paused' })
   })
 
+  test('a look that changes nothing renews no time', () => {
+    const done = [act('pause')]
+    const paused = planned(fleet(), { spec, acts: done })
+    const later = planned(fleet(), { spec, acts: done, at: NOW + MINUTE }, after(paused))
+    expect(later.clusters).toEqual(paused.clusters)
+  })
+
   test('resumed it goes on with what it had, and nothing is asked again', () => {
     const paused = planned(fleet(), { spec, acts: [act('pause')] })
     const done = [act('pause'), act('resume', { at: iso(NOW + MINUTE) })]
