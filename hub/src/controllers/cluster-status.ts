@@ -1,11 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Condition, EdgeNodeStatus, NodeTrouble, ObjectOf, Reachability } from '@skerry/api'
-import { type ReachabilityLimits, reachability, reachabilityTaints } from '@skerry/policy'
+import { type NewCondition, type ReachabilityLimits, reachability, reachabilityTaints, setCondition } from '@skerry/policy'
 import { placeOf, type ResultDetails, resultDetails } from '../store/attestations.ts'
 import { type FleetNode, resultFor } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
 import { getObjects, listObjects, saveStatuses, updateObjects } from '../store/resources.ts'
-import { type NewCondition, setCondition } from './conditions.ts'
 import type { Controller } from './run.ts'
 
 /** From what a node's status was worked out, beside the images, and the version that it had then. */

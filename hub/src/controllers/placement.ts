@@ -9,7 +9,14 @@ import {
   PLACEMENT_LABEL,
   type PlacementStatus,
 } from '@skerry/api'
-import { type PlacementOutcome, paced, REMOVAL_GUARD, type RemovalGuard, scoresMoved } from '@skerry/policy'
+import {
+  type PlacementOutcome,
+  paced,
+  REMOVAL_GUARD,
+  type RemovalGuard,
+  scoresMoved,
+  setCondition,
+} from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
 import { recordAudit } from '../store/audit.ts'
 import { recordEvent } from '../store/events.ts'
@@ -25,7 +32,6 @@ import {
   updateObjects,
 } from '../store/resources.ts'
 import type { Reader, Tx } from '../store/store.ts'
-import { setCondition } from './conditions.ts'
 import { PlacementFeed } from './placement-feed.ts'
 import type { Controller } from './run.ts'
 

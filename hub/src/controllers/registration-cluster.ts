@@ -1,6 +1,6 @@
 import { DENIED_BECAUSE_ANNOTATION, type ObjectOf, type StatusFor } from '@skerry/api'
+import { setCondition } from '@skerry/policy'
 import type { NewEvent } from '../store/events.ts'
-import { setCondition } from './conditions.ts'
 
 /** What is told when a cluster that had been accepted is not any more, or is again: its status says what it was before. */
 export function acceptanceEvent({ metadata, spec, status }: ObjectOf<'ManagedCluster'>): NewEvent[] {

@@ -1,6 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import { type ClusterState, DEFAULT_GATES, type ObjectOf, type RolloutSpec, type RolloutStatus } from '@skerry/api'
-import { planRollout, type ReachabilityLimits, type RolloutFacts, type RolloutPlan, retriesOf } from '@skerry/policy'
+import {
+  planRollout,
+  type ReachabilityLimits,
+  type RolloutFacts,
+  type RolloutPlan,
+  retriesOf,
+  rolloutStatus,
+} from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
 import { type Assignment, saveAssignments, saveTerms } from '../store/assignments.ts'
 import { type NewEvent, recordEvents } from '../store/events.ts'
@@ -8,7 +15,6 @@ import { type Lease, writeFenced } from '../store/leases.ts'
 import { getObject, saveStatus } from '../store/resources.ts'
 import type { Store } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
-import { setCondition } from './conditions.ts'
 import { factsOf, loadRolloutFleet, type RolloutFleet } from './rollout-facts.ts'
 import type { Controller } from './run.ts'
 
@@ -64,25 +70,7 @@ async function savePlan(
     const backward = plan.back.map(({ cluster, to }) => ({ cluster, order: orderOf(current, to) }))
     for (const { cluster, order } of backward) await saveAssignments(tx, [cluster], order)
     if (order || changed.length > 0 || backward.length > 0) await wake(tx, 'assignment')
-    let conditions = current.status?.conditions ?? []
-    for (const condition of plan.conditions)
-      conditions = setCondition(conditions, { ...condition, observedGeneration: current.metadata.generation }, nowMs)
-    const status: RolloutStatus = {
-      phase: plan.phase,
-      observedGeneration: current.metadata.generation,
-      ...(image ? { image } : {}),
-      ...(plan.groups ? { groups: plan.groups } : {}),
-      clusters: [...plan.clusters],
-      counts: plan.counts,
-      byState: plan.byState,
-      slowest: [...plan.slowest],
-      ...(plan.recheckAtMs === undefined ? {} : { recheckAt: new Date(plan.recheckAtMs).toISOString() }),
-      startedAt: current.status?.startedAt ?? new Date(nowMs).toISOString(),
-      ...(plan.phase === 'Completed'
-        ? { completedAt: current.status?.completedAt ?? new Date(nowMs).toISOString() }
-        : {}),
-      conditions,
-    }
+    const status = rolloutStatus({ rollout: current, image }, plan, nowMs)
     const news = await saveStatus(tx, 'Rollout', namespace, name, status)
     if (news) await recordEvents(tx, eventsOf(current, status))
     return [

@@ -80,6 +80,7 @@ export {
   type Verb,
 } from './kinds.ts'
 export type { ClaimSelector, Condition, LabelSelector, ObjectMeta, SelectorRequirement, StatementRef } from './meta.ts'
+export { FAILS_BY, type FailsBy, Outages } from './outages.ts'
 export { REFUSALS, Refusal, type RefusalCode } from './refusals.ts'
 export { type Claim, ComplianceReport, NodeEvidence, type SignedReferences } from './report.ts'
 export {

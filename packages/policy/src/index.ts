@@ -16,6 +16,7 @@ export { assess, type ClusterInventory } from './compliance/assess.ts'
 export { type CheckedReport, checkReport, type Proven, type SignedFiles } from './compliance/check.ts'
 export { shapeFacts } from './compliance/facts.ts'
 export { type ReachabilityLimits, reachability } from './compliance/reachability.ts'
+export { type NewCondition, setCondition } from './conditions.ts'
 export {
   type BootFacts,
   type Effect,
@@ -85,6 +86,14 @@ export {
 } from './rollout/acts.ts'
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
+export {
+  type Simulation,
+  type SimulationInput,
+  simulate,
+} from './rollout/simulate.ts'
+export type { SimulatedCluster } from './rollout/simulated-site.ts'
+export { rolloutStatus } from './rollout/status.ts'
+export type { TimelineEntry } from './rollout/timeline.ts'
 export { rolloutWarnings } from './rollout/warnings.ts'
 export { planSite, type SitePlan } from './site-plan/plan-site.ts'
 export { openingAt, windowFaults } from './window/window.ts'

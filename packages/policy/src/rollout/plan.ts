@@ -41,6 +41,8 @@ export type RolloutPlan = {
   readonly byState: NonNullable<RolloutStatus['byState']>
   readonly slowest: NonNullable<RolloutStatus['slowest']>
   readonly conditions: Conditions
+  /** The gate that is closed, if it waits for people there. */
+  readonly gate?: string
   readonly recheckAtMs?: number
 }
 
@@ -202,6 +204,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
       ...conditionsOf(spec, phase, breached, standing, placed, dropped, metadata.name),
       ...steeringCondition(steered),
     ],
+    ...(phase === 'WaitingForApproval' && standing.gate ? { gate: standing.gate.name } : {}),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
 }

@@ -8,8 +8,22 @@ export type Opening =
   | { readonly open: true; readonly untilMs: number | undefined }
   | { readonly open: false; readonly nextMs: number | undefined }
 
+// A plan asks for each cluster of a rollout at one moment, and a closed set of windows says the same until it opens.
+const answered = new WeakMap<readonly ActivationWindow[], { readonly atMs: number; readonly opening: Opening }>()
+
 /** Whether the union is open at `nowMs`, and until when; otherwise when it opens next. */
 export function openingAt(windows: readonly ActivationWindow[], nowMs: number): Opening {
+  const last = answered.get(windows)
+  if (last && nowMs >= last.atMs) {
+    const { atMs, opening } = last
+    if (nowMs === atMs || (!opening.open && (opening.nextMs === undefined || nowMs < opening.nextMs))) return opening
+  }
+  const opening = judged(windows, nowMs)
+  answered.set(windows, { atMs: nowMs, opening })
+  return opening
+}
+
+function judged(windows: readonly ActivationWindow[], nowMs: number): Opening {
   if (windows.length === 0) return { open: true, untilMs: undefined }
   const open = windows.map((window) => openUntil(window, nowMs)).filter((until) => until !== undefined)
   if (open.length > 0) return { open: true, untilMs: Math.max(...open) }

@@ -1,0 +1,30 @@
+import type { RolloutStatus } from '@skerry/api'
+import { setCondition } from '../conditions.ts'
+import type { RolloutFacts } from './facts.ts'
+import type { RolloutPlan } from './plan.ts'
+
+/** The status that a rollout has after this look: what the hub stores, and what the next look starts from. */
+export function rolloutStatus(
+  { rollout: { metadata, status: before }, image }: Pick<RolloutFacts, 'rollout' | 'image'>,
+  plan: RolloutPlan,
+  nowMs: number,
+): RolloutStatus {
+  const observedGeneration = metadata.generation
+  let conditions = before?.conditions ?? []
+  for (const condition of plan.conditions)
+    conditions = setCondition(conditions, { ...condition, observedGeneration }, nowMs)
+  return {
+    phase: plan.phase,
+    observedGeneration,
+    ...(image ? { image } : {}),
+    ...(plan.groups ? { groups: plan.groups } : {}),
+    clusters: [...plan.clusters],
+    counts: plan.counts,
+    byState: plan.byState,
+    slowest: [...plan.slowest],
+    ...(plan.recheckAtMs === undefined ? {} : { recheckAt: new Date(plan.recheckAtMs).toISOString() }),
+    startedAt: before?.startedAt ?? new Date(nowMs).toISOString(),
+    ...(plan.phase === 'Completed' ? { completedAt: before?.completedAt ?? new Date(nowMs).toISOString() } : {}),
+    conditions,
+  }
+}
