@@ -1,6 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Condition, EdgeNodeStatus, NodeTrouble, ObjectOf, Reachability } from '@skerry/api'
-import { type NewCondition, type ReachabilityLimits, reachability, reachabilityTaints, setCondition } from '@skerry/policy'
+import {
+  type NewCondition,
+  type ReachabilityLimits,
+  reachability,
+  reachabilityTaints,
+  setCondition,
+} from '@skerry/policy'
 import { placeOf, type ResultDetails, resultDetails } from '../store/attestations.ts'
 import { type FleetNode, resultFor } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'

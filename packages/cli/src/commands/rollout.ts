@@ -8,6 +8,7 @@ import { formatColumns } from '../output/columns.ts'
 import { formOption, listOf, toJson } from '../output/forms.ts'
 import { line, type Shell, withHub } from '../shell.ts'
 import { collect } from '../values.ts'
+import { simulateCommand } from './rollout-simulate.ts'
 
 const row = kindRow('Rollout')
 
@@ -33,7 +34,9 @@ const VERBS: readonly (readonly [ActVerb, string])[] = [
 export function rolloutCommand(program: Command, shell: Shell): void {
   const rollout = program
     .command('rollout')
-    .description('Steers rollouts: pause, resume, abort, retry, approve, and what was done so far.')
+    .description(
+      'Steers rollouts: pause, resume, abort, retry, approve, what was done so far, and what would become of one.',
+    )
   for (const [verb, description] of VERBS) {
     const command = rollout
       .command(verb)
@@ -60,6 +63,7 @@ export function rolloutCommand(program: Command, shell: Shell): void {
         })
       })
   }
+  simulateCommand(rollout, shell)
   rollout
     .command('history')
     .description('Lists what people did to a rollout, oldest first. What the hub did is in "skerry events".')
