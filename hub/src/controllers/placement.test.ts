@@ -5,8 +5,15 @@ import { createObject, deleteObject, saveStatus, updateObject } from '../store/r
 import { write } from '../store/store.ts'
 import { addPlacement, newest, openWorld, type World } from './fixture.ts'
 import { placementController } from './placement.ts'
+import type { Controller } from './run.ts'
 
-const look = (world: World) => world.look(placementController())
+// One hub in each world: it follows what changes.
+const hubs = new WeakMap<World, Controller>()
+const look = (world: World) => {
+  const hub = hubs.get(world) ?? placementController()
+  hubs.set(world, hub)
+  return world.look(hub)
+}
 const addClusters = (world: World, names: readonly string[]) =>
   write(world.store, async (tx) => {
     for (const name of names)
