@@ -2,7 +2,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { benchAppraisal } from './appraisal.ts'
 import { benchFleet } from './fleet.ts'
 import { benchIngest } from './ingest.ts'
-import { benchPlacement } from './placement.ts'
+import { benchPlacement, boundYoungGeneration } from './placement.ts'
 import { benchRefusals } from './refusals.ts'
 
 // npm run bench -- BENCH [options]. With --json the last line is one JSON object; without it, the same as a table.
@@ -50,7 +50,10 @@ program
   .description('Every placement of a fleet decided once on one core, and again what one changed cluster touches.')
   .option('--load <file>', "a load of Open Cluster Management's objects, one JSON object a line; generated without it")
   .option('--json', 'print JSON alone')
-  .action(async ({ json, load }) => show(await benchPlacement({ load, say: sayer(json) }), json))
+  .action(async ({ json, load }) => {
+    boundYoungGeneration()
+    show(await benchPlacement({ load, say: sayer(json) }), json)
+  })
 
 await program.parseAsync()
 

@@ -1,22 +1,69 @@
-import type { ClaimSelector, LabelSelector } from '@skerry/api'
+import type { ClaimSelector, LabelSelector, SelectorRequirement } from '@skerry/api'
+import { narrowTo } from './masks.ts'
 
 // Labels or claims of a fleet, a column a key: the values as numbers, one for each cluster. A selector is a few walks along
-// columns, whatever the number of clusters, and a changed cluster is a few numbers.
+// columns, whatever the number of clusters, and a changed cluster is a few numbers. Whom a requirement takes is remembered,
+// because placements ask the same again and again, and mended where a cluster changes.
 
 /** The value of a cluster that does not have the key. */
 const ABSENT = 0
 const SPARE = 1_024
+/** Of each key so many requirements are remembered: one is a byte a slot. */
+const REMEMBERED = 64
+
+type Requirement = Pick<SelectorRequirement, 'operator'> & { readonly values: readonly string[] }
+type Remembered = { readonly mask: Uint8Array; readonly requirement: Requirement }
 
 class Column {
   /** By slot: the number of its value. */
   at: Int32Array
   readonly numbers = new Map<string, number>()
+  readonly #remembered = new Map<string, Remembered>()
 
   constructor(room: number) {
     this.at = new Int32Array(room)
   }
 
-  numberOf(value: string): number {
+  grow(room: number): void {
+    this.at = resized(this.at, room)
+    this.#remembered.clear()
+  }
+
+  put(slot: number, value: string | undefined): void {
+    this.at[slot] = value === undefined ? ABSENT : this.#numberOf(value)
+    for (const { mask, requirement } of this.#remembered.values()) mask[slot] = isMet(requirement, value) ? 1 : 0
+  }
+
+  /** By slot: 1 for those that meet a requirement. Nobody may write to it. */
+  maskOf(requirement: Requirement): Uint8Array {
+    const key = `${requirement.operator} ${requirement.values.join('\n')}`
+    const known = this.#remembered.get(key)
+    if (known) return known.mask
+    if (this.#remembered.size >= REMEMBERED) this.#remembered.clear()
+    const mask = this.#walk(requirement)
+    this.#remembered.set(key, { mask, requirement })
+    return mask
+  }
+
+  #walk({ operator, values }: Requirement): Uint8Array {
+    const { at } = this
+    const mask = new Uint8Array(at.length)
+    if (operator === 'Exists' || operator === 'DoesNotExist') {
+      const there = operator === 'Exists'
+      for (let slot = 0; slot < mask.length; slot += 1) if ((at[slot] !== ABSENT) === there) mask[slot] = 1
+      return mask
+    }
+    const listed = new Uint8Array(this.numbers.size + 1)
+    for (const value of values) {
+      const number = this.numbers.get(value)
+      if (number !== undefined) listed[number] = 1
+    }
+    const keeps = operator === 'In' ? 1 : 0
+    for (let slot = 0; slot < mask.length; slot += 1) if (listed[at[slot] ?? ABSENT] === keeps) mask[slot] = 1
+    return mask
+  }
+
+  #numberOf(value: string): number {
     const known = this.numbers.get(value)
     if (known !== undefined) return known
     if (this.numbers.size > 2 * this.at.length + SPARE) this.#forget()
@@ -47,22 +94,20 @@ export class Columns {
   /** Makes room for so many slots. */
   grow(room: number): void {
     this.#room = room
-    for (const column of this.#columns.values()) column.at = resized(column.at, room)
+    for (const column of this.#columns.values()) column.grow(room)
   }
 
   /** Puts the values of a slot in the place of those that it had. */
   put(slot: number, before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): void {
-    for (const key of before.keys()) {
-      const column = this.#columns.get(key)
-      if (column && !after.has(key)) column.at[slot] = ABSENT
-    }
+    for (const key of before.keys()) if (!after.has(key)) this.#columns.get(key)?.put(slot, undefined)
     for (const [key, value] of after) {
+      if (before.get(key) === value) continue
       let column = this.#columns.get(key)
       if (!column) {
         column = new Column(this.#room)
         this.#columns.set(key, column)
       }
-      column.at[slot] = column.numberOf(value)
+      column.put(slot, value)
     }
   }
 
@@ -73,57 +118,45 @@ export class Columns {
 
   /** Clears in `mask` every slot that does not meet a selector without fault. */
   narrow(mask: Uint8Array, selector: LabelSelector | ClaimSelector | undefined): void {
-    const labels = selector && 'matchLabels' in selector ? (selector.matchLabels ?? {}) : {}
-    for (const [key, value] of Object.entries(labels)) this.#keep(mask, key, [value], true)
-    for (const { key, operator, values = [] } of selector?.matchExpressions ?? []) {
-      if (operator === 'In') this.#keep(mask, key, values, true)
-      else if (operator === 'NotIn') this.#keep(mask, key, values, false)
-      else this.#keepPresent(mask, key, operator === 'Exists')
+    for (const { key, operator, values } of requirementsOf(selector)) {
+      const column = this.#columns.get(key)
+      if (column) narrowTo(mask, column.maskOf({ operator, values }))
+      else if (operator === 'In' || operator === 'Exists') mask.fill(0)
     }
   }
 
   /** What narrow() would say of one slot. */
   meets(slot: number, selector: LabelSelector | ClaimSelector | undefined): boolean {
-    const one = (key: string, values: readonly string[]) => {
+    return requirementsOf(selector).every(({ key, operator, values }) => {
       const column = this.#columns.get(key)
       const number = column?.at[slot] ?? ABSENT
-      return number !== ABSENT && values.some((value) => column?.numbers.get(value) === number)
-    }
-    const labels = selector && 'matchLabels' in selector ? (selector.matchLabels ?? {}) : {}
-    if (!Object.entries(labels).every(([key, value]) => one(key, [value]))) return false
-    return (selector?.matchExpressions ?? []).every(({ key, operator, values = [] }) => {
-      if (operator === 'In' || operator === 'NotIn') return one(key, values) === (operator === 'In')
-      return ((this.#columns.get(key)?.at[slot] ?? ABSENT) !== ABSENT) === (operator === 'Exists')
+      if (operator === 'Exists' || operator === 'DoesNotExist') return (number !== ABSENT) === (operator === 'Exists')
+      const listed = number !== ABSENT && values.some((value) => column?.numbers.get(value) === number)
+      return listed === (operator === 'In')
     })
   }
+}
 
-  #keep(mask: Uint8Array, key: string, values: readonly string[], wanted: boolean): void {
-    const column = this.#columns.get(key)
-    const numbers = values.flatMap((value) => column?.numbers.get(value) ?? [])
-    if (!column || numbers.length === 0) {
-      if (wanted) mask.fill(0)
-      return
-    }
-    const { at } = column
-    const [first = ABSENT] = numbers
-    if (numbers.length === 1) {
-      for (let slot = 0; slot < mask.length; slot += 1) if ((at[slot] === first) !== wanted) mask[slot] = 0
-      return
-    }
-    const listed = new Uint8Array(column.numbers.size + 1)
-    for (const number of numbers) listed[number] = 1
-    const keeps = wanted ? 1 : 0
-    for (let slot = 0; slot < mask.length; slot += 1) if (listed[at[slot] ?? ABSENT] !== keeps) mask[slot] = 0
-  }
+const NO_REQUIREMENTS: readonly (Requirement & { readonly key: string })[] = []
+const known = new WeakMap<object, typeof NO_REQUIREMENTS>()
 
-  #keepPresent(mask: Uint8Array, key: string, wanted: boolean): void {
-    const at = this.#columns.get(key)?.at
-    if (!at) {
-      if (wanted) mask.fill(0)
-      return
-    }
-    for (let slot = 0; slot < mask.length; slot += 1) if ((at[slot] !== ABSENT) !== wanted) mask[slot] = 0
-  }
+/** What a selector asks, label by label and term by term. */
+function requirementsOf(selector: LabelSelector | ClaimSelector | undefined): typeof NO_REQUIREMENTS {
+  if (!selector) return NO_REQUIREMENTS
+  const made = known.get(selector)
+  if (made) return made
+  const labels = 'matchLabels' in selector ? (selector.matchLabels ?? {}) : {}
+  const all = [
+    ...Object.entries(labels).map(([key, value]) => ({ key, operator: 'In', values: [value] })),
+    ...(selector.matchExpressions ?? []).map(({ key, operator, values = [] }) => ({ key, operator, values })),
+  ]
+  known.set(selector, all)
+  return all
+}
+
+function isMet({ operator, values }: Requirement, value: string | undefined): boolean {
+  if (operator === 'Exists' || operator === 'DoesNotExist') return (value !== undefined) === (operator === 'Exists')
+  return (value !== undefined && values.includes(value)) === (operator === 'In')
 }
 
 /** The same numbers in an array of another length, at least as long. */

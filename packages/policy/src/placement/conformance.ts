@@ -82,7 +82,7 @@ export function conform(scenario: PlacementScenario): ConformanceResult {
   const { totals, scores } = found.ranking()
   const groups = found.groups.map(({ members, ...group }) => ({
     ...group,
-    clusters: members.map((slot) => fleet.nameOf(slot)),
+    clusters: Array.from(members, (slot) => fleet.nameOf(slot)),
   }))
   const passed = [...fleet.byName()].filter((slot) => PASSED.has(VERDICTS[verdicts[slot] ?? 0]))
   const byCluster = (values: ArrayLike<number>) =>

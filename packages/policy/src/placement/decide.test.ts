@@ -27,7 +27,7 @@ function byColumns(fleet: Fleet, placement: ObjectOf<'Placement'>): Answer {
   const { totals, scores } = found.ranking()
   const groups = found.groups.map(({ members, ...group }) => ({
     ...group,
-    clusters: members.map((slot) => fleet.nameOf(slot)),
+    clusters: Array.from(members, (slot) => fleet.nameOf(slot)),
   }))
   const isRanked = (verdict = 0) => VERDICTS[verdict] !== undefined && passedFilters(verdict)
   const passed = [...fleet.byName()].filter((slot) => isRanked(verdicts[slot]))

@@ -5,9 +5,11 @@ import {
   SCHEDULING_DISABLED_ANNOTATION,
   type SpreadConstraint,
 } from '@skerry/api'
+import { byCodeUnit } from '../order.ts'
 import { resized } from './columns.ts'
 import type { Fleet } from './fleet.ts'
 import { type Cut, cutGroups, type GroupSelector } from './groups.ts'
+import { widenBy, wordsOf } from './masks.ts'
 import { isSpread, OCM_BUILT_IN, type Score, score, type Weighted, weights } from './prioritizers.ts'
 import { selectorFault } from './selectors.ts'
 import { clusterSetFault } from './sets.ts'
@@ -54,13 +56,16 @@ export type Decided = {
   readonly message: string
   readonly selected: number
   readonly unscheduled: number
-  /** Of slots, by name; with `sortBy: Score` by total, and then by name. */
-  readonly groups: readonly Cut<number>[]
+  /** Of slots, by name; with `sortBy: Score` by total, and then by name. They stand until the placement is decided again. */
+  readonly groups: readonly Cut[]
   /** As OCM says it; its message without the counts. */
   readonly satisfied: Omit<Condition, 'lastTransitionTime'>
   /** The names of the eligible sets. */
   readonly eligible: readonly string[]
-  /** By slot: what became of each cluster, as a place in VERDICTS; as far as it came where something is misconfigured. */
+  /**
+   * By slot: what became of each cluster, as a place in VERDICTS; as far as it came where something is misconfigured. Made when
+   * it is asked for, as long as the fleet does not change.
+   */
   readonly verdicts: Uint8Array
   /** Whether totals say who is selected, or in which order. */
   readonly isByTotal: boolean
@@ -87,6 +92,7 @@ export function decide(
   const { spec } = placement
   const number = spec.numberOfClusters ?? undefined
   const mine = fleet.decidedBy(namespace, name)
+  sieve.clear()
   const look = new Look(fleet, mine, nowMs, sieve, placement)
   const terms = as === 'OCM' ? [] : (spec.spreadPolicy?.spreadConstraints ?? [])
   const weighted =
@@ -102,12 +108,12 @@ export function decide(
   const ranking = () => (fault === undefined ? look.rank(prioritizers, terms, number) : NOT_RANKED)
   const ranked = isAsked ? ranking() : NOT_RANKED
   const { scores } = ranked
-  const { chosen, wanted } = fault === undefined ? look.choose(number, ranked) : { chosen: [], wanted: 0 }
+  const { chosen, wanted } = fault === undefined ? look.choose(number, ranked) : NOBODY_CHOSEN
   const unscheduled = wanted - chosen.length
   const { totals } = ranked
-  const ordered = isSorted ? chosen.toSorted((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0)) : chosen
+  const ordered = isSorted ? sorted(chosen, totals) : chosen
 
-  const cut = cutGroups(ordered, spec.decisionStrategy, (selector) => look.takes(selector))
+  const cut = cutGroups(ordered, spec.decisionStrategy, (selector) => look.takes(selector), sieve.room)
   const wrong = cut.fault === undefined ? fault : `:${cut.fault}`
   const warning = scores.findLast((one) => one.warning !== undefined)?.warning
   return {
@@ -119,7 +125,9 @@ export function decide(
     groups: cut.groups,
     satisfied: nowhere(spec.clusterSets ?? [], sieve) ?? satisfaction(chosen.length, unscheduled),
     eligible: sieve.eligible.map((set) => set.metadata.name),
-    verdicts: look.verdicts,
+    get verdicts() {
+      return look.verdicts
+    },
     isByTotal,
     ranking,
     recheckAtMs: fault === undefined ? earliestExpiry(fleet, mine, placement, nowMs) : undefined,
@@ -149,6 +157,10 @@ export class Sieve {
   readonly #fleet: Fleet
   readonly #predicates: readonly ClusterPredicate[]
   readonly #fault: string | undefined
+  /** Those who passed and are kept out by no taint, by name, and whom taints kept out then: as long as nobody else passes. */
+  everybody: { readonly chosen: Int32Array; readonly refused: readonly number[] } | undefined
+  #buffer = new Int32Array(0)
+  #used = 0
 
   constructor(fleet: Fleet, { metadata: { namespace = '' }, spec }: ObjectOf<'Placement'>) {
     const wanted = spec.clusterSets ?? []
@@ -159,8 +171,23 @@ export class Sieve {
     this.isBound = bound.length > 0
     this.eligible = wanted.length > 0 ? bound.filter((set) => wanted.includes(set.metadata.name)) : bound
     this.error = this.eligible.map((set) => clusterSetFault(set)).find((fault) => fault !== undefined)
-    this.verdicts = new Uint8Array(fleet.size)
+    this.verdicts = new Uint8Array(fleet.room)
     if (this.error === undefined) this.#sift()
+  }
+
+  /** Whatever was made in this room by an earlier look is over. */
+  clear(): void {
+    this.#used = 0
+  }
+
+  /** Room for so many slots, until the next look: made each time it would be what a look costs most. */
+  readonly room = (length: number): Int32Array => {
+    if (this.#used + length > this.#buffer.length) {
+      this.#buffer = new Int32Array(this.#used + length + (length >> 3))
+      this.#used = 0
+    }
+    this.#used += length
+    return this.#buffer.subarray(this.#used - length, this.#used)
   }
 
   /** What is wrong with the predicates, as `<plugin>:<message>`. Nobody looks at them while there is no cluster. */
@@ -170,10 +197,11 @@ export class Sieve {
 
   /** Looks at one slot again; what it was and what it is. */
   mend(slot: number): { readonly before: number; readonly after: number } {
-    if (slot >= this.verdicts.length) this.verdicts = resized(this.verdicts, this.#fleet.size)
+    if (slot >= this.verdicts.length) this.verdicts = resized(this.verdicts, this.#fleet.room)
     const before = this.verdicts[slot] ?? UNKNOWN
     if (this.error !== undefined) return { before, after: before }
     const after = this.#verdictOf(slot)
+    if (after !== before) this.everybody = undefined
     this.available += Number(isAvailable(after)) - Number(isAvailable(before))
     this.matching += Number(after === MATCHES) - Number(before === MATCHES)
     this.verdicts[slot] = after
@@ -183,7 +211,7 @@ export class Sieve {
   #verdictOf(slot: number): number {
     const fleet = this.#fleet
     if (fleet.present[slot] !== 1) return UNKNOWN
-    if (!this.eligible.some((set) => fleet.isMember(set, slot))) return NOT_IN_ELIGIBLE_SET
+    if (fleet.membersOf(this.eligible)[slot] !== 1) return NOT_IN_ELIGIBLE_SET
     if (fleet.deleting[slot] === 1) return DELETING
     if (this.#predicates.length === 0 || this.#fault !== undefined) return MATCHES
     return this.#predicates.some(
@@ -197,25 +225,23 @@ export class Sieve {
   }
 
   #sift(): void {
-    const { present, deleting, size } = this.#fleet
-    const { verdicts } = this
-    const members = this.eligible.map((set) => this.#fleet.membersOf(set))
-    const mask = new Uint8Array(size)
-    for (const one of members)
-      for (let slot = 0; slot < size; slot += 1) mask[slot] = (mask[slot] ?? 0) | (one[slot] ?? 0)
-    for (let slot = 0; slot < size; slot += 1) {
-      if (present[slot] === 0) continue
-      if (mask[slot] === 0) verdicts[slot] = NOT_IN_ELIGIBLE_SET
-      else if (deleting[slot] === 1) {
-        verdicts[slot] = DELETING
-        mask[slot] = 0
-      } else this.available += 1
-    }
-    const matched = this.#predicates.length === 0 || this.#fault !== undefined ? mask : this.#matched(mask)
-    for (let slot = 0; slot < size; slot += 1) {
-      if (mask[slot] !== 1) continue
-      if (matched[slot] === 1) this.matching += 1
-      verdicts[slot] = matched[slot] === 1 ? MATCHES : PREDICATE_MISMATCH
+    const fleet = this.#fleet
+    const members = fleet.membersOf(this.eligible)
+    const available = members.slice()
+    const [isMember, isAvailable] = [wordsOf(members), wordsOf(available)]
+    const [isPresent, isDeleting, verdict] = [wordsOf(fleet.present), wordsOf(fleet.deleting), wordsOf(this.verdicts)]
+    for (let at = 0; at < isMember.length; at += 1) isAvailable[at] = (isMember[at] ?? 0) & ~(isDeleting[at] ?? 0)
+    const matched = this.#predicates.length === 0 || this.#fault !== undefined ? available : this.#matched(available)
+    const matches = wordsOf(matched)
+    for (let at = 0; at < isMember.length; at += 1) {
+      const [can, does] = [isAvailable[at] ?? 0, matches[at] ?? 0]
+      this.available += ones(can)
+      this.matching += ones(does)
+      verdict[at] =
+        ((isPresent[at] ?? 0) & ~(isMember[at] ?? 0)) * NOT_IN_ELIGIBLE_SET +
+        ((isMember[at] ?? 0) & (isDeleting[at] ?? 0)) * DELETING +
+        (can & ~does) * PREDICATE_MISMATCH +
+        does * MATCHES
     }
   }
 
@@ -228,13 +254,33 @@ export class Sieve {
       this.#fleet.claims.narrow(mask, required?.claimSelector)
       const expressions = required?.celSelector?.celExpressions ?? []
       if (expressions.length > 0) this.#fleet.narrowByCel(mask, expressions)
-      for (let slot = 0; slot < mask.length; slot += 1) matched[slot] = (matched[slot] ?? 0) | (mask[slot] ?? 0)
+      widenBy(matched, mask)
     }
     return matched
   }
 }
 
+/** How many of the four bytes of a word are 1. */
+const ones = (word: number) => Math.imul(word, 0x01010101) >>> 24
+function selectAll(verdicts: Uint8Array): void {
+  for (let slot = 0; slot < verdicts.length; slot += 1) if (verdicts[slot] === MATCHES) verdicts[slot] = SELECTED
+}
+const isSame = (one: readonly number[], other: readonly number[]) =>
+  one.length === other.length && one.every((slot, at) => slot === other[at])
+const NOBODY: ReadonlySet<number> = new Set()
+/** Of all verdicts of a sieve MATCHES alone has this bit, and in a word it says that there is one among four. */
+const SOME_MATCHES = 0x08080808
+/** Fewer than one in so many are sorted rather than found by walking along all names. */
+const FEW = 16
 const isAvailable = (verdict: number) => verdict === MATCHES || verdict === PREDICATE_MISMATCH
+
+/** Slots in the order of their names, and how many were wanted. */
+type Chosen = { readonly chosen: Int32Array; readonly wanted: number }
+const NOBODY_CHOSEN: Chosen = { chosen: new Int32Array(0), wanted: 0 }
+
+// Those of equal totals stay as they stand.
+const sorted = (chosen: Int32Array, totals: Int32Array) =>
+  Int32Array.from([...chosen].toSorted((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0)))
 
 /** By slot: the sums, and what each prioritizer says; how it was spread, where a term of spread or its weight says anything. */
 type Ranking = { readonly totals: Int32Array; readonly scores: readonly Score[]; readonly spread?: Spread }
@@ -242,37 +288,52 @@ const NOT_RANKED: Ranking = { totals: new Int32Array(0), scores: [] }
 
 /** One look at those that a sieve let pass. */
 class Look {
-  /** MATCHES for who is still in. */
-  readonly verdicts: Uint8Array
   /** When the first toleration of a taint ends. */
   changesAtMs: number | undefined
   readonly #fleet: Fleet
   readonly #mine: Int32Array
   readonly #nowMs: number
-  readonly #matching: number
+  readonly #sieve: Sieve
   readonly #placement: ObjectOf<'Placement'>
+  /** Whom a taint keeps out. */
+  readonly #refused: number[] = []
+  #areAllTaken = false
+  #verdicts: Uint8Array | undefined
 
   constructor(fleet: Fleet, mine: Int32Array, nowMs: number, sieve: Sieve, placement: ObjectOf<'Placement'>) {
     this.#fleet = fleet
     this.#mine = mine
     this.#nowMs = nowMs
-    this.#matching = sieve.matching
+    this.#sieve = sieve
     this.#placement = placement
-    this.verdicts = sieve.verdicts.length === fleet.size ? sieve.verdicts.slice() : resized(sieve.verdicts, fleet.size)
+  }
+
+  /** MATCHES for who is still in. */
+  get verdicts(): Uint8Array {
+    if (this.#verdicts) return this.#verdicts
+    const { verdicts: sifted } = this.#sieve
+    const { room } = this.#fleet
+    const verdicts = sifted.length === room ? sifted.slice() : resized(sifted, room)
+    for (const slot of this.#refused) verdicts[slot] = TAINT_NOT_TOLERATED
+    if (this.#areAllTaken) selectAll(verdicts)
+    this.#verdicts = verdicts
+    return verdicts
   }
 
   /** Puts out whom a taint keeps out; or what is wrong with the tolerations, as `<plugin>:<message>`. */
   withstand(): string | undefined {
     const { tolerations = [] } = this.#placement.spec
-    const fault = this.#matching > 0 ? tolerationFault(tolerations) : undefined
+    const fault = this.#sieve.matching > 0 ? tolerationFault(tolerations) : undefined
     if (fault) return `TaintToleration:${fault}`
-    const own = new Set(this.#mine)
-    for (const slot of this.#fleet.tainted) {
-      if (this.verdicts[slot] !== MATCHES) continue
+    const { verdicts } = this.#sieve
+    const { tainted } = this.#fleet
+    const own = tainted.size > 0 ? new Set(this.#mine) : NOBODY
+    for (const slot of tainted) {
+      if (verdicts[slot] !== MATCHES) continue
       const taints = taintsFor(this.#placement, this.#fleet.clusterAt(slot))
       const { refusedBy, expiresAtMs } = tolerates(taints, tolerations, own.has(slot), this.#nowMs)
       if (expiresAtMs !== undefined) this.changesAtMs = Math.min(this.changesAtMs ?? expiresAtMs, expiresAtMs)
-      if (refusedBy) this.verdicts[slot] = TAINT_NOT_TOLERATED
+      if (refusedBy) this.#refused.push(slot)
     }
     return undefined
   }
@@ -306,14 +367,45 @@ class Look {
   }
 
   /** The slots of the best `number`, or of all, by name; how many were wanted. */
-  choose(number: number | undefined, { totals, spread }: Ranking): { chosen: number[]; wanted: number } {
+  choose(number: number | undefined, { totals, spread }: Ranking): Chosen {
     if (spread) return this.#take(spread, number)
-    const chosen = this.#best(number, totals)
+    const chosen = number === undefined ? this.#everybody() : Int32Array.from(this.#best(number, totals))
     return { chosen, wanted: number ?? chosen.length }
   }
 
-  #best(number: number | undefined, totals: Int32Array): number[] {
-    const least = number === undefined ? undefined : this.#least(number, totals)
+  #everybody(): Int32Array {
+    const fleet = this.#fleet
+    const { verdicts, matching } = this.#sieve
+    const { marks, isInOrder } = fleet
+    this.#areAllTaken = true
+    if (this.#verdicts) selectAll(this.#verdicts)
+    const known = this.#sieve.everybody
+    if (known && isSame(known.refused, this.#refused)) return known.chosen
+    const all = new Int32Array(matching)
+    let count = 0
+    for (const slot of this.#refused) marks[slot] = 1
+    if (!isInOrder && matching * FEW > fleet.size) {
+      const order = fleet.byName()
+      for (let place = 0; place < order.length; place += 1) {
+        const slot = order[place] ?? 0
+        if (verdicts[slot] === MATCHES && marks[slot] === 0) all[count++] = slot
+      }
+    } else {
+      const words = wordsOf(verdicts)
+      for (let at = 0; at < words.length; at += 1) {
+        if (((words[at] ?? 0) & SOME_MATCHES) === 0) continue
+        for (let slot = at * 4; slot < at * 4 + 4; slot += 1)
+          if (verdicts[slot] === MATCHES && marks[slot] === 0) all[count++] = slot
+      }
+    }
+    for (const slot of this.#refused) marks[slot] = 0
+    const chosen = all.subarray(0, count)
+    if (!isInOrder && matching * FEW <= fleet.size) chosen.sort((a, b) => byCodeUnit(fleet.nameOf(a), fleet.nameOf(b)))
+    return chosen
+  }
+
+  #best(number: number, totals: Int32Array): number[] {
+    const least = this.#least(number, totals)
     let equals = least?.equals ?? 0
     const chosen: number[] = []
     const { verdicts } = this
@@ -354,7 +446,7 @@ class Look {
     return { totals, scores, spread: found }
   }
 
-  #take({ picked, limited, keyless }: Spread, number: number | undefined): { chosen: number[]; wanted: number } {
+  #take({ picked, limited, keyless }: Spread, number: number | undefined): Chosen {
     const selected = new Set(picked)
     const chosen: number[] = []
     let passed = 0
@@ -370,15 +462,15 @@ class Look {
             ? SPREAD_LIMIT
             : OUT_OF_NUMBER
     }
-    return { chosen, wanted: number ?? passed }
+    return { chosen: Int32Array.from(chosen), wanted: number ?? passed }
   }
 
-  /** Whom the selector of a group takes. */
-  takes(selector: GroupSelector | undefined): (slot: number) => boolean {
-    const mask = new Uint8Array(this.#fleet.size).fill(1)
+  /** Whom the selector of a group takes, by slot, until it is asked again. */
+  takes(selector: GroupSelector | undefined): Uint8Array {
+    const mask = this.#fleet.scratch.fill(1)
     this.#fleet.labels.narrow(mask, selector?.labelSelector)
     this.#fleet.claims.narrow(mask, selector?.claimSelector)
-    return (slot) => mask[slot] === 1
+    return mask
   }
 
   // The total of the last one chosen, and how many of those that have it are: undefined where all are.

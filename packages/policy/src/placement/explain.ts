@@ -66,7 +66,7 @@ function frozen(fleet: Fleet, { message, selected }: Extract<PlacementOutcome, {
 // Whoever would be selected, or would be no more, says what keeps it from that; of all others the look stands.
 function held(fleet: Fleet, { found, selected }: Extract<PlacementOutcome, { kind: 'Held' }>, plain: Telling): Telling {
   const stays = slotsOf(fleet, selected)
-  const wanted = new Set(found.groups.flatMap(({ members }) => members))
+  const wanted = new Set(found.groups.flatMap(({ members }) => [...members]))
   return (slot, cluster) => {
     const line = plain(slot, cluster)
     if (stays.has(slot) === wanted.has(slot) || cluster.metadata.deletionTimestamp) return line

@@ -1,4 +1,4 @@
-import { CLUSTER_SET_LABEL, type ObjectOf } from '@skerry/api'
+import { CLUSTER_SET_LABEL, type LabelSelector, type ObjectOf } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import {
   approximate,
@@ -9,8 +9,8 @@ import {
   type PreparedCluster,
 } from './cel/index.ts'
 import { Columns, resized } from './columns.ts'
+import { widenBy } from './masks.ts'
 import { claimsOf, labelsOf } from './selectors.ts'
-import { clusterSetFault } from './sets.ts'
 
 // All that placements are decided by, prepared once and changed piece by piece. A cluster has a slot, a number by which
 // everything about it is found; a name that a decision alone still has keeps one, too.
@@ -65,6 +65,8 @@ export class Fleet {
   readonly #sets = new Map<string, ClusterSet>()
   readonly #bound = new Map<string, Map<string, Binding>>()
   readonly #members = new Map<string, Uint8Array>()
+  /** Of sets together, by their names: what #members has of each. */
+  readonly #together = new Map<string, { readonly sets: readonly ClusterSet[]; readonly members: Uint8Array }>()
   readonly #decided = new Map<string, Int32Array>()
   readonly #scores = new Map<string, Map<string, AddOnScores>>()
   /** Every list of expressions that was asked, compiled or as its fault; and by slot whether it holds: 0 where nobody asked. */
@@ -72,6 +74,7 @@ export class Fleet {
   readonly #prepared: (PreparedCluster | undefined)[] = []
   #room = 64
   #order: Int32Array | undefined
+  #isInOrder = false
   readonly labels = new Columns(this.#room)
   readonly claims = new Columns(this.#room)
   /** By slot: how many decisions of all placements name it. */
@@ -85,6 +88,16 @@ export class Fleet {
   readonly allocatable: Record<Resource, Float64Array> = {
     cpu: new Float64Array(this.#room).fill(Number.NaN),
     memory: new Float64Array(this.#room).fill(Number.NaN),
+  }
+
+  /** By slot: 0. Whoever marks slots in it clears them before anybody else may look. */
+  marks = new Uint8Array(this.#room)
+  /** By slot: whatever the last one who needed a mask for a moment left. */
+  scratch = new Uint8Array(this.#room)
+
+  /** How many slots there is room for: a mask over the fleet is so long. */
+  get room(): number {
+    return this.#room
   }
 
   /** How many slots there are. */
@@ -106,10 +119,19 @@ export class Fleet {
 
   /** The slots by their names. */
   byName(): Int32Array {
-    this.#order ??= Int32Array.from(
+    if (this.#order) return this.#order
+    const order = Int32Array.from(
       [...this.#names.keys()].toSorted((a, b) => byCodeUnit(this.nameOf(a), this.nameOf(b))),
     )
-    return this.#order
+    this.#order = order
+    this.#isInOrder = order.every((slot, place) => slot === place)
+    return order
+  }
+
+  /** Whether the slots themselves stand by their names. */
+  get isInOrder(): boolean {
+    this.byName()
+    return this.#isInOrder
   }
 
   putCluster(cluster: Cluster): void {
@@ -137,9 +159,11 @@ export class Fleet {
     }
     for (const [name, members] of this.#members) {
       const set = this.#sets.get(name)
-      if (set && slot < members.length) members[slot] = this.isMember(set, slot) ? 1 : 0
-      else this.#members.delete(name)
+      const selector = set && selectorOf(set)
+      members[slot] = cluster && selector && this.labels.meets(slot, selector) ? 1 : 0
     }
+    for (const { sets, members } of this.#together.values())
+      members[slot] = sets.some((set) => this.#members.get(set.metadata.name)?.[slot] === 1) ? 1 : 0
     this.#forgetCel(slot)
   }
 
@@ -205,12 +229,12 @@ export class Fleet {
 
   putSet(set: ClusterSet): void {
     this.#sets.set(set.metadata.name, set)
-    this.#members.delete(set.metadata.name)
+    this.#forgetMembers()
   }
 
   removeSet(name: string): void {
     this.#sets.delete(name)
-    this.#members.delete(name)
+    this.#forgetMembers()
   }
 
   putBinding(binding: Binding): void {
@@ -230,27 +254,33 @@ export class Fleet {
       .flatMap((name) => this.#sets.get(name) ?? [])
   }
 
-  /** By slot: 1 for the members of a set without fault. */
-  membersOf(set: ClusterSet): Uint8Array {
+  /** By slot: 1 for the members of any of these sets, none of which has a fault. Nobody may write to it. */
+  membersOf(sets: readonly ClusterSet[]): Uint8Array {
+    const key = sets.map(({ metadata }) => metadata.name).join(',')
+    const known = this.#together.get(key)
+    if (known) return known.members
+    if (this.#together.size >= TOGETHER) this.#together.clear()
+    const members = new Uint8Array(this.#room)
+    for (const set of sets) widenBy(members, this.#membersOfOne(set))
+    this.#together.set(key, { sets, members })
+    return members
+  }
+
+  #membersOfOne(set: ClusterSet): Uint8Array {
     const { name } = set.metadata
     const known = this.#members.get(name)
-    if (known && known.length === this.size) return known
-    const members = this.present.slice(0, this.size)
-    const { selectorType, labelSelector } = set.spec.clusterSelector ?? {}
-    if (selectorType !== 'LabelSelector') this.labels.narrow(members, { matchLabels: { [CLUSTER_SET_LABEL]: name } })
-    else if (labelSelector === undefined) members.fill(0)
-    else if (clusterSetFault(set) === undefined) this.labels.narrow(members, labelSelector)
+    if (known) return known
+    const members = this.present.slice()
+    const selector = selectorOf(set)
+    if (selector) this.labels.narrow(members, selector)
+    else members.fill(0)
     this.#members.set(name, members)
     return members
   }
 
-  /** Whether the cluster of a slot is a member of a set without fault. */
-  isMember(set: ClusterSet, slot: number): boolean {
-    if (this.present[slot] !== 1) return false
-    const { selectorType, labelSelector } = set.spec.clusterSelector ?? {}
-    if (selectorType !== 'LabelSelector')
-      return this.labels.meets(slot, { matchLabels: { [CLUSTER_SET_LABEL]: set.metadata.name } })
-    return labelSelector !== undefined && this.labels.meets(slot, labelSelector)
+  #forgetMembers(): void {
+    this.#members.clear()
+    this.#together.clear()
   }
 
   /** Takes the place of what this placement had decided. */
@@ -299,7 +329,7 @@ export class Fleet {
     this.#names.push(name)
     this.#clusters.push(undefined)
     this.#order = undefined
-    if (slot >= this.#room) this.#grow(this.#room * 2)
+    if (slot >= this.#room) this.#grow(this.#room + Math.max(64, (this.#room >> 4) & ~3))
     return slot
   }
 
@@ -308,7 +338,10 @@ export class Fleet {
     this.labels.grow(room)
     this.claims.grow(room)
     this.counts = resized(this.counts, room)
+    this.#forgetMembers()
     this.present = resized(this.present, room)
+    this.marks = new Uint8Array(room)
+    this.scratch = new Uint8Array(room)
     this.deleting = resized(this.deleting, room)
     for (const resource of RESOURCES) {
       const before = this.allocatable[resource]
@@ -320,6 +353,20 @@ export class Fleet {
 type Compiled = { readonly expressions: readonly CelExpression[] } | { readonly fault: string }
 const [UNASKED, HOLDS, FAILS] = [0, 1, 2] as const
 const REMEMBERED = 4_096
+/** Of so many groups of sets the members are remembered: one is a byte a slot. */
+const TOGETHER = 256
+
+const selectors = new WeakMap<ClusterSet, LabelSelector | undefined>()
+
+/** Whom a set without fault takes, by labels; undefined where it takes nobody. */
+function selectorOf(set: ClusterSet): LabelSelector | undefined {
+  if (selectors.has(set)) return selectors.get(set)
+  const { selectorType, labelSelector } = set.spec.clusterSelector ?? {}
+  const exclusive = { matchLabels: { [CLUSTER_SET_LABEL]: set.metadata.name } }
+  const selector = selectorType === 'LabelSelector' ? labelSelector : exclusive
+  selectors.set(set, selector)
+  return selector
+}
 
 function compiledAll(texts: readonly string[]): Compiled {
   const expressions: CelExpression[] = []

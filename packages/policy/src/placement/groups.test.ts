@@ -12,18 +12,15 @@ const per = (clustersPerDecisionGroup: string | number): DecisionStrategy => ({
 })
 /** Groups of clusters, as names; a selector of labels takes by them. */
 function groupsOf(clusters: ReturnType<typeof fleet>, strategy?: DecisionStrategy) {
-  const { groups, ...fault } = cutGroups(
-    clusters,
-    strategy,
-    (selector) =>
-      ({ metadata }) =>
-        Object.entries(selector?.labelSelector?.matchLabels ?? {}).every(
-          ([key, value]) => metadata.labels?.[key] === value,
-        ),
-  )
-  const named = ({ members, ...group }: Cut<(typeof clusters)[number]>) => ({
+  const { groups, ...fault } = cutGroups(Int32Array.from(clusters.keys()), strategy, (selector) => {
+    const wanted = Object.entries(selector?.labelSelector?.matchLabels ?? {})
+    return Uint8Array.from(clusters, ({ metadata }) =>
+      Number(wanted.every(([key, value]) => metadata.labels?.[key] === value)),
+    )
+  })
+  const named = ({ members, ...group }: Cut) => ({
     ...group,
-    clusters: members.map(({ metadata }) => metadata.name),
+    clusters: Array.from(members, (at) => clusters[at]?.metadata.name ?? ''),
   })
   return { groups: groups.map(named), ...fault }
 }

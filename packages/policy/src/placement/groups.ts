@@ -4,8 +4,8 @@ import { selectorFault } from './selectors.ts'
 // How the selected clusters are cut into groups, and groups into slices: by name, or where a placement asks for it by score.
 
 export type Group = { readonly name: string; readonly index: number; readonly clusters: readonly string[] }
-/** A group of whatever stands for a cluster. */
-export type Cut<T> = { readonly name: string; readonly index: number; readonly members: readonly T[] }
+/** A group of numbers that stand for clusters. */
+export type Cut = { readonly name: string; readonly index: number; readonly members: Int32Array }
 export type GroupSelector = NonNullable<
   NonNullable<NonNullable<DecisionStrategy['groupStrategy']>['decisionGroups']>[number]['groupClusterSelector']
 >
@@ -19,34 +19,44 @@ export type Slice = {
 
 /**
  * The groups of the selected clusters, in the order in which they come; with a fault those that OCM had cut before it met it. `takes`
- * says of a selector without fault whom it takes.
+ * says of a selector without fault whom it takes: 1 at the numbers of those, until it is asked again. `room` gives so much room.
  */
-export function cutGroups<T>(
-  selected: readonly T[],
+export function cutGroups(
+  selected: Int32Array,
   { groupStrategy }: DecisionStrategy = {},
-  takes: (selector: GroupSelector | undefined) => (one: T) => boolean,
-): { readonly groups: readonly Cut<T>[]; readonly fault?: string } {
+  takes: (selector: GroupSelector | undefined) => Uint8Array,
+  room: (length: number) => Int32Array = (length) => new Int32Array(length),
+): { readonly groups: readonly Cut[]; readonly fault?: string } {
   const { decisionGroups = [], clustersPerDecisionGroup } = groupStrategy ?? {}
   const length = groupLength(clustersPerDecisionGroup, selected.length)
   if (typeof length === 'object') return { groups: [], ...length }
-  const groups: Cut<T>[] = []
+  const groups: Cut[] = []
   let rest = selected
-  const divide = (name: string, taken: readonly T[]) => {
+  const divide = (name: string, taken: Int32Array) => {
     for (let from = 0; from < taken.length; from += length)
-      groups.push({ name, index: groups.length, members: taken.slice(from, from + length) })
+      groups.push({ name, index: groups.length, members: taken.subarray(from, from + length) })
   }
   for (const { groupName = '', groupClusterSelector: wanted } of decisionGroups) {
     const fault = selectorFault(wanted?.labelSelector) ?? selectorFault(wanted?.claimSelector)
     if (fault) return { groups, fault }
-    const isTaken = takes(wanted)
-    const taken: T[] = []
-    const left: T[] = []
-    for (const one of rest) (isTaken(one) ? taken : left).push(one)
+    const { taken, left } = parted(rest, takes(wanted), room(rest.length))
     rest = left
     divide(groupName, taken)
   }
   divide('', rest)
-  return { groups: groups.length > 0 ? groups : [{ name: '', index: 0, members: [] }] }
+  return { groups: groups.length > 0 ? groups : [{ name: '', index: 0, members: new Int32Array(0) }] }
+}
+
+function parted(all: Int32Array, mask: Uint8Array, room: Int32Array): { taken: Int32Array; left: Int32Array } {
+  let count = 0
+  for (let at = 0; at < all.length; at += 1) count += mask[all[at] ?? 0] ?? 0
+  let [taken, left] = [0, count]
+  for (let at = 0; at < all.length; at += 1) {
+    const one = all[at] ?? 0
+    if (mask[one] === 1) room[taken++] = one
+    else room[left++] = one
+  }
+  return { taken: room.subarray(0, count), left: room.subarray(count) }
 }
 
 // Go's float arithmetic, in its order: 7 % of 100 clusters are 8.

@@ -75,11 +75,11 @@ export function outcomeOf(
   // Also when a score ends: nothing goes stale in silence.
   const times = [recheckAtMs, scoresEndAtMs].filter((one) => one !== undefined)
   const recheck = times.length === 0 ? {} : { recheckAtMs: Math.min(...times) }
-  const removal = heldRemoval(fleet, placement, new Set(found.groups.flatMap(({ members }) => members)), guard)
+  const removal = heldRemoval(fleet, placement, new Set(found.groups.flatMap(({ members }) => [...members])), guard)
   if (removal) return { ...held(fleet, placement, found, removal), ...recheck }
   const groups = found.groups.map(({ members, ...group }) => ({
     ...group,
-    clusters: members.map((slot) => fleet.nameOf(slot)),
+    clusters: Array.from(members, (slot) => fleet.nameOf(slot)),
   }))
   // Where all are taken, scores decided nothing, and what they are changes with every decision of others.
   const totals = found.isByTotal ? found.ranking().totals : undefined

@@ -108,18 +108,20 @@ export function evaluate(input: SchedulingInput): Evaluation {
   const unscheduled = misconfigured ? 0 : goal - chosen.length
   tell(ranked, chosen.length, number, 'fault' in found ? [] : found.prioritized, reasons, left)
 
-  const { groups, fault } = cutGroups(
-    chosen
-      .toSorted(
-        (a, b) =>
-          (placement.spec.sortBy === 'Score' ? b.total - a.total : 0) ||
-          byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name),
-      )
-      .map(({ cluster }) => cluster),
-    placement.spec.decisionStrategy,
-    (selector) => (cluster) =>
-      mismatch(selector?.labelSelector, labelsOf(cluster), 'label') === undefined &&
-      mismatch(selector?.claimSelector, claimsOf(cluster), 'claim') === undefined,
+  const ordered = chosen
+    .toSorted(
+      (a, b) =>
+        (placement.spec.sortBy === 'Score' ? b.total - a.total : 0) ||
+        byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name),
+    )
+    .map(({ cluster }) => cluster)
+  const { groups, fault } = cutGroups(Int32Array.from(ordered.keys()), placement.spec.decisionStrategy, (selector) =>
+    Uint8Array.from(ordered, (cluster) =>
+      Number(
+        mismatch(selector?.labelSelector, labelsOf(cluster), 'label') === undefined &&
+          mismatch(selector?.claimSelector, claimsOf(cluster), 'claim') === undefined,
+      ),
+    ),
   )
   const wrong = fault === undefined ? ('fault' in found ? found.fault : undefined) : `:${fault}`
   const warning = 'fault' in found ? undefined : found.prioritized.findLast((one) => one.warning !== undefined)?.warning
@@ -132,7 +134,7 @@ export function evaluate(input: SchedulingInput): Evaluation {
     unscheduled,
     groups: groups.map(({ members, ...group }) => ({
       ...group,
-      clusters: members.map(({ metadata }) => metadata.name),
+      clusters: Array.from(members, (at) => ordered[at]?.metadata.name ?? ''),
     })),
     satisfied: outside ?? satisfaction(selected.length, unscheduled, reasons),
     totals: new Map(ranked.map(({ cluster, total }) => [cluster.metadata.name, total])),
