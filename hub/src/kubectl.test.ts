@@ -261,9 +261,9 @@ describe.skipIf(!kubectlPath)(on, () => {
   test.each([
     ['an unknown field', PLACEMENT.replace('clusterSets', 'clusterSetz'), 'spec.clusterSetz: is not a known field'],
     [
-      'a field that is not carried out yet',
-      ROLLOUT_PER_GROUP,
-      'spec.strategy.progressivePerGroup: is a field of Open Cluster Management that this hub does not carry out yet',
+      'a strategy that there is none of',
+      ROLLOUT_PER_GROUP.replace('type: ProgressivePerGroup', 'type: PerGroup'),
+      'spec.strategy.type: must be one of: All, Progressive, ProgressivePerGroup',
     ],
     [
       'a wrong type',
@@ -276,6 +276,13 @@ describe.skipIf(!kubectlPath)(on, () => {
     expect(ran.code).toBe(1)
     expect(ran.err).toContain(says)
     expect(await ok('get placements -o name')).toBe('')
+  })
+
+  test('a rollout that goes group by group is taken as it is written', async () => {
+    await ok('apply -f -', { input: ROLLOUT_PER_GROUP })
+    expect(await ok("get rollout wave -o jsonpath='{.spec.strategy}'")).toContain(
+      '{"progressivePerGroup":{},"type":"ProgressivePerGroup"}',
+    )
   })
 
   test('auth can-i is answered by the rule that judges the act itself', async () => {
