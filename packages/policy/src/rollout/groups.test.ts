@@ -259,6 +259,8 @@ describe('[deviation] groups and sites that are out of reach', () => {
     }
     expect(Math.min(...back.hold.map(({ recheckAtMs }) => recheckAtMs))).toBeGreaterThan(NOW)
     expect(back.recheckAtMs).toBe(NOW + Math.min(...starts))
+    const [waits = ''] = names.filter((name) => held(back, name))
+    expect(row(back, waits)?.recheckAt).toBe(held(back, waits)?.message.match(/this one at (\S+)$/)?.[1])
     const all = planned(line('nothing'), spec, after(back), NOW + 10 * MINUTE)
     expect(all.advance).toEqual(names.toSorted())
   })

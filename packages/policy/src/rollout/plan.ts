@@ -7,7 +7,7 @@ import { type Conditions, conditionsOf, steeringCondition } from './conditions.t
 import type { RolloutFacts } from './facts.ts'
 import { groupsOf } from './groups.ts'
 import { type Back, rollBackOf } from './roll-back.ts'
-import { offlineTooLong, type Placed, recheckOf, removed, rowOf, sticky, waitedMs } from './rows.ts'
+import { iso, offlineTooLong, type Placed, recheckOf, removed, rowOf, sticky, waitedMs } from './rows.ts'
 import { groupsTold, type Standing, stagedOf, standingOf } from './stages.ts'
 import { FAILURES, FINISHED, UNDER_WAY } from './states.ts'
 import { durationsOf, offlineAfterMs, offlinePolicyOf, stagesOf } from './strategy.ts'
@@ -167,7 +167,12 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     ...placed.filter(({ state }) => state === 'NotStarted').map((one) => turns.whyNot(one).recheckAtMs ?? 0),
   ].filter((at) => at > nowMs)
   const told = placed.map((one) => {
-    const row = rowOf(one, holds.get(one.cluster.name), rows, nowMs)
+    const held = one.state === 'NotStarted' ? turns.whyNot(one).recheckAtMs : undefined
+    const row = {
+      ...rowOf(one, holds.get(one.cluster.name), rows, nowMs),
+      // Where time itself ends the wait; what only news can end is looked at again all the same, and not written for that.
+      ...(held === undefined || held <= nowMs ? {} : { recheckAt: iso(held) }),
+    }
     const backTo = back?.told.get(row.name) ?? (back ? undefined : rows.get(row.name)?.backTo)
     return backTo && row.state !== 'Succeeded' ? { ...row, backTo } : row
   })
