@@ -9,7 +9,7 @@ import {
   UNPROVABLE,
 } from './cluster-state.ts'
 import type { ClusterFacts } from './facts.ts'
-import { FINISHED } from './states.ts'
+import { FAILURES, FINISHED } from './states.ts'
 
 // From what was told of a cluster before, and what it is doing now, to what is told next: what failed stays failed.
 
@@ -135,7 +135,8 @@ export function rowOf(
     state,
     reason: told,
     message: `${why?.message ?? message}${FINISHED.has(state) ? '' : silenceOf(cluster)}`,
-    since: stays ? was.since : iso(nowMs),
+    // A failure that is told as another one is not a new one: it is a failure since it was first.
+    since: stays || (was && FAILURES.has(was.state) && FAILURES.has(state)) ? was.since : iso(nowMs),
     ...(returnedAtMs === undefined ? {} : { returnedAt: iso(returnedAtMs) }),
     // Of an assignment that is not this rollout's, nothing is shown; who is finished keeps what it was sent.
     ...(assignment && assigned

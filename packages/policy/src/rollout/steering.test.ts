@@ -131,6 +131,21 @@ describe('[deviation] a person lets a rollout go on after a breach', () => {
     expect(still).toMatchObject({ phase: 'Paused', advance: [] })
   })
 
+  test('a failure that is told as a worse one after the resume is not one more', () => {
+    const late = { strategy: progressive({ progressDeadline: '30s' }) }
+    const out = planned([cluster('a', 'activating'), cluster('b', 'nothing')], { spec: late })
+    expect(row(out, 'a')?.state).toBe('TimeOut')
+    const done = [act('resume', { at: iso(NOW + MINUTE) })]
+    const fleet = [cluster('a', 'rolled-back', NOW + 2 * MINUTE), cluster('b', 'nothing')]
+    let status = after(out)
+    for (const minutes of [2, 3, 4]) {
+      const going = planned(fleet, { spec: late, acts: done, at: NOW + minutes * MINUTE }, status)
+      expect(going).toMatchObject({ phase: 'Running', advance: ['b'] })
+      expect(row(going, 'a')).toMatchObject({ state: 'RolledBack', since: iso(NOW) })
+      status = after(going, NOW + minutes * MINUTE)
+    }
+  })
+
   test('a pause that came first is told first, and both must be taken back', () => {
     const paused = planned([cluster('a', 'rolled-back'), cluster('b', 'nothing')], { spec, acts: [act('pause')] })
     expect(held(paused, 'b')?.reason).toBe('Paused')
