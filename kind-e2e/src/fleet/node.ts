@@ -1,7 +1,17 @@
 import { comparePositions, type DesiredState, type Holds, type OSImageManifest, Refusal } from '@skerry/api'
 import { HARDWARE_ID } from '@skerry/demo'
 import type { State, Target } from '@skerry/policy'
-import { admit, type BootFacts, type Effect, type Event, effectsOf, initialState, planSite, step } from '@skerry/policy'
+import {
+  admit,
+  type BootFacts,
+  type Effect,
+  type Event,
+  effectsOf,
+  initialState,
+  planSite,
+  step,
+  targetOf,
+} from '@skerry/policy'
 import { evidenceNonce } from '@skerry/trust'
 import type { Machine } from './machine.ts'
 import type { Site, Told } from './site.ts'
@@ -174,17 +184,7 @@ export function openNode({
     const manifest = await manifestOf(path, sha256)
     const refusal = admission(manifest, document)
     if (refusal) throw refusal
-    const target: Target = {
-      position: { timeline: document.timeline, generation: document.generation },
-      manifestSha256: sha256,
-      imageSha256: manifest.image.sha256,
-      imageLength: manifest.image.length,
-      version: manifest.version,
-      releaseCounter: manifest.releaseCounter,
-      gates: document.gates,
-      ...(document.retry ? { retry: document.retry.act } : {}),
-    }
-    return { manifest, target }
+    return { manifest, target: targetOf(document, manifest, sha256) }
   }
 
   async function receive(document: DesiredState, digest: string): Promise<void> {

@@ -29,6 +29,7 @@ export {
   type Stage,
   type State,
   type Target,
+  targetOf,
 } from './node-upgrade/state.ts'
 export { step } from './node-upgrade/step.ts'
 export { admitPlacement } from './placement/admission.ts'

@@ -1,5 +1,5 @@
 import { comparePositions, type DesiredState, type OSImageManifest, Refusal, TIMELINE_AHEAD_MS } from '@skerry/api'
-import { admit, type Memory, planSite, type Target } from '@skerry/policy'
+import { admit, type Memory, planSite, type Target, targetOf } from '@skerry/policy'
 import { keysInForce, sha256Hex, type Trust, verifyDocument } from '@skerry/trust'
 import type { Logger } from 'pino'
 import type { Outbox } from '../outbox/outbox.ts'
@@ -158,17 +158,7 @@ export function startLeader(options: LeaderOptions): Leader {
     const manifest = known ?? (await trustedManifest(path, sha256))
     const refusal = admission(manifest, document, bus.node().state.memory)
     if (refusal) throw refusal
-    const target: Target = {
-      position: { timeline: document.timeline, generation: document.generation },
-      manifestSha256: sha256,
-      imageSha256: manifest.image.sha256,
-      imageLength: manifest.image.length,
-      version: manifest.version,
-      releaseCounter: manifest.releaseCounter,
-      gates: document.gates,
-      ...(document.retry ? { retry: document.retry.act } : {}),
-      ...signedOf(manifest.boot),
-    }
+    const target = { ...targetOf(document, manifest, sha256), ...signedOf(manifest.boot) }
     return { manifest, target }
   }
 

@@ -1,4 +1,4 @@
-import type { Gates, Position, RememberedFailure, TransitionBody } from '@skerry/api'
+import type { DesiredState, Gates, OSImageManifest, Position, RememberedFailure, TransitionBody } from '@skerry/api'
 
 // The node's upgrade machine as data. What exists only in a phase lives in that phase's member; what outlives every
 // upgrade lives in `memory`. All of it is saved before any effect runs.
@@ -21,6 +21,22 @@ export type Target = {
     readonly signers: readonly string[]
     /** DER in base64: those, and what vouches for them. */
     readonly certificates: readonly string[]
+  }
+}
+
+/** What an admitted order asks of a node; `manifestSha256` is what the order names its manifest by. */
+export function targetOf(document: DesiredState, manifest: OSImageManifest, manifestSha256: string): Target {
+  const { timeline, generation, gates, retry } = document
+  const { image, version, releaseCounter } = manifest
+  return {
+    position: { timeline, generation },
+    manifestSha256,
+    imageSha256: image.sha256,
+    imageLength: image.length,
+    version,
+    releaseCounter,
+    gates,
+    ...(retry ? { retry: retry.act } : {}),
   }
 }
 

@@ -146,11 +146,14 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   // A person who paused or aborted has said what happens; a breach says it where nobody did.
   const back = breached && steered.state === 'Going' ? rollBackOf(rollout, image, placed) : undefined
   const sent = new Set(turns.advance)
+  const waits = new Map(
+    placed.filter(({ state }) => state === 'NotStarted').map((one) => [one.cluster.name, turns.whyNot(one)]),
+  )
   const hold = placed
     .filter(({ cluster, state }) => !FINISHED.has(state) && !sent.has(cluster.name))
     .map((one): Hold => {
-      const { cluster, state, recheckAtMs } = one
-      const why = state === 'NotStarted' ? turns.whyNot(one) : one
+      const { cluster, recheckAtMs } = one
+      const why = waits.get(cluster.name) ?? one
       const at = [recheckAtMs, cluster.changesAtMs, why.recheckAtMs].filter((time) => time !== undefined)
       return {
         cluster: cluster.name,
@@ -164,10 +167,10 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const phase = back?.phase ?? phaseOf(placed, standing, stop, before)
   const rechecks = [
     ...placed.map(({ recheckAtMs }) => recheckAtMs ?? 0),
-    ...placed.filter(({ state }) => state === 'NotStarted').map((one) => turns.whyNot(one).recheckAtMs ?? 0),
+    ...[...waits.values()].map(({ recheckAtMs }) => recheckAtMs ?? 0),
   ].filter((at) => at > nowMs)
   const told = placed.map((one) => {
-    const held = one.state === 'NotStarted' ? turns.whyNot(one).recheckAtMs : undefined
+    const held = waits.get(one.cluster.name)?.recheckAtMs
     const row = {
       ...rowOf(one, holds.get(one.cluster.name), rows, nowMs),
       // Where time itself ends the wait; what only news can end is looked at again all the same, and not written for that.
