@@ -30,7 +30,9 @@ class Column {
   }
 
   put(slot: number, value: string | undefined): void {
-    this.at[slot] = value === undefined ? ABSENT : this.#numberOf(value)
+    // First: giving a number may make `at` anew.
+    const number = value === undefined ? ABSENT : this.#numberOf(value)
+    this.at[slot] = number
     for (const { mask, requirement } of this.#remembered.values()) mask[slot] = isMet(requirement, value) ? 1 : 0
   }
 

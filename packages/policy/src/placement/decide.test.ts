@@ -132,7 +132,16 @@ describe('decide() and the plain reference', () => {
 test('a value that nobody has any more takes no room', () => {
   const fleet = new Fleet()
   const claimed = (value: number) => clusterOf('a', { status: { clusterClaims: [{ name: 'day', value: `${value}` }] } })
-  for (let day = 0; day < 5_000; day += 1) fleet.putCluster(claimed(day))
+  const holds = (value: number) => {
+    const mask = new Uint8Array(fleet.size).fill(1)
+    fleet.claims.narrow(mask, { matchExpressions: [{ key: 'day', operator: 'In', values: [`${value}`] }] })
+    return mask[0] === 1
+  }
+  for (let day = 0; day < 5_000; day += 1) {
+    fleet.putCluster(claimed(day))
+    // Also on the day on which the others are forgotten.
+    if (!holds(day)) expect.fail(`the claim of day ${day} was not kept`)
+  }
   fleet.putCluster(clusterOf('b', { status: { clusterClaims: [{ name: 'day', value: '4999' }] } }))
   const mask = new Uint8Array(fleet.size).fill(1)
   fleet.claims.narrow(mask, { matchExpressions: [{ key: 'day', operator: 'In', values: ['4999', '17'] }] })
