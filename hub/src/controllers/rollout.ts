@@ -8,6 +8,7 @@ import {
   retriesOf,
   rolloutStatus,
 } from '@skerry/policy'
+import { listActs } from '../store/acts.ts'
 import { asStored } from '../store/as-stored.ts'
 import { type Assignment, saveAssignments, saveTerms } from '../store/assignments.ts'
 import { type NewEvent, recordEvents } from '../store/events.ts'
@@ -61,6 +62,8 @@ async function savePlan(
     // Another of the same name, made meanwhile, is of the same generation.
     if (current?.metadata.uid !== rollout.metadata.uid) return []
     if (current.metadata.generation !== rollout.metadata.generation) return []
+    // What a person did meanwhile is judged first: after an abort nothing is sent, and nothing unseen is accepted.
+    if ((await listActs(tx, rollout.metadata.uid)).length !== (facts.acts ?? []).length) return []
     const order = image && plan.advance.length > 0 ? orderOf(current, image) : undefined
     const termsOf = termsBy(facts)
     const sent = plan.advance.map((cluster) => ({ cluster, terms: termsOf(cluster) }))
@@ -133,21 +136,21 @@ function eventsOf(rollout: Rollout, status: RolloutStatus): NewEvent[] {
   const events: NewEvent[] = []
   const tell = (type: NewEvent['type'], reason: string, message: string) =>
     events.push({ type, reason, message, component: 'rollout', regarding: { kind: 'Rollout', namespace, name } })
-  if (rollout.status?.phase !== status.phase) {
-    const conditionOf = (wanted: string) => status.conditions?.find(({ type }) => type === wanted)
-    const breached = conditionOf('Breached')
+  const conditionOf = (wanted: string) => status.conditions?.find(({ type }) => type === wanted)
+  const breached = conditionOf('Breached')
+  const wasBreached = rollout.status?.conditions?.some(({ type, status }) => type === 'Breached' && status === 'True')
+  // Also where a person had stopped it already.
+  if (breached?.status === 'True' && !wasBreached)
+    tell('Warning', 'Breached', `the rollout stopped: ${breached.message}`)
+  else if (rollout.status?.phase !== status.phase) {
     const completed = conditionOf('Completed')
     const failures = (status.counts?.failed ?? 0) + (status.counts?.rolledBack ?? 0) > 0
     const over = failures && (status.phase === 'Completed' || status.phase === 'Paused')
-    const wasBreached = rollout.status?.conditions?.some(({ type, status }) => type === 'Breached' && status === 'True')
-    if (breached?.status === 'True' && !wasBreached)
-      tell('Warning', 'Breached', `the rollout stopped: ${breached.message}`)
-    else
-      tell(
-        over ? 'Warning' : 'Normal',
-        `Rollout${status.phase}`,
-        `the rollout is ${status.phase}${over && completed ? `: ${completed.message}` : ''}`,
-      )
+    tell(
+      over ? 'Warning' : 'Normal',
+      `Rollout${status.phase}`,
+      `the rollout is ${status.phase}${over && completed ? `: ${completed.message}` : ''}`,
+    )
   }
   const before = new Map((rollout.status?.clusters ?? []).map((cluster) => [cluster.name, cluster.state]))
   for (const { name: cluster, state, message } of status.clusters ?? []) {

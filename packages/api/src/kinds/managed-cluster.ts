@@ -18,9 +18,9 @@ export type ClusterClaim = Static<typeof ClusterClaim>
 
 const Quantities = mapOf(Type.Union([Type.String(), Type.Number()]))
 
-/** Annotation in which a person says why a cluster was denied; it goes when the cluster is accepted again. */
 /** The hub's own taint, while it does not hear from a site. */
 export const UNREACHABLE_TAINT = 'cluster.open-cluster-management.io/unreachable'
+/** Annotation in which a person says why a cluster was denied; it goes when the cluster is accepted again. */
 export const DENIED_BECAUSE_ANNOTATION = 'skerry.dev/denied-because'
 
 /** A registered site's cluster. OCM's kind: `cluster.open-cluster-management.io/v1`. */

@@ -145,14 +145,25 @@ describe('[deviation] what OCM gets wrong', () => {
   })
 })
 
-describe('[deviation] groups are fixed when the first cluster is sent the image', () => {
-  test('until then they are what the placement says', () => {
-    const dark = planned(['x a:offline', 'y b:offline'], perGroup())
-    const spec = { ...perGroup(), catchUp: { jitter: '0s', maxConcurrency: '100%' } }
-    expect(planned(['z b:nothing a:nothing'], spec, after(dark))).toMatchObject({
-      advance: ['a', 'b'],
-      groups: [{ index: 0, name: 'z', total: 2 }],
-    })
+describe('[deviation] groups are fixed when the first of them has its turn', () => {
+  test('until the first has its turn they are what the placement says', () => {
+    const spec = { ...perGroup(), approvals: { start: 1 } }
+    const waits = planned(['x a:nothing', 'y b:nothing'], spec)
+    expect(waits).toMatchObject({ phase: 'WaitingForApproval', advance: [] })
+    expect(planned(['z b:nothing a:nothing'], spec, after(waits)).groups).toMatchObject([
+      { index: 0, name: 'z', total: 2 },
+    ])
+  })
+
+  test('they stay so where nobody is sent anything any more', () => {
+    const first = planned(['x a:staging', 'y b:nothing'], perGroup())
+    const again = planned(['x a:nothing', 'y b:nothing'], perGroup(), after(first))
+    const moved = planned(['x b:nothing', 'y a:nothing'], perGroup(), after(again))
+    expect(moved.advance).toEqual(['a'])
+    expect(moved.clusters.map(({ name, group }) => [name, group])).toEqual([
+      ['a', 0],
+      ['b', 1],
+    ])
   })
 
   test('who joins later is of the last group, and who moves stays where it was', () => {

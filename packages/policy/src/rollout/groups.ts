@@ -13,7 +13,7 @@ export type Groups = {
 }
 
 /**
- * Groups are what the placement says until the first cluster is sent the image, and fixed from then on: one that moved behind
+ * Groups are what the placement says until the first of them has its turn, and fixed from then on: one that moved behind
  * the stage under way would never have its turn, and one that moved before it would have it twice. Who joins later is of
  * the last group.
  */
@@ -23,7 +23,8 @@ export function groupsOf(
   rows: ReadonlyMap<string, RolloutCluster>,
 ): Groups {
   const told = new Map((before?.groups ?? []).map((group) => [group.index, group]))
-  const begun = told.size > 0 && [...rows.values()].some(({ assignedAt }) => assignedAt !== undefined)
+  // Told once and kept: who was sent the image may be nobody any more.
+  const begun = [...told.values()].some(({ openedAt }) => openedAt !== undefined)
   const now = new Map(decided.flatMap(({ index, clusters }) => clusters.map((cluster) => [cluster, index])))
   if (begun) {
     const last = Math.max(...told.keys())

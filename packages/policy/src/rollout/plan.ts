@@ -83,10 +83,9 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const edited = judgedGeneration !== undefined && judgedGeneration !== metadata.generation
   // A person gives a failure back, by a retry; and an edit does, of what was asked for and could not be given: it was a
   // fault of the terms.
+  const isCounted = (row: RolloutCluster) => FAILURES.has(row.state) && !(edited && isAskedNoMore(row, spec))
   const isFinal = (row: RolloutCluster) =>
-    FAILURES.has(row.state) &&
-    !(edited && isAskedNoMore(row, spec)) &&
-    !(Date.parse(row.since) <= (timeOf(retryOf(row.name)) ?? Number.NEGATIVE_INFINITY))
+    isCounted(row) && !(Date.parse(row.since) <= (timeOf(retryOf(row.name)) ?? Number.NEGATIVE_INFINITY))
   const groups = groupsOf(decided, before, rows)
   const countsOffline = new Set(
     stagesOf(spec, groups.all).flatMap(({ groups: some, isMandatory }) =>
@@ -119,22 +118,28 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const selected = new Set(names)
   const deselected = [...rows.values()]
     .filter(({ name }) => !selected.has(name))
-    .map((row) => removed(row, facts.gone?.get(row.name), isFinal(row), nowMs))
+    // A retry tries nothing where nothing can be sent: it gives nothing back there.
+    .map((row) => removed(row, facts.gone?.get(row.name), isCounted(row), nowMs))
 
   const steered = steeredBy(acts)
-  const resumedAtMs = steered.state === 'Going' ? timeOf(steered.resumed) : undefined
+  // What a resume accepted stays accepted, whatever a person does after it.
+  const resumedAtMs = timeOf(acts.findLast(({ verb }) => verb === 'resume'))
   const stages = stagedOf(spec, groups, seen, deselected, resumedAtMs ?? Number.NEGATIVE_INFINITY)
   // What is heard later ends no breach, only a person does, by an edit, a resume or a retry: then it is judged anew.
   const endedAtMs = Math.max(resumedAtMs ?? 0, ...[...retries.values()].map((act) => timeOf(act) ?? 0))
   const isEnded = edited || (judged !== undefined && endedAtMs >= Date.parse(judged.lastTransitionTime))
-  const breached = (judged?.status === 'True' && !isEnded) || stages.some(({ isExceeded }) => isExceeded)
+  // An aborted rollout has nothing left to stop.
+  const breached =
+    steered.state !== 'Aborted' &&
+    ((judged?.status === 'True' && !isEnded) || stages.some(({ isExceeded }) => isExceeded))
   const stop = stopOf(steered, breached, metadata.name)
   const actFacts = { rollout, manifestSha256: image.manifestSha256, acts, changedBy: facts.changedBy }
   const asks = (gate: string) => {
     const { needed, given, recheckAtMs } = approvalsAt(gate, actFacts, nowMs)
     return { needed, given: given.length, ...(recheckAtMs === undefined ? {} : { recheckAtMs }) }
   }
-  const standing = standingOf(spec, groups, stages, asks, stop !== undefined, before?.phase === 'Completed')
+  const wasCompleted = before?.phase === 'Completed' || before?.completedAt !== undefined
+  const standing = standingOf(spec, groups, stages, asks, stop !== undefined, wasCompleted)
   // Whose turn has just come has its time from now on.
   const placed = seen.map((one): Placed => {
     const begins = standing.opened.has(one.group) && groups.told.get(one.group)?.openedAt === undefined
@@ -144,7 +149,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   })
   const turns = turnsOf(placed, standing, scope, stop, metadata.name)
   // A person who paused or aborted has said what happens; a breach says it where nobody did.
-  const back = breached && steered.state === 'Going' ? rollBackOf(rollout, image, placed) : undefined
+  const back = breached ? rollBackOf(rollout, image, placed, steered.state === 'Going') : undefined
   const sent = new Set(turns.advance)
   const waits = new Map(
     placed.filter(({ state }) => state === 'NotStarted').map((one) => [one.cluster.name, turns.whyNot(one)]),
@@ -164,7 +169,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     })
 
   const holds = new Map(hold.map((held) => [held.cluster, held]))
-  const phase = back?.phase ?? phaseOf(placed, standing, stop, before)
+  const phase = (steered.state === 'Going' ? back?.phase : undefined) ?? phaseOf(placed, standing, stop, wasCompleted)
   const rechecks = [
     ...placed.map(({ recheckAtMs }) => recheckAtMs ?? 0),
     ...[...waits.values()].map(({ recheckAtMs }) => recheckAtMs ?? 0),
@@ -176,8 +181,9 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
       // Where time itself ends the wait; what only news can end is looked at again all the same, and not written for that.
       ...(held === undefined || held <= nowMs ? {} : { recheckAt: iso(held) }),
     }
-    const backTo = back?.told.get(row.name) ?? (back ? undefined : rows.get(row.name)?.backTo)
-    return backTo && row.state !== 'Succeeded' ? { ...row, backTo } : row
+    const backTo = back ? back.told.get(row.name) : rows.get(row.name)?.backTo
+    // Who is sent the image again is not on its way back any more.
+    return backTo && (back || !one.assigned) && row.state !== 'Succeeded' ? { ...row, backTo } : row
   })
   const clusters = [...told, ...deselected].toSorted((a, b) => byCodeUnit(a.name, b.name))
   // Who failed and was dropped then is in the budget, and so it is here.
@@ -225,10 +231,10 @@ function phaseOf(
   placed: readonly Placed[],
   { current, gate }: Standing,
   stop: Stop | undefined,
-  before: RolloutStatus | undefined,
+  wasCompleted: boolean,
 ): RolloutPhase {
   if (stop) return stop.phase
-  if (before?.phase === 'Completed') return 'Completed'
+  if (wasCompleted) return 'Completed'
   if (gate) return 'WaitingForApproval'
   // A fleet that is all dark, or that nobody is in, proves nothing: completion needs one success.
   if (!current) return placed.some(({ state }) => state === 'Succeeded') ? 'Completed' : 'Running'
@@ -253,8 +259,9 @@ function count(states: readonly ClusterState[]): RolloutPlan['counts'] {
 }
 
 // Nothing can be planned now. What was known stays known, and what had begun has not ended.
+// A person's word reaches who was sent something all the same.
 function waiting(
-  { rollout }: RolloutFacts,
+  { rollout, acts = [] }: RolloutFacts,
   before: RolloutStatus | undefined,
   reason: string,
   message: string,
@@ -263,11 +270,14 @@ function waiting(
   const clusters = before?.clusters ?? []
   // Of what the rollout was before an edit nothing is held any more, but what became of it is still told.
   const shown = before ? clusters : (rollout.status?.clusters ?? [])
-  const phase = before?.phase ?? 'Pending'
+  const steered = steeredBy(acts)
+  const phase = stopOf(steered, false, rollout.metadata.name)?.phase ?? before?.phase ?? 'Pending'
   return {
     phase,
     advance: [],
-    underWay: [],
+    underWay: shown
+      .filter(({ state, assignedAt }) => steered.state !== 'Going' && assignedAt !== undefined && UNDER_WAY.has(state))
+      .map(({ name, state }) => ({ cluster: name, paused: state !== 'Soaking' })),
     back: [],
     hold: clusters
       .filter(({ state }) => !FINISHED.has(state))
@@ -280,6 +290,7 @@ function waiting(
     conditions: [
       ...(phase === 'Pending' ? [{ type: 'Completed', status: 'False' as const, reason, message }] : []),
       { type: 'Ready', status: 'False', reason, message },
+      ...steeringCondition(steered),
     ],
   }
 }

@@ -20,12 +20,13 @@ const MAY_STILL_TRY: ReadonlySet<ClusterState> = new Set([...UNDER_WAY, 'Offline
 
 /**
  * Who goes back. A site that failed runs what it confirmed before already: the order makes that what is wanted of it, also
- * of a machine that is put in its place. Who confirmed the image stays: a site takes no lower release than it confirmed.
+ * of a machine that is put in its place. Nobody is ordered anything while a person's word stands (`mayOrder`). Who confirmed the image stays: a site takes no lower release than it confirmed.
  */
 export function rollBackOf(
   { metadata, spec }: ObjectOf<'Rollout'>,
   image: Image,
   placed: readonly Placed[],
+  mayOrder: boolean,
 ): RollBack | undefined {
   if (spec.onBreach !== 'RollbackFailed' && spec.onBreach !== 'RollbackAll') return undefined
   const orders: Back[] = []
@@ -35,7 +36,7 @@ export function rollBackOf(
     if (assignment?.rolloutUid !== metadata.uid) continue
     const ordered = assignment.manifestSha256 !== image.manifestSha256
     const wanted = FAILURES.has(state) || (spec.onBreach === 'RollbackAll' && MAY_STILL_TRY.has(state))
-    if (!ordered && !wanted) continue
+    if (!ordered && !(wanted && mayOrder)) continue
     const confirmed = nodes.some((node) => node.confirmed)
     if (!lastGood || confirmed) {
       told.set(name, {
@@ -54,7 +55,7 @@ export function rollBackOf(
         ? `the site has taken the order for ${version}, which its nodes confirmed before`
         : `is ordered back to ${version}, which its nodes confirmed before; the site has not said that it took the order`,
     })
-    if (assignment.manifestSha256 !== manifestSha256) orders.push({ cluster: name, to: lastGood })
+    if (mayOrder && assignment.manifestSha256 !== manifestSha256) orders.push({ cluster: name, to: lastGood })
   }
   const open = orders.length > 0 || [...told.values()].some(({ state }) => state === 'Ordered')
   return { orders, told, phase: open ? 'RollingBack' : 'RolledBack' }

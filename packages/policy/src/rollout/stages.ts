@@ -86,14 +86,15 @@ export function standingOf(
   const [opened, passed] = [had('openedAt'), had('passedAt')]
   let current: Staged | undefined
   let gate: Gate | undefined
-  for (const [place, stage] of stages.entries()) {
+  for (const stage of stages) {
     const indices = stage.groups.map(({ index }) => index)
     if (wasCompleted) for (const index of indices) passed.add(index)
     if (indices.every((index) => passed.has(index))) continue
     // Nobody is in it: it holds up nobody, and has had no turn.
     if (stage.members.every(({ state }) => state === 'Removed')) continue
     if (!indices.some((index) => opened.has(index))) {
-      gate = closed(place === 0 ? 'Start' : `Group/${Math.min(...indices)}`, stage, asks)
+      // Whichever stage has the first turn: those before it may have nobody.
+      gate = closed(opened.size === 0 ? 'Start' : `Group/${Math.min(...indices)}`, stage, asks)
       if (gate) break
     }
     current = stage

@@ -2,6 +2,7 @@ import type { RolloutStatus } from '@skerry/api'
 import { setCondition } from '../conditions.ts'
 import type { RolloutFacts } from './facts.ts'
 import type { RolloutPlan } from './plan.ts'
+import { iso } from './rows.ts'
 
 /** The status that a rollout has after this look: what the hub stores, and what the next look starts from. */
 export function rolloutStatus(
@@ -10,6 +11,10 @@ export function rolloutStatus(
   nowMs: number,
 ): RolloutStatus {
   const observedGeneration = metadata.generation
+  // Of other bytes nothing has completed.
+  const isSame = image === undefined || before?.image?.manifestSha256 === image.manifestSha256
+  const completedAt =
+    (isSame ? before?.completedAt : undefined) ?? (plan.phase === 'Completed' ? iso(nowMs) : undefined)
   let conditions = before?.conditions ?? []
   for (const condition of plan.conditions)
     conditions = setCondition(conditions, { ...condition, observedGeneration }, nowMs)
@@ -24,7 +29,8 @@ export function rolloutStatus(
     slowest: [...plan.slowest],
     ...(plan.recheckAtMs === undefined ? {} : { recheckAt: new Date(plan.recheckAtMs).toISOString() }),
     startedAt: before?.startedAt ?? new Date(nowMs).toISOString(),
-    ...(plan.phase === 'Completed' ? { completedAt: before?.completedAt ?? new Date(nowMs).toISOString() } : {}),
+    // A pause takes nothing of it back.
+    ...(completedAt === undefined ? {} : { completedAt }),
     conditions,
   }
 }

@@ -17,6 +17,7 @@ import {
   saved,
 } from './fixture.ts'
 import { planRollout, type RolloutPlan } from './plan.ts'
+import { rolloutStatus } from './status.ts'
 
 // What people do to a rollout, and what comes of it.
 
@@ -110,6 +111,13 @@ test('[deviation] an abort is final: nothing is sent, nothing activates, whateve
   expect(condition(aborted, 'Paused')).toMatchObject({ status: 'True', reason: 'Aborted' })
 })
 
+test('[deviation] an abort reaches who was sent the image also while the placement is not there', () => {
+  const going = planned([cluster('a', 'window'), cluster('b', 'proven')], {})
+  const gone = planRollout({ ...facts([], {}, after(going)), decided: 'Missing', acts: [act('abort')] }, NOW + MINUTE)
+  expect(gone).toMatchObject({ phase: 'Aborted', underWay: [{ cluster: 'a', paused: true }] })
+  expect(condition(gone, 'Paused')).toMatchObject({ status: 'True', reason: 'Aborted' })
+})
+
 describe('[deviation] a person lets a rollout go on after a breach', () => {
   const spec = { strategy: progressive({ maxConcurrency: 1 }) }
   const stopped = () =>
@@ -144,6 +152,16 @@ describe('[deviation] a person lets a rollout go on after a breach', () => {
       expect(row(going, 'a')).toMatchObject({ state: 'RolledBack', since: iso(NOW) })
       status = after(going, NOW + minutes * MINUTE)
     }
+  })
+
+  test('what a resume accepted stays accepted when somebody pauses later', () => {
+    const resume = act('resume', { at: iso(NOW + MINUTE) })
+    const fleet = [cluster('a', 'rolled-back'), cluster('b', 'nothing')]
+    const going = planned(fleet, { spec, acts: [resume], at: NOW + 2 * MINUTE }, after(stopped()))
+    const done = [resume, act('pause', { at: iso(NOW + 3 * MINUTE) })]
+    const paused = planned(fleet, { spec, acts: done, at: NOW + 4 * MINUTE }, after(going, NOW + 2 * MINUTE))
+    expect(condition(paused, 'Breached')?.status).toBe('False')
+    expect(held(paused, 'b')?.reason).toBe('Paused')
   })
 
   test('a pause that came first is told first, and both must be taken back', () => {
@@ -197,6 +215,18 @@ describe('[deviation] a person tries again where it failed', () => {
       after(breached, NOW + 5 * MINUTE),
     )
     expect(still).toMatchObject({ phase: 'Paused', counts: { rolledBack: 1 } })
+  })
+
+  test('of whom the placement dropped nothing is given back: there is nothing to try again', () => {
+    const wide = { strategy: progressive({ maxConcurrency: 1, maxFailures: 0 }) }
+    const failed = planned(fleet(), { spec: wide })
+    const dropped = planned(
+      [cluster('b', 'nothing')],
+      { spec: wide, acts: [retry], at: NOW + 2 * MINUTE },
+      after(failed),
+    )
+    expect(row(dropped, 'a')?.state).toBe('RolledBack')
+    expect(dropped).toMatchObject({ phase: 'Paused', counts: { rolledBack: 1 } })
   })
 
   test('who timed out begins anew, and a retry of other bytes is none', () => {
@@ -264,6 +294,32 @@ describe('[deviation] gates', () => {
     expect(first.advance).toEqual(['a'])
     const later = grouped(groups('nothing', 'nothing'), { spec, acts: short, at: NOW + 2 * MINUTE }, after(first))
     expect(later.advance).toEqual(['a'])
+  })
+
+  test('Start is asked before anything is sent, also where the first group has nobody', () => {
+    const only = { ...spec, approvals: { start: 1 } }
+    const first = grouped(groups('newer', 'nothing'), { spec: only })
+    expect(first).toMatchObject({ phase: 'WaitingForApproval', advance: [] })
+    expect(held(first, 'b')?.message).toMatch(/--gate Start"$/)
+    expect(grouped(groups('newer', 'nothing'), { spec: only, acts: [yes('Start')] }, after(first)).advance).toEqual([
+      'b',
+    ])
+  })
+
+  test('a rollout that has completed waits at no gate again after a pause', () => {
+    const one = { strategy: progressive(), approvals: { completion: 1 } }
+    const short = yes('Completion', 'ola', { expiresAt: iso(NOW + MINUTE) })
+    const done = planned([cluster('a', 'proven')], { spec: one, acts: [short] })
+    expect(done.phase).toBe('Completed')
+    const status = { ...after(done), completedAt: iso(NOW) }
+    const acts = [short, act('pause', { at: iso(NOW + 2 * MINUTE) })]
+    const paused = planned([cluster('a', 'proven')], { spec: one, acts, at: NOW + 3 * MINUTE }, status)
+    const told = rolloutStatus({ ...facts([], one, status), image }, paused, NOW + 3 * MINUTE)
+    expect(told).toMatchObject({ phase: 'Paused', completedAt: iso(NOW) })
+    const resumed = [...acts, act('resume', { at: iso(NOW + 4 * MINUTE) })]
+    expect(planned([cluster('a', 'proven')], { spec: one, acts: resumed, at: NOW + 5 * MINUTE }, told).phase).toBe(
+      'Completed',
+    )
   })
 
   test('a mandatory group comes first, and the one of index 0 has a gate of its own then', () => {
