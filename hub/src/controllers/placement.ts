@@ -66,7 +66,7 @@ export function placementController(guard: RemovalGuard = REMOVAL_GUARD): Contro
           const made = paced(decided, placement, await readSlices(store.sql, known, decided), nowMs)
           if (made !== decided)
             feed.scheduler.lookAgain(placement.metadata.namespace ?? '', placement.metadata.name, made.recheckAtMs)
-          if (!isStored(placement, stored, made))
+          if (made === decided || !isStored(placement, stored, made))
             await writeFenced(store, lease, (tx) => save(tx, placement, known, made, nowMs))
         }
         if (performance.now() - turnAt < TURN_MS) continue

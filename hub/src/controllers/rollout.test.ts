@@ -616,6 +616,21 @@ describe('what people do', () => {
     expect(await fleet.owners()).toEqual({ a: 'r' })
   })
 
+  test('an act that comes while a look is under way is judged before anything of that look is written', async () => {
+    const fleet = await steered()
+    const { store, lease, now } = fleet.world
+    await fleet.act('abort')
+    // As the look read them: before the act.
+    const before = { ...openMirrors(store), acts: async () => new Map<string, readonly RolloutAct[]>() }
+    const [log, signal] = [pino({ level: 'silent' }), AbortSignal.timeout(30_000)]
+    await rollout.reconcile({ store, lease, mirrors: before, now, log, signal })
+    expect(await fleet.owners()).toEqual({})
+    expect((await fleet.rolloutOf('r')).status).toBeUndefined()
+    await fleet.rest()
+    expect((await fleet.rolloutOf('r')).status?.phase).toBe('Aborted')
+    expect(await fleet.owners()).toEqual({})
+  })
+
   test('who failed is sent the same bytes once more by a retry, which the site is told of, and counts then', async () => {
     const fleet = await steered()
     await fleet.rest()

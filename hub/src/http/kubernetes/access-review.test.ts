@@ -5,6 +5,7 @@ import { readKubernetesProtobuf } from './protobuf.ts'
 
 const PATH = '/apis/authorization.k8s.io/v1/selfsubjectaccessreviews'
 const OURS = 'skerry.dev'
+const OCM = 'cluster.open-cluster-management.io'
 
 describe('may I?', () => {
   test.each([
@@ -16,6 +17,9 @@ describe('may I?', () => {
     [{ verb: 'create', group: OURS, resource: 'rollouts', subresource: 'approve', name: 'y' }, true, false],
     [{ verb: 'update', group: OURS, resource: 'rollouts', subresource: 'abort' }, false, false],
     [{ verb: 'get', group: OURS, resource: 'rollouts', subresource: 'acts' }, true, true],
+    [{ verb: 'update', group: OCM, resource: 'addonplacementscores', subresource: 'status' }, true, false],
+    [{ verb: 'patch', group: OCM, resource: 'addonplacementscores', subresource: 'status' }, true, false],
+    [{ verb: 'update', group: OCM, resource: 'placements', subresource: 'status' }, false, false],
     [{ verb: 'create', group: OURS, resource: 'osimages' }, false, false],
     [{ verb: 'get', group: '', resource: 'pods' }, false, false],
     [{ verb: '*', group: '*', resource: '*' }, true, false],

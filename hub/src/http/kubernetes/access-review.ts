@@ -57,7 +57,8 @@ function judge(
       ? answer(identity, actAccess(subresource))
       : { allowed: false, reason: `${verb} of ${name}/${subresource} is not offered: create is` }
   const known = row.verbs.find((one) => one === verb)
-  if (!known || (subresource !== '' && known !== 'get'))
+  const isStatus = row.clientStatus === true && subresource === 'status' && (known === 'update' || known === 'patch')
+  if (!known || (subresource !== '' && known !== 'get' && !isStatus))
     return { allowed: false, reason: `${verb} of ${name} is not offered: ${row.verbs.join(', ')} are` }
   return answer(identity, { verb: known, resource: name })
 }

@@ -114,6 +114,11 @@ describe('what is wrong with the files', () => {
       /^bad-month\.yaml:2:6: end: must be after start$/,
     ],
     [
+      'an alias that leads nowhere',
+      MONTH.replace('2026-07-01T08:00:00Z', '*nope'),
+      /^bad-month\.yaml:1:1: Unresolved alias/,
+    ],
+    [
       'a member that stands twice',
       `${MONTH}end: 2026-07-02T00:00:00Z\n`,
       /^bad-month\.yaml:\d+:1: Map keys must be unique/,

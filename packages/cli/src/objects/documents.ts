@@ -55,7 +55,7 @@ export function readManifests(file: string, text: string): { manifests: Manifest
 }
 
 // Aliases that lead nowhere, or grow without end, show only here.
-function plain(document: Document, fault: (message: string) => void): unknown {
+export function plain(document: Document, fault: (message: string) => void): unknown {
   try {
     return document.toJS({ maxAliasCount: 100 })
   } catch (error) {

@@ -5,6 +5,7 @@ import { LineCounter, parseDocument } from 'yaml'
 import { Faults, UsageError } from '../errors.ts'
 import { didYouMean } from '../nearby.ts'
 import { parseDuration } from '../output/times.ts'
+import { plain } from './documents.ts'
 import { placeOf } from './faults.ts'
 
 // The outages file of a simulation: YAML or JSON, every fault with its place.
@@ -28,7 +29,9 @@ export function readOutages(path: string): ReadOutages {
   if (syntax.length > 0) throw new Faults(syntax)
   const place = (field: string, reason: 'FieldValueInvalid' | 'FieldValueForbidden' = 'FieldValueInvalid') =>
     at(placeOf({ field, reason }, document.contents, lines))
-  const value: unknown = document.toJS({ maxAliasCount: 100 })
+  const value = plain(document, (message) => {
+    throw new Faults([`${place('')}: ${message}`])
+  })
   const faults = causes(Outages, value).map(({ field, message, reason }) => {
     const known = Object.keys(Outages.properties)
     const near = reason === 'FieldValueForbidden' ? didYouMean(field.split('.').at(-1) ?? '', known) : ''

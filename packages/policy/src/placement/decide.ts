@@ -129,7 +129,8 @@ export function decide(
       return look.verdicts
     },
     isByTotal,
-    ranking,
+    // Made already where something was decided by it.
+    ranking: isAsked ? () => ranked : ranking,
     recheckAtMs: fault === undefined ? earliestExpiry(fleet, mine, placement, nowMs) : undefined,
     changesAtMs: look.changesAtMs,
     scoresEndAtMs: scores.reduce(
@@ -157,8 +158,6 @@ export class Sieve {
   readonly #fleet: Fleet
   readonly #predicates: readonly ClusterPredicate[]
   readonly #fault: string | undefined
-  /** Those who passed and are kept out by no taint, by name, and whom taints kept out then: as long as nobody else passes. */
-  everybody: { readonly chosen: Int32Array; readonly refused: readonly number[] } | undefined
   #buffer = new Int32Array(0)
   #used = 0
 
@@ -201,7 +200,6 @@ export class Sieve {
     const before = this.verdicts[slot] ?? UNKNOWN
     if (this.error !== undefined) return { before, after: before }
     const after = this.#verdictOf(slot)
-    if (after !== before) this.everybody = undefined
     this.available += Number(isAvailable(after)) - Number(isAvailable(before))
     this.matching += Number(after === MATCHES) - Number(before === MATCHES)
     this.verdicts[slot] = after
@@ -265,8 +263,6 @@ const ones = (word: number) => Math.imul(word, 0x01010101) >>> 24
 function selectAll(verdicts: Uint8Array): void {
   for (let slot = 0; slot < verdicts.length; slot += 1) if (verdicts[slot] === MATCHES) verdicts[slot] = SELECTED
 }
-const isSame = (one: readonly number[], other: readonly number[]) =>
-  one.length === other.length && one.every((slot, at) => slot === other[at])
 const NOBODY: ReadonlySet<number> = new Set()
 /** Of all verdicts of a sieve MATCHES alone has this bit, and in a word it says that there is one among four. */
 const SOME_MATCHES = 0x08080808
@@ -379,8 +375,6 @@ class Look {
     const { marks, isInOrder } = fleet
     this.#areAllTaken = true
     if (this.#verdicts) selectAll(this.#verdicts)
-    const known = this.#sieve.everybody
-    if (known && isSame(known.refused, this.#refused)) return known.chosen
     const all = new Int32Array(matching)
     let count = 0
     for (const slot of this.#refused) marks[slot] = 1
