@@ -44,8 +44,8 @@ const annotate = (world: World, annotations: Record<string, string>, spec: objec
   write(world.store, (tx) =>
     updateObject(tx, 'Placement', { metadata: { name: 'all', namespace: 'fleet', annotations }, spec }),
   )
-const approve = (world: World, hash: string | undefined) =>
-  annotate(world, { [APPROVED_REMOVAL_ANNOTATION]: hash ?? '', [APPROVED_REMOVAL_BY_ANNOTATION]: 'anna' })
+const approve = (world: World, hash: string | undefined, spec?: object) =>
+  annotate(world, { [APPROVED_REMOVAL_ANNOTATION]: hash ?? '', [APPROVED_REMOVAL_BY_ANNOTATION]: 'anna' }, spec)
 const decided = async (world: World) =>
   (await world.list('PlacementDecision')).flatMap(({ status }) => status?.decisions?.map((d) => d.clusterName) ?? [])
 const events = async (world: World) =>
@@ -148,6 +148,25 @@ describe('[deviation] D-06 the guard against large removals', () => {
     await annotate(world, { [MAX_REMOVAL_PERCENT_ANNOTATION]: '100' }, { ...prod, numberOfClusters: 4 })
     await look()
     expect(await decided(world)).toHaveLength(4)
+  })
+
+  test('what an approval lets go while the decisions are frozen is told, and uses it up', async () => {
+    const { world, look, placement } = await openFleet()
+    const wrong = { ...prod, prioritizerPolicy: { mode: 'Loose' } }
+    await world.edit('Placement', 'all', 'fleet', wrong)
+    await write(world.store, (tx) => deleteObject(tx, 'ManagedClusterSetBinding', 'fleet', 'everyone'))
+    await look()
+    const { status } = await placement()
+    expect(status?.conditions?.map(({ type }) => type)).toContain('DecisionsFrozen')
+    expect(status?.heldRemoval).toMatchObject({ count: 20, of: 20 })
+    await approve(world, status?.heldRemoval?.hash, wrong)
+    await look()
+    expect(await decided(world)).toEqual([])
+    expect((await placement()).metadata.annotations ?? {}).toEqual({})
+    expect(await events(world)).toEqual(['RemovalApproved', 'RemovalHeld'])
+    const before = await newest(world)
+    await look()
+    expect(await newest(world)).toBe(before)
   })
 
   test('a hub that ends between an approval and what follows loses neither, and an approval may be taken back', async () => {

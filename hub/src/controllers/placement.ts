@@ -147,7 +147,8 @@ async function tellRemoval(tx: Tx, placement: ObjectOf<'Placement'>, outcome: Pl
       ...{ kind: 'Placement', namespace, name, before, after: held },
     })
   }
-  if (outcome.kind !== 'Decided') return
+  // Frozen decisions go through the guard too, and what it let go is told of them as of others.
+  if (held) return
   const { [APPROVED_REMOVAL_ANNOTATION]: approved, [APPROVED_REMOVAL_BY_ANNOTATION]: by, ...rest } = annotations
   if (approved !== undefined)
     await updateObjects(tx, 'Placement', [{ ...placement, metadata: { ...placement.metadata, annotations: rest } }])
@@ -282,8 +283,7 @@ function isStored(
   const { generation } = placement.metadata
   const { conditions = [], observedGeneration, numberOfSelectedClusters } = placement.status ?? {}
   // An approval is to be taken away with what it let go.
-  if (outcome.kind === 'Decided' && placement.metadata.annotations?.[APPROVED_REMOVAL_ANNOTATION] !== undefined)
-    return false
+  if (!outcome.heldRemoval && placement.metadata.annotations?.[APPROVED_REMOVAL_ANNOTATION] !== undefined) return false
   const told = new Set(outcome.conditions.map(({ type }) => type))
   const same =
     observedGeneration === generation &&
