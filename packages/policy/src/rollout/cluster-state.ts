@@ -37,7 +37,13 @@ const REJUDGED = 'ReferenceValuesChanged'
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
 /** Whoever waits for these is given the time on top of its deadline: another has to do something. */
 export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused', REJUDGED])
-const AT_WORK = new Set(['Draining', 'Activating', 'Verifying', 'Confirming', 'RollingBack'])
+export const AT_WORK: ReadonlySet<string> = new Set([
+  'Draining',
+  'Activating',
+  'Verifying',
+  'Confirming',
+  'RollingBack',
+])
 
 /** When the site took what this rollout assigned to it; later terms for the same bytes are no new delivery. */
 export type Delivery = { readonly atMs: number; readonly statement?: StatementRef }

@@ -2,7 +2,15 @@ import type { ClusterState, Condition, RolloutAct, RolloutCluster, RolloutPhase,
 import { byCodeUnit } from '../order.ts'
 import { approvalsAt, retriesOf, steeredBy } from './acts.ts'
 import { returnedAtMs } from './catch-up.ts'
-import { clusterStateOf, deliveryOf, forgiven, isAskedNoMore, isAssigned, type Scope } from './cluster-state.ts'
+import {
+  AT_WORK,
+  clusterStateOf,
+  deliveryOf,
+  forgiven,
+  isAskedNoMore,
+  isAssigned,
+  type Scope,
+} from './cluster-state.ts'
 import { type Conditions, conditionsOf, steeringCondition } from './conditions.ts'
 import type { RolloutFacts } from './facts.ts'
 import { groupsOf } from './groups.ts'
@@ -75,7 +83,10 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const names = [...new Set(decided.flatMap(({ clusters }) => clusters))].toSorted(byCodeUnit)
   const acts = facts.acts ?? []
   const retries = retriesOf(image.manifestSha256, acts)
-  const retryOf = (name: string) => retries.get(name)
+  // A try that is under way ends first: the site carries a retry out after it, and its end is none of the next try's.
+  const isAtWork = (name: string) => known.get(name)?.nodes.some(({ phase }) => AT_WORK.has(phase)) === true
+  const retryOf = (name: string) =>
+    rows.get(name)?.state === 'TimeOut' && isAtWork(name) ? undefined : retries.get(name)
   const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs, retryOf }
   // While nothing could be planned the rollout was looked at and not judged.
   const judged = condition(before, 'Breached')

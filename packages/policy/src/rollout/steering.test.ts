@@ -231,11 +231,20 @@ describe('[deviation] a person tries again where it failed', () => {
 
   test('who timed out begins anew, and a retry of other bytes is none', () => {
     const late = { strategy: progressive({ progressDeadline: '30s' }) }
-    const out = planned([cluster('a', 'activating')], { spec: late })
+    const out = planned([cluster('a', 'staging')], { spec: late })
     expect(row(out, 'a')?.state).toBe('TimeOut')
-    const again = (done: RolloutAct) =>
-      planned([cluster('a', 'activating')], { spec: late, acts: [done], at: NOW + 2 * MINUTE }, after(out))
+    const again = (done: RolloutAct, doing: Doing = 'staging') =>
+      planned([cluster('a', doing)], { spec: late, acts: [done], at: NOW + 2 * MINUTE }, after(out))
     expect(again(retry)).toMatchObject({ advance: ['a'] })
+    // Not before the try that is under way has ended, and its end is not held against the next.
+    const waits = again(retry, 'activating')
+    expect(waits).toMatchObject({ advance: [], phase: 'Paused' })
+    const ended = planned(
+      [cluster('a', 'rolled-back', NOW + 3 * MINUTE)],
+      { spec: late, acts: [retry], at: NOW + 4 * MINUTE },
+      after(waits),
+    )
+    expect(ended).toMatchObject({ advance: ['a'], counts: { rolledBack: 0 } })
     expect(again({ ...retry, manifestSha256: 'e'.repeat(64) })).toMatchObject({ advance: [], phase: 'Paused' })
     expect(again({ ...retry, clusters: ['z'] })).toMatchObject({ advance: [] })
   })
