@@ -664,7 +664,9 @@ describe('a rollout is steered', () => {
     expect(await steer('resume', 'idle', '-n', 'steered', ...because('closed'))).toContain('idle resumed, by admin')
     expect(await world.run(['rollout', 'resume', 'idle', '-n', 'steered', ...because('x')])).toMatchObject({
       code: 4,
-      err: expect.stringMatching(/^skerry: rollout steered\/idle is not to be resumed: .*nobody has paused it\n$/),
+      err: expect.stringMatching(
+        /^skerry: rollout steered\/idle is not to be resumed: it was resumed by admin at \S+Z, and nobody has paused it since\n$/,
+      ),
     })
     expect(
       await world.run(['rollout', 'approve', 'idle', '-n', 'steered', '--gate', 'Start', ...because('seen')]),

@@ -11,6 +11,7 @@ import {
   retriesOf,
   steeredBy,
 } from './acts.ts'
+import { NOTHING_LEFT } from './conditions.ts'
 
 const NOW = Date.parse('2026-06-01T12:00:00Z')
 const MINUTE = 60_000
@@ -77,6 +78,12 @@ const breached = (sinceMs: number): RolloutStatus => ({
     { type: 'Breached', status: 'True', reason: 'MaxFailuresExceeded', message: 'm', lastTransitionTime: iso(sinceMs) },
   ],
 })
+const nothingLeft: RolloutStatus = {
+  phase: 'Paused',
+  conditions: [
+    { type: 'Completed', status: 'False', reason: NOTHING_LEFT, message: 'm', lastTransitionTime: iso(NOW) },
+  ],
+}
 const gates: Partial<RolloutSpec> = { approvals: { start: 1, betweenGroups: 2, completion: 1 } }
 const [paused, resumed, aborted] = [act('pause'), act('resume'), act('abort')]
 const retried = act('retry', { clusters: ['shop-1'] })
@@ -145,9 +152,22 @@ describe('an act is new, stands, or is refused', () => {
     expect(said(ask('retry', { clusters: ['x', 'y'] }), facts({ status: failedRows(row('x', 'Soaking')) }))).toBe(
       'cluster x is Soaking (Soaking) in rollout fleet/edge-os, and 1 more did not fail: name clusters that failed there, or none for all of them',
     )
+    const notResumed = (why: string) => `rollout fleet/edge-os is not to be resumed: ${why}`
     expect(said(ask('resume'), facts({ status: { phase: 'Running' } }))).toBe(
-      'rollout fleet/edge-os is not to be resumed: it is Running, and nobody has paused it',
+      notResumed('it is Running, and nobody has paused it'),
     )
+    expect(said(ask('resume'), facts({ status: nothingLeft }))).toMatch(
+      /: it is Paused because all that was left has failed: /,
+    )
+  })
+
+  test('a rollout that was resumed and not looked at since is not told to be stuck', () => {
+    const judged = judgeAct(ask('resume'), facts({ status: { phase: 'Paused' }, acts: [paused, resumed] }), NOW)
+    expect(judged).toMatchObject({
+      refusal: {
+        message: expect.stringContaining(`: it was resumed by anna at ${resumed.at}, and nobody has paused it`),
+      },
+    })
   })
 
   test('a retry names those that failed and were not retried since, whoever was asked for', () => {

@@ -8,6 +8,7 @@ import {
   type RolloutSpec,
 } from '@skerry/api'
 import { deliveryOf } from './cluster-state.ts'
+import { NOTHING_LEFT } from './conditions.ts'
 import type { ClusterFacts } from './facts.ts'
 import { durationMs } from './strategy.ts'
 
@@ -178,9 +179,12 @@ function judgeResume(asked: AskedAct, facts: ActFacts, steered: Steered, nowMs: 
     return resumed && Date.parse(resumed.at) >= Date.parse(breach.lastTransitionTime)
       ? { kind: 'Stands', act: resumed }
       : made(asked, facts, nowMs)
-  const next =
-    status?.phase === 'Paused'
-      ? 'it is Paused because all that was left has failed: retry it, or name another image in spec.image.name'
+  // A status may be of before what a person did last: only its reason tells a pause that nobody made.
+  const isStuck = status?.conditions?.some(({ type, reason }) => type === 'Completed' && reason === NOTHING_LEFT)
+  const next = isStuck
+    ? 'it is Paused because all that was left has failed: retry it, or name another image in spec.image.name'
+    : resumed
+      ? `it was resumed by ${resumed.by} at ${resumed.at}, and nobody has paused it since`
       : `it is ${status?.phase ?? 'Pending'}, and nobody has paused it`
   return refused('NotPaused', `${called(facts)} is not to be resumed: ${next}`)
 }

@@ -29,6 +29,9 @@ export function steeringCondition(steered: Steered): Conditions {
   return [{ type: 'Paused', status: 'True', reason: steered.state, message: `by ${by} at ${at}: ${reason}` }]
 }
 
+/** The reason of `Completed` where all that was left has failed, within the budget: the rollout is Paused and nobody paused it. */
+export const NOTHING_LEFT = 'NothingSucceeded'
+
 export type Conditions = readonly Omit<Condition, 'lastTransitionTime'>[]
 
 function afterFailures(name: string): string {
@@ -139,7 +142,7 @@ function untilCompletion(
   if (phase === 'Paused') {
     const [counted = '', ...next] = ended(placed, failed, name)
     return {
-      reason: 'NothingSucceeded',
+      reason: NOTHING_LEFT,
       message: [`${where}${counted}`, 'no cluster is left to go on with', ...next].join('; '),
     }
   }
