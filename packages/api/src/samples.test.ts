@@ -256,6 +256,7 @@ const SAMPLES: Record<string, object> = {
       windows: { activation: [window] },
       gates: { healthySeconds: 1, timeoutSeconds: 1 },
       attestation: 'warning',
+      semantics: 'Skerry',
       strategy: {
         type: 'Progressive',
         all: { progressDeadline: '1h' },

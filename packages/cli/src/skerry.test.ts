@@ -340,10 +340,12 @@ spec:
       code: 1,
       err: expect.stringContaining('<stdin>:2:7: OSImage cannot be applied'),
     })
-    const window = bad.replace('nam:', 'name:').replace('Sometimes', 'All')
-    expect((await world.run(['apply', '-f', '-'], { stdin: window })).err).toMatch(
+    const window = `${bad.replace('nam:', 'name:').replace('Sometimes', 'All')}  semantics: OCM\n  offlinePolicy: Wait\n`
+    const said = (await world.run(['apply', '-f', '-'], { stdin: window })).err
+    expect(said).toMatch(
       /^skerry: <stdin>:10:24: .*windows.activation\[0\].at minute "61" in "61 2 \* \* \*" is wrong: \*, 0-59, a list/,
     )
+    expect(said).toMatch(/^skerry: <stdin>:12:18: .*spec.offlinePolicy has no meaning with spec.semantics OCM/m)
   })
 
   test('of the README are taken as they are printed', async () => {

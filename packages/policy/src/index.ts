@@ -85,6 +85,7 @@ export {
   type Steered,
   steeredBy,
 } from './rollout/acts.ts'
+export { admitRollout } from './rollout/admission.ts'
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export {
@@ -97,4 +98,4 @@ export { rolloutStatus } from './rollout/status.ts'
 export type { TimelineEntry } from './rollout/timeline.ts'
 export { rolloutWarnings } from './rollout/warnings.ts'
 export { planSite, type SitePlan } from './site-plan/plan-site.ts'
-export { openingAt, windowFaults } from './window/window.ts'
+export { openingAt } from './window/window.ts'

@@ -8,7 +8,7 @@ import {
   type ObjectOf,
   type SpecFor,
 } from '@skerry/api'
-import { admitPlacement, clusterSetFault, keepHubTaint, stampTaints, windowFaults } from '@skerry/policy'
+import { admitPlacement, admitRollout, clusterSetFault, keepHubTaint, stampTaints } from '@skerry/policy'
 
 // What a write must meet beyond its schema, and what the hub adds to it. The judgements are policy's.
 
@@ -52,10 +52,7 @@ export function faultsOf(kind: KindName, object: Candidate, before: Candidate | 
       break
     }
     case 'Rollout':
-      ;(object.spec as SpecFor<'Rollout'>).windows?.activation.forEach((window, index) => {
-        for (const { field, message } of windowFaults(window, nowMs))
-          faults.push({ field: `spec.windows.activation[${index}].${field}`, message })
-      })
+      faults.push(...admitRollout(object.spec as SpecFor<'Rollout'>, nowMs))
       break
     case 'PlacementDecision':
     case 'AddOnPlacementScore':

@@ -100,6 +100,12 @@ export const RolloutSpec = closed({
   placementRef: closed({ name: Name }, { description: 'which clusters: a Placement of the same namespace' }),
   image: closed({ name: Name }, { description: 'which image: an OSImage' }),
   strategy: Type.Optional(RolloutStrategy),
+  semantics: Type.Optional(
+    oneOf(
+      ['Skerry', 'OCM'],
+      "whose rules say who is next: Skerry's (the default), or those of OCM's rollout with its gaps: a cluster that is out of reach is sent the image and keeps its slot, as a failed one does until its deadline; groups follow the placement; failures are counted as OCM counts them, and a breach ends with them",
+    ),
+  ),
   strictConcurrency: Type.Optional(
     Type.Boolean({
       description: 'whether a site keeps its slot while its window is closed; default false: it takes none until then',

@@ -132,6 +132,11 @@ describe('what is wrong with the files', () => {
       'rollout.yaml:13:7: rollout/edge-os-43: spec.strategy.progressive.maxFailure is not a known field',
     ])
     expect((await faultsOf(MONTH, ROLLOUT.replace('Europe/Oslo', 'Europe/Olso')))[0]).toMatch(/no time zone/)
+    const asOcm = 'has no meaning with spec.semantics OCM: leave one of them out'
+    expect(await faultsOf(MONTH, `${ROLLOUT}  semantics: OCM\n  catchUp: {}\n`)).toEqual([
+      `rollout.yaml:21:3: rollout/edge-os-43: spec.catchUp ${asOcm}`,
+      `rollout.yaml:19:3: rollout/edge-os-43: spec.approvals ${asOcm}`,
+    ])
   })
 
   test('without groups it says where they come from', async () => {

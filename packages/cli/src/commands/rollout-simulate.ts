@@ -1,5 +1,5 @@
 import { causes, type ObjectOf, objectSchema } from '@skerry/api'
-import { type Simulation, type SimulationInput, simulate, type TimelineEntry, windowFaults } from '@skerry/policy'
+import { admitRollout, type Simulation, type SimulationInput, simulate, type TimelineEntry } from '@skerry/policy'
 import type { Command } from 'commander'
 import { Faults, UsageError } from '../errors.ts'
 import type { Manifest } from '../objects/documents.ts'
@@ -61,13 +61,11 @@ function onlyRollout(manifests: readonly Manifest[], nowMs: number): Manifest {
     (cause) => `${place(cause)}: rollout/${object.metadata.name}: ${cause.field} ${cause.message}`,
   )
   if (wrong.length > 0) throw new Faults(wrong)
-  const windows = (object as unknown as ObjectOf<'Rollout'>).spec.windows?.activation ?? []
-  const faults = windows.flatMap((window, index) =>
-    windowFaults(window, nowMs).map(({ field, message }) => {
-      const at = `spec.windows.activation[${index}].${field}`
-      return `${place({ field: at, reason: 'FieldValueInvalid' })}: rollout/${object.metadata.name}: ${at} ${message}`
-    }),
-  )
+  const { spec } = object as unknown as ObjectOf<'Rollout'>
+  const faults = admitRollout(spec, nowMs).map(({ field, message }) => {
+    const at = place({ field, reason: 'FieldValueInvalid' })
+    return `${at}: rollout/${object.metadata.name}: ${field} ${message}`
+  })
   if (faults.length > 0) throw new Faults(faults)
   return first
 }

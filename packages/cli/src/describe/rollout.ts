@@ -14,6 +14,7 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
     entry('Manifest', status?.image && `${status.image.target}, sha256 ${status.image.manifestSha256}`),
     entry('Strategy', type),
     entry('Limits', limits && Object.entries(limits).map(limitText).join(', ')),
+    entry('Semantics', spec.semantics === 'OCM' ? "OCM's rules alone say who is next" : undefined),
     entry('Out of reach', spec.offlinePolicy && offlineText(spec)),
     entry(
       'Windows',

@@ -10,7 +10,7 @@ import {
 import { asGoodAs, worst } from '../attestation/findings.ts'
 import { openingAt } from '../window/window.ts'
 import type { Boot, ClusterFacts, NodeFacts } from './facts.ts'
-import type { Durations } from './strategy.ts'
+import { type Durations, goesAsOcm } from './strategy.ts'
 
 /** What one cluster is doing in a rollout, and why. `recheckAtMs`: when time alone may change it. */
 export type Progress = {
@@ -127,14 +127,14 @@ export function clusterStateOf(
   if (elsewhere) return { state: 'Removed', ...elsewhere }
   if (cluster.denied) return { state: 'Removed', reason: 'Denied', message: DENIED }
   if (failed?.failure) return failure(failed, failed.failure)
-  if (!assigned) return unassigned(cluster)
+  if (!assigned) return unassigned(cluster, goesAsOcm(spec))
   // Until the new terms are composed the refusal of the old ones is still the newest word.
   if (cluster.refused && !(isUnprovable(cluster.refused) && spec.attestation === 'warning')) {
     const { code, message, statement } = cluster.refused
     return { state: 'Failed', reason: code, message: `the site refused the image: ${message}`, statement }
   }
   if (!delivered) {
-    if (OUT_OF_REACH.has(cluster.reachability))
+    if (OUT_OF_REACH.has(cluster.reachability) && !goesAsOcm(spec))
       return {
         state: 'Offline',
         reason: 'Offline',
@@ -216,8 +216,9 @@ function heldElsewhere(
   return undefined
 }
 
-function unassigned(cluster: ClusterFacts): Progress {
-  if (OUT_OF_REACH.has(cluster.reachability)) {
+// In OCM a cluster that is out of reach is one as any other.
+function unassigned(cluster: ClusterFacts, asOcm: boolean): Progress {
+  if (OUT_OF_REACH.has(cluster.reachability) && !asOcm) {
     const never = cluster.reachability === 'NeverSeen'
     return {
       state: 'Offline',

@@ -403,6 +403,7 @@ describe('properties of groups', () => {
             ...{ type, mandatory, maxConcurrency, maxFailures },
             soakMs: { '0s': 0, '30s': 30_000, '2m': 120_000 }[minSuccessTime],
             deadlineMs: Number.POSITIVE_INFINITY,
+            without: ['X-05'],
           }
           const STATUS = {
             nothing: undefined,

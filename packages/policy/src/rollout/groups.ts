@@ -21,10 +21,11 @@ export function groupsOf(
   decided: readonly DecidedGroup[],
   before: RolloutStatus | undefined,
   rows: ReadonlyMap<string, RolloutCluster>,
+  areFixed: boolean,
 ): Groups {
   const told = new Map((before?.groups ?? []).map((group) => [group.index, group]))
   // Told once and kept: who was sent the image may be nobody any more.
-  const begun = [...told.values()].some(({ openedAt }) => openedAt !== undefined)
+  const begun = areFixed && [...told.values()].some(({ openedAt }) => openedAt !== undefined)
   const now = new Map(decided.flatMap(({ index, clusters }) => clusters.map((cluster) => [cluster, index])))
   if (begun) {
     const last = Math.max(...told.keys())

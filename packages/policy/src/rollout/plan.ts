@@ -14,11 +14,12 @@ import {
 import { type Conditions, conditionsOf, steeringCondition } from './conditions.ts'
 import type { RolloutFacts } from './facts.ts'
 import { groupsOf } from './groups.ts'
+import { heldUntilMs, standingAsOcm, turnsAsOcm, windowOf } from './ocm.ts'
 import { type Back, rollBackOf } from './roll-back.ts'
 import { iso, offlineTooLong, type Placed, recheckOf, removed, rowOf, sticky, waitedMs } from './rows.ts'
 import { groupsTold, type Standing, stagedOf, standingOf } from './stages.ts'
 import { FAILURES, FINISHED, UNDER_WAY } from './states.ts'
-import { durationsOf, offlineAfterMs, offlinePolicyOf, stagesOf } from './strategy.ts'
+import { durationsOf, goesAsOcm, offlineAfterMs, offlinePolicyOf, stagesOf } from './strategy.ts'
 import { type Stop, stopOf, turnsOf } from './turns.ts'
 
 // Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (DESIGN.md).
@@ -97,7 +98,8 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const isCounted = (row: RolloutCluster) => FAILURES.has(row.state) && !(edited && isAskedNoMore(row, spec))
   const isFinal = (row: RolloutCluster) =>
     isCounted(row) && !(Date.parse(row.since) <= (timeOf(retryOf(row.name)) ?? Number.NEGATIVE_INFINITY))
-  const groups = groupsOf(decided, before, rows)
+  const asOcm = goesAsOcm(spec)
+  const groups = groupsOf(decided, before, rows, !asOcm)
   const countsOffline = new Set(
     stagesOf(spec, groups.all).flatMap(({ groups: some, isMandatory }) =>
       some.flatMap((group) => (offlinePolicyOf(spec, group, isMandatory) === 'CountAsFailure' ? [group.index] : [])),
@@ -140,9 +142,10 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const endedAtMs = Math.max(resumedAtMs ?? 0, ...[...retries.values()].map((act) => timeOf(act) ?? 0))
   const isEnded = edited || (judged !== undefined && endedAtMs >= Date.parse(judged.lastTransitionTime))
   // An aborted rollout has nothing left to stop.
+  const window = asOcm ? windowOf(scope, stages) : undefined
   const breached =
     steered.state !== 'Aborted' &&
-    ((judged?.status === 'True' && !isEnded) || stages.some(({ isExceeded }) => isExceeded))
+    (window ? window.breached : (judged?.status === 'True' && !isEnded) || stages.some(({ isExceeded }) => isExceeded))
   const stop = stopOf(steered, breached, metadata.name)
   const actFacts = { rollout, manifestSha256: image.manifestSha256, acts, changedBy: facts.changedBy }
   const asks = (gate: string) => {
@@ -150,7 +153,10 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     return { needed, given: given.length, ...(recheckAtMs === undefined ? {} : { recheckAtMs }) }
   }
   const wasCompleted = before?.phase === 'Completed' || before?.completedAt !== undefined
-  const standing = standingOf(spec, groups, stages, asks, stop !== undefined, wasCompleted)
+  const isStopped = stop !== undefined
+  const standing = window
+    ? standingAsOcm(stages, window, isStopped)
+    : standingOf(spec, groups, stages, asks, isStopped, wasCompleted)
   // Whose turn has just come has its time from now on.
   const placed = seen.map((one): Placed => {
     const begins = standing.opened.has(one.group) && groups.told.get(one.group)?.openedAt === undefined
@@ -158,7 +164,14 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     const found = offlineTooLong(one, rows.get(one.cluster.name), nowMs, offlineAfterMs(spec), nowMs)
     return found.state === 'Offline' ? { ...one, ...found } : one
   })
-  const turns = turnsOf(placed, standing, scope, stop, metadata.name)
+  const turns = window
+    ? turnsAsOcm(
+        placed,
+        window,
+        stages.some(({ isMandatory }) => isMandatory),
+        stop,
+      )
+    : turnsOf(placed, standing, scope, stop, metadata.name)
   // A person who paused or aborted has said what happens; a breach says it where nobody did.
   const back = breached ? rollBackOf(rollout, image, placed, steered.state === 'Going') : undefined
   const sent = new Set(turns.advance)
@@ -184,6 +197,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const rechecks = [
     ...placed.map(({ recheckAtMs }) => recheckAtMs ?? 0),
     ...[...waits.values()].map(({ recheckAtMs }) => recheckAtMs ?? 0),
+    ...(window ? placed.map((one) => heldUntilMs(one, scope.durations.deadlineMs) ?? 0) : []),
   ].filter((at) => at > nowMs)
   const told = placed.map((one) => {
     const held = waits.get(one.cluster.name)?.recheckAtMs

@@ -19,6 +19,11 @@ export type Stage = {
   readonly sizesOf: (ofStage: number, ofAll: number) => Sizes
 }
 
+/** Whether OCM's rules alone say who is next, gaps and defects included. */
+export function goesAsOcm({ semantics }: RolloutSpec): boolean {
+  return semantics === 'OCM'
+}
+
 /** OCM's durations. All knows no soak. */
 export function durationsOf({ strategy }: RolloutSpec): Durations {
   switch (strategy?.type ?? 'All') {
@@ -43,7 +48,10 @@ function limited(given: { minSuccessTime?: string; progressDeadline?: string } =
  * OCM's strategies as stages: mandatory groups one by one, then all the rest at once, or group by group. OCM tells the
  * groups of a stage by their index, whatever the order they are listed in.
  */
-export function stagesOf({ strategy }: RolloutSpec, groups: readonly Group[]): Stage[] {
+export function stagesOf(spec: RolloutSpec, groups: readonly Group[]): Stage[] {
+  const { strategy } = spec
+  const budgetOf = (value: IntOrPercent | undefined, total: number) =>
+    goesAsOcm(spec) && sizeBeyond(value, total) > total ? 0 : sizeOf(value, total)
   const ordered = groups.toSorted((a, b) => a.index - b.index)
   if ((strategy?.type ?? 'All') === 'All')
     return [
@@ -66,7 +74,7 @@ export function stagesOf({ strategy }: RolloutSpec, groups: readonly Group[]): S
     const { maxConcurrency, maxFailures } = strategy.progressive ?? {}
     const sizes = (ofStage: number, ofAll: number): Sizes => ({
       maxConcurrency: sizeOf(maxConcurrency, ofStage) || ofStage,
-      maxFailures: sizeOf(maxFailures, ofAll),
+      maxFailures: budgetOf(maxFailures, ofAll),
     })
     return rest.length === 0 && first.length > 0
       ? first
@@ -78,7 +86,7 @@ export function stagesOf({ strategy }: RolloutSpec, groups: readonly Group[]): S
     ...rest.map((group) => ({
       groups: [group],
       isMandatory: false,
-      sizesOf: (n: number) => ({ maxConcurrency: n, maxFailures: sizeOf(maxFailures, n) }),
+      sizesOf: (n: number) => ({ maxConcurrency: n, maxFailures: budgetOf(maxFailures, n) }),
     })),
   ]
 }
@@ -119,10 +127,13 @@ export function isUnlimited({ strategy }: RolloutSpec): boolean {
 
 /** OCM's sizes, but that one beyond the fleet is the fleet, where OCM makes it 0. */
 function sizeOf(value: IntOrPercent | undefined, total: number): number {
+  return Math.min(sizeBeyond(value, total), total)
+}
+
+function sizeBeyond(value: IntOrPercent | undefined, total: number): number {
   if (value === undefined) return 0
   // The order of operations is OCM's: 7 / 100 * 100 is more than 7.
-  const size = typeof value === 'number' ? value : Math.ceil((Number.parseInt(value, 10) / 100) * total)
-  return Math.min(size, total)
+  return typeof value === 'number' ? value : Math.ceil((Number.parseInt(value, 10) / 100) * total)
 }
 
 /** ms of a Go duration of hours, minutes and seconds; undefined for none. The schema has refused other texts. */

@@ -16,49 +16,85 @@ export type Asked = {
   readonly maxFailures: number
   readonly soakMs: number
   readonly deadlineMs: number
+  /** Without X-05 a group waits for itself alone, and not for whatever rolls in later ones. */
+  readonly without?: readonly 'X-05'[]
 }
 
 export type Answer = { readonly window: readonly string[]; readonly breach: boolean }
 
-const stays = ({ status, ageMs }: Told, { soakMs, deadlineMs }: Asked): boolean => {
+type Left = Answer & { readonly timedOut: readonly string[] }
+
+const rolls = ({ status, ageMs }: Told, { soakMs, deadlineMs }: Asked): boolean => {
   if (status === 'ToApply') return true
   if (status === 'Succeeded') return ageMs < soakMs
   return (status === 'Progressing' || status === 'Failed') && ageMs < deadlineMs
 }
-const failed = ({ status, ageMs }: Told, { deadlineMs }: Asked): boolean =>
-  status === 'Failed' || status === 'TimeOut' || (status === 'Progressing' && ageMs >= deadlineMs)
+const timesOut = ({ status, ageMs }: Told, { deadlineMs }: Asked): boolean =>
+  status === 'TimeOut' || ((status === 'Progressing' || status === 'Failed') && ageMs >= deadlineMs)
+const fails = (one: Told, asked: Asked): boolean => one.status === 'Failed' || timesOut(one, asked)
 const byName = (a: { name: string }, b: { name: string }) => (a.name < b.name ? -1 : 1)
+/** beyond the total is not the total. */
 const sized = (value: number, total: number, otherwise: number) => (value <= 0 || value > total ? otherwise : value)
+const namesOf = (some: readonly Told[]) => some.map(({ name }) => name)
 
 export function rollOut(clusters: readonly Told[], asked: Asked): Answer {
-  const groups = [...new Set(clusters.map(({ group }) => group))].toSorted((a, b) => a - b)
-  const of = (group: number) => clusters.filter((one) => one.group === group).toSorted(byName)
-  if (asked.type === 'All') {
-    const window = clusters.filter((one) => one.status === undefined || stays(one, { ...asked, soakMs: 0 }))
-    return { window: window.map(({ name }) => name).toSorted(), breach: false }
+  const all = clusters.toSorted(byName)
+  const groups = [...new Set(all.map(({ group }) => group))].toSorted((a, b) => a - b)
+  const isMandatory = (group: number) => asked.mandatory.includes(group)
+  if (asked.type === 'All') return perCluster(all, all, { ...asked, soakMs: 0 }, all.length, all.length)
+  const first = groups.filter(isMandatory)
+  if (first.length > 0) {
+    const answer = perGroup(first, all, { ...asked, maxFailures: 0 })
+    if (answer.window.length > 0 || answer.timedOut.length > 0) return answer
   }
-  const perGroup = (some: readonly number[], maxFailures: number): Answer => {
-    const window: string[] = []
-    for (const group of some) {
-      const members = of(group)
-      const failures = members.filter((one) => failed(one, asked)).length
-      const rolling = members.filter((one) => one.status === undefined || stays(one, asked))
-      window.push(...rolling.map(({ name }) => name))
-      if (failures > sized(maxFailures, members.length, 0)) return { window, breach: true }
-      if (rolling.length > 0) return { window, breach: false }
-    }
-    return { window, breach: false }
-  }
-  const mandatory = groups.filter((group) => asked.mandatory.includes(group))
-  const first = perGroup(mandatory, 0)
-  if (first.window.length > 0 || first.breach) return first
-  const rest = groups.filter((group) => !asked.mandatory.includes(group))
-  if (asked.type === 'ProgressivePerGroup') return perGroup(rest, asked.maxFailures)
-  const remaining = rest.flatMap(of).toSorted(byName)
+  const rest = groups.filter((group) => !isMandatory(group))
+  if (asked.type === 'ProgressivePerGroup') return perGroup(rest, all, asked)
+  const remaining = all.filter(({ group }) => rest.includes(group))
   const size = sized(asked.maxConcurrency, remaining.length, remaining.length)
-  const breach = remaining.filter((one) => failed(one, asked)).length > sized(asked.maxFailures, clusters.length, 0)
-  const window = remaining.filter((one) => one.status !== undefined && stays(one, asked)).map(({ name }) => name)
-  if (!breach)
-    for (const { name, status } of remaining) if (status === undefined && window.length < size) window.push(name)
-  return { window: window.toSorted(), breach }
+  return perCluster(remaining, all, asked, size, sized(asked.maxFailures, all.length, 0))
+}
+
+function perGroup(groups: readonly number[], all: readonly Told[], asked: Asked): Left {
+  const seen = asked.without?.includes('X-05') ? all.filter(({ group }) => groups.includes(group)) : all
+  const applied = seen.filter(({ status }) => status !== undefined && status !== 'ToApply')
+  const timedOut = namesOf(applied.filter((one) => timesOut(one, asked)))
+  const window = namesOf(applied.filter((one) => rolls(one, asked)))
+  let failures = 0
+  for (const index of groups) {
+    const members = seen.filter(({ group }) => group === index)
+    window.push(...namesOf(members.filter((one) => !applied.includes(one))))
+    const failed = members.filter((one) => fails(one, asked)).length
+    failures += failed
+    const breach = failed > sized(asked.maxFailures, members.length, 0)
+    const later = asked.without?.includes('X-05')
+      ? seen.filter(({ group }) => group > index).map(({ name }) => name)
+      : []
+    const rolling = window.filter((name) => !later.includes(name))
+    // who timed out is subtracted, and was not there.
+    if (breach || rolling.length - failures > 0) return { window, breach, timedOut }
+  }
+  return { window, breach: false, timedOut }
+}
+
+function perCluster(
+  remaining: readonly Told[],
+  seen: readonly Told[],
+  asked: Asked,
+  size: number,
+  maxFailures: number,
+): Left {
+  const timedOut = namesOf(seen.filter((one) => timesOut(one, asked)))
+  const window: string[] = []
+  let [failures, breach] = [0, false]
+  for (const one of seen.filter(({ status }) => status !== undefined)) {
+    if (rolls(one, asked) && !(breach && one.status === 'ToApply')) window.push(one.name)
+    if (fails(one, asked)) failures++
+    breach = failures > maxFailures
+    // what fails behind this one is not seen.
+    if (window.length >= size) return { window, breach, timedOut }
+  }
+  if (breach) return { window, breach, timedOut }
+  const fresh = remaining.filter(({ status }) => status === undefined)
+  window.push(...namesOf(fresh.slice(0, Math.max(size - window.length, 0))))
+  return { window, breach, timedOut }
 }

@@ -34,7 +34,7 @@ export function stopOf(steered: Steered, breached: boolean, name: string): Stop 
       }
 }
 
-type Turns = { readonly advance: readonly string[]; readonly whyNot: (one: Placed) => WhyNot }
+export type Turns = { readonly advance: readonly string[]; readonly whyNot: (one: Placed) => WhyNot }
 
 /** Who is sent the image now: of the stage whose turn it is, and, in slots of their own, of who catches up. */
 export function turnsOf(
