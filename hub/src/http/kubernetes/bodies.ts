@@ -11,6 +11,9 @@ export type Submitted = { metadata: NewMeta & { resourceVersion?: string; genera
 /** Kubernetes' fieldValidation. Strict (the default here) refuses unknown fields; Warn and Ignore drop them, Warn says which. */
 export type FieldValidation = 'Strict' | 'Warn' | 'Ignore'
 
+/** What is wrong with an object of the kind's schema. */
+type Judge = (object: Submitted) => readonly Cause[]
+
 /**
  * The object a client sent, judged against the kind's schema. `before` is what is stored under the name in the path, and
  * undefined for a new object. What a client may not set (generation, creationTimestamp, status) is left aside, as
@@ -21,6 +24,7 @@ export function readObject(
   body: unknown,
   path: { namespace: string; before?: ObjectOf<KindName> | undefined },
   mode: FieldValidation,
+  judge: Judge = () => [],
 ): { object: Submitted; status: unknown; warnings: string[] } {
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     throw new StatusError(400, `a ${row.kind} object is needed as JSON`)
@@ -29,7 +33,7 @@ export function readObject(
   if (row.spec && copy['spec'] === undefined) copy['spec'] = {}
   const warnings = mode === 'Strict' ? [] : prune(row, copy)
   const faults = causes(objectSchema(row.kind), copy)
-  if (faults.length > 0) throw invalid(row, nameOf(copy), faults)
+  if (faults.length > 0) throw invalid(row, nameOf(copy), [...faults, ...faultsBeside(row, copy, faults, judge)])
 
   const { metadata, spec, status } = copy as {
     metadata: ObjectOf<KindName>['metadata'] & { generateName?: string }
@@ -135,14 +139,32 @@ function unkeptMetadata(
 
 function prune(row: KindRow, copy: Record<string, unknown>): string[] {
   const unknown = causes(objectSchema(row.kind), copy).filter(({ reason }) => reason === 'FieldValueForbidden')
-  for (const { field } of unknown) {
-    const parts = field.split(/\.|\[(\d+)\]/).filter((part) => part !== undefined && part !== '')
-    const last = parts.pop()
-    let at: unknown = copy
-    for (const part of parts) at = typeof at === 'object' && at !== null ? Reflect.get(at, part) : undefined
-    if (last !== undefined && typeof at === 'object' && at !== null) Reflect.deleteProperty(at, last)
-  }
+  for (const { field } of unknown) remove(copy, field)
   return unknown.map(({ field }) => `unknown field "${field}"`)
+}
+
+function remove(object: Record<string, unknown>, field: string): void {
+  const parts = field.split(/\.|\[(\d+)\]/).filter((part) => part !== undefined && part !== '')
+  const last = parts.pop()
+  let at: unknown = object
+  for (const part of parts) at = typeof at === 'object' && at !== null ? Reflect.get(at, part) : undefined
+  if (last !== undefined && typeof at === 'object' && at !== null) Reflect.deleteProperty(at, last)
+}
+
+// What is wrong beyond the schema is told in the same answer, as far as the rest of the object is one of its kind.
+function faultsBeside(
+  row: KindRow,
+  object: Record<string, unknown>,
+  faults: readonly Cause[],
+  judge: Judge,
+): readonly Cause[] {
+  const rest = structuredClone(object)
+  for (const { field, reason } of faults) if (reason !== 'FieldValueRequired') remove(rest, field)
+  if (causes(objectSchema(row.kind), rest).length > 0) return []
+  const { name = '', ...metadata } = rest['metadata'] as ObjectOf<KindName>['metadata']
+  return judge({ metadata: { ...metadata, name }, spec: rest['spec'] }).filter(
+    ({ field }) => !faults.some((fault) => field.startsWith(fault.field)),
+  )
 }
 
 function nameOf(copy: Record<string, unknown>): string {

@@ -253,6 +253,33 @@ describe('dry run', () => {
 describe('fields', () => {
   const body = { ...rollout({ strategie: { type: 'All' } }) }
 
+  test('what is wrong beyond the schema is told in the same answer', async () => {
+    const { ask } = await testApi()
+    const celSelector = { celExpressions: ['1 +'] }
+    const spec = {
+      numberOfClusters: -1,
+      predicates: [{ requiredClusterSelector: { celSelector } }],
+      tolerations: [{ value: 'v' }],
+      strategie: {},
+    }
+    const told = async (method: 'POST' | 'PUT', path: string, given: object) => {
+      const { code, body: status } = await ask(method, path, { body: placement(given) })
+      return [code, ...(status.details.causes ?? []).map(({ field }: { field: string }) => field).toSorted()]
+    }
+    const all = [
+      'spec.numberOfClusters',
+      'spec.predicates[0].requiredClusterSelector.celSelector.celExpressions[0]',
+      'spec.strategie',
+      'spec.tolerations[0].key',
+    ]
+    expect(await told('POST', PLACEMENTS, spec)).toEqual([422, ...all])
+    await ask('POST', PLACEMENTS, { body: placement({}) })
+    expect(await told('PUT', `${PLACEMENTS}/all`, spec)).toEqual([422, ...all])
+    // Of what is no object of its kind, whatever is left out of it, the schema's faults are told.
+    const noTexts = { ...spec, predicates: [{ requiredClusterSelector: { celSelector: { celExpressions: [1] } } }] }
+    expect(await told('POST', PLACEMENTS, noTexts)).toEqual([422, ...all.slice(0, 3)])
+  })
+
   test('Strict, the default, refuses an unknown field by its path', async () => {
     const { ask } = await testApi()
     for (const mode of ['', '?fieldValidation=Strict']) {
@@ -368,7 +395,7 @@ describe('fields', () => {
       'spec.predicates[0].requiredClusterSelector.celSelector.celExpressions[2]',
       'spec.prioritizerPolicy.mode',
       'spec.prioritizerPolicy.configurations[0].scoreCoordinate.builtIn',
-      'spec.decisionStrategy.groupStrategy.decisionGroups[0].groupClusterSelector.labelSelector',
+      'spec.decisionStrategy.groupStrategy.decisionGroups[0].groupClusterSelector.labelSelector.matchLabels.env',
       'spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup',
     ])
   })

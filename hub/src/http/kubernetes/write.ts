@@ -29,7 +29,8 @@ const NAME_ATTEMPTS = 8
 export async function create(call: Call, options: KubernetesOptions): Promise<unknown> {
   expectType(call, 'application/json')
   const { row, request, namespace } = call
-  const { object, warnings } = readObject(row, request.body, { namespace }, fieldValidation(call))
+  const judge = judging(row, undefined, options)
+  const { object, warnings } = readObject(row, request.body, { namespace }, fieldValidation(call), judge)
   const after = await changed(call, options, 'create', async (tx) => {
     return { before: undefined, after: await createNamed(tx, row.kind, admit(row, object, undefined, options.now())) }
   })
@@ -146,7 +147,8 @@ async function rewrite(
   let dropped: readonly string[] = []
   const after = await changed(call, options, verb, async (tx) => {
     const before = await current(tx, call)
-    const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call))
+    const judge = judging(row, before, options)
+    const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call), judge)
     dropped = warnings
     const admitted = admit(row, object, before, options.now())
     return { before, after: await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion) }
@@ -181,6 +183,10 @@ async function createNamed(tx: Tx, kind: KindName, object: Submitted): Promise<S
       if (!taken || !generateName || attempt === NAME_ATTEMPTS) throw error
     }
   }
+}
+
+function judging(row: KindRow, before: Stored | undefined, { now }: KubernetesOptions) {
+  return (object: Submitted) => faultsOf(row.kind, object, before, now())
 }
 
 function admit(row: KindRow, object: Submitted, before: Stored | undefined, nowMs: number): Submitted {

@@ -7,8 +7,8 @@ import {
 import { compileCel } from './cel/index.ts'
 import { isPercent } from './guard.ts'
 import { policyFaults } from './prioritizers.ts'
-import { selectorFault } from './selectors.ts'
-import { tolerationFault } from './taints.ts'
+import { type Fault, selectorFaults } from './selectors.ts'
+import { tolerationFaults } from './taints.ts'
 
 const ANNOTATIONS: readonly (readonly [string, (value: string) => boolean, string])[] = [
   [MAX_REMOVAL_PERCENT_ANNOTATION, isPercent, 'whole number from 0 to 100'],
@@ -36,9 +36,8 @@ export function admitPlacement(
   }
   spec.predicates?.forEach(({ requiredClusterSelector: required }, index) => {
     const at = `spec.predicates[${index}].requiredClusterSelector`
-    const [labels, claims] = [selectorFault(required?.labelSelector), selectorFault(required?.claimSelector)]
-    if (labels) faults.push({ field: `${at}.labelSelector`, message: labels })
-    if (claims) faults.push({ field: `${at}.claimSelector`, message: claims })
+    faults.push(...under(`${at}.labelSelector.`, selectorFaults(required?.labelSelector)))
+    faults.push(...under(`${at}.claimSelector.`, selectorFaults(required?.claimSelector)))
     required?.celSelector?.celExpressions?.forEach((text, place) => {
       const compiled = compileCel(text)
       if ('fault' in compiled)
@@ -49,9 +48,8 @@ export function admitPlacement(
     faults.push({ field: `spec.${field}`, message })
   spec.decisionStrategy?.groupStrategy?.decisionGroups?.forEach(({ groupClusterSelector: wanted }, index) => {
     const at = `spec.decisionStrategy.groupStrategy.decisionGroups[${index}].groupClusterSelector`
-    const [labels, claims] = [selectorFault(wanted?.labelSelector), selectorFault(wanted?.claimSelector)]
-    if (labels) faults.push({ field: `${at}.labelSelector`, message: labels })
-    if (claims) faults.push({ field: `${at}.claimSelector`, message: claims })
+    faults.push(...under(`${at}.labelSelector.`, selectorFaults(wanted?.labelSelector)))
+    faults.push(...under(`${at}.claimSelector.`, selectorFaults(wanted?.claimSelector)))
   })
   const per = spec.decisionStrategy?.groupStrategy?.clustersPerDecisionGroup
   if (typeof per === 'string' && !per.endsWith('%'))
@@ -59,7 +57,10 @@ export function admitPlacement(
       field: 'spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup',
       message: `"${per}" is a text: write the number ${per}, or "${per}%"`,
     })
-  const fault = tolerationFault(spec.tolerations ?? [])
-  if (fault) faults.push({ field: 'spec.tolerations', message: fault })
+  faults.push(...under('spec.tolerations', tolerationFaults(spec.tolerations ?? [])))
   return faults
+}
+
+function under(path: string, faults: readonly Fault[]): Fault[] {
+  return faults.map(({ field, message }) => ({ field: `${path}${field}`, message }))
 }

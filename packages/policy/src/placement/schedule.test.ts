@@ -315,7 +315,8 @@ describe('[conformance: ocm] taints', () => {
         message: `TaintToleration:${message}`,
       }),
     )
-    expect(admitPlacement('p', spec)).toEqual([{ field: 'spec.tolerations', message }])
+    const field = `spec.tolerations[0].${toleration.operator ? 'value' : 'key'}`
+    expect(admitPlacement('p', spec)).toEqual([{ field, message }])
     expect(run({ placement: placement(spec), clusters: [] }).kind).toBe('Decided')
   })
 
@@ -595,6 +596,28 @@ describe('[deviation] what Skerry does on purpose', () => {
     const groupStrategy = { clustersPerDecisionGroup: '25' }
     const outcome = run({ placement: placement({ decisionStrategy: { groupStrategy } }), decisions: mine('b') })
     expect([outcome.kind, outcome.selected]).toEqual(['Frozen', ['b']])
+  })
+
+  test('all that is wrong is told at once, each at its path', () => {
+    const zones = { key: 'zone', operator: 'In', values: ['good', 'has space', '-x'] }
+    const labelSelector = {
+      matchLabels: { 'a/b/c': 'x', ok: 'y' },
+      matchExpressions: [zones, { key: '-', operator: 'Near' }],
+    }
+    const spec: PlacementSpec = {
+      predicates: [{ requiredClusterSelector: { labelSelector } }],
+      tolerations: [{ key: 'k' }, { value: 'v' }, { key: 'k', operator: 'Exists', value: 'v' }],
+    }
+    expect(admitPlacement('p', spec).map(({ field }) => field)).toEqual([
+      ...[
+        'matchLabels.a/b/c',
+        'matchExpressions[0].values[1]',
+        'matchExpressions[0].values[2]',
+        'matchExpressions[1].operator',
+      ].map((field) => `spec.predicates[0].requiredClusterSelector.labelSelector.${field}`),
+      'spec.tolerations[1].key',
+      'spec.tolerations[2].value',
+    ])
   })
 
   test('a negative number and a long name are refused at the write', () => {

@@ -14,31 +14,42 @@ export function claimsOf({ status }: ObjectOf<'ManagedCluster'>): ReadonlyMap<st
 const NAME = /^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/
 const PREFIX = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/
 
-/** What makes a selector bad, as a sentence; undefined when it is good. */
-export function selectorFault(selector: LabelSelector | ClaimSelector | undefined): string | undefined {
+/** One thing wrong: where, from the value that was asked about, and what. */
+export type Fault = { readonly field: string; readonly message: string }
+
+/** Everything wrong with a selector, each at its path in it (`matchExpressions[1].operator`); empty for a good one. */
+export function selectorFaults(selector: LabelSelector | ClaimSelector | undefined): Fault[] {
   const labels = selector && 'matchLabels' in selector ? (selector.matchLabels ?? {}) : {}
-  for (const [key, value] of Object.entries(labels)) {
-    const fault = keyFault(key) ?? valueFault(value)
-    if (fault) return fault
-  }
-  for (const requirement of selector?.matchExpressions ?? []) {
-    const fault = requirementFault(requirement)
-    if (fault) return fault
-  }
-  return undefined
+  return [
+    ...Object.entries(labels).flatMap(([key, value]) => at(`matchLabels.${key}`, keyFault(key) ?? valueFault(value))),
+    ...(selector?.matchExpressions ?? []).flatMap((requirement, index) =>
+      requirementFaults(requirement).map(({ field, message }) => ({
+        field: `matchExpressions[${index}].${field}`,
+        message,
+      })),
+    ),
+  ]
 }
 
-function requirementFault({ key, operator, values = [] }: SelectorRequirement): string | undefined {
-  if (operator === 'In' || operator === 'NotIn') {
-    if (values.length === 0) return `operator ${operator} on "${key}" needs values`
-  } else if (operator === 'Exists' || operator === 'DoesNotExist') {
-    if (values.length > 0) return `operator ${operator} on "${key}" takes no values`
-  } else return `"${operator}" is not a valid label selector operator`
-  for (const value of values) {
-    const fault = valueFault(value)
-    if (fault) return fault
-  }
-  return keyFault(key)
+/** What OCM would say of a selector: the first thing that is wrong with it; undefined for a good one. */
+export function selectorFault(selector: LabelSelector | ClaimSelector | undefined): string | undefined {
+  return selectorFaults(selector)[0]?.message
+}
+
+function requirementFaults({ key, operator, values = [] }: SelectorRequirement): Fault[] {
+  const isSet = operator === 'In' || operator === 'NotIn'
+  if (!isSet && operator !== 'Exists' && operator !== 'DoesNotExist')
+    return at('operator', `"${operator}" is not a valid label selector operator`)
+  return [
+    ...at('values', isSet && values.length === 0 ? `operator ${operator} on "${key}" needs values` : undefined),
+    ...at('values', !isSet && values.length > 0 ? `operator ${operator} on "${key}" takes no values` : undefined),
+    ...values.flatMap((value, index) => at(`values[${index}]`, valueFault(value))),
+    ...at('key', keyFault(key)),
+  ]
+}
+
+function at(field: string, message: string | undefined): Fault[] {
+  return message === undefined ? [] : [{ field, message }]
 }
 
 function keyFault(key: string): string | undefined {

@@ -5,16 +5,24 @@ import {
   UNREACHABLE_EFFECT_ANNOTATION,
   UNREACHABLE_TAINT,
 } from '@skerry/api'
+import type { Fault } from './selectors.ts'
 
 // Taints and tolerations as OCM judges them: every taint has to be tolerated, by key, value, effect and time.
 
 /** A fault in a toleration, as OCM words it. */
 export function tolerationFault(tolerations: readonly Toleration[]): string | undefined {
-  for (const { key, operator, value } of tolerations) {
-    if (!key && operator !== 'Exists') return 'If the key is empty, operator must be Exists.'
-    if (operator === 'Exists' && value) return 'If the operator is Exists, the value should be empty.'
-  }
-  return undefined
+  return tolerationFaults(tolerations)[0]?.message
+}
+
+/** Everything wrong with tolerations, each at its path in them (`[1].value`). */
+export function tolerationFaults(tolerations: readonly Toleration[]): Fault[] {
+  return tolerations.flatMap(({ key, operator, value }, index) => {
+    if (!key && operator !== 'Exists')
+      return [{ field: `[${index}].key`, message: 'If the key is empty, operator must be Exists.' }]
+    if (operator === 'Exists' && value)
+      return [{ field: `[${index}].value`, message: 'If the operator is Exists, the value should be empty.' }]
+    return []
+  })
 }
 
 export type Tolerated = { readonly refusedBy?: { taint: Taint; expired: boolean }; readonly expiresAtMs?: number }
