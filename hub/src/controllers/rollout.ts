@@ -14,9 +14,10 @@ import { type Assignment, saveAssignments, saveTerms } from '../store/assignment
 import { type NewEvent, recordEvents } from '../store/events.ts'
 import { type Lease, writeFenced } from '../store/leases.ts'
 import { getObject, saveStatus } from '../store/resources.ts'
+import { factsOf } from '../store/rollout-facts.ts'
+import { loadRolloutFleet, type RolloutFleet } from '../store/rollout-fleet.ts'
 import type { Store } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
-import { factsOf, loadRolloutFleet, type RolloutFleet } from './rollout-facts.ts'
 import type { Controller } from './run.ts'
 
 type Rollout = ObjectOf<'Rollout'>

@@ -25,6 +25,15 @@ export async function newestDesired(tx: Reader, clusters?: readonly string[]): P
 /** Which image of which rollout the newest desired state of a cluster orders, and how proven. */
 export type Ordered = { readonly position: Position } & Readonly<Pick<DesiredState, 'image' | 'attestation'>>
 
+/** What the newest desired state of each of these clusters orders, if it has one. */
+export async function loadOrdered(tx: Reader, clusters: readonly string[]): Promise<Map<string, Ordered>> {
+  const ordered = new Map<string, Ordered>()
+  for (let from = 0; from < clusters.length; from += AT_ONCE)
+    for (const { cluster, position, document } of await newestDesired(tx, clusters.slice(from, from + AT_ONCE)))
+      ordered.set(cluster, { position, image: document.image, attestation: document.attestation })
+  return ordered
+}
+
 /** `newestDesired` as it is read again and again: of each cluster only a document that is another than before. */
 export function openOrdered(tx: Reader): () => Promise<ReadonlyMap<string, Ordered>> {
   const held = new Map<string, Ordered & { readonly digest: string }>()

@@ -86,6 +86,7 @@ export {
   steeredBy,
 } from './rollout/acts.ts'
 export { admitRollout } from './rollout/admission.ts'
+export { decidedBy } from './rollout/decided.ts'
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export {

@@ -1,7 +1,7 @@
 import { type ReachabilityLimits, type Reached, reachability } from '@skerry/policy'
 import { type Assignment, listAssignments } from '../../store/assignments.ts'
 import { lastHeardMs, leastAccepted, positionOf } from '../../store/deliveries.ts'
-import { newestDesired } from '../../store/desired-states.ts'
+import { loadOrdered } from '../../store/desired-states.ts'
 import { loadClusters } from '../../store/fleet.ts'
 import { read, type Store, type Tx } from '../../store/store.ts'
 
@@ -31,13 +31,7 @@ async function some(
   nowMs: number,
 ): Promise<Reached[]> {
   const clusters = assigned.map(({ cluster }) => cluster)
-  const newest = await newestDesired(tx, clusters)
-  const ordered = new Map(
-    newest.map(({ cluster, position, document: { image, attestation } }) => [
-      cluster,
-      { position, image, attestation },
-    ]),
-  )
+  const ordered = await loadOrdered(tx, clusters)
   const nodesOf = Map.groupBy(await loadClusters(tx, clusters), ({ cluster }) => cluster)
   return assigned.map((assignment): Reached => {
     const { cluster, rolloutUid, rolloutName, manifestSha256, imageSha256, assignedAt, terms } = assignment

@@ -1,13 +1,23 @@
 import { expect, test } from 'vitest'
-import { appendAct } from '../store/acts.ts'
-import { openMirrors } from '../store/mirrors.ts'
-import { saveSpecAuthor } from '../store/resources.ts'
-import { write } from '../store/store.ts'
-import { desiredController } from './desired.ts'
-import { addCluster, addImage, addPlacement, LIMITS, openWorld, rolloutSpec, sha, type World } from './fixture.ts'
-import { placementController } from './placement.ts'
-import { rolloutController } from './rollout.ts'
-import { factsOf, loadRolloutFleet } from './rollout-facts.ts'
+import { desiredController } from '../controllers/desired.ts'
+import {
+  addCluster,
+  addImage,
+  addPlacement,
+  LIMITS,
+  openWorld,
+  rolloutSpec,
+  sha,
+  type World,
+} from '../controllers/fixture.ts'
+import { placementController } from '../controllers/placement.ts'
+import { rolloutController } from '../controllers/rollout.ts'
+import { appendAct } from './acts.ts'
+import { openMirrors } from './mirrors.ts'
+import { saveSpecAuthor } from './resources.ts'
+import { factsOf } from './rollout-facts.ts'
+import { loadFleetOf, loadRolloutFleet } from './rollout-fleet.ts'
+import { read, write } from './store.ts'
 
 const rollout = rolloutController(LIMITS)
 const desired = desiredController()
@@ -93,4 +103,36 @@ test('a failure counts until the node has begun the same bytes again, and a new 
   expect(await failure()).toBeUndefined()
   const second = await goes('RollingBack', 'Failed', 'os-1', { outcome: 'RolledBack' })
   expect(await failure()).toBe(second)
+})
+
+test('a rollout that is asked about has its edit, the status that is stored now, and the facts that a look has', async () => {
+  const { world, site, uid } = await oneSite()
+  const asked = await world.get('Rollout', 'r', 'fleet')
+  await site.says({ kind: 'accepted', body: { timeline: 0, generation: 1, digest: '0'.repeat(64) } })
+  await world.look(rollout)
+  const now = world.now()
+  const edited = { ...asked, spec: { ...asked.spec, strategy: { type: 'All' as const } } }
+  const { fleet, entry } = await read(world.store, (tx) => loadFleetOf(tx, edited))
+  const stored = await world.get('Rollout', 'r', 'fleet')
+  expect(stored.status).not.toEqual(asked.status)
+  const known = await loadRolloutFleet(world.store.sql, openMirrors(world.store))
+  const looked = known?.entries.get(uid)
+  if (!known || !looked) throw new Error('there is no rollout')
+  expect(factsOf(fleet, entry, LIMITS, now)).toEqual({
+    ...factsOf(known, looked, LIMITS, now),
+    rollout: { ...edited, status: stored.status },
+  })
+})
+
+test('one that is not stored yet is the newest, in the place of the one of its name', async () => {
+  const { world, uid } = await oneSite()
+  const asked = await world.get('Rollout', 'r', 'fleet')
+  const remade = { ...asked, metadata: { ...asked.metadata, uid: 'new' } }
+  const { fleet, entry } = await read(world.store, (tx) => loadFleetOf(tx, remade))
+  expect([...fleet.entries.keys()]).toEqual(['new'])
+  expect(entry.rollout).not.toHaveProperty('status')
+  const { fleet: two } = await read(world.store, (tx) =>
+    loadFleetOf(tx, { ...remade, metadata: { ...remade.metadata, name: 'other' } }),
+  )
+  expect([...two.entries.keys()]).toEqual(['new', uid])
 })

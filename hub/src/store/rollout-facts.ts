@@ -1,13 +1,4 @@
-import {
-  comparePositions,
-  DECISION_GROUP_INDEX_LABEL,
-  DECISION_GROUP_NAME_LABEL,
-  type ObjectOf,
-  PLACEMENT_LABEL,
-  type RolloutAct,
-  type RolloutStatus,
-  type StatementRef,
-} from '@skerry/api'
+import { comparePositions, type ObjectOf, type StatementRef } from '@skerry/api'
 import {
   type ClusterFacts,
   type Holder,
@@ -16,92 +7,14 @@ import {
   type RolloutFacts,
   reachability,
 } from '@skerry/policy'
-import { type Assignment, listAssignments } from '../store/assignments.ts'
-import { lastHeardMs, leastAccepted, positionOf } from '../store/deliveries.ts'
-import type { Ordered } from '../store/desired-states.ts'
-import { type FleetNode, resultFor } from '../store/fleet.ts'
-import type { Mirrors } from '../store/mirrors.ts'
-import { listCreationTimes, listObjects, listSpecAuthors } from '../store/resources.ts'
-import type { Reader } from '../store/store.ts'
+import type { Assignment } from './assignments.ts'
+import { lastHeardMs, leastAccepted, positionOf } from './deliveries.ts'
+import { type FleetNode, resultFor } from './fleet.ts'
+import { type Entry, type Image, imageFacts, type RolloutFleet } from './rollout-fleet.ts'
 
-// What rollouts are planned from: read once for all of them, then shaped for each.
+// What a rollout is planned from, shaped from rows.
 
 type Rollout = ObjectOf<'Rollout'>
-type Image = NonNullable<RolloutStatus['image']>
-
-/** A rollout and whom it selects. `place`: among all of them; the newest is 0. */
-type Entry = {
-  readonly rollout: Rollout
-  readonly place: number
-  readonly decided: RolloutFacts['decided']
-  readonly selected: ReadonlySet<string> | undefined
-}
-
-export type RolloutFleet = {
-  /** By uid, newest first. */
-  readonly entries: ReadonlyMap<string, Entry>
-  /** What was assigned when it was read, and what this look assigned since. */
-  readonly assignments: Map<string, Assignment>
-  readonly images: ReadonlyMap<string, ObjectOf<'OSImage'>>
-  /** Of each image's bytes, the signed image with the highest release counter that names them. */
-  readonly byBytes: ReadonlyMap<string, Image>
-  /** Release counters by the digest of the manifest. */
-  readonly counters: ReadonlyMap<string, number>
-  readonly ordered: ReadonlyMap<string, Ordered>
-  readonly nodes: ReadonlyMap<string, readonly FleetNode[]>
-  /** Of every cluster, whether the hub accepts it. */
-  readonly accepted: ReadonlyMap<string, boolean>
-  /** What people did to each rollout, by its uid, oldest first. */
-  readonly acts: ReadonlyMap<string, readonly RolloutAct[]>
-  /** Who changed the spec of each rollout last, by its uid. */
-  readonly authors: ReadonlyMap<string, string>
-}
-
-/** Everything that rollouts are planned from; undefined when there is none. */
-export async function loadRolloutFleet(sql: Reader, mirrors: Mirrors): Promise<RolloutFleet | undefined> {
-  const rollouts = newestFirst(await listObjects(sql, 'Rollout'), await listCreationTimes(sql, 'Rollout'))
-  if (rollouts.length === 0) return undefined
-  const [images, placements, slices, assignments, ordered, nodes, clusters, acts, authors] = await Promise.all([
-    listObjects(sql, 'OSImage'),
-    listObjects(sql, 'Placement'),
-    listObjects(sql, 'PlacementDecision'),
-    listAssignments(sql),
-    mirrors.ordered(),
-    mirrors.fleet(),
-    mirrors.clusters(),
-    mirrors.acts(),
-    listSpecAuthors(sql, 'Rollout'),
-  ])
-  const placementOf = new Map(
-    placements.map((placement) => [`${placement.metadata.namespace}/${placement.metadata.name}`, placement]),
-  )
-  const slicesOf = Map.groupBy(slices, ({ metadata }) => `${metadata.namespace}/${metadata.labels?.[PLACEMENT_LABEL]}`)
-  const entries = new Map(
-    rollouts.map((rollout, place): [string, Entry] => {
-      const key = `${rollout.metadata.namespace}/${rollout.spec.placementRef.name}`
-      const decided = decidedBy(placementOf.get(key), slicesOf.get(key) ?? [])
-      const selected = typeof decided === 'string' ? undefined : new Set(decided.flatMap(({ clusters }) => clusters))
-      return [rollout.metadata.uid, { rollout, place, decided, selected }]
-    }),
-  )
-  return {
-    entries,
-    assignments: new Map(assignments.map((assignment) => [assignment.cluster, assignment])),
-    images: new Map(images.map((image) => [image.metadata.name, image])),
-    byBytes: new Map(
-      images
-        .map(imageFacts)
-        .toSorted((a, b) => a.releaseCounter - b.releaseCounter)
-        .map((image) => [image.imageSha256, image]),
-    ),
-    counters: new Map(images.map(({ spec }) => [spec.manifestSha256, spec.releaseCounter])),
-    ordered,
-    nodes: Map.groupBy(nodes, ({ cluster }) => cluster),
-    accepted: new Map([...clusters].map(([name, { spec }]) => [name, spec.hubAcceptsClient === true])),
-    acts,
-    authors,
-  }
-}
 
 /** The facts of one rollout. */
 export function factsOf(fleet: RolloutFleet, entry: Entry, limits: ReachabilityLimits, nowMs: number): RolloutFacts {
@@ -120,30 +33,6 @@ export function factsOf(fleet: RolloutFleet, entry: Entry, limits: ReachabilityL
   }
 }
 
-// Metadata tells whole seconds, and two rollouts are easily made in one: the later one is the newer. Of one moment any
-// order will do, as long as it is the same whoever asks, or each would take a cluster back from the other for ever.
-function newestFirst(rollouts: readonly Rollout[], createdAtMs: ReadonlyMap<string, number>): Rollout[] {
-  const keyOf = ({ metadata: { name, namespace, uid } }: Rollout) => `${name}/${namespace}/${uid}`
-  const at = ({ metadata }: Rollout) => createdAtMs.get(metadata.uid) ?? Date.parse(metadata.creationTimestamp)
-  return rollouts.toSorted((a, b) => at(b) - at(a) || (keyOf(a) < keyOf(b) ? -1 : 1))
-}
-
-function decidedBy(
-  placement: ObjectOf<'Placement'> | undefined,
-  slices: readonly ObjectOf<'PlacementDecision'>[],
-): RolloutFacts['decided'] {
-  if (!placement) return 'Missing'
-  if (placement.status?.observedGeneration !== placement.metadata.generation) return 'Undecided'
-  const groups = new Map<number, { name: string; clusters: string[] }>()
-  for (const { metadata, status } of slices) {
-    const { [DECISION_GROUP_INDEX_LABEL]: index = '0', [DECISION_GROUP_NAME_LABEL]: name = '' } = metadata.labels ?? {}
-    const group = groups.get(Number(index)) ?? { name, clusters: [] }
-    for (const { clusterName } of status?.decisions ?? []) group.clusters.push(clusterName)
-    groups.set(Number(index), group)
-  }
-  return [...groups].map(([index, group]) => ({ index, ...group }))
-}
-
 // What else there is to say of clusters that were in a rollout when it was last planned and are not selected now.
 function goneFrom({ accepted }: RolloutFleet, { rollout, selected }: Entry): RolloutFacts['gone'] {
   const gone = new Map<string, 'Denied' | 'Deleted'>()
@@ -157,11 +46,6 @@ function goneFrom({ accepted }: RolloutFleet, { rollout, selected }: Entry): Rol
 function imageOf({ images }: RolloutFleet, { spec }: Rollout): Image | undefined {
   const image = images.get(spec.image.name)
   return image && imageFacts(image)
-}
-
-function imageFacts({ spec }: ObjectOf<'OSImage'>): Image {
-  const { target, manifestSha256, image, releaseCounter, version } = spec
-  return { target, manifestSha256, imageSha256: image.sha256, releaseCounter, version }
 }
 
 function clusterFacts(
