@@ -15,9 +15,9 @@ import type { FastifyInstance } from 'fastify'
 import { listAssignments } from '../store/assignments.ts'
 import { loadFleet, resultFor } from '../store/fleet.ts'
 import { keyOf } from '../store/heads.ts'
-import { loadPlacementFacts } from '../store/placements.ts'
+import { loadFleetFacts } from '../store/placements.ts'
 import { hardwareIds } from '../store/profiles.ts'
-import { listObjects } from '../store/resources.ts'
+import { getObject, listObjects } from '../store/resources.ts'
 import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
 import { flag, type Query, single } from './query.ts'
@@ -52,12 +52,9 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
     `/apis/${placement.group}/${placement.version}/namespaces/:namespace/${placement.plural}/:name/why`,
     { config: { access: { verb: 'get', resource: `${placement.plural}.${placement.group}` } } },
     async ({ params, query }) => {
-      const facts = await loadPlacementFacts(options.store.sql)
-      const found = facts.placements.find(
-        ({ metadata }) => metadata.namespace === params.namespace && metadata.name === params.name,
-      )
+      const found = await getObject(options.store.sql, 'Placement', params.namespace, params.name)
       if (!found) throw new StatusError(404, `${placement.plural}.${placement.group} "${params.name}" not found`)
-      const fleet = fleetOf(facts)
+      const fleet = fleetOf(await loadFleetFacts(options.store.sql))
       const nowMs = options.now()
       const outcome = schedule(fleet, found, nowMs, options.removalGuard)
       return {

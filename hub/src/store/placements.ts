@@ -5,13 +5,10 @@ import { listObjects } from './resources.ts'
 import type { Reader } from './store.ts'
 
 /** Everything a placement is judged by, for whoever asks why. */
-export type PlacementFacts = FleetFacts & { readonly placements: readonly ObjectOf<'Placement'>[] }
-
-export async function loadPlacementFacts(tx: Reader): Promise<PlacementFacts> {
+export async function loadFleetFacts(tx: Reader): Promise<FleetFacts> {
   const slices = await listObjects(tx, 'PlacementDecision')
   const scores = await listObjects(tx, 'AddOnPlacementScore')
   return {
-    placements: await listObjects(tx, 'Placement'),
     sets: await listObjects(tx, 'ManagedClusterSet'),
     bindings: await listObjects(tx, 'ManagedClusterSetBinding'),
     clusters: await listObjects(tx, 'ManagedCluster'),
