@@ -195,6 +195,13 @@ describe('what cannot be played', () => {
     })
   })
 
+  test.each(['Shop_1', 'shop-', 'a.b', 'x'.repeat(64), ''])('"%s" is no name that a cluster can have', (name) => {
+    const outcome = simulate(asked([{ name }]))
+    expect(outcome).toMatchObject({
+      faults: [{ field: 'groups[0]', message: expect.stringMatching(/" is no name: .* one RFC 1123 label \(/) }],
+    })
+  })
+
   test('more looks than are allowed are refused, and how far it came is told', () => {
     expect(simulate(asked([{ name: 'a' }], { maxLooks: 3 }))).toEqual({
       kind: 'Refused',

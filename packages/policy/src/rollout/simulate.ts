@@ -2,6 +2,7 @@ import {
   type ActVerb,
   type ClusterState,
   GATE_PATTERN,
+  LABEL_PATTERN,
   type ObjectOf,
   type RolloutAct,
   type RolloutPhase,
@@ -279,6 +280,8 @@ function soonerFirst(a: PlannedAct, b: PlannedAct): number {
 }
 
 const GATE = new RegExp(GATE_PATTERN)
+const LABEL = new RegExp(LABEL_PATTERN)
+const A_LABEL = `a cluster's must be one RFC 1123 label (${LABEL_PATTERN})`
 
 // What a simulation cannot be played of. Each fault has its place in the input.
 function faultsOf(input: SimulationInput): SimulationFault[] {
@@ -299,6 +302,7 @@ function faultsOf(input: SimulationInput): SimulationFault[] {
   const grouped = new Set<string>()
   for (const [index, group] of groups.entries())
     for (const name of group.clusters) {
+      if (!LABEL.test(name)) say(`groups[${index}]`, `"${name}" is no name: ${A_LABEL}`)
       if (grouped.has(name)) say(`groups[${index}]`, `${name} is in a group already; a cluster is in one`)
       grouped.add(name)
     }
