@@ -1,11 +1,14 @@
 import { type ExecFileException, execFile } from 'node:child_process'
 import { existsSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { until } from '@skerry/supervise'
-import { testFolder } from '@skerry/supervise/testing'
-import { beforeEach, describe, expect, test } from 'vitest'
+import type { RolloutStatus } from '@skerry/api'
+import { type Connection, until } from '@skerry/supervise'
+import { testDatabase, testFolder } from '@skerry/supervise/testing'
+import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { Hub } from './index.ts'
-import { configure, start } from './testing.ts'
+import { createObject } from './store/resources.ts'
+import { openStore, write } from './store/store.ts'
+import { configOn, start } from './testing.ts'
 
 // A real kubectl against a whole hub, with the CA and the token that the hub gives.
 
@@ -101,11 +104,34 @@ spec: { clusterSet: dev }
 ---
 ${PLACEMENT}`
 
+const CLUSTER = `
+apiVersion: cluster.open-cluster-management.io/v1
+kind: ManagedCluster
+metadata: { name: shop, labels: { cluster.open-cluster-management.io/clusterset: dev } }
+spec: { hubAcceptsClient: true }
+`
+
+/** An image, which signers publish and kubectl cannot write. */
+async function addImage(database: Connection): Promise<void> {
+  const store = openStore(database)
+  const spec = {
+    ...{ target: 'images/os/1.json', manifestSha256: 'a'.repeat(64), family: 'os', version: '1', releaseCounter: 1 },
+    image: { sha256: 'b'.repeat(64), length: 1, mediaType: 'application/octet-stream' },
+    ...{ hardwareIds: ['any'], boot: { kind: 'none' }, signers: [] },
+  }
+  await write(store, (tx) => createObject(tx, 'OSImage', { metadata: { name: 'os-1' }, spec }))
+  await store.close()
+}
+
 describe.skipIf(!kubectlPath)(on, () => {
+  let database: Connection
   let hub: Hub
   let kubectl: Run
   beforeEach(async () => {
-    hub = await start(await configure())
+    const { connection, drop } = await testDatabase()
+    onTestFinished(() => drop())
+    database = connection
+    hub = await start(configOn(connection))
     kubectl = kubectlOf(hub)
   })
   const ok = async (args: string, options: Parameters<Run>[1] = {}): Promise<string> => {
@@ -158,6 +184,23 @@ describe.skipIf(!kubectlPath)(on, () => {
     expect(await ok('apply --dry-run=server -f -', { input: OCM })).toContain('dev created (server dry run)')
     expect(await ok('delete placement all-shops --dry-run=server')).toContain('deleted (server dry run)')
     expect(await ok("get placements,mclset -A -o 'jsonpath={.items[*].metadata.uid}'")).toBe(before)
+  })
+
+  test('--dry-run=server of a rollout shows the status that it would have: who waits, why, and until when', async () => {
+    await addImage(database)
+    const fleet = `${OCM}---\n${CLUSTER}---\n${PLACEMENT.replace(/spec:[\s\S]*/, 'spec: { clusterSets: [dev] }\n')}`
+    await ok('apply -f -', { input: fleet })
+    const decided = async () => (await ok('get placementdecisions -o yaml')).includes('clusterName: shop')
+    await until(decided, 'the placement selecting the cluster', 30_000)
+    const { status } = JSON.parse(await ok('apply --dry-run=server -o json -f -', { input: ROLLOUT_PER_GROUP })) as {
+      status: RolloutStatus
+    }
+    expect(status).toMatchObject({ phase: 'Running', image: { version: '1' }, counts: { total: 1, deferred: 1 } })
+    expect(status.clusters).toMatchObject([
+      { name: 'shop', state: 'Offline', reason: 'NeverSeen', message: expect.stringContaining('never heard from') },
+    ])
+    expect(Date.parse(status.clusters?.[0]?.recheckAt ?? '')).toBeGreaterThan(0)
+    expect((await kubectl('get rollout wave')).code).toBe(1)
   })
 
   test('shows: a table of our columns, wide, YAML, jsonpath, and describe', async () => {

@@ -91,7 +91,12 @@ export function apiRoutes({
     discoveryRoutes,
     accessReviewRoutes,
     openApiRoutes,
-    (app) => kubernetesRoutes(app, { store, changes, now, continueSecret: keys.continueSecret, pace }),
+    (app) =>
+      kubernetesRoutes(app, {
+        ...{ store, changes, now, pace },
+        reachability: config.reachability,
+        continueSecret: keys.continueSecret,
+      }),
     (app) => approvalRoutes(app, { store, now }),
     (app) => rolloutActRoutes(app, { store, now, reachability: config.reachability }),
     (app) => reportRoutes(app, { store, now, reachability: config.reachability, removalGuard: config.removalGuard }),

@@ -88,6 +88,7 @@ export {
 export { admitRollout } from './rollout/admission.ts'
 export { decidedBy } from './rollout/decided.ts'
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
+export { foreseenStatus } from './rollout/foresee.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export {
   type Simulation,
@@ -95,6 +96,7 @@ export {
   simulate,
 } from './rollout/simulate.ts'
 export type { SimulatedCluster } from './rollout/simulated-site.ts'
+export { FINISHED as FINISHED_STATES } from './rollout/states.ts'
 export { rolloutStatus } from './rollout/status.ts'
 export type { TimelineEntry } from './rollout/timeline.ts'
 export { rolloutWarnings } from './rollout/warnings.ts'

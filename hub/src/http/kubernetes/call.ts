@@ -1,4 +1,5 @@
 import type { KindRow } from '@skerry/api'
+import type { ReachabilityLimits } from '@skerry/policy'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Changes } from '../../store/changes.ts'
 import type { Store } from '../../store/store.ts'
@@ -10,6 +11,7 @@ export type KubernetesOptions = {
   readonly store: Store
   readonly changes: Changes
   readonly now: () => number
+  readonly reachability: ReachabilityLimits
   /** Signs continue tokens. */
   readonly continueSecret: string
   readonly pace: WatchPace

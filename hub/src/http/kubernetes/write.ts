@@ -16,6 +16,7 @@ import { StatusError } from '../status-error.ts'
 import { complete, faultsOf } from './admission.ts'
 import { type FieldValidation, generatedName, invalid, mergePatch, readObject, type Submitted } from './bodies.ts'
 import { type Call, type KubernetesOptions, notFound } from './call.ts'
+import { foreseen } from './foresight.ts'
 import { warningsOf } from './warnings.ts'
 
 // create, update, patch and delete.
@@ -114,16 +115,18 @@ async function changed(
   act: (tx: Tx) => Promise<Changed<Stored>>,
 ): Promise<Stored | undefined> {
   const subject = { verb: (done: Changed<Stored>) => decision(done) ?? verb, kind: row.kind, namespace, name }
-  const { after } = await change(options.store, request, subject, wantsDryRun(query), async (tx) => {
+  const dryRun = wantsDryRun(query)
+  const by = request.identity?.name ?? 'nobody'
+  const { before, after } = await change(options.store, request, subject, dryRun, async (tx) => {
     const done = await act(tx)
     const { metadata } = done.after ?? {}
     // The generation rises with the spec alone.
     if (row.kind === 'Rollout' && metadata && metadata.generation !== done.before?.metadata.generation)
-      await saveSpecAuthor(tx, row.kind, { namespace, name: metadata.name }, request.identity?.name ?? 'nobody')
+      await saveSpecAuthor(tx, row.kind, { namespace, name: metadata.name }, by)
     return done
   })
   tagVersion(reply, after)
-  return after
+  return dryRun ? foreseen(options, { before, after }, by) : after
 }
 
 // A cluster is accepted and denied by a field, so that kubectl can; the audit says what it was for whoever looks for it.

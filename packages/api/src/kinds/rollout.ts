@@ -205,7 +205,12 @@ export const RolloutCluster = closed({
       description: 'spent waiting for a closed window or held by a breach, which stops the deadline',
     }),
   ),
-  recheckAt: Type.Optional(Time),
+  recheckAt: Type.Optional(
+    described(
+      Time,
+      'looked at again then at the latest: when time itself may end what it waits for. Without it only news does: it is looked at as they come, and at most a minute after each look. A dry run answers with it for every cluster that something is to come of',
+    ),
+  ),
   backTo: Type.Optional(
     closed(
       {
@@ -267,7 +272,9 @@ export const RolloutStatus = closed({
       notStarted: Count,
     }),
   ),
-  recheckAt: Type.Optional(Time),
+  recheckAt: Type.Optional(
+    described(Time, 'when time itself may change something next; a dry run always answers with it'),
+  ),
   startedAt: Type.Optional(Time),
   completedAt: Type.Optional(Time),
   conditions: Type.Optional(Type.Array(Condition)),

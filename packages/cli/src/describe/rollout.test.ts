@@ -1,26 +1,24 @@
-import type { ObjectOf } from '@skerry/api'
+import type { ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
 import { expect, test } from 'vitest'
 import { formatEntries } from '../output/sections.ts'
 import { describeRollout } from './rollout.ts'
 
-const limits = (maxConcurrency: number | string) =>
-  /^Limits: +(.*)$/m.exec(
-    formatEntries(
-      describeRollout(
-        {
-          apiVersion: 'skerry.dev/v1alpha1',
-          kind: 'Rollout',
-          metadata: { name: 'r', namespace: 'fleet' },
-          spec: {
-            placementRef: { name: 'all' },
-            image: { name: 'os-1' },
-            strategy: { type: 'Progressive', progressive: { maxConcurrency } },
-          },
-        } as ObjectOf<'Rollout'>,
-        0,
-      ),
+const NOW = Date.parse('2026-06-01T00:00:00Z')
+const described = (spec: Partial<ObjectOf<'Rollout'>['spec']>, status?: RolloutStatus) =>
+  formatEntries(
+    describeRollout(
+      {
+        apiVersion: 'skerry.dev/v1alpha1',
+        kind: 'Rollout',
+        metadata: { name: 'r', namespace: 'fleet' },
+        spec: { placementRef: { name: 'all' }, image: { name: 'os-1' }, ...spec },
+        ...(status ? { status } : {}),
+      } as ObjectOf<'Rollout'>,
+      NOW,
     ),
-  )?.[1]
+  )
+const limits = (maxConcurrency: number | string) =>
+  /^Limits: +(.*)$/m.exec(described({ strategy: { type: 'Progressive', progressive: { maxConcurrency } } }))?.[1]
 
 test.each<[given: number | string, told: string]>([
   [0, 'maxConcurrency 0 (no limit)'],
@@ -30,4 +28,16 @@ test.each<[given: number | string, told: string]>([
   ['100%', 'maxConcurrency 100%'],
 ])('describe rollout: a maxConcurrency of %j is told as "%s"', (given, told) => {
   expect(limits(given)).toBe(told)
+})
+
+test.each<[Partial<RolloutCluster>, string | undefined]>([
+  [{ state: 'Soaking', recheckAt: '2026-06-01T00:05:00.000Z' }, '2026-06-01T00:05:00.000Z (in 5m)'],
+  [{ state: 'NotStarted' }, 'with the next news of it, within a minute at the latest'],
+  [{ state: 'Offline' }, 'with the next news of it, within a minute at the latest'],
+  [{ state: 'Succeeded' }, undefined],
+  [{ state: 'TimeOut' }, undefined],
+])('describe rollout: of %j it says when that is looked at again', (row, told) => {
+  const cluster = { name: 'a', state: 'Sent', reason: 'R', message: 'm', since: '2026-06-01T00:00:00.000Z', ...row }
+  const text = described({}, { clusters: [cluster as RolloutCluster] })
+  expect(/Looked at again: +(.*)$/m.exec(text)?.[1]).toBe(told)
 })

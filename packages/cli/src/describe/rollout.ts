@@ -1,4 +1,5 @@
 import type { ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
+import { FINISHED_STATES } from '@skerry/policy'
 import { type Entry, entries, entry, table } from '../output/sections.ts'
 import { ago, when } from '../output/times.ts'
 import { conditionTable, statementText } from './parts.ts'
@@ -68,6 +69,12 @@ function offlineText({ offlinePolicy, offlineAfter = '24h' }: ObjectOf<'Rollout'
   return `${offlinePolicy}${offlinePolicy === 'CountAsFailure' ? ` after ${offlineAfter}` : ''}`
 }
 
+/** When a cluster is looked at again. Of one that time does not help nothing is stored: that would be written every minute. */
+function recheckText({ state, recheckAt }: RolloutCluster, nowMs: number): string | undefined {
+  if (recheckAt !== undefined) return when(recheckAt, nowMs)
+  return FINISHED_STATES.has(state) ? undefined : 'with the next news of it, within a minute at the latest'
+}
+
 function clusterEntries(cluster: RolloutCluster, nowMs: number): Entry[] {
   const { position } = cluster
   return entries(
@@ -82,7 +89,7 @@ function clusterEntries(cluster: RolloutCluster, nowMs: number): Entry[] {
         `${when(cluster.assignedAt, nowMs)}${position ? `, desired state ${position.timeline}.${position.generation}` : ''}`,
     ),
     entry('Delivered', cluster.deliveredAt && when(cluster.deliveredAt, nowMs)),
-    entry('Looked at again', cluster.recheckAt && when(cluster.recheckAt, nowMs)),
+    entry('Looked at again', recheckText(cluster, nowMs)),
     entry('Rests on', statementText(cluster.statement)),
   )
 }

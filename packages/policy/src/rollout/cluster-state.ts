@@ -33,6 +33,8 @@ export const UNPROVEN = 'AttestationInsufficient'
 export const FELL_BACK = 'AnotherImageBooted'
 /** What a row says in the hub's own words: a site that chooses one of them as its reason is told by its outcome. */
 const HUBS_OWN: ReadonlySet<string> = new Set([UNPROVABLE, UNPROVEN, FELL_BACK])
+/** Nothing was sent before, and the look that says this sends it. */
+export const SENDING = 'Sending'
 const REJUDGED = 'ReferenceValuesChanged'
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
 /** Whoever waits for these is given the time on top of its deadline: another has to do something. */
@@ -228,7 +230,8 @@ function unassigned(cluster: ClusterFacts, asOcm: boolean): Progress {
         : 'is not reachable; it is sent the image when it returns, and holds no slot',
     }
   }
-  return { state: 'NotStarted', reason: 'NotStarted', message: 'nothing was sent yet' }
+  // Who is not sent it now is told why not in place of this.
+  return { state: 'NotStarted', reason: SENDING, message: 'is sent the image now' }
 }
 
 /** What is added to the row of a cluster that something is still to come of, while it is silent; empty when it is not. */

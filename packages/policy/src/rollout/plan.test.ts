@@ -131,8 +131,8 @@ describe('[conformance: ocm] strategy', () => {
 
 describe('[deviation] states of a cluster', () => {
   test.each<[Doing, ClusterState, string, boolean]>([
-    ['nothing', 'NotStarted', 'NotStarted', false],
-    ['late', 'NotStarted', 'NotStarted', false],
+    ['nothing', 'NotStarted', 'Sending', false],
+    ['late', 'NotStarted', 'Sending', false],
     ['offline', 'Offline', 'Offline', false],
     ['unheard', 'Offline', 'NeverSeen', false],
     ['sent', 'Sent', 'AwaitingAcceptance', true],
@@ -146,7 +146,7 @@ describe('[deviation] states of a cluster', () => {
     ['never-rebooted', 'Failed', 'NeverRebooted', false],
     ['refused', 'Failed', 'ReleaseCounterTooLow', false],
     ['newer', 'Removed', 'AssignedElsewhere', false],
-    ['released', 'NotStarted', 'NotStarted', false],
+    ['released', 'NotStarted', 'Sending', false],
     ['outrun', 'Removed', 'NewerImageConfirmed', false],
   ])('%s is %s (%s), holds a slot: %s', (doing, state, reason, slot) => {
     const spec = { strategy: progressive({ maxConcurrency: 1, maxFailures: 1 }) }
@@ -875,7 +875,7 @@ describe('[deviation] the rollout as a whole', () => {
     const gone = 'succeeded; the rollout newer sent it another image since, and has it no more'
 
     test.each<[string, ClusterFacts, ClusterState, string, string[]]>([
-      ['an order that no node confirmed is withdrawn', left({}), 'NotStarted', 'nothing was sent yet', ['a']],
+      ['an order that no node confirmed is withdrawn', left({}), 'NotStarted', 'is sent the image now', ['a']],
       ['an activation that is under way is not cut off', left({}, busy), 'Succeeded', gone, []],
       ['who is out of reach may have activated it', left({}, { reachability: 'Offline' }), 'Succeeded', gone, []],
       ['what was confirmed stays', left({ confirmed: true, releaseCounter: 3 }), 'Succeeded', gone, []],
@@ -887,7 +887,7 @@ describe('[deviation] the rollout as a whole', () => {
     })
 
     test.each<[string, ClusterFacts, ClusterState, string, string[]]>([
-      ['an order that no node confirmed is withdrawn', left({}), 'NotStarted', 'NotStarted', ['a']],
+      ['an order that no node confirmed is withdrawn', left({}), 'NotStarted', 'Sending', ['a']],
       ['an activation that is under way is waited for', left({}, busy), 'Removed', 'AssignedElsewhere', []],
       ['who is out of reach is waited for', left({}, { reachability: 'Offline' }), 'Offline', 'Offline', []],
       [
@@ -898,13 +898,7 @@ describe('[deviation] the rollout as a whole', () => {
         [],
       ],
       ['nor what may be one', left({ confirmed: true }), 'Removed', 'NewerImageConfirmed', []],
-      [
-        'but an image that is not lower',
-        left({ confirmed: true, releaseCounter: 2 }),
-        'NotStarted',
-        'NotStarted',
-        ['a'],
-      ],
+      ['but an image that is not lower', left({ confirmed: true, releaseCounter: 2 }), 'NotStarted', 'Sending', ['a']],
     ])('one that never got that far, running or completed: %s', (_, facts, state, reason, advance) => {
       for (const before of [passedBy, undefined]) {
         const outcome = plan([facts, cluster('b', 'proven')], {}, before)

@@ -1,0 +1,184 @@
+import type { ObjectOf, RolloutSpec, RolloutStatus } from '@skerry/api'
+import { describe, expect, test } from 'vitest'
+import { desiredController } from '../../controllers/desired.ts'
+import { addCluster, addImage, addPlacement, LIMITS, openWorld, rolloutSpec } from '../../controllers/fixture.ts'
+import { placementController } from '../../controllers/placement.ts'
+import { rolloutController } from '../../controllers/rollout.ts'
+import { type Shown, testApi } from '../testing.ts'
+
+const ROLLOUTS = '/apis/skerry.dev/v1alpha1/namespaces/fleet/rollouts'
+const TOKENS = '/apis/skerry.dev/v1alpha1/apitokens'
+const DRY = '?dryRun=All'
+const oneByOne: Partial<RolloutSpec> = { strategy: { type: 'Progressive', progressive: { maxConcurrency: 1 } } }
+
+/** An API over a fleet that is decided: sites that were heard just now, and one, `dark`, that never was. */
+async function fleetOf(...near: readonly string[]) {
+  const api = await testApi({ now: () => world.now() })
+  const world = await openWorld(api.store)
+  await addImage(world, 'os-1')
+  await addImage(world, 'os-2', 2)
+  await addPlacement(world)
+  await addCluster(world, 'dark')
+  for (const name of near) await (await addCluster(world, name)).heartbeat()
+  await world.look(placementController())
+  const controllers = [rolloutController(LIMITS), desiredController()]
+  const ask = async (method: string, path: string, body?: object, token?: string) => {
+    const type = method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'
+    const answer = await api.ask(method, `${ROLLOUTS}${path}`, { body, type, ...(token ? { token } : {}) })
+    if (answer.code >= 400) throw new Error(`${answer.code}: ${answer.text}`)
+    return answer.body
+  }
+  return {
+    world,
+    ask,
+    async rest() {
+      for (let n = 0; n < 2; n += 1) for (const controller of controllers) await world.look(controller)
+    },
+    look: () => world.look(rolloutController(LIMITS)),
+    stored: (name: string) => world.get('Rollout', name, 'fleet'),
+    person: async (name: string) =>
+      (await api.ask('POST', TOKENS, { body: { name, role: 'platform-admin' } })).body.token,
+    /** Everything that a write or a look could leave behind. */
+    async traces() {
+      const [row] = await api.store.sql`
+        select (select count(*) from audit_record)::int as audited, (select count(*) from resource_change)::int as changes,
+        (select max(resource_version) from resource)::int as version, (select count(*) from assignment)::int as assigned,
+        (select count(*) from resource where kind = 'Event')::int as events,
+        (select string_agg(spec_by, ',') from resource) as authors`
+      return row
+    },
+  }
+}
+const body = (name: string, spec: RolloutSpec) => ({
+  ...{ apiVersion: 'skerry.dev/v1alpha1', kind: 'Rollout', metadata: { name }, spec },
+})
+const statusOf = ({ status }: Pick<Shown, 'status'>) => status as RolloutStatus
+/** Of each cluster its state and reason. */
+const told = (status: RolloutStatus | undefined) =>
+  Object.fromEntries((status?.clusters ?? []).map(({ name, state, reason }) => [name, `${state} ${reason}`]))
+/** Without times of the two looks, and without when waits end that only news ends. */
+const timeless = (status: RolloutStatus | undefined): unknown =>
+  JSON.parse(
+    JSON.stringify(status, (key, value) => (key === 'recheckAt' ? undefined : value)).replaceAll(
+      /"\d{4}-[^"]*Z"/g,
+      '"T"',
+    ),
+  )
+
+describe('a dry run of a rollout', () => {
+  test('answers with the status that the next look gives it, and leaves no trace', async () => {
+    const fleet = await fleetOf('a', 'b')
+    const before = await fleet.traces()
+    const spec = rolloutSpec('os-1', oneByOne)
+    const foreseen = await fleet.ask('POST', DRY, body('r', spec))
+    expect(foreseen).toMatchObject({ kind: 'Rollout', metadata: { name: 'r', generation: 1 }, spec })
+    expect(told(statusOf(foreseen))).toEqual({
+      a: 'NotStarted Sending',
+      b: 'NotStarted ConcurrencyLimit',
+      dark: 'Offline NeverSeen',
+    })
+    expect(await fleet.traces()).toEqual(before)
+    await fleet.look()
+    expect(await fleet.world.list('Rollout')).toEqual([])
+
+    await fleet.ask('POST', '', body('r', spec))
+    await fleet.look()
+    expect(timeless(statusOf(foreseen))).toEqual(timeless((await fleet.stored('r')).status))
+  })
+
+  test('tells of every hold when it is looked at again', async () => {
+    const fleet = await fleetOf('a', 'b')
+    const { clusters = [], recheckAt } = statusOf(
+      await fleet.ask('POST', DRY, body('r', rolloutSpec('os-1', oneByOne))),
+    )
+    const soon = (at = '') =>
+      Date.parse(at) > fleet.world.now() - 30_000 && Date.parse(at) <= fleet.world.now() + 60_000
+    expect(clusters.map((row) => [row.name, row.recheckAt !== undefined && soon(row.recheckAt)])).toEqual([
+      ['a', false],
+      ['b', true],
+      ['dark', true],
+    ])
+    expect(soon(recheckAt)).toBe(true)
+  })
+
+  test.each(['PUT', 'PATCH'])('by %s tells what an edit would do, from how far it is', async (method) => {
+    const fleet = await fleetOf('a', 'b')
+    await fleet.ask('POST', '', body('r', rolloutSpec('os-1', oneByOne)))
+    await fleet.rest()
+    const before = [await fleet.traces(), await fleet.stored('r')]
+    const edited = async (spec: RolloutSpec) =>
+      statusOf(await fleet.ask(method, `/r${DRY}`, method === 'PUT' ? body('r', spec) : { spec }))
+    const wider = rolloutSpec('os-1', { strategy: { type: 'Progressive', progressive: { maxConcurrency: 2 } } })
+    expect(told(await edited(rolloutSpec('os-1', oneByOne)))).toMatchObject({
+      a: 'Sent AwaitingAcceptance',
+      b: 'NotStarted ConcurrencyLimit',
+    })
+    const foreseen = await edited(wider)
+    expect(told(foreseen)).toMatchObject({ a: 'Sent AwaitingAcceptance', b: 'NotStarted Sending' })
+    expect(foreseen.observedGeneration).toBe(2)
+    // Of another image nothing is under way yet.
+    const other = await edited(rolloutSpec('os-2', oneByOne))
+    expect(other.image).toMatchObject({ version: 'os-2' })
+    expect(told(other)).toMatchObject({ a: 'NotStarted Sending', b: 'NotStarted ConcurrencyLimit' })
+    expect([await fleet.traces(), await fleet.stored('r')]).toEqual(before)
+
+    await fleet.ask(method, '/r', method === 'PUT' ? body('r', wider) : { spec: wider })
+    await fleet.look()
+    expect(timeless(foreseen)).toEqual(timeless((await fleet.stored('r')).status))
+  })
+
+  test('of one that is the newest takes clusters from older ones, and of an older one it takes none back', async () => {
+    const fleet = await fleetOf('a')
+    await fleet.ask('POST', '', body('old', rolloutSpec('os-1')))
+    await fleet.rest()
+    const newest = await fleet.ask('POST', DRY, body('new', rolloutSpec('os-2')))
+    expect(told(statusOf(newest))).toMatchObject({ a: 'NotStarted Sending' })
+    await fleet.ask('POST', '', body('new', rolloutSpec('os-2')))
+    await fleet.rest()
+    const edit = { spec: { strategy: { type: 'Progressive', progressive: {} } } }
+    expect(told(statusOf(await fleet.ask('PATCH', `/old${DRY}`, edit)))).toMatchObject({
+      a: 'Removed AssignedElsewhere',
+    })
+  })
+
+  test('counts no approval of whoever makes the edit', async () => {
+    const fleet = await fleetOf('a')
+    const [anna, bert] = [await fleet.person('anna'), await fleet.person('bert')]
+    await fleet.ask('POST', '', body('r', rolloutSpec('os-1', { approvals: { start: 1 } })), bert)
+    await fleet.rest()
+    await fleet.ask('POST', '/r/approve', { reason: 'seen', gate: 'Start' }, anna)
+    const edit = { spec: { gates: { healthySeconds: 2, timeoutSeconds: 9 } } }
+    const by = async (token: string) => statusOf(await fleet.ask('PATCH', `/r${DRY}`, edit, token))
+    expect(told(await by(bert))).toMatchObject({ a: 'NotStarted Sending' })
+    expect(await by(anna)).toMatchObject({ phase: 'WaitingForApproval' })
+    // A label is no change of the spec: the approval stands, whoever writes it.
+    const label = { metadata: { labels: { a: 'b' } } }
+    expect(told(statusOf(await fleet.ask('PATCH', `/r${DRY}`, label, anna)))).toMatchObject({ a: 'NotStarted Sending' })
+  })
+
+  test('says what the rollout waits for where nothing can be planned', async () => {
+    const fleet = await fleetOf('a')
+    const pending = async (spec: RolloutSpec) => {
+      const { phase, conditions } = statusOf(await fleet.ask('POST', DRY, body('r', spec)))
+      return [phase, conditions?.find(({ type }) => type === 'Ready')?.reason]
+    }
+    expect(await pending(rolloutSpec('os-9'))).toEqual(['Pending', 'ImageUnknown'])
+    expect(await pending({ ...rolloutSpec('os-1'), placementRef: { name: 'none' } })).toEqual([
+      'Pending',
+      'PlacementMissing',
+    ])
+    await fleet.world.create('Placement', 'later', {}, { namespace: 'fleet' })
+    expect(await pending({ ...rolloutSpec('os-1'), placementRef: { name: 'later' } })).toEqual([
+      'Pending',
+      'PlacementUndecided',
+    ])
+  })
+
+  test('that is refused is refused as ever', async () => {
+    const fleet = await fleetOf('a')
+    const windows: ObjectOf<'Rollout'>['spec']['windows'] = {
+      activation: [{ at: '61 2 * * *', timeZone: 'UTC', durationSeconds: 60 }],
+    }
+    await expect(fleet.ask('POST', DRY, body('r', rolloutSpec('os-1', { windows })))).rejects.toThrow(/^422: /)
+  })
+})
