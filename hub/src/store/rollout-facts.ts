@@ -2,6 +2,7 @@ import { comparePositions, type ObjectOf, type StatementRef } from '@skerry/api'
 import {
   type ClusterFacts,
   type Holder,
+  imageFacts,
   type NodeFacts,
   type ReachabilityLimits,
   type RolloutFacts,
@@ -10,7 +11,7 @@ import {
 import type { Assignment } from './assignments.ts'
 import { lastHeardMs, leastAccepted, positionOf } from './deliveries.ts'
 import { type FleetNode, resultFor } from './fleet.ts'
-import { type Entry, type Image, imageFacts, type RolloutFleet } from './rollout-fleet.ts'
+import type { Entry, Image, RolloutFleet } from './rollout-fleet.ts'
 
 // What a rollout is planned from, shaped from rows.
 

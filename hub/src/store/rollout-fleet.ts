@@ -1,5 +1,5 @@
 import { type ObjectOf, PLACEMENT_LABEL, type RolloutAct, type RolloutStatus } from '@skerry/api'
-import { decidedBy, type RolloutFacts } from '@skerry/policy'
+import { decidedBy, imageFacts, type RolloutFacts } from '@skerry/policy'
 import { listActs } from './acts.ts'
 import { type Assignment, listAssignments } from './assignments.ts'
 import { loadOrdered, type Ordered } from './desired-states.ts'
@@ -146,9 +146,4 @@ function newestFirst(rollouts: readonly Rollout[], createdAtMs: ReadonlyMap<stri
   const keyOf = ({ metadata: { name, namespace, uid } }: Rollout) => `${name}/${namespace}/${uid}`
   const at = ({ metadata }: Rollout) => createdAtMs.get(metadata.uid) ?? Date.parse(metadata.creationTimestamp)
   return rollouts.toSorted((a, b) => at(b) - at(a) || (keyOf(a) < keyOf(b) ? -1 : 1))
-}
-
-export function imageFacts({ spec }: ObjectOf<'OSImage'>): Image {
-  const { target, manifestSha256, image, releaseCounter, version } = spec
-  return { target, manifestSha256, imageSha256: image.sha256, releaseCounter, version }
 }

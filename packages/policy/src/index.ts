@@ -86,9 +86,9 @@ export {
   steeredBy,
 } from './rollout/acts.ts'
 export { admitRollout } from './rollout/admission.ts'
-export { decidedBy } from './rollout/decided.ts'
 export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
 export { foreseenStatus } from './rollout/foresee.ts'
+export { decidedBy, imageFacts } from './rollout/objects.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export {
   type Simulation,

@@ -13,11 +13,7 @@ const EXAMPLE = new Map(
 )
 const [ROLLOUT = '', MONTH = ''] = [EXAMPLE.get('rollout.yaml'), EXAMPLE.get('bad-month.yaml')]
 
-async function simulated(month = MONTH, rollout = ROLLOUT, ...more: string[]): Promise<string> {
-  const dir = testFolder()
-  const [rolloutFile, monthFile] = [join(dir, 'rollout.yaml'), join(dir, 'bad-month.yaml')]
-  writeFileSync(rolloutFile, rollout)
-  writeFileSync(monthFile, month)
+async function run(dir: string, args: readonly string[]): Promise<string> {
   const out: string[] = []
   const shell = {
     out: (text: string) => void out.push(text),
@@ -28,14 +24,20 @@ async function simulated(month = MONTH, rollout = ROLLOUT, ...more: string[]): P
     signal: new AbortController().signal,
     stdin: async () => '',
   }
-  const asked = ['rollout', 'simulate', '-f', rolloutFile, '--outages', monthFile, ...more]
   await buildProgram(shell)
-    .parseAsync(asked, { from: 'user' })
+    .parseAsync(args, { from: 'user' })
     .catch((error: unknown) => {
       if (error instanceof Faults) throw new Faults(error.faults.map((fault) => fault.replace(`${dir}/`, '')))
       throw error
     })
   return out.join('')
+}
+async function simulated(month = MONTH, rollout = ROLLOUT, ...more: string[]): Promise<string> {
+  const dir = testFolder()
+  const [rolloutFile, monthFile] = [join(dir, 'rollout.yaml'), join(dir, 'bad-month.yaml')]
+  writeFileSync(rolloutFile, rollout)
+  writeFileSync(monthFile, month)
+  return run(dir, ['rollout', 'simulate', '-f', rolloutFile, '--outages', monthFile, ...more])
 }
 const faultsOf = (month: string, rollout = ROLLOUT): Promise<readonly string[]> =>
   simulated(month, rollout).then(
@@ -142,7 +144,23 @@ describe('what is wrong with the files', () => {
   test('without groups it says where they come from', async () => {
     const month = MONTH.replace(/^groups:[\s\S]*?(?=^clusters:)/m, '')
     await expect(simulated(month)).rejects.toThrow(
-      new UsageError('the outages file names no groups of clusters: name them there'),
+      new UsageError(
+        'the outages file names no groups of clusters: name them there, or take those of a rollout of the hub with --from-hub',
+      ),
     )
+  })
+
+  test('it is said which rollout is wanted, and a hub of which nothing is known', async () => {
+    const asked = (...args: string[]) => run(testFolder(), ['rollout', 'simulate', '--outages', 'none.yaml', ...args])
+    await expect(asked()).rejects.toThrow('there is no file none.yaml')
+    const dir = testFolder()
+    writeFileSync(join(dir, 'month.yaml'), MONTH)
+    const month = ['rollout', 'simulate', '--outages', join(dir, 'month.yaml')]
+    await expect(run(dir, month)).rejects.toThrow(/^which rollout\? -f names a file of it, --from-hub one of the hub$/)
+    await expect(run(dir, [...month, '--from-hub', 'r'])).rejects.toThrow(
+      /month\.yaml:5:1: groups: with --from-hub they are the placement's of the hub: leave them out$/,
+    )
+    writeFileSync(join(dir, 'month.yaml'), MONTH.replace(/^groups:[\s\S]*?(?=^clusters:)/m, ''))
+    await expect(run(dir, [...month, '--from-hub', 'r'])).rejects.toThrow(/skerry login --server/)
   })
 })

@@ -1,44 +1,62 @@
-import { causes, type ObjectOf, objectSchema } from '@skerry/api'
+import { causes, kindRow, type ObjectOf, objectSchema } from '@skerry/api'
 import { admitRollout, type Simulation, type SimulationInput, simulate, type TimelineEntry } from '@skerry/policy'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { Faults, UsageError } from '../errors.ts'
 import type { Manifest } from '../objects/documents.ts'
 import { readFiles } from '../objects/files.ts'
-import { groupsIn, playedBy, readOutages } from '../objects/outages.ts'
+import { type FoundFleet, findFleet } from '../objects/fleet.ts'
+import { locate } from '../objects/locate.ts'
+import { groupsIn, playedBy, type ReadOutages, readOutages } from '../objects/outages.ts'
+import { onlyRollout } from '../objects/rollouts.ts'
 import { formatColumns } from '../output/columns.ts'
 import { formOption, toJson } from '../output/forms.ts'
-import type { Shell } from '../shell.ts'
+import { type Shell, say, withHub } from '../shell.ts'
 import { DEFAULT_NAMESPACE } from './apply.ts'
 
 type Options = {
-  filename: string[]
+  filename?: string[]
+  fromHub?: string
   outages: string
   namespace?: string
   output: 'table' | 'json'
 }
 type Played = Simulation & { kind: 'Played' }
-type Image = SimulationInput['image']
+type Rollout = ObjectOf<'Rollout'>
+/** What is to be played: of a fleet that no hub was asked for nobody is known to be out of reach. */
+type Given = {
+  readonly rollout: Rollout
+  readonly image: SimulationInput['image']
+  readonly groups: SimulationInput['groups']
+  readonly found: FoundFleet['found']
+}
 
 export function simulateCommand(rollout: Command, shell: Shell): void {
   rollout
     .command('simulate')
     .summary('plays a rollout over a month of outages')
     .description(
-      'Plays a rollout in virtual time, by the plan that the hub makes: over outages, failures and people from a file. Nothing is sent or written, and no hub is asked.',
+      'Plays a rollout in virtual time, by the plan that the hub makes: over outages, failures and people from a file. Nothing is sent or written. No hub is asked, but for --from-hub, which takes the rollout and its fleet from one.',
     )
-    .requiredOption('-f, --filename <path...>', 'the Rollout, as apply takes it, or - for standard input')
+    .option('-f, --filename <path...>', 'the Rollout, as apply takes it, or - for standard input')
+    .addOption(
+      new Option('--from-hub <name>', 'a rollout of the hub, with the clusters that its placement selects').conflicts(
+        'filename',
+      ),
+    )
     .requiredOption('--outages <file>', 'what happens to the fleet, YAML or JSON (packages/cli/README.md)')
-    .option('-n, --namespace <name>', 'where the file names none')
+    .option('-n, --namespace <name>', 'where the file names none; with --from-hub, the namespace it is in')
     .addOption(formOption('table', 'json'))
-    .addHelpText('after', '\nExample:\n  skerry rollout simulate -f rollout.yaml --outages bad-month.yaml')
-    .action(async (options: Options) => {
-      const manifest = onlyRollout(await readFiles(options.filename, shell.stdin), shell.now())
+    .addHelpText(
+      'after',
+      '\nExample:\n  skerry rollout simulate -f rollout.yaml --outages bad-month.yaml\n  skerry rollout simulate --from-hub edge-os-43 --outages storm.yaml',
+    )
+    .action(async (options: Options, command: Command) => {
       const file = readOutages(options.outages)
-      const named = groupsIn(file.outages)
-      if (!named) throw new UsageError('the outages file names no groups of clusters: name them there')
-      const rollout = rolloutOf(manifest, options.namespace ?? DEFAULT_NAMESPACE, file.outages.start)
-      const image = unsigned(rollout.spec.image.name)
-      const outcome = simulate({ rollout, image, ...playedBy(file, named) })
+      const { rollout, image, groups, found } =
+        options.fromHub === undefined
+          ? await fromFiles(options, file, shell)
+          : await fromHub(options.fromHub, options, file, command, shell)
+      const outcome = simulate({ rollout, image, ...playedBy(file, groups, found) })
       if (outcome.kind === 'Refused')
         throw new Faults(
           outcome.faults.map(({ field, message }) => `${file.place(field)}: ${field ? `${field}: ` : ''}${message}`),
@@ -49,30 +67,58 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
     })
 }
 
-/** The one Rollout of some files, judged as the hub judges it when it is written. */
-function onlyRollout(manifests: readonly Manifest[], nowMs: number): Manifest {
-  const [first, ...more] = manifests
-  if (!first || more.length > 0 || first.row.kind !== 'Rollout')
+async function fromFiles({ filename, namespace }: Options, { outages }: ReadOutages, shell: Shell): Promise<Given> {
+  if (!filename) throw new UsageError('which rollout? -f names a file of it, --from-hub one of the hub')
+  const { object } = judged(onlyRollout(await readFiles(filename, shell.stdin)), shell.now())
+  const groups = groupsIn(outages)
+  if (!groups)
     throw new UsageError(
-      `-f: one Rollout is wanted, and ${manifests.length} ${manifests.length === 1 ? 'object is' : 'objects are'} there: ${manifests.map(({ row, object }) => `${row.kind} ${object.metadata.name}`).join(', ')}`,
+      'the outages file names no groups of clusters: name them there, or take those of a rollout of the hub with --from-hub',
     )
-  const { row, object, place } = first
+  const rollout = begun(object as unknown as Rollout, namespace ?? DEFAULT_NAMESPACE, outages.start)
+  return { rollout, image: unsigned(rollout.spec.image.name), groups, found: new Map() }
+}
+
+async function fromHub(
+  name: string,
+  { namespace }: Options,
+  { outages, place }: ReadOutages,
+  command: Command,
+  shell: Shell,
+): Promise<Given> {
+  if (outages.groups)
+    throw new Faults([
+      `${place('groups')}: groups: with --from-hub they are the placement's of the hub: leave them out`,
+    ])
+  return withHub(command, shell, async ({ client, namespace: ofContext }) => {
+    const asked = namespace === undefined ? {} : { namespace }
+    const stored = (await locate(client, kindRow('Rollout'), name, asked, ofContext)) as Rollout
+    const { image, ...fleet } = await findFleet(client, stored)
+    if (!image)
+      say(shell, `there is no OSImage ${stored.spec.image.name} at the hub yet: this is played as if there were one`)
+    const rollout = begun(stored, stored.metadata.namespace ?? '', outages.start)
+    return { rollout, image: image ?? unsigned(stored.spec.image.name), ...fleet }
+  })
+}
+
+/** A Rollout judged as the hub judges it when it is written. */
+function judged(manifest: Manifest, nowMs: number): Manifest {
+  const { row, object, place } = manifest
   const wrong = causes(objectSchema(row.kind), object).map(
     (cause) => `${place(cause)}: rollout/${object.metadata.name}: ${cause.field} ${cause.message}`,
   )
   if (wrong.length > 0) throw new Faults(wrong)
-  const { spec } = object as unknown as ObjectOf<'Rollout'>
+  const { spec } = object as unknown as Rollout
   const faults = admitRollout(spec, nowMs).map(({ field, message }) => {
     const at = place({ field, reason: 'FieldValueInvalid' })
     return `${at}: rollout/${object.metadata.name}: ${field} ${message}`
   })
   if (faults.length > 0) throw new Faults(faults)
-  return first
+  return manifest
 }
 
 // As it stands when the hub has just taken it.
-function rolloutOf({ object }: Manifest, namespace: string, start: string): ObjectOf<'Rollout'> {
-  const { metadata, spec, apiVersion } = object as unknown as ObjectOf<'Rollout'>
+function begun({ metadata, spec, apiVersion }: Rollout, namespace: string, start: string): Rollout {
   return {
     ...{ apiVersion, kind: 'Rollout', spec },
     metadata: {
@@ -83,12 +129,12 @@ function rolloutOf({ object }: Manifest, namespace: string, start: string): Obje
 }
 
 /** Of an image that no hub was asked for nothing counts but that it is another one. */
-function unsigned(name: string): Image {
+function unsigned(name: string): SimulationInput['image'] {
   const none = 'f'.repeat(64)
   return { target: name, manifestSha256: none, imageSha256: none, releaseCounter: 1, version: name }
 }
 
-function toldOf({ metadata: { namespace, name } }: ObjectOf<'Rollout'>) {
+function toldOf({ metadata: { namespace, name } }: Rollout) {
   return { rollout: `${namespace}/${name}` }
 }
 
@@ -119,10 +165,7 @@ function timed({ timeline, waves, held, end, looks }: Played) {
 /** So many clusters are named in a line; of more it says how many. */
 const NAMED = 4
 
-function textOf(
-  { metadata: { namespace, name } }: ObjectOf<'Rollout'>,
-  { timeline, waves, held, end }: Played,
-): string {
+function textOf({ metadata: { namespace, name } }: Rollout, { timeline, waves, held, end }: Played): string {
   const rows = folded(timeline).map(({ atMs, text }) => [iso(atMs), text])
   const sent = waves.map(({ atMs, clusters, catchingUp }, index) => [
     ...[String(index + 1), iso(atMs), String(clusters.length)],

@@ -7,6 +7,7 @@ import { didYouMean } from '../nearby.ts'
 import { parseDuration } from '../output/times.ts'
 import { plain } from './documents.ts'
 import { placeOf } from './faults.ts'
+import type { Found, FoundFleet } from './fleet.ts'
 
 // The outages file of a simulation: YAML or JSON, every fault with its place.
 
@@ -60,8 +61,11 @@ type Played = Pick<
   'groups' | 'clusters' | 'limits' | 'pace' | 'acts' | 'approvers' | 'startMs' | 'endMs'
 >
 
-/** What is to be played of a file over a fleet. Faults with their places where the file names who is not there. */
-export function playedBy({ outages: file, place }: ReadOutages, groups: Groups): Played {
+/**
+ * What is to be played of a file over a fleet. Faults with their places where the file names who is not there. `found`: who
+ * is out of reach at a hub is so to the end, but for whom the file has outages or a time to join.
+ */
+export function playedBy({ outages: file, place }: ReadOutages, groups: Groups, found: FoundFleet['found']): Played {
   const names = groups.flatMap(({ clusters }) => clusters)
   const known = new Set(names)
   const groupNames = new Set(groups.map(({ name }) => name))
@@ -93,10 +97,17 @@ export function playedBy({ outages: file, place }: ReadOutages, groups: Groups):
   if (faults.length > 0) throw new Faults(faults)
 
   const own = new Map(file.clusters?.map((cluster) => [cluster.name, cluster]))
-  const startMs = Date.parse(file.start)
+  const [startMs, endMs] = [Date.parse(file.start), Date.parse(file.end)]
+  const limits = {
+    lateMs: ms(file.reachability?.lateAfter ?? '90s'),
+    offlineMs: ms(file.reachability?.offlineAfter ?? '5m'),
+    staleMs: ms(file.reachability?.staleAfter ?? '14d'),
+  }
   const clusters = groups.flatMap((group) =>
     group.clusters.map((name): SimulatedCluster => {
       const { outages = [], joins, fails, ...pace } = own.get(name) ?? {}
+      const isTold = outages.length > 0 || joins !== undefined
+      const as = asFound(name, found.get(name), isTold, startMs, endMs, limits)
       const shared = (file.outages ?? []).filter(
         (outage) =>
           (!outage.clusters && !outage.groups) ||
@@ -108,21 +119,16 @@ export function playedBy({ outages: file, place }: ReadOutages, groups: Groups):
         ...(to === undefined ? {} : { toMs: Date.parse(to) }),
       }))
       return {
-        name,
+        ...as,
         ...paceOf(pace),
-        outages: all,
+        outages: [...(as.outages ?? []), ...all],
         ...(fails ? { fails } : {}),
         ...(joins === undefined ? {} : { joinsAtMs: Date.parse(joins) }),
       }
     }),
   )
   return {
-    ...{ groups, clusters, startMs, endMs: Date.parse(file.end), pace: paceOf(file.pace ?? {}) },
-    limits: {
-      lateMs: ms(file.reachability?.lateAfter ?? '90s'),
-      offlineMs: ms(file.reachability?.offlineAfter ?? '5m'),
-      staleMs: ms(file.reachability?.staleAfter ?? '14d'),
-    },
+    ...{ groups, clusters, limits, startMs, endMs, pace: paceOf(file.pace ?? {}) },
     acts: (file.people?.acts ?? []).map(
       ({ at, do: verb, by, reason = 'as the outages file says', gate, clusters: some }) => ({
         ...{ atMs: Date.parse(at), verb, by, reason },
@@ -135,6 +141,23 @@ export function playedBy({ outages: file, place }: ReadOutages, groups: Groups):
       ...(gate === undefined ? {} : { gate }),
     })),
   }
+}
+
+// Since when a cluster is out of reach is not asked: so long that the hub's limits call it that at the start.
+function asFound(
+  name: string,
+  found: Found | undefined,
+  isTold: boolean,
+  startMs: number,
+  endMs: number,
+  { offlineMs, staleMs }: Played['limits'],
+): SimulatedCluster {
+  if (found === 'Denied') return { name, known: { name, reachability: 'Online', denied: true, nodes: [] } }
+  if (isTold) return { name }
+  if (found === 'Offline') return { name, outages: [{ fromMs: startMs - offlineMs }] }
+  if (found === 'Stale') return { name, outages: [{ fromMs: startMs - staleMs }] }
+  // First heard when all is over.
+  return found === 'NeverSeen' ? { name, joinsAtMs: endMs + 1 } : { name }
 }
 
 function paceOf({ delivery, staging, activation }: NonNullable<Outages['pace']>): NonNullable<SimulationInput['pace']> {
