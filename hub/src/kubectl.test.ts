@@ -201,6 +201,13 @@ describe.skipIf(!kubectlPath)(on, () => {
     ])
     expect(Date.parse(status.clusters?.[0]?.recheckAt ?? '')).toBeGreaterThan(0)
     expect((await kubectl('get rollout wave')).code).toBe(1)
+
+    // What is stored lacks the times that only news ends, and nothing differs by that.
+    await ok('apply -f -', { input: ROLLOUT_PER_GROUP })
+    await ok("wait rollout/wave --for=jsonpath='{.status.phase}'=Running --timeout=30s")
+    expect(await ok("get rollout wave -o 'jsonpath={.status.clusters[*].recheckAt}'")).toBe('')
+    expect(await kubectl('diff -f -', { input: ROLLOUT_PER_GROUP })).toMatchObject({ code: 0, out: '' })
+    expect(await ok('explain rollout.status.clusters.recheckAt')).toContain('dry run')
   })
 
   test('shows: a table of our columns, wide, YAML, jsonpath, and describe', async () => {

@@ -361,6 +361,24 @@ spec:
     expect(await world.run(['apply', '-f', '-'], { stdin: old })).toMatchObject({ code: 4 })
   })
 
+  test('of a rollout are previewed before: who is sent the image now, in which wave; nothing is written', async () => {
+    world.write('rollout.json', ROLLOUT)
+    await ok('wait', 'placement', 'all-shops', '-n', 'fleet', '--for=condition=PlacementSatisfied', '--timeout', '60s')
+    const preview = ['rollout', 'preview', '-n', 'fleet', '-f', 'rollout.json']
+    const text = await ok(...preview)
+    expect(text).toMatch(/^Rollout fleet\/edge-os-2 would be created; nothing is written by this\.\n/)
+    expect(text).toMatch(/\nImage: +edge-os-2, manifest sha256 [0-9a-f]{64}\nPhase: +Running\n/)
+    expect(text).toMatch(
+      /\nWAVE +GROUPS +TURN +GATE +AT ONCE +MAY FAIL +SENT NOW +UNDER WAY +LATER +FINISHED\n1 +0 +now +- +1 +all +1 +0 +0 +0\n/,
+    )
+    expect(text).toMatch(/\nWAVE +CLUSTER +STATE .*\n1 +shop-17 +NotStarted +Sending +is sent the image now\n$/)
+    expect(JSON.parse(await ok(...preview, '-o', 'json'))).toMatchObject({
+      ...{ rollout: 'fleet/edge-os-2', outcome: 'created', phase: 'Running', placement: 'all-shops' },
+      ...{ waves: [{ groups: [{ index: 0 }], turn: 'Open', sentNow: [SITE], later: [] }], held: [] },
+    })
+    expect((await world.run(['get', 'rollout', 'edge-os-2', '-n', 'fleet'])).code).toBe(3)
+  })
+
   test('start a rollout, and one can wait for its end', async () => {
     const { code, out } = await world.run(['apply', '-n', 'fleet', '-f', '-'], { stdin: ROLLOUT })
     expect({ code, out }).toEqual({ code: 0, out: 'rollout.skerry.dev/edge-os-2 created\n' })
@@ -709,6 +727,180 @@ describe('a rollout is steered', () => {
       err: expect.stringContaining('which is final: make another rollout'),
     })
     await ok('delete', 'rollout', 'idle', '-n', 'steered')
+  })
+})
+
+describe('a rollout is looked at before anything happens', () => {
+  const FLEET = `apiVersion: cluster.open-cluster-management.io/v1beta2
+kind: ManagedClusterSetBinding
+metadata: { name: default, namespace: plans }
+spec: { clusterSet: default }
+---
+apiVersion: cluster.open-cluster-management.io/v1
+kind: ManagedCluster
+metadata: { name: lab-1 }
+spec: { hubAcceptsClient: true }
+---
+apiVersion: cluster.open-cluster-management.io/v1
+kind: ManagedCluster
+metadata: { name: lab-2 }
+spec: { hubAcceptsClient: true }
+---
+apiVersion: cluster.open-cluster-management.io/v1beta1
+kind: Placement
+metadata: { name: everyone, namespace: plans }
+spec:
+  decisionStrategy:
+    groupStrategy:
+      decisionGroups:
+        - groupName: shops
+          groupClusterSelector:
+            claimSelector: { matchExpressions: [{ key: kind, operator: In, values: [shop] }] }
+`
+  const gated = (more: object = {}, metadata: object = {}) =>
+    JSON.stringify({
+      ...{ apiVersion: 'skerry.dev/v1alpha1', kind: 'Rollout' },
+      metadata: { name: 'gated', namespace: 'plans', ...metadata },
+      spec: {
+        ...{ placementRef: { name: 'everyone' }, image: { name: 'edge-os-2' }, attestation: 'warning' },
+        strategy: { type: 'ProgressivePerGroup', progressivePerGroup: { maxFailures: 1 } },
+        approvals: { start: 1, betweenGroups: 1 },
+        ...more,
+      },
+    })
+  const preview = (stdin: string, ...args: string[]) => world.run(['rollout', 'preview', '-f', '-', ...args], { stdin })
+
+  test('its gates, and every cluster that waits with why and until when', async () => {
+    world.write('plans.yaml', FLEET)
+    await ok('apply', '-f', 'plans.yaml')
+    await ok('wait', 'placement', 'everyone', '-n', 'plans', '--for=condition=PlacementSatisfied', '--timeout', '60s')
+    const { code, out } = await preview(gated())
+    expect(code).toBe(0)
+    expect(out).toMatch(/\nPhase: +WaitingForApproval\n/)
+    expect(out).toMatch(/\n1 +0 \(shops\) +waits +Start: 1 approval +1 +1 +0 +0 +1 +0\n/)
+    // Nobody of it is in reach.
+    expect(out).toMatch(/\n2 +1 +waits +Group\/1: 1 approval +- +- +0 +0 +2 +0\n/)
+    expect(out).toMatch(
+      /\n1 +shop-17 +NotStarted +WaitingForApproval +\S+Z \(in \d+s\) +group 0 \(shops\) waits for an approval: "skerry rollout approve gated --gate Start"\n/,
+    )
+    for (const lab of ['lab-1', 'lab-2'])
+      expect(out).toMatch(new RegExp(`\\n2 +${lab} +Offline +NeverSeen +\\S+Z \\(in \\d+s\\) +was never heard from;`))
+    const told = parseYaml((await preview(gated(), '-o', 'yaml')).out) as { held: { recheckAt?: string }[] }
+    expect(told.held).toHaveLength(3)
+    for (const { recheckAt } of told.held) expect(Date.parse(recheckAt ?? '')).toBeGreaterThan(0)
+  })
+
+  test('what an edit would change, and that one would change nothing', async () => {
+    world.write('gated.json', gated())
+    await ok('apply', '-f', 'gated.json')
+    const same = await preview(gated())
+    expect(same.out).toMatch(/^Rollout plans\/gated is stored as the file has it; /)
+    expect(same.out).toMatch(/\n1 +shop-17 +NotStarted +WaitingForApproval +\S+Z /)
+    const open = await preview(gated({ approvals: null }))
+    expect(open.out).toMatch(/^Rollout plans\/gated would be changed; /)
+    expect(open.out).toMatch(/\nPhase: +Running, where it is WaitingForApproval now\n/)
+    expect(open.out).toMatch(
+      /\nWHAT CHANGES FOR +WITHOUT THE EDIT +WITH IT\nshop-17 +NotStarted \(WaitingForApproval\) +NotStarted \(Sending\)\n$/,
+    )
+    expect((await preview(gated({}, { labels: { a: 'b' } }))).out).toMatch(
+      /would be changed[\s\S]*\nFor no cluster does the edit change what happens next\.\n$/,
+    )
+    const told = JSON.parse((await preview(gated({ approvals: null }), '-o', 'json')).out)
+    expect(told).toMatchObject({ outcome: 'configured', edit: { clusters: [{ cluster: SITE }] } })
+    expect(JSON.parse(await ok('get', 'rollout', 'gated', '-n', 'plans', '-o', 'json'))).toMatchObject({
+      metadata: { generation: 1 },
+      spec: { approvals: { start: 1 } },
+    })
+  })
+
+  test.each([
+    ['several documents', `${gated()}\n---\n${gated()}`, 2, '2 objects are there: Rollout gated, Rollout gated'],
+    ['another kind', FLEET.split('---')[0] ?? '', 2, 'there is ManagedClusterSetBinding default'],
+    ['nothing', '', 2, 'there is no object in -'],
+    [
+      'what the hub refuses',
+      gated({ strategy: { type: 'Some' } }),
+      1,
+      /<stdin>:1:\d+: rollout.skerry.dev\/gated: spec.strategy.type must/,
+    ],
+    ['what is no YAML', 'kind: [', 1, /<stdin>:1:\d+: /],
+  ])('%s is told', async (_, stdin, code, says) => {
+    const ran = await preview(stdin)
+    expect(ran).toMatchObject({ code, out: '' })
+    expect(ran.err).toMatch(says)
+  })
+
+  test('nobody who answers is exit code 5', async () => {
+    expect(await preview(gated(), '--server', 'https://127.0.0.1:1', '--token', 'nobody-has-made')).toMatchObject({
+      code: 5,
+      out: '',
+    })
+  })
+
+  test('how a rollout of the hub and its fleet would fare in a storm', async () => {
+    world.write(
+      'storm.yaml',
+      `start: 2026-06-01T08:00:00Z
+end: 2026-06-08T08:00:00Z
+pace: { staging: 20m, activation: 8m }
+clusters: [{ name: lab-1, joins: 2026-06-02T08:00:00Z }]
+people: { approvals: [{ by: ann, after: 3h }] }
+`,
+    )
+    const simulate = ['rollout', 'simulate', '--from-hub', 'gated', '--outages', 'storm.yaml']
+    const text = await ok(...simulate, '-n', 'plans')
+    expect(text).toMatch(/^Rollout plans\/gated\n/)
+    expect(text).toMatch(/2026-06-01T11:00:00Z +sent to shop-17\n/)
+    expect(text).toMatch(/2026-06-01T08:00:00Z +lab-1, lab-2: Offline \(NeverSeen\)/)
+    expect(text).toMatch(/: 1 Offline, 2 Succeeded\. .*\n$/)
+    // Without -n it is looked for everywhere.
+    const told = JSON.parse(await ok(...simulate, '-o', 'json'))
+    expect(told.end.clusters.map(({ cluster, reason }: Record<string, string>) => [cluster, reason])).toEqual([
+      ['lab-1', 'Confirmed'],
+      ['lab-2', 'NeverSeen'],
+      [SITE, 'Confirmed'],
+    ])
+    // What the file says is of the hub's clusters.
+    world.write('typo.yaml', read('storm.yaml').replace('lab-1', 'lab-11'))
+    expect(await world.run([...simulate.slice(0, -1), 'typo.yaml'])).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(
+        /typo\.yaml:4:\d+: clusters\[0\]\.name: there is no cluster "lab-11" \(did you mean "lab-1"\?\)/,
+      ),
+    })
+  })
+
+  test('a rollout that cannot be taken from the hub is told with what to do', async () => {
+    const from = (...args: string[]) => world.run(['rollout', 'simulate', '--outages', 'storm.yaml', ...args])
+    expect(await from('--from-hub', 'gatet')).toMatchObject({
+      code: 3,
+      err: expect.stringContaining('"gatet" not found'),
+    })
+    expect(await from('--from-hub', 'gated', '-f', 'gated.json')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('cannot be used with option'),
+    })
+    world.write(
+      'lost.json',
+      gated({ placementRef: { name: 'nowhere' }, image: { name: 'edge-os-9' } }, { name: 'lost' }),
+    )
+    await ok('apply', '-f', 'lost.json')
+    expect(await from('--from-hub', 'lost')).toMatchObject({
+      code: 3,
+      err: expect.stringMatching(/there is no Placement nowhere in namespace plans, which rollout lost names in spec/),
+    })
+    world.write('lost.json', gated({ image: { name: 'edge-os-9' } }, { name: 'lost' }))
+    await ok('apply', '-f', 'lost.json')
+    expect(await from('--from-hub', 'lost')).toMatchObject({
+      code: 0,
+      err: 'there is no OSImage edge-os-9 at the hub yet: this is played as if there were one\n',
+    })
+    // A warning is of what the file says, not of what it would take the place of.
+    const warning = expect.stringMatching(/^Warning: spec\.image\.name: there is no OSImage edge-os-9 yet; .*\n$/)
+    expect(await preview(gated({ image: { name: 'edge-os-9' } }, { name: 'lost' }))).toMatchObject({ err: warning })
+    expect(await preview(gated({}, { name: 'lost' }))).toMatchObject({ code: 0, err: '' })
+    for (const name of ['rollout/gated', 'rollout/lost', 'placement/everyone']) await ok('delete', name, '-n', 'plans')
+    for (const name of ['lab-1', 'lab-2']) await ok('delete', 'cluster', name)
   })
 })
 

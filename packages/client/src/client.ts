@@ -33,6 +33,8 @@ export type RequestOptions = {
   headers?: Record<string, string>
   /** How long the hub may be silent, before its answer and within it. */
   silentMs?: number
+  /** Nobody is told what the hub has to say beside its answer. */
+  quiet?: boolean
 }
 /**
  * How long a hub may be silent before it counts as one that does not answer; a watch has bookmarks every half minute. And
@@ -67,7 +69,7 @@ export function openClient(
 
   async function send(
     path: string,
-    { method = 'GET', body, stream, headers = {}, silentMs = patientMs }: RequestOptions,
+    { method = 'GET', body, stream, headers = {}, silentMs = patientMs, quiet = false }: RequestOptions,
     signal?: AbortSignal,
   ) {
     const payload =
@@ -92,7 +94,7 @@ export function openClient(
         ...(payload === undefined ? {} : { body: payload }),
         ...(signal ? { signal } : {}),
       })
-      for (const text of warningsIn(answer.headers['warning'])) onWarning?.(text)
+      if (!quiet) for (const text of warningsIn(answer.headers['warning'])) onWarning?.(text)
       return answer
     } catch (error) {
       signal?.throwIfAborted()
@@ -183,11 +185,10 @@ export function openClient(
       namespace: string | undefined,
       name: string,
       patch: object,
-      flags: { dryRun?: boolean } = {},
+      { dryRun = false, quiet = false }: { dryRun?: boolean; quiet?: boolean } = {},
     ) =>
-      call<ObjectOf<K>>(`${one(kind, namespace, name)}${query({ dryRun: flags.dryRun ? 'All' : undefined })}`, {
-        method: 'PATCH',
-        body: patch,
+      call<ObjectOf<K>>(`${one(kind, namespace, name)}${query({ dryRun: dryRun ? 'All' : undefined })}`, {
+        ...{ method: 'PATCH', body: patch, quiet },
         headers: { 'content-type': 'application/merge-patch+json' },
       }),
     delete: (kind: KindName, namespace: string | undefined, name: string) =>

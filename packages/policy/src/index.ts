@@ -91,6 +91,13 @@ export { foreseenStatus } from './rollout/foresee.ts'
 export { decidedBy, imageFacts } from './rollout/objects.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export {
+  type PreviewChange,
+  type PreviewWave,
+  previewChanges,
+  previewOf,
+  type RolloutPreview,
+} from './rollout/preview.ts'
+export {
   type Simulation,
   type SimulationInput,
   simulate,

@@ -8,6 +8,7 @@ import { formatColumns } from '../output/columns.ts'
 import { formOption, listOf, toJson } from '../output/forms.ts'
 import { line, type Shell, withHub } from '../shell.ts'
 import { collect } from '../values.ts'
+import { previewCommand } from './rollout-preview.ts'
 import { simulateCommand } from './rollout-simulate.ts'
 
 const row = kindRow('Rollout')
@@ -63,6 +64,7 @@ export function rolloutCommand(program: Command, shell: Shell): void {
         })
       })
   }
+  previewCommand(rollout, shell)
   simulateCommand(rollout, shell)
   rollout
     .command('history')

@@ -84,7 +84,7 @@ export function steeredBy(acts: readonly RolloutAct[]): Steered {
 }
 
 /** How many people must approve at a gate. */
-function approvalsNeeded({ approvals = {}, strategy }: RolloutSpec, gate: string): number {
+export function approvalsNeeded({ approvals = {}, strategy }: RolloutSpec, gate: string): number {
   if (gate === 'Start') return approvals.start ?? 0
   if (gate === 'Completion') return approvals.completion ?? 0
   // The first group begins with the rollout: its gate is Start. Only after a mandatory one the group of index 0 has its own.

@@ -94,7 +94,7 @@ export function standingOf(
     if (stage.members.every(({ state }) => state === 'Removed')) continue
     if (!indices.some((index) => opened.has(index))) {
       // Whichever stage has the first turn: those before it may have nobody.
-      gate = closed(opened.size === 0 ? 'Start' : `Group/${Math.min(...indices)}`, stage, asks)
+      gate = closed(gateName(stage, opened.size === 0), stage, asks)
       if (gate) break
     }
     current = stage
@@ -107,6 +107,11 @@ export function standingOf(
   const isOver = !current && !gate && passed.size > 0
   if (isOver && !wasCompleted) gate = closed('Completion', undefined, asks)
   return { stages, current, gate, opened, passed }
+}
+
+/** The gate before a stage: that of the first turn of all is Start. */
+export function gateName({ groups }: Pick<Stage, 'groups'>, isFirst: boolean): string {
+  return isFirst ? 'Start' : `Group/${Math.min(...groups.map(({ index }) => index))}`
 }
 
 function closed(name: string, before: Staged | undefined, asks: Asks): Gate | undefined {
