@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
-import type { NodeStatus } from '@skerry/api'
-import { initialState } from '@skerry/policy'
+import type { DesiredState, NodeStatus } from '@skerry/api'
+import { initialState, minuteOf } from '@skerry/policy'
 import type { Versions } from '@skerry/trust'
 import { progressOf } from './node/progress.ts'
 import type { KeptSlots } from './node/slots.ts'
@@ -61,6 +61,11 @@ export function nodeStatus(facts: StatusFacts, nowMs: number): Omit<NodeStatus, 
   }
 }
 
+function desiredView({ cluster, image, windows, waves }: DesiredState): object {
+  const mine = waves && image ? { waveAt: new Date(minuteOf(waves, cluster, image.sha256)).toISOString() } : {}
+  return { image: image ?? null, windows, ...mine }
+}
+
 /** What this node knows of itself, for a person at the site while the hub is away. */
 export function siteView(dataDir: string): object {
   const database = readDatabase(resolve(dataDir))
@@ -97,7 +102,7 @@ export function siteView(dataDir: string): object {
         ...{ node, boot: undefined, tpm, class: enrollment?.class },
         keyIn: nodeKeyIn(resolve(dataDir)),
       }),
-      desired: site ? { ...site.holds, image: site.document.image ?? null, windows: site.document.windows } : null,
+      desired: site ? { ...site.holds, ...desiredView(site.document) } : null,
       plan: site?.plan ?? null,
       // As the agent saw them last.
       slots: database.load<KeptSlots>('slots') ?? null,

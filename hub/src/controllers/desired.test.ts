@@ -14,6 +14,10 @@ const terms: Terms = {
   attestation: 'warning',
   paused: false,
 }
+const waves = (percent: number) => ({
+  startsAt: '2026-06-01T12:00:00.000Z',
+  schedule: [{ startAfterSeconds: 60, spreadSeconds: 60, percent }],
+})
 const order = (image: string, more: Partial<Terms> = {}): Omit<Assignment, 'cluster' | 'assignedAt'> => ({
   rolloutNamespace: 'fleet',
   rolloutName: 'r',
@@ -52,6 +56,9 @@ test('a change, and nothing else, is a new generation', async () => {
     ['other gates', () => assign(world, ['a'], 'os-2', { gates: { healthySeconds: 2, timeoutSeconds: 60 } }), 5],
     ['a retry', () => assign(world, ['a'], 'os-2', { retry: { imageSha256: sha('os-2'), act: ACT } }), 6],
     ['the same retry', () => assign(world, ['a'], 'os-2', { retry: { act: ACT, imageSha256: sha('os-2') } }), 6],
+    ['waves', () => assign(world, ['a'], 'os-2', { waves: waves(100) }), 7],
+    ['the same waves', () => assign(world, ['a'], 'os-2', { waves: waves(100) }), 7],
+    ['other waves', () => assign(world, ['a'], 'os-2', { waves: waves(99) }), 8],
   ]
   for (const [what, change, generation] of changes) {
     await change()
@@ -59,7 +66,7 @@ test('a change, and nothing else, is a new generation', async () => {
     const [state] = await stored(world)
     expect([what, state?.position]).toEqual([what, { timeline: 0, generation }])
   }
-  expect(await count(world)).toBe(6)
+  expect(await count(world)).toBe(8)
 })
 
 test('the stored bytes say what is assigned, and their digest is theirs', async () => {
@@ -74,8 +81,8 @@ test('the stored bytes say what is assigned, and their digest is theirs', async 
     paused: true,
     attestation: 'warning',
   })
-  // A document without a retry is, byte for byte, what it was before there were any.
-  expect(Object.keys(state?.document ?? {})).not.toContain('retry')
+  // A document without a retry and waves is, byte for byte, what it was before there were any.
+  for (const member of ['retry', 'waves']) expect(Object.keys(state?.document ?? {})).not.toContain(member)
   expect(sha(Buffer.from(state?.payload ?? '').toString('utf8'))).toBe(state?.digest)
 })
 

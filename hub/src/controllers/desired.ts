@@ -142,13 +142,14 @@ function compose(
     issuedAt,
     image: { target, sha256: manifestSha256, rollout: `${rolloutNamespace}/${rolloutName}` },
     windows: { activation: [...terms.windows] },
+    // Where there are none they leave no trace, as a retry does: a site of before knows no such members.
+    ...(terms.waves ? { waves: terms.waves } : {}),
     gates: terms.gates ?? DEFAULT_GATES,
     drain: { timeoutSeconds: 0 },
     budget: { maxUnavailable: 1 },
     onFailure: 'RollBack',
     attestation: terms.attestation,
     paused: terms.paused ?? false,
-    // Absent it leaves no trace: a site of before knows no such member.
     ...(terms.retry ? { retry: { imageSha256: terms.retry.imageSha256, act: terms.retry.act } } : {}),
     works: [],
     tombstones: [],

@@ -1,4 +1,5 @@
 import type { ActivationWindow, ActVerb, ObjectOf, RolloutAct, RolloutSpec } from '@skerry/api'
+import { minuteOf } from '@skerry/policy'
 import { CLOCK, makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
 import pino from 'pino'
 import { describe, expect, test } from 'vitest'
@@ -572,6 +573,91 @@ test('after a breach who failed is ordered back to what it confirmed before, whe
   await fleet.rest()
   expect([await newest(world), await generations(world)]).toEqual(before)
   expect((await events(world)).filter((told) => told.startsWith('Breached'))).toHaveLength(1)
+})
+
+describe('a rollout in waves', () => {
+  const waves = [
+    { startAfter: '0s', percent: 10 },
+    { startAfter: '48h', percent: 100 },
+  ]
+
+  test('every order says the schedule and one start, which stays; a site is waited for until the minute that it works out itself', async () => {
+    const fleet = await fleetOf('a', 'b', 'c')
+    const { world } = fleet
+    const deadline = progressive({ maxConcurrency: 1, progressDeadline: '30s' })
+    await fleet.roll('r', rolloutSpec('os-1', { ...deadline, waves }))
+    await fleet.rest()
+    const startsAt = (await fleet.rolloutOf('r')).status?.firstSent?.at
+    expect((await fleet.rolloutOf('r')).status?.firstSent?.manifestSha256).toBe(sha('manifest os-1'))
+    const order = await fleet.documentOf('a')
+    expect(order?.waves).toEqual({
+      startsAt,
+      schedule: [
+        { startAfterSeconds: 0, spreadSeconds: 172_800, percent: 10 },
+        { startAfterSeconds: 172_800, spreadSeconds: 172_800, percent: 100 },
+      ],
+    })
+    if (!order?.waves) throw new Error('the order has no waves')
+    const mine = new Date(minuteOf(order.waves, 'a', sha('manifest os-1'))).toISOString()
+    await fleet.accepts('a')
+    await fleet.goes('a', 'Staging', 'Staged', { imageSha256: sha('os-1'), reason: 'WaveNotDue' })
+    world.pass(60_000)
+    await fleet.rest()
+    expect(await fleet.stateOf('r', 'a')).toMatchObject({
+      ...{ state: 'WaitingForWindow', reason: 'WaveNotDue', waveAt: mine, recheckAt: mine },
+    })
+    // It holds no slot: the next is sent the same schedule, from the same start.
+    expect((await fleet.documentOf('b'))?.waves).toEqual(order.waves)
+    expect((await fleet.rolloutOf('r')).status?.firstSent?.at).toBe(startsAt)
+    const before = [await newest(world), await generations(world)]
+    await fleet.rest()
+    expect([await newest(world), await generations(world)]).toEqual(before)
+  })
+
+  test('an edit that shortens them, or takes them away, reaches who waits as a newer order', async () => {
+    const fleet = await fleetOf('a')
+    await fleet.roll('r', rolloutSpec('os-1', { waves }))
+    await fleet.rest()
+    await fleet.accepts('a')
+    await fleet.goes('a', 'Staging', 'Staged', { imageSha256: sha('os-1'), reason: 'WaveNotDue' })
+    await fleet.rest()
+    const startsAt = (await fleet.documentOf('a'))?.waves?.startsAt
+    await fleet.reroll('r', rolloutSpec('os-1', { waves: [{ startAfter: '1h', percent: 100, spread: '1h' }] }))
+    await fleet.rest()
+    expect(await fleet.documentOf('a')).toMatchObject({
+      generation: 2,
+      waves: { startsAt, schedule: [{ startAfterSeconds: 3_600, spreadSeconds: 3_600, percent: 100 }] },
+    })
+    await fleet.reroll('r', rolloutSpec('os-1'))
+    await fleet.rest()
+    const last = await fleet.documentOf('a')
+    expect(last?.generation).toBe(3)
+    expect(last).not.toHaveProperty('waves')
+    expect(await fleet.stateOf('r', 'a')).toMatchObject({ state: 'WaitingForWindow', reason: 'WaveDue' })
+  })
+
+  test('who is ordered back after a breach waits for no wave', async () => {
+    const fleet = await fleetOf('a', 'b')
+    await addImage(fleet.world, 'os-2', 2)
+    await fleet.roll('first', rolloutSpec('os-1'))
+    await fleet.rest()
+    for (const name of ['a', 'b']) {
+      await fleet.accepts(name)
+      await fleet.confirms(name, 'os-1', `boot-${name}`)
+    }
+    await fleet.rest()
+    await fleet.age('first')
+    const spec = { ...progressive({ maxConcurrency: 1 }), onBreach: 'RollbackFailed' as const, waves }
+    await fleet.roll('second', rolloutSpec('os-2', spec))
+    await fleet.rest()
+    await fleet.accepts('a')
+    expect(await fleet.documentOf('a')).toHaveProperty('waves')
+    await fleet.fails('a', 'os-2')
+    await fleet.rest()
+    const back = await fleet.documentOf('a')
+    expect(back?.image?.target).toContain('os-1')
+    expect(back).not.toHaveProperty('waves')
+  })
 })
 
 describe('what people do', () => {

@@ -65,13 +65,18 @@ async function savePlan(
     if (current.metadata.generation !== rollout.metadata.generation) return []
     // What a person did meanwhile is judged first: after an abort nothing is sent, and nothing unseen is accepted.
     if ((await listActs(tx, rollout.metadata.uid)).length !== (facts.acts ?? []).length) return []
-    const order = image && plan.advance.length > 0 ? orderOf(current, image) : undefined
-    const termsOf = termsBy(facts)
+    const order =
+      image && plan.advance.length > 0 ? orderOf(current, image, termsFor(current.spec, plan.waves)) : undefined
+    const termsOf = termsBy(facts, plan)
     const sent = plan.advance.map((cluster) => ({ cluster, terms: termsOf(cluster) }))
     if (order) await saveAssignments(tx, plan.advance, order)
     const retried = sent.filter(({ terms }) => terms.retry)
     await saveTerms(tx, rollout.metadata.uid, [...changed, ...retried])
-    const backward = plan.back.map(({ cluster, to }) => ({ cluster, order: orderOf(current, to) }))
+    // What a site is ordered back to runs there already: there is no wave to wait for.
+    const backward = plan.back.map(({ cluster, to }) => ({
+      cluster,
+      order: orderOf(current, to, termsFor(current.spec, undefined)),
+    }))
     for (const { cluster, order } of backward) await saveAssignments(tx, [cluster], order)
     if (order || changed.length > 0 || backward.length > 0) await wake(tx, 'assignment')
     const status = rolloutStatus({ rollout: current, image }, plan, nowMs)
@@ -85,8 +90,9 @@ async function savePlan(
 }
 
 function orderOf(
-  { metadata, spec }: Rollout,
+  { metadata }: Rollout,
   image: NonNullable<RolloutStatus['image']>,
+  terms: Assignment['terms'],
 ): Omit<Assignment, 'cluster' | 'assignedAt'> {
   return {
     rolloutNamespace: metadata.namespace ?? '',
@@ -95,21 +101,25 @@ function orderOf(
     target: image.target,
     manifestSha256: image.manifestSha256,
     imageSha256: image.imageSha256,
-    terms: termsFor(spec),
+    terms,
   }
 }
 
-function termsFor(spec: RolloutSpec): Assignment['terms'] {
+function termsFor(spec: RolloutSpec, waves: RolloutPlan['waves']): Assignment['terms'] {
   return {
     windows: spec.windows?.activation ?? [],
+    ...(waves ? { waves } : {}),
     gates: spec.gates ?? DEFAULT_GATES,
     attestation: spec.attestation ?? 'affirming',
   }
 }
 
 // What is asked of one cluster. A retry stays in its terms: the site has done with it once it has forgotten.
-function termsBy({ rollout: { spec }, image, acts }: RolloutFacts): (cluster: string) => Assignment['terms'] {
-  const terms = termsFor(spec)
+function termsBy(
+  { rollout: { spec }, image, acts }: RolloutFacts,
+  { waves }: RolloutPlan,
+): (cluster: string) => Assignment['terms'] {
+  const terms = termsFor(spec, waves)
   const retries = image && retriesOf(image.manifestSha256, acts)
   return (cluster) => {
     const retry = retries?.get(cluster)
@@ -121,10 +131,10 @@ function termsBy({ rollout: { spec }, image, acts }: RolloutFacts): (cluster: st
 function changedTerms(
   { assignments }: RolloutFleet,
   facts: RolloutFacts,
-  { underWay }: RolloutPlan,
+  plan: RolloutPlan,
 ): { cluster: string; terms: Assignment['terms'] }[] {
-  const termsOf = termsBy(facts)
-  return underWay
+  const termsOf = termsBy(facts, plan)
+  return plan.underWay
     .map(({ cluster, paused }) => ({ cluster, terms: { ...termsOf(cluster), paused } }))
     .filter(({ cluster, terms }) => {
       const held = assignments.get(cluster)?.terms

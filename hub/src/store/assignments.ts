@@ -1,9 +1,11 @@
-import type { ActivationWindow, DesiredState, Gates } from '@skerry/api'
+import type { ActivationWindow, DesiredState, Gates, Waves } from '@skerry/api'
 import type { Reader, Tx } from './store.ts'
 
 /** The part of a rollout that a site must know. */
 export type Terms = {
   windows: readonly ActivationWindow[]
+  /** When each cluster may activate. Absent is whenever its windows allow it. */
+  waves?: Waves
   gates: Gates
   attestation: 'affirming' | 'warning'
   /** What is not activated yet holds. Absent is no. */

@@ -240,7 +240,7 @@ export const assignment = pgTable('assignment', {
   target: text().notNull(),
   manifestSha256: text('manifest_sha256').notNull(),
   imageSha256: text('image_sha256').notNull(),
-  /** The part of the rollout that a site must know: windows, gates, attestation. */
+  /** The part of the rollout that a site must know: windows, waves, gates, attestation. */
   terms: jsonb().$type<unknown>().notNull(),
   assignedAt: at('assigned_at').notNull(),
 })

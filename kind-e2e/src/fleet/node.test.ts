@@ -148,3 +148,14 @@ test('a closed window is waited for, and opens with nobody saying so', async () 
   await vi.waitFor(() => expect(words().at(-1)).toBe('Confirming Idle Confirmed'), DEADLINE)
   expect(words()).toContain('Staged Staged WindowClosed')
 })
+
+test('its minute in the waves is waited for, and comes with nobody saying so', async () => {
+  const startsAt = '2026-06-01T12:00:00.000Z'
+  const begun = performance.now()
+  const now = () => Date.parse('2026-06-01T12:59:59.500Z') + performance.now() - begun
+  const { node, words } = nodeOf({}, now)
+  const schedule = [{ startAfterSeconds: 3_600, spreadSeconds: 0, percent: 100 }]
+  await node.order(...order(NEXT, 1, { waves: { startsAt, schedule } }))
+  await vi.waitFor(() => expect(words().at(-1)).toBe('Confirming Idle Confirmed'), DEADLINE)
+  expect(words()).toContain('Staged Staged WaveNotDue')
+})

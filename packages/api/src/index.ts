@@ -116,7 +116,13 @@ export {
   type Verdict,
 } from './wire/attestation.ts'
 export { BANK_NAMES, type BankName, BOOT_PHASES, Boot, UkiBoot } from './wire/boot.ts'
-export { type ActivationWindow, DEFAULT_GATES, type DesiredState, type Gates } from './wire/desired-state.ts'
+export {
+  type ActivationWindow,
+  DEFAULT_GATES,
+  type DesiredState,
+  type Gates,
+  type Waves,
+} from './wire/desired-state.ts'
 export { HardwareProfile, type PcrValues, PROFILE_BYTES, profileTarget } from './wire/hardware-profile.ts'
 export { HUB_TARGET, HubDescription, HubIntroduction, type HubKey } from './wire/hub-description.ts'
 export { type BlobRef, manifestTarget, OSImageManifest, osImageName } from './wire/manifest.ts'

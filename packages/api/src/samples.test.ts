@@ -254,6 +254,7 @@ const SAMPLES: Record<string, object> = {
       placementRef: { name: 'p' },
       image: { name: 'i' },
       windows: { activation: [window] },
+      waves: [{ startAfter: '1h30m', percent: 100, spread: '4h' }],
       gates: { healthySeconds: 1, timeoutSeconds: 1 },
       attestation: 'warning',
       semantics: 'Skerry',
@@ -268,6 +269,7 @@ const SAMPLES: Record<string, object> = {
       phase: 'Running',
       observedGeneration: 1,
       image: { target: 't', manifestSha256: A, imageSha256: B, releaseCounter: 1, version: '1' },
+      firstSent: { manifestSha256: A, at: TIME },
       clusters: [
         {
           name: 'shop',
@@ -278,6 +280,7 @@ const SAMPLES: Record<string, object> = {
           assignedAt: TIME,
           position,
           deliveredAt: TIME,
+          waveAt: TIME,
           waitedSeconds: 1,
           recheckAt: TIME,
           statement: ref,
@@ -348,6 +351,7 @@ const SAMPLES: Record<string, object> = {
     issuedAt: TIME,
     image: { target: 't', sha256: A, rollout: 'fleet/r' },
     windows: { activation: [window] },
+    waves: { startsAt: TIME, schedule: [{ startAfterSeconds: 1, spreadSeconds: 1, percent: 100 }] },
     gates: { healthySeconds: 1, timeoutSeconds: 1 },
     drain: { timeoutSeconds: 1 },
     budget: { maxUnavailable: 1 },

@@ -584,6 +584,39 @@ test('a turn is given to what is staged, held outside the window, and gone with 
   expect(site.bus.site()?.plan?.staged).toBeUndefined()
 })
 
+test('what is staged waits for its minute in the waves, also over a restart and with nobody there; a newer order that shortens them counts at once', async () => {
+  const waves = (startAfterSeconds: number) => ({
+    startsAt: iso(startMs),
+    schedule: [{ startAfterSeconds, spreadSeconds: 0, percent: 100 }],
+  })
+  const held = () => site.bus.site()?.plan?.hold[0]
+  await bring(await signed(order(1, images.two, { waves: waves(2 * 86_400) })))
+  await accepted(1)
+  const { target } = site.bus.site() ?? {}
+  if (!target) throw new Error('no target')
+  site.bus.saveNode({ state: { ...site.bus.node().state, stage: { phase: 'Staged', target } } })
+  await until(() => held()?.reason === 'WaveNotDue', 'a hold', 30_000)
+  const due = startMs + 2 * DAY_MS
+  expect(site.bus.site()?.plan).toMatchObject({ turns: [], nextWindowMs: due })
+  await site.close()
+  brought = undefined
+  site = open()
+  wallMs = due - 1
+  await until(() => site.looks() > 0, 'a look', 30_000)
+  expect(held()?.message).toContain(new Date(due).toISOString())
+  await bring(await signed(order(2, images.two, { waves: waves(3 * 86_400) })))
+  await accepted(2)
+  await until(() => held()?.recheckAtMs === startMs + 3 * DAY_MS, 'a later minute', 30_000)
+  await bring(await signed(order(3, images.two, { waves: waves(60) })))
+  await accepted(3)
+  await until(() => site.bus.site()?.plan?.turns[0] === 'n1', 'a turn', 30_000)
+  await bring(await signed(order(4, images.two, { waves: waves(3 * 86_400) })))
+  await until(() => held()?.reason === 'WaveNotDue', 'a hold', 30_000)
+  // Without any it is as before there were waves.
+  await bring(await signed(order(5, images.two)))
+  await until(() => site.bus.site()?.plan?.turns[0] === 'n1', 'a turn', 30_000)
+})
+
 test('what was admitted when it came is asked about again before its turn', async () => {
   await bring(await signed(order(1, images.two)))
   await accepted(1)

@@ -27,7 +27,7 @@ export type LeaderOptions = {
   readonly tpmFloor: () => number | undefined
   readonly measuresBoot: boolean
   readonly pollMs: number
-  /** The wall clock: windows are judged by it, in the site's own zone. */
+  /** The wall clock: windows are judged by it, in the site's own zone, and waves. */
   readonly now: () => number
   /** For what expires, with its floor of signed time. */
   readonly clock: Clock

@@ -24,6 +24,7 @@ const SPECS: Record<string, object> = {
     image: { name: 'i' },
     strategy: { type: 'Progressive', progressive: { maxConcurrency: '10%', minSuccessTime: '1m' } },
     windows: { activation: [{ at: '0 2 * * *', timeZone: 'Europe/Oslo', durationSeconds: 60 }] },
+    waves: [{ startAfter: '4h', percent: 100, spread: '1h' }],
     gates: { healthySeconds: 1, timeoutSeconds: 2 },
   },
   JoinToken: {

@@ -470,6 +470,36 @@ describe('fields', () => {
   })
 })
 
+test('waves and windows that cannot be carried out are refused with every fault, each at its path', async () => {
+  const { ask } = await testApi()
+  const post = async (spec: object) => (await ask('POST', ROLLOUTS, { body: rollout(spec) })).body.details?.causes
+  const window = { at: '61 2 * * *', timeZone: 'Europe/Oz', durationSeconds: 60 }
+  const waves = [
+    { startAfter: '4h', percent: 50 },
+    { startAfter: '4h', percent: 10 },
+  ]
+  const causes = await post({ windows: { activation: [window] }, waves })
+  expect(causes?.map(({ field }) => field)).toEqual([
+    'spec.windows.activation[0].at',
+    'spec.windows.activation[0].timeZone',
+    'spec.waves[1].startAfter',
+    'spec.waves[1].percent',
+    'spec.waves[1].percent',
+  ])
+  const shapes = await post({ waves: [{ startAfter: '6d', percent: 0, spread: 'None' }] })
+  expect(shapes?.map(({ field }) => field).toSorted()).toEqual([
+    'spec.waves[0].percent',
+    'spec.waves[0].spread',
+    'spec.waves[0].startAfter',
+  ])
+  expect((await post({ waves: [] }))?.map(({ field }) => field)).toEqual(['spec.waves'])
+  const good = [
+    { startAfter: '0s', percent: 1 },
+    { startAfter: '4h', percent: 100 },
+  ]
+  expect((await ask('POST', ROLLOUTS, { body: rollout({ waves: good }) })).code).toBe(201)
+})
+
 describe('labels and annotations', () => {
   test.each([
     [{ labels: { 'a,b': 'x' } }, 'metadata.labels.a,b'],

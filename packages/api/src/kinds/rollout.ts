@@ -16,6 +16,10 @@ const Duration = Type.String({
   description: 'Go duration such as 90s or 1h30m; None is no limit',
 })
 
+/** The same without None: a stretch of time that there is. */
+const span = (description: string) =>
+  Type.String({ pattern: '^([0-9]+h)?([0-9]+m)?([0-9]+s)?$', minLength: 2, maxLength: 16, description })
+
 const deadline = described(Duration, 'how long a cluster may take before it counts as TimeOut')
 const soak = described(Duration, 'how long a cluster must stay good before it counts')
 
@@ -95,6 +99,21 @@ const Approvals = closed(
   { description: 'where the rollout waits until people approve; an approval is of one manifest and one gate' },
 )
 
+/** A part of the fleet, by a hash of the cluster's name and the manifest's digest, and when it may activate. */
+const Wave = closed({
+  startAfter: span('when it begins, counted from when the image was first sent to a cluster: 0s, 4h, 144h'),
+  percent: integer({
+    minimum: 1,
+    maximum: 100,
+    description: 'of the fleet that is in this wave or in one before it; the last wave has 100',
+  }),
+  spread: Type.Optional(
+    span(
+      'within how long its clusters are spread, each to a minute of its own; by default until the next wave begins, and in the last one as long as from the wave before it; a wave that is the only one has to say it',
+    ),
+  ),
+})
+
 /** Placement + image + strategy: which image belongs where, and how it gets there. */
 export const RolloutSpec = closed({
   placementRef: closed({ name: Name }, { description: 'which clusters: a Placement of the same namespace' }),
@@ -108,7 +127,8 @@ export const RolloutSpec = closed({
   ),
   strictConcurrency: Type.Optional(
     Type.Boolean({
-      description: 'whether a site keeps its slot while its window is closed; default false: it takes none until then',
+      description:
+        'whether a site keeps its slot while it waits for its minute or its window; default false: it takes none until then',
     }),
   ),
   offlinePolicy: Type.Optional(
@@ -142,6 +162,14 @@ export const RolloutSpec = closed({
       { activation: Type.Array(ActivationWindow, { maxItems: 16 }) },
       { description: 'when a site may activate what it has staged; none is always' },
     ),
+  ),
+  waves: Type.Optional(
+    Type.Array(Wave, {
+      minItems: 1,
+      maxItems: 32,
+      description:
+        'when which part of the fleet may activate what it has staged: each site works its own minute out, and needs no hub for it. Windows count as well. None is whenever it has staged',
+    }),
   ),
   gates: Type.Optional(Gates),
   onBreach: Type.Optional(
@@ -199,10 +227,12 @@ export const RolloutCluster = closed({
   assignedAt: Type.Optional(Time),
   position: Type.Optional(Position),
   deliveredAt: Type.Optional(Time),
+  waveAt: Type.Optional(described(Time, 'its minute in spec.waves: it does not activate before')),
   waitedSeconds: Type.Optional(
     Type.Unsafe<number>({
       ...Count,
-      description: 'spent waiting for a closed window or held by a breach, which stops the deadline',
+      description:
+        'spent waiting for its minute or a closed window, or held by a pause or a breach, which stops the deadline',
     }),
   ),
   recheckAt: Type.Optional(
@@ -238,6 +268,12 @@ export const RolloutStatus = closed({
       releaseCounter: Count,
       version: Type.String(),
     }),
+  ),
+  firstSent: Type.Optional(
+    closed(
+      { manifestSha256: Sha256, at: Time },
+      { description: 'when this image was first sent to a cluster: spec.waves counts from there' },
+    ),
   ),
   groups: Type.Optional(
     Type.Array(

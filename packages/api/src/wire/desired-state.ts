@@ -13,6 +13,27 @@ export const ActivationWindow = closed({
 })
 export type ActivationWindow = Static<typeof ActivationWindow>
 
+/**
+ * When which part of a fleet may activate. Each cluster works its own minute out of its name and the manifest's digest, so
+ * that nobody has to be asked when it comes. Judged with the windows: both must allow it.
+ */
+export const Waves = closed({
+  startsAt: described(Time, 'when the image was first sent to a cluster of the rollout: the same for all of them'),
+  schedule: Type.Array(
+    closed({
+      startAfterSeconds: described(Seconds, 'from startsAt to the beginning of this wave'),
+      spreadSeconds: described(Seconds, 'within how long its clusters are spread'),
+      percent: integer({
+        minimum: 1,
+        maximum: 100,
+        description: 'of the fleet that is in this wave or in one before it',
+      }),
+    }),
+    { minItems: 1, maxItems: 32 },
+  ),
+})
+export type Waves = Static<typeof Waves>
+
 /** When a boot counts as good. */
 export const Gates = closed({
   healthySeconds: integer({
@@ -46,6 +67,7 @@ export const DesiredState = closed({
     }),
   ),
   windows: closed({ activation: Type.Array(ActivationWindow, { maxItems: 16 }) }),
+  waves: Type.Optional(Waves),
   gates: Gates,
   drain: closed({ timeoutSeconds: Seconds }),
   budget: closed({

@@ -139,6 +139,13 @@ describe('what is wrong with the files', () => {
       `rollout.yaml:21:3: rollout/edge-os-43: spec.catchUp ${asOcm}`,
       `rollout.yaml:19:3: rollout/edge-os-43: spec.approvals ${asOcm}`,
     ])
+    const waves = `${ROLLOUT}  waves: [{ startAfter: 4h, percent: 10 }, { startAfter: 2h, percent: 50 }]\n`
+    expect(await faultsOf(MONTH, waves)).toEqual([
+      expect.stringMatching(
+        /^rollout\.yaml:\d+:\d+: rollout\/edge-os-43: spec\.waves\[1\]\.startAfter must be later than 4h/,
+      ),
+      expect.stringMatching(/^rollout\.yaml:\d+:\d+: rollout\/edge-os-43: spec\.waves\[1\]\.percent must be 100/),
+    ])
   })
 
   test('without groups it says where they come from', async () => {

@@ -41,3 +41,32 @@ test.each<[Partial<RolloutCluster>, string | undefined]>([
   const text = described({}, { clusters: [cluster as RolloutCluster] })
   expect(/Looked at again: +(.*)$/m.exec(text)?.[1]).toBe(told)
 })
+
+test('describe rollout: waves, from when they count, and the minute of each cluster', () => {
+  const cluster = { name: 'shop-1', state: 'WaitingForWindow', reason: 'WaveNotDue', message: 'm' }
+  const text = formatEntries(
+    describeRollout(
+      {
+        apiVersion: 'skerry.dev/v1alpha1',
+        kind: 'Rollout',
+        metadata: { name: 'r', namespace: 'fleet' },
+        spec: {
+          placementRef: { name: 'all' },
+          image: { name: 'os-1' },
+          waves: [
+            { startAfter: '0s', percent: 1 },
+            { startAfter: '24h', percent: 100, spread: '48h' },
+          ],
+        },
+        status: {
+          firstSent: { manifestSha256: 'a'.repeat(64), at: '2026-06-01T12:00:00Z' },
+          clusters: [{ ...cluster, since: '2026-06-01T12:00:00Z', waveAt: '2026-06-02T13:45:00Z' }],
+        },
+      } as ObjectOf<'Rollout'>,
+      Date.parse('2026-06-01T13:00:00Z'),
+    ),
+  )
+  expect(text).toMatch(/^Waves: +1% from 0s on\n +100% from 24h on, spread over 48h$/m)
+  expect(text).toMatch(/^First sent: +2026-06-01T12:00:00Z/m)
+  expect(text).toMatch(/^ +Its minute: +2026-06-02T13:45:00Z/m)
+})

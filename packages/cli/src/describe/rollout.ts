@@ -23,6 +23,8 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
         .map(({ at, timeZone, durationSeconds }) => `${at} (${timeZone}), ${durationSeconds} s`)
         .join('\n'),
     ),
+    entry('Waves', spec.waves?.map(waveText).join('\n')),
+    entry('First sent', status?.firstSent && when(status.firstSent.at, nowMs)),
     entry('Counts as success', `attestation ${spec.attestation ?? 'affirming'} or better`),
     entry('Phase', status?.phase ?? 'Pending'),
     entry('Started', status?.startedAt && when(status.startedAt, nowMs)),
@@ -75,6 +77,10 @@ function recheckText({ state, recheckAt }: RolloutCluster, nowMs: number): strin
   return FINISHED_STATES.has(state) ? undefined : 'with the next news of it, within a minute at the latest'
 }
 
+function waveText({ startAfter, percent, spread }: NonNullable<ObjectOf<'Rollout'>['spec']['waves']>[number]): string {
+  return `${percent}% from ${startAfter} on${spread === undefined ? '' : `, spread over ${spread}`}`
+}
+
 function clusterEntries(cluster: RolloutCluster, nowMs: number): Entry[] {
   const { position } = cluster
   return entries(
@@ -89,6 +95,7 @@ function clusterEntries(cluster: RolloutCluster, nowMs: number): Entry[] {
         `${when(cluster.assignedAt, nowMs)}${position ? `, desired state ${position.timeline}.${position.generation}` : ''}`,
     ),
     entry('Delivered', cluster.deliveredAt && when(cluster.deliveredAt, nowMs)),
+    entry('Its minute', cluster.waveAt && when(cluster.waveAt, nowMs)),
     entry('Looked at again', recheckText(cluster, nowMs)),
     entry('Rests on', statementText(cluster.statement)),
   )

@@ -27,7 +27,7 @@ export function go(
   return { state: next, effects: effectsOf(next), statement }
 }
 
-/** Changes nothing. */
+/** Stays in its phase, and says nothing. */
 export function stay(state: State): Step {
   return { state, effects: effectsOf(state) }
 }

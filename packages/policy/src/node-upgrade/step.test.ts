@@ -297,6 +297,13 @@ describe('what goes wrong', () => {
     const held: Event = { type: 'TurnHeld', reason: 'WindowClosed', message: 'later' }
     expect(play(idle(), ...staged, held, held, held).steps.slice(3)).toEqual(['Staged Staged WindowClosed'])
   })
+
+  test('until when is shown as the newest terms have it, and not said again', () => {
+    const held = (message: string): Event => ({ type: 'TurnHeld', reason: 'WaveNotDue', message })
+    const { state, steps } = play(idle(), ...staged, held('in a week'), held('tomorrow'))
+    expect(steps.slice(3)).toEqual(['Staged Staged WaveNotDue'])
+    expect(state.message).toBe('tomorrow')
+  })
 })
 
 describe('a boot that cannot be looked at', () => {

@@ -67,7 +67,9 @@ export function step(state: State, event: Event, nowMs: number): Step {
         'arming the other slot and rebooting; there are no pods to drain',
       )
     case 'TurnHeld':
-      if (state.stage.phase !== 'Staged' || state.reason === event.reason) return stay(state)
+      if (state.stage.phase !== 'Staged') return stay(state)
+      // The same for another time, as newer terms may have it: shown, and not said again.
+      if (state.reason === event.reason) return stay({ ...state, message: event.message })
       return go(state, state.stage, event.reason, event.message)
     case 'Observed':
       return observed(state, event.facts, nowMs)

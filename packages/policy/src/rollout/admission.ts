@@ -1,6 +1,7 @@
 import type { RolloutSpec } from '@skerry/api'
 import { windowFaults } from '../window/window.ts'
 import { goesAsOcm } from './strategy.ts'
+import { waveFaults } from './waves.ts'
 
 // What is wrong with a Rollout beyond its schema, told when it is written.
 
@@ -22,9 +23,11 @@ export function admitRollout(spec: RolloutSpec, nowMs: number): { readonly field
       message,
     })),
   )
+  const waves = waveFaults(spec.waves ?? []).map(({ field, message }) => ({ field: `spec.waves${field}`, message }))
   const others = goesAsOcm(spec) ? NOT_OF_OCM.filter((member) => spec[member] !== undefined) : []
   return [
     ...windows,
+    ...waves,
     ...others.map((member) => ({
       field: `spec.${member}`,
       message: 'has no meaning with spec.semantics OCM: leave one of them out',

@@ -6,8 +6,10 @@ import {
   type RolloutSpec,
   type RolloutStatus,
   type StatementRef,
+  type Waves,
 } from '@skerry/api'
 import { asGoodAs, worst } from '../attestation/findings.ts'
+import { minuteOf } from '../wave/minute.ts'
 import { openingAt } from '../window/window.ts'
 import type { Boot, ClusterFacts, NodeFacts } from './facts.ts'
 import { type Durations, goesAsOcm } from './strategy.ts'
@@ -36,9 +38,11 @@ const HUBS_OWN: ReadonlySet<string> = new Set([UNPROVABLE, UNPROVEN, FELL_BACK])
 /** Nothing was sent before, and the look that says this sends it. */
 export const SENDING = 'Sending'
 const REJUDGED = 'ReferenceValuesChanged'
+const WINDOW_CLOSED = 'WindowClosed'
+const WAVE_NOT_DUE = 'WaveNotDue'
 const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
 /** Whoever waits for these is given the time on top of its deadline: another has to do something. */
-export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set(['WindowClosed', 'Paused', REJUDGED])
+export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set([WINDOW_CLOSED, WAVE_NOT_DUE, 'Paused', REJUDGED])
 export const AT_WORK: ReadonlySet<string> = new Set([
   'Draining',
   'Activating',
@@ -90,6 +94,8 @@ export type Scope = {
   readonly image: NonNullable<RolloutStatus['image']>
   readonly spec: RolloutSpec
   readonly durations: Durations
+  /** As sites are told them; undefined where the rollout has none. */
+  readonly waves: Waves | undefined
   readonly nowMs: number
   /** By which a person asked to try these bytes again on a cluster where they had failed. */
   readonly retryOf: (cluster: string) => Pick<RolloutAct, 'id'> | undefined
@@ -118,11 +124,12 @@ export function forgiven(cluster: ClusterFacts, { retryOf }: Pick<Scope, 'retryO
  */
 export function clusterStateOf(
   facts: ClusterFacts,
-  { image, spec, durations, nowMs }: Scope,
+  scope: Scope,
   assigned: boolean,
   delivered: Delivery | undefined,
   waitedMs: number,
 ): Progress {
+  const { image, spec, durations, nowMs } = scope
   const cluster = { ...facts, nodes: facts.nodes.toSorted((a, b) => (a.node < b.node ? -1 : 1)) }
   const failed = cluster.nodes.find((node) => node.failure)
   const elsewhere = heldElsewhere(cluster, image.releaseCounter)
@@ -144,8 +151,9 @@ export function clusterStateOf(
       }
     return { state: 'Sent', reason: 'AwaitingAcceptance', message: 'sent; the site has not said that it accepted it' }
   }
-  const progress = progressOf(cluster, spec, durations, nowMs)
-  // The clock starts with the site's own word, and a closed window or a pause stops it.
+  const minuteMs = waveAtMs(cluster.name, scope) ?? Number.NEGATIVE_INFINITY
+  const progress = progressOf(cluster, scope)
+  // The clock starts with the site's own word; its wave, a closed window and a pause stop it.
   const endsAtMs =
     durations.deadlineMs === undefined ||
     progress.state === 'Succeeded' ||
@@ -154,6 +162,8 @@ export function clusterStateOf(
       ? undefined
       : Math.max(
           delivered.atMs + durations.deadlineMs + waitedMs,
+          // Who is silent before its minute may be waiting for it.
+          minuteMs + durations.deadlineMs,
           // Who confirmed has the time of its soak to be proven, however short the deadline is.
           progress.state === 'Soaking' ? soakedAtMs(cluster.nodes, durations) : 0,
           (progress.missingSinceMs ?? Number.NEGATIVE_INFINITY) + durations.deadlineMs,
@@ -251,7 +261,8 @@ function failure(node: NodeFacts, failed: NonNullable<NodeFacts['failure']>): Pr
   }
 }
 
-function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Durations, nowMs: number): Progress {
+function progressOf(cluster: ClusterFacts, scope: Scope): Progress {
+  const { spec, durations, nowMs } = scope
   const [bad] = cluster.nodes.flatMap((node) => badBootOf(node) ?? [])
   if (bad) return bad
   if (cluster.nodes.length === 0)
@@ -265,7 +276,8 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Duratio
       ...ref(busy.statement),
     }
   const open = cluster.nodes.find((node) => !node.confirmed)
-  if (open?.phase === 'Staged' && open.reason === 'WindowClosed') return waiting(open, spec, nowMs)
+  if (open?.phase === 'Staged' && (open.reason === WINDOW_CLOSED || open.reason === WAVE_NOT_DUE))
+    return waiting(open, waveAtMs(cluster.name, scope), spec, nowMs)
   if (open && (open.phase === 'Preflight' || open.phase === 'Staging' || open.phase === 'Staged'))
     return {
       state: 'Staging',
@@ -282,24 +294,41 @@ function progressOf(cluster: ClusterFacts, spec: RolloutSpec, durations: Duratio
   return soak(cluster, spec, durations, nowMs)
 }
 
-// The site goes on by itself once its window is open. What it does before it is heard is not known and not claimed: it
-// still waits as far as the hub can tell, but its clock runs again.
-function waiting(node: NodeFacts, spec: RolloutSpec, nowMs: number): Progress {
+/** A cluster's minute in the rollout's waves; undefined where it has none. */
+export function waveAtMs(cluster: string, { waves, image }: Pick<Scope, 'waves' | 'image'>): number | undefined {
+  return waves && minuteOf(waves, cluster, image.manifestSha256)
+}
+
+// The site goes on by itself once its minute has come and its window is open. What it does before it is heard is not known
+// and not claimed: it still waits as far as the hub can tell, but its clock runs again.
+function waiting(
+  { node, reason, message, ...rest }: NodeFacts,
+  minuteMs: number | undefined,
+  spec: RolloutSpec,
+  nowMs: number,
+): Progress {
+  const waits = { state: 'WaitingForWindow', ...ref(rest.statement) } as const
+  if (minuteMs !== undefined && nowMs < minuteMs)
+    return {
+      ...waits,
+      reason: WAVE_NOT_DUE,
+      message: `node ${node}: its minute in the waves is ${new Date(minuteMs).toISOString()}`,
+      recheckAtMs: minuteMs,
+    }
+  const wasEarly = reason === WAVE_NOT_DUE
   const opening = openingAt(spec.windows?.activation ?? [], nowMs)
   if (opening.open)
     return {
-      state: 'WaitingForWindow',
-      reason: 'WindowOpen',
-      message: `node ${node.node}: its window is open and it goes on by itself; it has not said so yet`,
+      ...waits,
+      reason: wasEarly ? 'WaveDue' : 'WindowOpen',
+      message: `node ${node}: ${wasEarly ? 'its minute has come' : 'its window is open'} and it goes on by itself; it has not said so yet`,
       ...(opening.untilMs === undefined ? {} : { recheckAtMs: opening.untilMs }),
-      ...ref(node.statement),
     }
   return {
-    state: 'WaitingForWindow',
-    reason: 'WindowClosed',
-    message: `node ${node.node}: ${node.message}`,
+    ...waits,
+    reason: WINDOW_CLOSED,
+    message: `node ${node}: ${wasEarly ? 'its minute has come, and its window is closed' : message}`,
     ...(opening.nextMs === undefined ? {} : { recheckAtMs: opening.nextMs }),
-    ...ref(node.statement),
   }
 }
 

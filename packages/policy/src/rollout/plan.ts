@@ -1,4 +1,12 @@
-import type { ClusterState, Condition, RolloutAct, RolloutCluster, RolloutPhase, RolloutStatus } from '@skerry/api'
+import type {
+  ClusterState,
+  Condition,
+  RolloutAct,
+  RolloutCluster,
+  RolloutPhase,
+  RolloutStatus,
+  Waves,
+} from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { approvalsAt, retriesOf, steeredBy } from './acts.ts'
 import { returnedAtMs } from './catch-up.ts'
@@ -10,6 +18,7 @@ import {
   isAskedNoMore,
   isAssigned,
   type Scope,
+  waveAtMs,
 } from './cluster-state.ts'
 import { type Conditions, conditionsOf, steeringCondition } from './conditions.ts'
 import type { RolloutFacts } from './facts.ts'
@@ -21,6 +30,7 @@ import { groupsTold, type Standing, stagedOf, standingOf } from './stages.ts'
 import { FAILURES, FINISHED, UNDER_WAY } from './states.ts'
 import { durationsOf, goesAsOcm, offlineAfterMs, offlinePolicyOf, stagesOf } from './strategy.ts'
 import { type Stop, stopOf, turnsOf } from './turns.ts'
+import { wavesOf } from './waves.ts'
 
 // Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (DESIGN.md).
 
@@ -42,6 +52,10 @@ export type RolloutPlan = {
   readonly underWay: readonly { readonly cluster: string; readonly paused: boolean }[]
   /** Every cluster that is neither sent anything now nor finished, with its reason and when it is looked at again. */
   readonly hold: readonly Hold[]
+  /** When the image was first sent to a cluster, also by this plan: the waves count from there. */
+  readonly firstSent: RolloutStatus['firstSent']
+  /** Of the terms of who is sent the image or under way with it. */
+  readonly waves: Waves | undefined
   /** Who is ordered back to what it confirmed before. */
   readonly back: readonly Back[]
   readonly clusters: readonly RolloutCluster[]
@@ -88,7 +102,9 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const isAtWork = (name: string) => known.get(name)?.nodes.some(({ phase }) => AT_WORK.has(phase)) === true
   const retryOf = (name: string) =>
     rows.get(name)?.state === 'TimeOut' && isAtWork(name) ? undefined : retries.get(name)
-  const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), nowMs, retryOf }
+  const sentBefore = firstSentOf(facts, image.manifestSha256)
+  const waves = wavesOf(spec, sentBefore ? Date.parse(sentBefore.at) : nowMs)
+  const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), waves, nowMs, retryOf }
   // While nothing could be planned the rollout was looked at and not judged.
   const judged = condition(before, 'Breached')
   const judgedGeneration = judged?.observedGeneration ?? before?.observedGeneration
@@ -175,6 +191,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   // A person who paused or aborted has said what happens; a breach says it where nobody did.
   const back = breached ? rollBackOf(rollout, image, placed, steered.state === 'Going') : undefined
   const sent = new Set(turns.advance)
+  const firstSent = sentBefore ?? (sent.size > 0 ? { manifestSha256: image.manifestSha256, at: iso(nowMs) } : undefined)
   const waits = new Map(
     placed.filter(({ state }) => state === 'NotStarted').map((one) => [one.cluster.name, turns.whyNot(one)]),
   )
@@ -201,8 +218,10 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   ].filter((at) => at > nowMs)
   const told = placed.map((one) => {
     const held = waits.get(one.cluster.name)?.recheckAtMs
+    const minuteMs = firstSent && !FINISHED.has(one.state) ? waveAtMs(one.cluster.name, scope) : undefined
     const row = {
       ...rowOf(one, holds.get(one.cluster.name), rows, nowMs),
+      ...(minuteMs === undefined ? {} : { waveAt: iso(minuteMs) }),
       // Where time itself ends the wait; what only news can end is looked at again all the same, and not written for that.
       ...(held === undefined || held <= nowMs ? {} : { recheckAt: iso(held) }),
     }
@@ -222,6 +241,8 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
       .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
       .map(({ cluster, state }) => ({ cluster: cluster.name, paused: stop !== undefined && state !== 'Soaking' })),
     hold,
+    firstSent,
+    waves: firstSent && waves,
     back: back?.orders ?? [],
     clusters,
     groups: groupsTold(groups, standing, nowMs),
@@ -246,6 +267,21 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     ...(phase === 'WaitingForApproval' && standing.gate ? { gate: standing.gate.name } : {}),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
   }
+}
+
+/**
+ * When the rollout's image was first sent to anybody. It is told once and stays, whatever is paused or edited since; where
+ * it was not told, the oldest order that is still there says it.
+ */
+function firstSentOf(
+  { rollout: { metadata, status }, clusters }: RolloutFacts,
+  manifestSha256: string,
+): RolloutStatus['firstSent'] {
+  if (status?.firstSent?.manifestSha256 === manifestSha256) return status.firstSent
+  const sent = clusters.flatMap(({ assignment }) =>
+    assignment?.rolloutUid === metadata.uid && assignment.manifestSha256 === manifestSha256 ? [assignment.atMs] : [],
+  )
+  return sent.length === 0 ? undefined : { manifestSha256, at: iso(sent.reduce((a, b) => Math.min(a, b))) }
 }
 
 function timeOf(act: RolloutAct | undefined): number | undefined {
@@ -296,6 +332,7 @@ function waiting(
   // Of what the rollout was before an edit nothing is held any more, but what became of it is still told.
   const shown = before ? clusters : (rollout.status?.clusters ?? [])
   const steered = steeredBy(acts)
+  const { firstSent } = rollout.status ?? {}
   const phase = stopOf(steered, false, rollout.metadata.name)?.phase ?? before?.phase ?? 'Pending'
   return {
     phase,
@@ -303,6 +340,8 @@ function waiting(
     underWay: shown
       .filter(({ state, assignedAt }) => steered.state !== 'Going' && assignedAt !== undefined && UNDER_WAY.has(state))
       .map(({ name, state }) => ({ cluster: name, paused: state !== 'Soaking' })),
+    firstSent,
+    waves: firstSent && wavesOf(rollout.spec, Date.parse(firstSent.at)),
     back: [],
     hold: clusters
       .filter(({ state }) => !FINISHED.has(state))

@@ -215,7 +215,7 @@ class SimulatedHub {
     this.#plan = plan
     this.#finished = new Set(plan.clusters.filter(({ state }) => FINISHED.has(state)).map(({ name }) => name))
     const retries = retriesOf(image.manifestSha256, this.#acts)
-    for (const name of plan.advance) this.#sites.get(name)?.order(nowMs, retries.get(name)?.id)
+    for (const name of plan.advance) this.#sites.get(name)?.order(nowMs, plan.waves, retries.get(name)?.id)
     for (const { cluster, to } of plan.back) this.#sites.get(cluster)?.orderBack(to, nowMs)
     const changed = plan.underWay.filter(({ cluster, paused }) => this.#sites.get(cluster)?.pause(paused))
     const hasOrdered = plan.advance.length + plan.back.length + changed.length > 0

@@ -1,4 +1,4 @@
-import type { ActivationWindow, FailsBy, StatementRef } from '@skerry/api'
+import type { ActivationWindow, FailsBy, StatementRef, Waves } from '@skerry/api'
 import { type ReachabilityLimits, reachability } from '../compliance/reachability.ts'
 import { planSite } from '../site-plan/plan-site.ts'
 import type { ClusterFacts, NodeFacts } from './facts.ts'
@@ -32,6 +32,7 @@ type Terms = {
   readonly order: number
   readonly isBack: boolean
   readonly paused: boolean
+  readonly waves?: Waves
 }
 type Doing =
   | { readonly at: 'Rest' }
@@ -133,10 +134,10 @@ export class SimulatedSite {
     }
   }
 
-  /** The hub orders the image here; once more by an act, where it had failed. */
-  order(atMs: number, retry: string | undefined): void {
+  /** The hub orders the image here, in waves where it has some; once more by an act, where it had failed. */
+  order(atMs: number, waves: Waves | undefined, retry: string | undefined): void {
     this.#assign(this.#world.image, atMs, retry)
-    this.#send({ order: this.#orders, isBack: false, paused: false })
+    this.#send({ order: this.#orders, isBack: false, paused: false, ...(waves ? { waves } : {}) })
   }
 
   /** The hub orders it back to what it runs. */
@@ -306,10 +307,15 @@ export class SimulatedSite {
 
   // The site's own plan says whether it is its turn: the same one that gives it at a real site.
   #takeTurn(): void {
+    const { image, rollout, windows } = this.#world
+    const { waves, paused = false } = this.#held ?? {}
     const plan = planSite(
       {
-        windows: { activation: this.#world.windows },
-        paused: this.#held?.paused ?? false,
+        cluster: this.name,
+        image: { target: image.target, sha256: image.manifestSha256, rollout: rollout.name },
+        windows: { activation: windows },
+        ...(waves ? { waves } : {}),
+        paused,
         budget: { maxUnavailable: 1 },
       },
       [{ node: 'n1', phase: 'Staged' }],

@@ -22,6 +22,7 @@ export function rolloutStatus(
     phase: plan.phase,
     observedGeneration,
     ...(image ? { image } : {}),
+    ...(plan.firstSent ? { firstSent: plan.firstSent } : {}),
     ...(plan.groups ? { groups: plan.groups } : {}),
     clusters: [...plan.clusters],
     counts: plan.counts,
