@@ -37,6 +37,7 @@ type SiteView = {
   readonly reason: string
   readonly message: string
   readonly confirmed: { imageSha256: string; version?: string } | null
+  readonly desired: { waveAt?: string } | null
   readonly statementsWaiting: number
 }
 

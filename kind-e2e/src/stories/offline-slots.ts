@@ -7,11 +7,12 @@ import type { Story } from './story.ts'
 const [FAR, ...NEAR] = ['farm-far', 'farm-near', 'farm-town']
 /** Enough to stage on a busy machine, and no longer than a person likes to wait. */
 const UNTIL_WINDOW_MS = 25_000
+const WAVES = [{ startAfter: `${UNTIL_WINDOW_MS / 1000}s`, percent: 100, spread: '30s' }]
 
 export const offlineSlots: Story = {
   name: 'offline-slots',
   tells:
-    "a site's link is cut after staging and before its window: it activates by itself, and its statements arrive later, in order, once",
+    "a site's link is cut after staging and before its window and its minute in the rollout's waves: it activates by itself when both have come, and its statements arrive later, in order, once",
   async play(world) {
     await world.raise(2)
     const client = world.client()
@@ -30,15 +31,19 @@ export const offlineSlots: Story = {
           { at: `${opens.getUTCMinutes()} ${opens.getUTCHours()} * * *`, timeZone: 'UTC', durationSeconds: 600 },
         ],
       },
+      waves: WAVES,
     })
-    await world.rolloutUntil(name, `${FAR} staged and waiting for its window`, (status) =>
+    const staged = await world.rolloutUntil(name, `${FAR} staged and waiting`, (status) =>
       (status.clusters ?? []).some((cluster) => cluster.name === FAR && cluster.state === 'WaitingForWindow'),
     )
+    const { waveAt = '' } = staged.clusters?.find((cluster) => cluster.name === FAR) ?? {}
+    assert.equal(far.view().desired?.waveAt, waveAt, 'site and hub work out the same minute')
+    const dueMs = Math.max(opens.getTime(), Date.parse(waveAt))
     const known = (await statementsOf(client, FAR)).length
     far.link.cut()
     assert.ok(Date.now() < opens.getTime(), 'the link is cut before the window opens')
     world.say(
-      `${FAR} has staged ${FAMILY}-2; its link is cut ${Math.round((opens.getTime() - Date.now()) / 1000)} s before its window`,
+      `${FAR} has staged ${FAMILY}-2; its link is cut ${Math.round((dueMs - Date.now()) / 1000)} s before its window is open and its minute, ${waveAt}, has come`,
     )
 
     // One at a time: the others get their turn, because a cluster that waits for its window holds no slot.
@@ -79,7 +84,7 @@ export const offlineSlots: Story = {
     )
     assert.equal((await statementsOf(client, FAR)).length, known, 'it still has no link')
     assert.ok(far.view().statementsWaiting > 0, 'its statements wait')
-    world.say(`${FAR} activated in its window by itself; ${far.view().statementsWaiting} statements wait`)
+    world.say(`${FAR} activated by itself; ${far.view().statementsWaiting} statements wait`)
 
     const mended = new Date()
     far.link.mend()
@@ -92,6 +97,8 @@ export const offlineSlots: Story = {
     assert.equal(end.counts?.succeeded, 3)
     const chain = await assertChain(client, far)
     assert.equal(transitionsOf(chain, imageSha256).filter(({ to }) => to === 'Activating').length, 1, 'activated once')
+    const waits = transitionsOf(chain, imageSha256).find(({ reason }) => reason === 'WaveNotDue')
+    assert.match(waits?.message ?? '', new RegExp(`waves is ${waveAt}`), 'it said what it waits for')
     const late = (await statementsOf(client, FAR)).slice(known)
     assert.ok(late.length > 0)
     for (const { told, statement } of late) {
@@ -110,8 +117,8 @@ export const offlineSlots: Story = {
     assert.ok(activated, 'the activation is among what came late')
     const at = Date.parse(activated.statement.time.wall)
     assert.ok(
-      at >= opens.getTime() && at < mended.getTime(),
-      'it activated inside its window and before the link was back',
+      at >= dueMs && at < mended.getTime(),
+      'it activated inside its window, not before its minute, and before the link was back',
     )
     await eventually(async () => far.view().statementsWaiting === 0, 'the hub acknowledging all of it', 30_000)
     world.say(`${late.length} statements arrived late, in order, once`)
