@@ -702,6 +702,109 @@ describe('what people do', () => {
     expect(await fleet.owners()).toEqual({ a: 'r' })
   })
 
+  describe('reaches every order of the rollout that is not activated', () => {
+    /** `a` and `b` have staged os-1 and wait; `c` runs it. */
+    async function held() {
+      const fleet = await fleetOf('a', 'b', 'c')
+      await addImage(fleet.world, 'os-2', 2)
+      await fleet.roll('r', rolloutSpec('os-1', { windows: { activation: [night] } }))
+      await fleet.rest()
+      for (const name of ['a', 'b', 'c']) await fleet.accepts(name)
+      for (const name of ['a', 'b']) await fleet.stages(name, 'os-1')
+      await fleet.confirms('c', 'os-1', 'boot-c')
+      await fleet.rest()
+      const { uid: rolloutUid } = (await fleet.rolloutOf('r')).metadata
+      const act = (verb: ActVerb) =>
+        write(fleet.world.store, (tx) =>
+          appendAct(tx, {
+            ...{ verb, by: 'anna', reason: 'a loose cable', rolloutUid, manifestSha256: sha('manifest os-1') },
+            at: new Date(fleet.world.now()).toISOString(),
+          }),
+        )
+      const told = async () =>
+        Object.fromEntries(
+          (await newestDesired(fleet.world.store.sql)).map(({ cluster, document: { paused, image } }) => [
+            cluster,
+            `${image?.target.slice(10, 14)}${paused ? ' holds' : ''}`,
+          ]),
+        )
+      return { ...fleet, act, told }
+    }
+    /** The placement drops `b` and `c`. */
+    const drop = async ({ world }: Awaited<ReturnType<typeof held>>) => {
+      const predicates = [{ requiredClusterSelector: { labelSelector: { matchLabels: { name: 'a' } } } }]
+      await write(world.store, (tx) =>
+        updateObject(tx, 'ManagedCluster', {
+          metadata: { name: 'a', labels: { name: 'a' } },
+          spec: { hubAcceptsClient: true },
+        }),
+      )
+      await write(world.store, (tx) =>
+        updateObject(tx, 'Placement', {
+          metadata: { name: 'all', namespace: 'fleet' },
+          spec: { predicates, maxRemovalPercent: 100 },
+        }),
+      )
+      await world.look(placementController())
+    }
+
+    test.each<ActVerb>(['pause', 'abort'])('%s: also where the placement has dropped the cluster', async (verb) => {
+      const fleet = await held()
+      await drop(fleet)
+      await fleet.rest()
+      expect(await fleet.stateOf('r', 'b')).toMatchObject({ state: 'Removed', reason: 'Deselected' })
+      await fleet.act(verb)
+      await fleet.rest()
+      // Who runs it already is sent nothing.
+      expect(await fleet.told()).toEqual({ a: 'os-1 holds', b: 'os-1 holds', c: 'os-1' })
+      const before = [await newest(fleet.world), await generations(fleet.world)]
+      await fleet.rest()
+      expect([await newest(fleet.world), await generations(fleet.world)]).toEqual(before)
+      await fleet.act('resume')
+      await fleet.rest()
+      const after = verb === 'pause' ? 'os-1' : 'os-1 holds'
+      expect(await fleet.told()).toEqual({ a: after, b: after, c: 'os-1' })
+    })
+
+    test('pause: also where the cluster has an earlier image of the rollout, whose terms stay', async () => {
+      const fleet = await held()
+      await fleet.act('pause')
+      await fleet.rest()
+      await fleet.act('resume')
+      await fleet.rest()
+      const order = await fleet.documentOf('b')
+      await fleet.reroll('r', rolloutSpec('os-2', progressive({ maxConcurrency: 1 })))
+      await fleet.rest()
+      expect(await fleet.told()).toEqual({ a: 'os-2', b: 'os-1', c: 'os-1' })
+      await fleet.act('pause')
+      await fleet.rest()
+      expect(await fleet.told()).toEqual({ a: 'os-2 holds', b: 'os-1 holds', c: 'os-1' })
+      expect((await fleet.documentOf('b'))?.windows).toEqual(order?.windows)
+      await fleet.act('resume')
+      await fleet.rest()
+      expect(await fleet.told()).toEqual({ a: 'os-2', b: 'os-1', c: 'os-1' })
+    })
+
+    test('pause: also while the rollout names an image that is not there, and the orders keep all else', async () => {
+      const fleet = await held()
+      await fleet.reroll('r', rolloutSpec('os-9'))
+      await fleet.act('pause')
+      await fleet.rest()
+      expect(await fleet.told()).toEqual({ a: 'os-1 holds', b: 'os-1 holds', c: 'os-1' })
+      expect((await fleet.documentOf('a'))?.windows.activation).toEqual([night])
+    })
+
+    test('abort: also where the cluster has timed out', async () => {
+      const fleet = await held()
+      await fleet.reroll('r', rolloutSpec('os-1', { strategy: { type: 'All', all: { progressDeadline: '0s' } } }))
+      await fleet.rest()
+      expect((await fleet.stateOf('r', 'b'))?.state).toBe('TimeOut')
+      await fleet.act('abort')
+      await fleet.rest()
+      expect(await fleet.told()).toEqual({ a: 'os-1 holds', b: 'os-1 holds', c: 'os-1' })
+    })
+  })
+
   test('an act that comes while a look is under way is judged before anything of that look is written', async () => {
     const fleet = await steered()
     const { store, lease, now } = fleet.world

@@ -127,19 +127,21 @@ function termsBy(
   }
 }
 
-// A pause and an edit reach who is under way: the same bytes, on other terms.
+// A pause and an edit reach who is under way: the same bytes, on other terms. Of any other order only a pause is changed.
 function changedTerms(
   { assignments }: RolloutFleet,
   facts: RolloutFacts,
   plan: RolloutPlan,
 ): { cluster: string; terms: Assignment['terms'] }[] {
   const termsOf = termsBy(facts, plan)
-  return plan.underWay
-    .map(({ cluster, paused }) => ({ cluster, terms: { ...termsOf(cluster), paused } }))
-    .filter(({ cluster, terms }) => {
-      const held = assignments.get(cluster)?.terms
-      return held !== undefined && !isDeepStrictEqual({ paused: false, ...held }, asStored(terms))
-    })
+  const present = plan.underWay.map(({ cluster, paused }) => ({ cluster, paused, terms: termsOf(cluster) }))
+  const kept = plan.others.map((one) => ({ ...one, terms: assignments.get(one.cluster)?.terms }))
+  return [...present, ...kept].flatMap(({ cluster, paused, terms: wanted }) => {
+    const held = assignments.get(cluster)?.terms
+    if (!held || !wanted) return []
+    const terms = { ...wanted, paused }
+    return isDeepStrictEqual({ paused: false, ...held }, asStored(terms)) ? [] : [{ cluster, terms }]
+  })
 }
 
 function eventsOf(rollout: Rollout, status: RolloutStatus): NewEvent[] {

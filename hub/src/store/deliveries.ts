@@ -28,6 +28,33 @@ export function leastAccepted(nodes: readonly FleetNode[]): ClusterFacts['accept
   )
 }
 
+/** What a node of a cluster said against the order at this place, if one did. */
+export function refusalAt(nodes: readonly FleetNode[], position: Position | undefined): FleetNode['refused'] {
+  return nodes.find((node) => isRefused(node, position))?.refused
+}
+
+function isRefused({ refused }: FleetNode, position: Position | undefined): boolean {
+  const at = refused?.body.position
+  return at !== undefined && position !== undefined && comparePositions(at, position) === 0
+}
+
+/**
+ * Whether nothing of an assignment, of which the newest order stands at `position`, is left to activate: each node confirmed
+ * its bytes, gave them up since it was made, or refused the order.
+ */
+export function isSettled(
+  { imageSha256, assignedAt }: Assignment,
+  nodes: readonly FleetNode[],
+  position: Position | undefined,
+): boolean {
+  const isDone = (node: FleetNode) => {
+    const { confirmed, failed } = node
+    if (confirmed?.body.imageSha256 === imageSha256 || isRefused(node, position)) return true
+    return failed !== undefined && failed.body.imageSha256 === imageSha256 && failed.receivedAt >= assignedAt
+  }
+  return nodes.length > 0 && nodes.every(isDone)
+}
+
 /** When any node of a cluster was heard last. */
 export function lastHeardMs(nodes: readonly FleetNode[]): number | undefined {
   const heard = nodes.flatMap(({ lastHeardAt }) => (lastHeardAt ? [lastHeardAt.getTime()] : []))

@@ -1,4 +1,4 @@
-import { comparePositions, type ObjectOf, type StatementRef } from '@skerry/api'
+import type { ObjectOf, StatementRef } from '@skerry/api'
 import {
   type ClusterFacts,
   type Holder,
@@ -9,7 +9,7 @@ import {
   reachability,
 } from '@skerry/policy'
 import type { Assignment } from './assignments.ts'
-import { lastHeardMs, leastAccepted, positionOf } from './deliveries.ts'
+import { isSettled, lastHeardMs, leastAccepted, positionOf, refusalAt } from './deliveries.ts'
 import { type FleetNode, resultFor } from './fleet.ts'
 import type { Entry, Image, RolloutFleet } from './rollout-fleet.ts'
 
@@ -28,10 +28,23 @@ export function factsOf(fleet: RolloutFleet, entry: Entry, limits: ReachabilityL
     image,
     decided,
     clusters: names.map((name) => clusterFacts(fleet, rollout, name, image, limits, nowMs)),
+    orders: ordersOf(fleet, rollout),
     gone: goneFrom(fleet, entry),
     acts: fleet.acts.get(rollout.metadata.uid) ?? [],
     ...(changedBy === undefined ? {} : { changedBy }),
   }
+}
+
+function ordersOf(
+  { assignments, nodes, ordered }: RolloutFleet,
+  { metadata }: Rollout,
+): NonNullable<RolloutFacts['orders']> {
+  const mine = [...assignments.values()].filter(({ rolloutUid }) => rolloutUid === metadata.uid)
+  return mine.map((assignment) => {
+    const { cluster, manifestSha256 } = assignment
+    const position = positionOf(assignment, ordered.get(cluster))
+    return { cluster, manifestSha256, isSettled: isSettled(assignment, nodes.get(cluster) ?? [], position) }
+  })
 }
 
 // What else there is to say of clusters that were in a rollout when it was last planned and are not selected now.
@@ -65,9 +78,7 @@ function clusterFacts(
   // The document carries the assignment once the desired controller composed it; before that nothing was sent.
   const position = positionOf(assignment, ordered)
   const accepted = leastAccepted(nodes)
-  const refused = nodes
-    .map((node) => node.refused)
-    .find((said) => said?.body.position && position && comparePositions(said.body.position, position) === 0)
+  const refused = refusalAt(nodes, position)
   return {
     name,
     reachability: state,

@@ -1,6 +1,6 @@
 import { type ReachabilityLimits, type Reached, reachability } from '@skerry/policy'
 import { type Assignment, listAssignments } from '../../store/assignments.ts'
-import { lastHeardMs, leastAccepted, positionOf } from '../../store/deliveries.ts'
+import { isSettled, lastHeardMs, leastAccepted, positionOf } from '../../store/deliveries.ts'
 import { loadOrdered } from '../../store/desired-states.ts'
 import { loadClusters } from '../../store/fleet.ts'
 import { read, type Store, type Tx } from '../../store/store.ts'
@@ -50,6 +50,7 @@ async function some(
         attestation: terms.attestation,
         confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === imageSha256),
       },
+      isSettled: isSettled(assignment, nodes, position),
       ...(position ? { position } : {}),
       ...(accepted ? { accepted } : {}),
     }

@@ -4,6 +4,8 @@ import { desiredController } from '../../controllers/desired.ts'
 import { addCluster, addImage, addPlacement, LIMITS, openWorld, rolloutSpec, sha } from '../../controllers/fixture.ts'
 import { placementController } from '../../controllers/placement.ts'
 import { rolloutController } from '../../controllers/rollout.ts'
+import { updateObject } from '../../store/resources.ts'
+import { write } from '../../store/store.ts'
 import { onWake } from '../../store/wake.ts'
 import { type TestApi, testApi } from '../testing.ts'
 
@@ -172,7 +174,7 @@ test('whoever approves an image that is another one meanwhile has a conflict', a
 })
 
 test('a pause tells who holds the order in the dark: those it may not reach in time', async () => {
-  const fleet = await fleetOf(['held', 'sent', 'near', 'done'])
+  const fleet = await fleetOf(['dropped', 'held', 'sent', 'near', 'done', 'ran'])
   await fleet.rest()
   const accepts = async (name: string) => {
     const [row] = await fleet.store.sql<{ digest: string; timeline: string; generation: string }[]>`
@@ -180,7 +182,7 @@ test('a pause tells who holds the order in the dark: those it may not reach in t
     const position = { timeline: Number(row?.timeline), generation: Number(row?.generation) }
     await fleet.site(name).says({ kind: 'accepted', body: { ...position, digest: row?.digest ?? '' } })
   }
-  for (const name of ['held', 'near', 'done']) await accepts(name)
+  for (const name of ['dropped', 'held', 'near', 'done', 'ran']) await accepts(name)
   await fleet.site('done').says({
     kind: 'transition',
     body: {
@@ -192,10 +194,34 @@ test('a pause tells who holds the order in the dark: those it may not reach in t
       outcome: 'RolledBack',
     },
   })
+  const ran = { imageSha256: sha('os-1'), bootId: 'b1' }
+  await fleet.site('ran').says({
+    kind: 'transition',
+    body: { from: 'Confirming', to: 'Idle', reason: 'Confirmed', message: 'x', ...ran },
+  })
   await fleet.rest()
+  // What the placement drops holds what it was sent, until something else is.
+  const labelSelector = { matchExpressions: [{ key: 'dropped', operator: 'DoesNotExist' }] }
+  await fleet.world.edit('Placement', 'all', 'fleet', {
+    predicates: [{ requiredClusterSelector: { labelSelector } }],
+    maxRemovalPercent: 100,
+  })
+  for (const name of ['dropped', 'ran'])
+    await write(fleet.store, (tx) =>
+      updateObject(tx, 'ManagedCluster', {
+        metadata: { name, labels: { dropped: '' } },
+        spec: { hubAcceptsClient: true },
+      }),
+    )
+  await fleet.rest()
+  const { status } = await fleet.world.get('Rollout', 'r', 'fleet')
+  expect(status?.clusters?.filter(({ state }) => state === 'Removed').map(({ name }) => name)).toEqual([
+    'dropped',
+    'ran',
+  ])
   await fleet.store
     .sql`update cluster_head set last_heard_at = last_heard_at - interval '1 hour' where cluster <> 'near'`
-  const held = { heldInTheDark: { count: 1, sample: ['held'] } }
+  const held = { heldInTheDark: { count: 2, sample: ['dropped', 'held'] } }
   expect(await fleet.act('pause')).toMatchObject({ code: 201, body: held })
   expect(await fleet.act('pause')).toMatchObject({ code: 200, body: held })
   expect(await fleet.act('abort')).toMatchObject({ code: 201, body: held })

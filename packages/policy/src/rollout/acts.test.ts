@@ -278,6 +278,7 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
     },
     position,
     accepted: { position, atMs: NOW - 4 * MINUTE, statement: said },
+    isSettled: false,
     ...more,
   })
 
@@ -303,8 +304,9 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
       true,
     ],
     ['dark, and timed out', site('a'), row('a', 'TimeOut'), true],
-    ['dark, and runs it', site('a'), row('a', 'Succeeded'), false],
-    ['dark, and rolled back', site('a'), row('a', 'RolledBack'), false],
+    ['dark, and dropped by the placement', site('a'), row('a', 'Removed'), true],
+    ['dark, and of an image before', site('a'), row('a', 'NotStarted'), true],
+    ['dark, and runs it, or gave it up', site('a', { isSettled: true }), row('a', 'WaitingForWindow'), false],
   ] as const)('%s', (_, cluster, was, held) => {
     const { rollout } = facts({ status: { phase: 'Running', image, clusters: was ? [was] : [] } })
     expect(heldInTheDark([cluster], rollout)).toEqual(held ? ['a'] : [])

@@ -9,7 +9,7 @@ import {
 } from '@skerry/api'
 import { deliveryOf } from './cluster-state.ts'
 import { NOTHING_LEFT } from './conditions.ts'
-import type { ClusterFacts } from './facts.ts'
+import type { ClusterFacts, Order } from './facts.ts'
 import { durationMs } from './strategy.ts'
 
 // What people do to a rollout: whether it may be done, and what all that was done comes to. The acts of a rollout come
@@ -143,10 +143,9 @@ export function retriesOf(manifestSha256: string, acts: readonly RolloutAct[] = 
 }
 
 /** Of a cluster, as far as it decides whether a pause reaches it. */
-export type Reached = Pick<ClusterFacts, 'name' | 'reachability' | 'assignment' | 'position' | 'accepted'>
+export type Reached = Pick<ClusterFacts, 'name' | 'reachability' | 'assignment' | 'position' | 'accepted'> &
+  Pick<Order, 'isSettled'>
 
-/** These have activated what they were sent, or have given it up. */
-const PAST_ACTIVATION: ReadonlySet<ClusterState> = new Set(['Soaking', 'Succeeded', 'Failed', 'RolledBack', 'Removed'])
 const OUT_OF_REACH: ReadonlySet<ClusterFacts['reachability']> = new Set(['Offline', 'Stale'])
 
 /**
@@ -161,7 +160,7 @@ export function heldInTheDark(clusters: readonly Reached[], { metadata, status }
       return (
         OUT_OF_REACH.has(cluster.reachability) &&
         cluster.assignment?.rolloutUid === metadata.uid &&
-        !(row && PAST_ACTIVATION.has(row.state)) &&
+        !cluster.isSettled &&
         deliveryOf({ ...cluster, nodes: [] }, true, row) !== undefined
       )
     })

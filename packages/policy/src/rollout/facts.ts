@@ -104,6 +104,14 @@ export type ClusterFacts = {
   readonly lastGood?: NonNullable<RolloutStatus['image']>
 }
 
+/** What this rollout has ordered a cluster: its image or an earlier one, whether the placement selects the cluster or not. */
+export type Order = {
+  readonly cluster: string
+  readonly manifestSha256: string
+  /** Nothing of it is left to activate: every node confirmed these bytes, gave them up since they were ordered, or refused. */
+  readonly isSettled: boolean
+}
+
 /** A group of the placement's decisions. */
 export type DecidedGroup = { readonly index: number; readonly name: string; readonly clusters: readonly string[] }
 
@@ -114,6 +122,8 @@ export type RolloutFacts = {
   /** The clusters that the placement selects, by its groups, or why there are none to tell. */
   readonly decided: readonly DecidedGroup[] | 'Missing' | 'Undecided'
   readonly clusters: readonly ClusterFacts[]
+  /** Each order of this rollout that is in force. */
+  readonly orders?: readonly Order[]
   /** Of the clusters that were in this rollout and are not selected any more: those that the hub accepts no more, or does not have. */
   readonly gone?: ReadonlyMap<string, 'Denied' | 'Deleted'>
   /** What people did to this rollout, oldest first (`acts.ts`). */

@@ -1,5 +1,5 @@
 import type { NodePhase, ObjectOf, Reachability, RolloutSpec, RolloutStatus, StatementRef } from '@skerry/api'
-import type { ClusterFacts, NodeFacts, RolloutFacts } from './facts.ts'
+import type { ClusterFacts, NodeFacts, Order, RolloutFacts } from './facts.ts'
 import { planRollout, type RolloutPlan } from './plan.ts'
 
 // Clusters that do something, as facts; for tests.
@@ -141,7 +141,20 @@ export const facts = (
   image,
   decided: [{ index: 0, name: '', clusters: clusters.map(({ name }) => name) }],
   clusters,
+  orders: ordersOf(clusters),
 })
+const ordersOf = (clusters: readonly ClusterFacts[]): Order[] =>
+  clusters.flatMap(({ name, assignment, refused, nodes }) =>
+    assignment?.rolloutUid === 'r'
+      ? [
+          {
+            cluster: name,
+            manifestSha256: assignment.manifestSha256,
+            isSettled: refused !== undefined || nodes.every(({ confirmed, failure }) => confirmed ?? failure),
+          },
+        ]
+      : [],
+  )
 export const saved = (plan: RolloutPlan): RolloutStatus => ({
   phase: plan.phase,
   image,

@@ -21,7 +21,7 @@ import {
   waveAtMs,
 } from './cluster-state.ts'
 import { type Conditions, conditionsOf, steeringCondition } from './conditions.ts'
-import type { RolloutFacts } from './facts.ts'
+import type { Order, RolloutFacts } from './facts.ts'
 import { groupsOf } from './groups.ts'
 import { heldUntilMs, standingAsOcm, turnsAsOcm, windowOf } from './ocm.ts'
 import { type Back, rollBackOf } from './roll-back.ts'
@@ -42,6 +42,9 @@ type Hold = {
   readonly recheckAtMs: number
 }
 
+/** Whether what is not activated in a cluster is to hold. */
+type Holding = { readonly cluster: string; readonly paused: boolean }
+
 export type RolloutPlan = {
   readonly phase: RolloutPhase
   readonly advance: readonly string[]
@@ -49,7 +52,12 @@ export type RolloutPlan = {
    * Clusters that were sent the image and are not finished, and whether what is not activated there is to hold.
    * The rollout's present terms are theirs; who is finished keeps the terms it finished under.
    */
-  readonly underWay: readonly { readonly cluster: string; readonly paused: boolean }[]
+  readonly underWay: readonly Holding[]
+  /**
+   * Clusters whose order is none of those, and may still be activated: of an image before, of a cluster that the placement
+   * has dropped, that has timed out or is denied. All its terms stay but for this one.
+   */
+  readonly others: readonly Holding[]
   /** Every cluster that is neither sent anything now nor finished, with its reason and when it is looked at again. */
   readonly hold: readonly Hold[]
   /** When the image was first sent to a cluster, also by this plan: the waves count from there. */
@@ -233,13 +241,22 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   // Who failed and was dropped then is in the budget, and so it is here.
   const dropped = deselected.filter(({ state }) => FAILURES.has(state))
   const states = [...placed, ...dropped].map(({ state }) => state)
+  // Of who soaks, every node is through its activation: there is nothing left to hold.
+  const underWay = placed
+    .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
+    .map(({ cluster, state }) => ({ cluster: cluster.name, paused: stop !== undefined && state !== 'Soaking' }))
+  const isHeld = new Set([
+    ...underWay.map(({ cluster }) => cluster),
+    ...turns.advance,
+    ...(back?.orders ?? []).map(({ cluster }) => cluster),
+  ])
   return {
     phase,
     advance: turns.advance,
-    // Of who soaks, every node is through its activation: there is nothing left to hold.
-    underWay: placed
-      .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
-      .map(({ cluster, state }) => ({ cluster: cluster.name, paused: stop !== undefined && state !== 'Soaking' })),
+    underWay,
+    others: openOrders(facts, rows)
+      .filter(({ cluster }) => !isHeld.has(cluster))
+      .map(({ cluster }) => ({ cluster, paused: stop !== undefined })),
     hold,
     firstSent,
     waves: firstSent && waves,
@@ -284,6 +301,14 @@ function firstSentOf(
   return sent.length === 0 ? undefined : { manifestSha256, at: iso(sent.reduce((a, b) => Math.min(a, b))) }
 }
 
+/** Orders that may still be activated, but for the way back after a breach: what runs there already is not held. */
+function openOrders({ orders = [] }: RolloutFacts, rows: ReadonlyMap<string, Pick<RolloutCluster, 'backTo'>>): Order[] {
+  const isWayBack = ({ cluster, manifestSha256 }: Order) => rows.get(cluster)?.backTo?.manifestSha256 === manifestSha256
+  return orders
+    .filter((order) => !order.isSettled && !isWayBack(order))
+    .toSorted((a, b) => byCodeUnit(a.cluster, b.cluster))
+}
+
 function timeOf(act: RolloutAct | undefined): number | undefined {
   return act && Date.parse(act.at)
 }
@@ -322,26 +347,31 @@ function count(states: readonly ClusterState[]): RolloutPlan['counts'] {
 // Nothing can be planned now. What was known stays known, and what had begun has not ended.
 // A person's word reaches who was sent something all the same.
 function waiting(
-  { rollout, acts = [] }: RolloutFacts,
+  facts: RolloutFacts,
   before: RolloutStatus | undefined,
   reason: string,
   message: string,
   nowMs: number,
 ): RolloutPlan {
+  const { rollout, acts = [] } = facts
   const clusters = before?.clusters ?? []
   // Of what the rollout was before an edit nothing is held any more, but what became of it is still told.
   const shown = before ? clusters : (rollout.status?.clusters ?? [])
   const steered = steeredBy(acts)
-  const { firstSent } = rollout.status ?? {}
   const phase = stopOf(steered, false, rollout.metadata.name)?.phase ?? before?.phase ?? 'Pending'
   return {
     phase,
     advance: [],
-    underWay: shown
-      .filter(({ state, assignedAt }) => steered.state !== 'Going' && assignedAt !== undefined && UNDER_WAY.has(state))
-      .map(({ name, state }) => ({ cluster: name, paused: state !== 'Soaking' })),
-    firstSent,
-    waves: firstSent && wavesOf(rollout.spec, Date.parse(firstSent.at)),
+    underWay: [],
+    others:
+      steered.state === 'Going'
+        ? []
+        : openOrders(facts, new Map(shown.map((row) => [row.name, row]))).map(({ cluster }) => ({
+            cluster,
+            paused: true,
+          })),
+    firstSent: rollout.status?.firstSent,
+    waves: undefined,
     back: [],
     hold: clusters
       .filter(({ state }) => !FINISHED.has(state))

@@ -206,6 +206,7 @@ class SimulatedHub {
     const facts: RolloutFacts = {
       ...{ rollout, image, decided: this.#decided, acts: this.#acts, changedBy },
       clusters: [...this.#sites.values()].map((site) => site.facts()),
+      orders: [...this.#sites.values()].flatMap((site) => site.ordered() ?? []),
     }
     const plan = planRollout(facts, nowMs)
     const status = rolloutStatus(facts, plan, nowMs)
@@ -217,7 +218,9 @@ class SimulatedHub {
     const retries = retriesOf(image.manifestSha256, this.#acts)
     for (const name of plan.advance) this.#sites.get(name)?.order(nowMs, plan.waves, retries.get(name)?.id)
     for (const { cluster, to } of plan.back) this.#sites.get(cluster)?.orderBack(to, nowMs)
-    const changed = plan.underWay.filter(({ cluster, paused }) => this.#sites.get(cluster)?.pause(paused))
+    const changed = [...plan.underWay, ...plan.others].filter(({ cluster, paused }) =>
+      this.#sites.get(cluster)?.pause(paused),
+    )
     const hasOrdered = plan.advance.length + plan.back.length + changed.length > 0
     return isNews || hasOrdered || (this.#planned[0]?.atMs ?? Infinity) <= nowMs
   }

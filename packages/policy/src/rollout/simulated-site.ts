@@ -1,7 +1,7 @@
 import type { ActivationWindow, FailsBy, StatementRef, Waves } from '@skerry/api'
 import { type ReachabilityLimits, reachability } from '../compliance/reachability.ts'
 import { planSite } from '../site-plan/plan-site.ts'
-import type { ClusterFacts, NodeFacts } from './facts.ts'
+import type { ClusterFacts, NodeFacts, Order } from './facts.ts'
 import type { Image } from './roll-back.ts'
 
 // A site in virtual time, as the real one behaves (the offline contract): it takes an order and bytes only over its link, and
@@ -132,6 +132,16 @@ export class SimulatedSite {
       ...(changesAtMs === undefined ? {} : { changesAtMs }),
       ...(Number.isFinite(this.#darkSinceMs) ? { heardAtMs: this.#darkSinceMs } : {}),
     }
+  }
+
+  /** What the hub has ordered here, as far as it knows what came of it. */
+  ordered(): Order | undefined {
+    const { assignment, refused, nodes } = this.#facts
+    if (!assignment) return undefined
+    const isSettled =
+      refused !== undefined ||
+      nodes.every(({ confirmed, failure }) => confirmed ?? (failure && failure.atMs >= assignment.atMs))
+    return { cluster: this.name, manifestSha256: assignment.manifestSha256, isSettled }
   }
 
   /** The hub orders the image here, in waves where it has some; once more by an act, where it had failed. */

@@ -1,7 +1,7 @@
 import type { ActVerb, RolloutAct, RolloutSpec, RolloutStatus } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { ClusterFacts, DecidedGroup } from './facts.ts'
+import type { ClusterFacts, DecidedGroup, RolloutFacts } from './facts.ts'
 import {
   cluster,
   condition,
@@ -113,9 +113,82 @@ test('[deviation] an abort is final: nothing is sent, nothing activates, whateve
 
 test('[deviation] an abort reaches who was sent the image also while the placement is not there', () => {
   const going = planned([cluster('a', 'window'), cluster('b', 'proven')], {})
-  const gone = planRollout({ ...facts([], {}, after(going)), decided: 'Missing', acts: [act('abort')] }, NOW + MINUTE)
-  expect(gone).toMatchObject({ phase: 'Aborted', underWay: [{ cluster: 'a', paused: true }] })
+  const held = facts([cluster('a', 'window'), cluster('b', 'proven')], {}, after(going))
+  const gone = planRollout({ ...held, decided: 'Missing', acts: [act('abort')] }, NOW + MINUTE)
+  expect(gone).toMatchObject({ phase: 'Aborted', others: [{ cluster: 'a', paused: true }] })
   expect(condition(gone, 'Paused')).toMatchObject({ status: 'True', reason: 'Aborted' })
+})
+
+describe('[deviation] a stop reaches every order of the rollout that may still be activated', () => {
+  const other = { ...image, manifestSha256: '9'.repeat(64) }
+  /** The placement selects those that are named. */
+  const selecting = (names: readonly string[], clusters: ClusterFacts[], more: Partial<RolloutFacts> = {}) => ({
+    ...facts(clusters),
+    decided: [{ index: 0, name: '', clusters: names }],
+    ...more,
+  })
+
+  test.each<[string, Doing, boolean]>([
+    ['has not accepted it', 'sent', true],
+    ['is dark and may have it', 'sent-dark', true],
+    ['waits for its window', 'window', true],
+    ['is activating, which finishes', 'activating', true],
+    ['runs it', 'proven', false],
+    ['gave it up', 'rolled-back', false],
+    ['refused it', 'refused', false],
+    ['is another rollout’s', 'newer', false],
+    ['was sent nothing', 'nothing', false],
+  ])('dropped by the placement, where it %s', (_, doing, held) => {
+    const given = selecting(['a'], [cluster('a', 'staging'), cluster('b', doing)])
+    for (const verb of ['pause', 'abort'] as const)
+      expect(planRollout({ ...given, acts: [act(verb)] }, NOW)).toMatchObject({
+        underWay: [{ cluster: 'a', paused: true }],
+        others: held ? [{ cluster: 'b', paused: true }] : [],
+      })
+    expect(planRollout({ ...given, acts: [act('pause'), act('resume')] }, NOW).others).toEqual(
+      held ? [{ cluster: 'b', paused: false }] : [],
+    )
+  })
+
+  test('of an image before, until the cluster is sent the newer one', () => {
+    const clusters = [cluster('a', 'window'), cluster('b', 'nothing')]
+    const spec = { strategy: progressive({ maxConcurrency: 1 }) }
+    const edited = { ...facts(clusters, spec), image: other }
+    expect(planRollout({ ...edited, acts: [act('pause', other)] }, NOW)).toMatchObject({
+      advance: [],
+      underWay: [],
+      others: [{ cluster: 'a', paused: true }],
+    })
+    expect(planRollout(edited, NOW)).toMatchObject({ advance: ['a'], others: [] })
+  })
+
+  test('of one that has timed out, or is denied', () => {
+    const denied = { ...cluster('b', 'window'), denied: true }
+    const spec = { strategy: { type: 'All' as const, all: { progressDeadline: '0s' } } }
+    const stopped = planned([cluster('a', 'staging'), denied], { spec, acts: [act('abort')] })
+    expect([row(stopped, 'a')?.state, row(stopped, 'b')?.state]).toEqual(['TimeOut', 'Removed'])
+    expect(stopped.others).toEqual(['a', 'b'].map((name) => ({ cluster: name, paused: true })))
+  })
+
+  test('a breach is such a stop, and the way back after it is not held', () => {
+    const clusters = [cluster('a', 'rolled-back'), cluster('b', 'window'), cluster('c', 'window')]
+    const spec = { strategy: progressive(), onBreach: 'RollbackAll' as const }
+    const good = { ...image, manifestSha256: '7'.repeat(64), imageSha256: 'b'.repeat(64), releaseCounter: 1 }
+    const given = {
+      ...facts(
+        clusters.map((one) => ({ ...one, lastGood: good })),
+        spec,
+      ),
+    }
+    const dropping = { ...given, decided: [{ index: 0, name: '', clusters: ['a', 'b'] }] }
+    const breached = planRollout(dropping, NOW)
+    expect(breached.back.map(({ cluster: name }) => name)).toEqual(['a', 'b'])
+    expect(breached.others).toEqual([{ cluster: 'c', paused: true }])
+    const orders = [{ cluster: 'b', manifestSha256: good.manifestSha256, isSettled: false }]
+    const status = { ...after(breached), clusters: [...breached.clusters] }
+    const later = planRollout({ ...dropping, rollout: { ...dropping.rollout, status }, orders }, NOW + MINUTE)
+    expect(later.others).toEqual([])
+  })
 })
 
 describe('[deviation] a person lets a rollout go on after a breach', () => {
