@@ -1,9 +1,10 @@
 import { type AddOnPlacementScoreStatus, type ObjectOf, PLACEMENT_LABEL } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
-import { decide, VERDICTS, type Verdict } from './decide.ts'
+import { decide } from './decide.ts'
 import { type FleetFacts, fleetOf } from './fleet.ts'
 import { cutSlices } from './groups.ts'
 import { WELL_CONFIGURED } from './schedule.ts'
+import { VERDICTS, type Verdict } from './verdicts.ts'
 
 // What OCM's own controller would store, in the shapes in which its answers were recorded: nothing is frozen, held or
 // explained. Two engines can be compared so.

@@ -4,13 +4,14 @@ import type { ObjectOf } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { factsOf, type PlacementScenario } from './conformance.ts'
-import { decide, passedFilters, VERDICTS } from './decide.ts'
+import { decide } from './decide.ts'
 import { explain } from './explain.ts'
 import { clusterOf } from './fixture.ts'
 import { Fleet, type FleetFacts, fleetOf } from './fleet.ts'
 import { schedule } from './schedule.ts'
 import { type Event, historian, histories, NOW, placements, spreading } from './test-histories.ts'
 import { evaluate } from './test-reference.ts'
+import { passedFilters, VERDICTS } from './verdicts.ts'
 
 // What is decided over columns must be what the plain reference answers over the objects themselves, also of a fleet that
 // came to be by whatever went before.

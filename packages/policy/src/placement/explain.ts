@@ -1,10 +1,11 @@
 import type { ObjectOf } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
-import { type Decided, passedFilters, VERDICTS } from './decide.ts'
+import type { Decided } from './decide.ts'
 import type { Fleet } from './fleet.ts'
 import type { PlacementOutcome } from './schedule.ts'
 import { claimsOf, labelsOf, mismatch } from './selectors.ts'
 import { taintsFor, tolerates } from './taints.ts'
+import { passedFilters, VERDICTS } from './verdicts.ts'
 
 // What became of each cluster, in a sentence. Nothing is decided here: the verdicts are decide()'s.
 

@@ -1,6 +1,6 @@
 import { type Condition, type ObjectOf, ON_MISCONFIGURATION_ANNOTATION, type PlacementStatus } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
-import { type Decided, type Decision, decide, VERDICTS } from './decide.ts'
+import { type Decided, type Decision, decide } from './decide.ts'
 import type { Fleet } from './fleet.ts'
 import { cutSlices, type Group } from './groups.ts'
 import {
@@ -12,6 +12,7 @@ import {
   removalText,
   stillThere,
 } from './guard.ts'
+import { VERDICTS } from './verdicts.ts'
 
 // What is done with OCM's answer. Differs on purpose: the last good decisions are kept when the placement is wrong, and when
 // more of them would leave at once than may.

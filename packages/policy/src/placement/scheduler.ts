@@ -1,13 +1,15 @@
 import type { ObjectOf, SpreadConstraint } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
-import { type Decision, decide, MATCHES, Sieve } from './decide.ts'
+import { type Decision, decide } from './decide.ts'
 import { type AddOnScores, type DecidedBy, Fleet } from './fleet.ts'
 import type { GroupSelector } from './groups.ts'
 import { REMOVAL_GUARD, type RemovalGuard } from './guard.ts'
 import { weights } from './prioritizers.ts'
 import { outcomeOf, type PlacementOutcome } from './schedule.ts'
 import { claimsOf, labelsOf, mismatch } from './selectors.ts'
+import { Sieve } from './sieve.ts'
 import { isStrict, topologiesOf } from './spread.ts'
+import { MATCHES } from './verdicts.ts'
 
 // Decides again what a change can touch, and nothing else: the same as deciding everything (a property test holds that).
 
