@@ -62,7 +62,6 @@ export function decide(
   const { spec } = placement
   const number = spec.numberOfClusters ?? undefined
   const mine = fleet.decidedBy(namespace, name)
-  sieve.clear()
   const look = new Look(fleet, mine, nowMs, sieve, placement)
   const terms = as === 'OCM' ? [] : (spec.spreadPolicy?.spreadConstraints ?? [])
   const weighted =
@@ -78,22 +77,19 @@ export function decide(
   const ranking = () => (fault === undefined ? look.rank(prioritizers, terms, number) : NOT_RANKED)
   const ranked = isAsked ? ranking() : NOT_RANKED
   const { scores } = ranked
-  const { chosen, wanted } = fault === undefined ? look.choose(number, ranked) : NOBODY_CHOSEN
-  const unscheduled = wanted - chosen.length
-  const { totals } = ranked
-  const ordered = isSorted ? sorted(chosen, totals) : chosen
-
-  const cut = cutGroups(ordered, spec.decisionStrategy, (selector) => look.takes(selector), sieve.room)
+  const { parts, selected, wanted } = fault === undefined ? look.choose(number, ranked, isSorted) : NOBODY_CHOSEN
+  const unscheduled = wanted - selected
+  const cut = cutGroups(parts, selected, spec.decisionStrategy)
   const wrong = cut.fault === undefined ? fault : `:${cut.fault}`
   const warning = scores.findLast((one) => one.warning !== undefined)?.warning
   return {
     kind: 'Decided',
     status: wrong === undefined ? (warning === undefined ? 'Success' : 'Warning') : 'Misconfigured',
     message: wrong ?? warning ?? '',
-    selected: chosen.length,
+    selected,
     unscheduled,
     groups: cut.groups,
-    satisfied: nowhere(spec.clusterSets ?? [], sieve) ?? satisfaction(chosen.length, unscheduled),
+    satisfied: nowhere(spec.clusterSets ?? [], sieve) ?? satisfaction(selected, unscheduled),
     eligible: sieve.eligible.map((set) => set.metadata.name),
     get verdicts() {
       return look.verdicts
@@ -110,10 +106,6 @@ export function decide(
     ),
   }
 }
-// Those of equal totals stay as they stand.
-const sorted = (chosen: Int32Array, totals: Int32Array) =>
-  Int32Array.from([...chosen].toSorted((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0)))
-
 type Satisfied = Decided['satisfied']
 const not = (reason: string, message: string): Satisfied => ({
   type: 'PlacementSatisfied',
@@ -152,11 +144,14 @@ function earliestExpiry(
   placement: ObjectOf<'Placement'>,
   nowMs: number,
 ): number | undefined {
+  const { tolerations = [] } = placement.spec
   let earliest: number | undefined
+  if (!tolerations.some(({ tolerationSeconds }) => tolerationSeconds !== undefined && tolerationSeconds !== null))
+    return undefined
   for (const slot of mine) {
     if (!fleet.tainted.has(slot)) continue
     const taints = taintsFor(placement, fleet.clusterAt(slot))
-    const { expiresAtMs } = tolerates(taints, placement.spec.tolerations ?? [], true, nowMs)
+    const { expiresAtMs } = tolerates(taints, tolerations, true, nowMs)
     if (expiresAtMs !== undefined) earliest = Math.min(earliest ?? expiresAtMs, expiresAtMs)
   }
   return earliest

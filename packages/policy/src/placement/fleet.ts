@@ -9,6 +9,7 @@ import {
   type PreparedCluster,
 } from './cel/index.ts'
 import { Columns, resized } from './columns.ts'
+import type { GroupSelector } from './groups.ts'
 import { widenBy } from './masks.ts'
 import { claimsOf, labelsOf } from './selectors.ts'
 
@@ -67,6 +68,8 @@ export class Fleet {
   readonly #members = new Map<string, Uint8Array>()
   /** Of sets together, by their names: what #members has of each. */
   readonly #together = new Map<string, { readonly sets: readonly ClusterSet[]; readonly members: Uint8Array }>()
+  /** Of lists of selectors, by slot, the first one that takes a cluster. */
+  readonly #groupings = new Map<string, { readonly selectors: Selectors; readonly first: Int32Array }>()
   readonly #decided = new Map<string, Int32Array>()
   readonly #scores = new Map<string, Map<string, AddOnScores>>()
   /** Every list of expressions that was asked, compiled or as its fault; and by slot whether it holds: 0 where nobody asked. */
@@ -164,6 +167,7 @@ export class Fleet {
     }
     for (const { sets, members } of this.#together.values())
       members[slot] = sets.some((set) => this.#members.get(set.metadata.name)?.[slot] === 1) ? 1 : 0
+    for (const { selectors, first } of this.#groupings.values()) first[slot] = this.#firstTaking(slot, selectors)
     this.#forgetCel(slot)
   }
 
@@ -278,6 +282,31 @@ export class Fleet {
     return members
   }
 
+  /** By slot: the place of the first of these selectors, none of which has a fault, that takes a cluster; how many there are where none does. Nobody may write to it. */
+  groupingOf(selectors: Selectors): Int32Array {
+    const key = JSON.stringify(selectors)
+    const known = this.#groupings.get(key)
+    if (known) return known.first
+    if (this.#groupings.size >= TOGETHER) this.#groupings.clear()
+    const first = new Int32Array(this.#room).fill(selectors.length)
+    for (const [place, selector] of [...selectors.entries()].toReversed()) {
+      const mask = this.scratch.fill(1)
+      this.labels.narrow(mask, selector?.labelSelector)
+      this.claims.narrow(mask, selector?.claimSelector)
+      for (let slot = 0; slot < mask.length; slot += 1) if (mask[slot] === 1) first[slot] = place
+    }
+    this.#groupings.set(key, { selectors, first })
+    return first
+  }
+
+  #firstTaking(slot: number, selectors: Selectors): number {
+    const place = selectors.findIndex(
+      (selector) =>
+        this.labels.meets(slot, selector?.labelSelector) && this.claims.meets(slot, selector?.claimSelector),
+    )
+    return place < 0 ? selectors.length : place
+  }
+
   #forgetMembers(): void {
     this.#members.clear()
     this.#together.clear()
@@ -339,6 +368,7 @@ export class Fleet {
     this.claims.grow(room)
     this.counts = resized(this.counts, room)
     this.#forgetMembers()
+    this.#groupings.clear()
     this.present = resized(this.present, room)
     this.marks = new Uint8Array(room)
     this.scratch = new Uint8Array(room)
@@ -351,9 +381,10 @@ export class Fleet {
 }
 
 type Compiled = { readonly expressions: readonly CelExpression[] } | { readonly fault: string }
+type Selectors = readonly (GroupSelector | undefined)[]
 const [UNASKED, HOLDS, FAILS] = [0, 1, 2] as const
 const REMEMBERED = 4_096
-/** Of so many groups of sets the members are remembered: one is a byte a slot. */
+/** Of so many groups of sets the members are remembered, and of so many lists of selectors whom they take: a byte a slot, and four. */
 const TOGETHER = 256
 
 const selectors = new WeakMap<ClusterSet, LabelSelector | undefined>()

@@ -2,7 +2,7 @@ import type { DecisionStrategy } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { clusterOf } from './fixture.ts'
-import { type Cut, cutGroups, cutSlices } from './groups.ts'
+import { type Cut, cutGroups, cutSlices, parted, selectorsOf } from './groups.ts'
 
 const names = (count: number) => Array.from({ length: count }, (_, at) => `c${String(at).padStart(3, '0')}`)
 const fleet = (count: number) =>
@@ -12,12 +12,17 @@ const per = (clustersPerDecisionGroup: string | number): DecisionStrategy => ({
 })
 /** Groups of clusters, as names; a selector of labels takes by them. */
 function groupsOf(clusters: ReturnType<typeof fleet>, strategy?: DecisionStrategy) {
-  const { groups, ...fault } = cutGroups(Int32Array.from(clusters.keys()), strategy, (selector) => {
-    const wanted = Object.entries(selector?.labelSelector?.matchLabels ?? {})
-    return Uint8Array.from(clusters, ({ metadata }) =>
-      Number(wanted.every(([key, value]) => metadata.labels?.[key] === value)),
+  const selectors = selectorsOf(strategy)
+  const first = clusters.map(({ metadata }) => {
+    const taking = selectors.findIndex((selector) =>
+      Object.entries(selector?.labelSelector?.matchLabels ?? {}).every(
+        ([key, value]) => metadata.labels?.[key] === value,
+      ),
     )
+    return taking < 0 ? selectors.length : taking
   })
+  const parts = parted(Int32Array.from(clusters.keys()), Int32Array.from(first), selectors.length + 1)
+  const { groups, ...fault } = cutGroups(parts, clusters.length, strategy)
   const named = ({ members, ...group }: Cut) => ({
     ...group,
     clusters: Array.from(members, (at) => clusters[at]?.metadata.name ?? ''),

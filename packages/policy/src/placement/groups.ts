@@ -17,47 +17,64 @@ export type Slice = {
   readonly clusters: readonly string[]
 }
 
-/**
- * The groups of the selected clusters, in the order in which they come; with a fault those that OCM had cut before it met it. `takes`
- * says of a selector without fault whom it takes: 1 at the numbers of those, until it is asked again. `room` gives so much room.
- */
-export function cutGroups(
-  selected: Int32Array,
-  { groupStrategy }: DecisionStrategy = {},
-  takes: (selector: GroupSelector | undefined) => Uint8Array,
-  room: (length: number) => Int32Array = (length) => new Int32Array(length),
-): { readonly groups: readonly Cut[]; readonly fault?: string } {
-  const { decisionGroups = [], clustersPerDecisionGroup } = groupStrategy ?? {}
-  const length = groupLength(clustersPerDecisionGroup, selected.length)
-  if (typeof length === 'object') return { groups: [], ...length }
-  const groups: Cut[] = []
-  let rest = selected
-  const divide = (name: string, taken: Int32Array) => {
-    for (let from = 0; from < taken.length; from += length)
-      groups.push({ name, index: groups.length, members: taken.subarray(from, from + length) })
-  }
-  for (const { groupName = '', groupClusterSelector: wanted } of decisionGroups) {
-    const fault = selectorFault(wanted?.labelSelector) ?? selectorFault(wanted?.claimSelector)
-    if (fault) return { groups, fault }
-    const { taken, left } = parted(rest, takes(wanted), room(rest.length))
-    rest = left
-    divide(groupName, taken)
-  }
-  divide('', rest)
-  return { groups: groups.length > 0 ? groups : [{ name: '', index: 0, members: new Int32Array(0) }] }
+/** Of these groups the selectors, as far as none before has a fault: OCM cuts no further. */
+export function selectorsOf({ groupStrategy }: DecisionStrategy = {}): readonly (GroupSelector | undefined)[] {
+  const selectors = (groupStrategy?.decisionGroups ?? []).map((group) => group.groupClusterSelector)
+  const bad = selectors.findIndex((selector) => faultOf(selector) !== undefined)
+  return bad < 0 ? selectors : selectors.slice(0, bad)
 }
 
-function parted(all: Int32Array, mask: Uint8Array, room: Int32Array): { taken: Int32Array; left: Int32Array } {
-  let count = 0
-  for (let at = 0; at < all.length; at += 1) count += mask[all[at] ?? 0] ?? 0
-  let [taken, left] = [0, count]
-  for (let at = 0; at < all.length; at += 1) {
-    const one = all[at] ?? 0
-    if (mask[one] === 1) room[taken++] = one
-    else room[left++] = one
+const faultOf = (selector: GroupSelector | undefined) =>
+  selectorFault(selector?.labelSelector) ?? selectorFault(selector?.claimSelector)
+
+/** `all` by the number that each of them has in `at`, below `count`; in each part as they stood. */
+export function parted(all: Int32Array, at: Int32Array, count: number): readonly Int32Array[] {
+  // Where each part begins, and where its next one goes: they lie one behind the other.
+  const begins = new Int32Array(count + 1)
+  for (let place = 0; place < all.length; place += 1) {
+    const behind = (at[all[place] ?? 0] ?? 0) + 1
+    begins[behind] = (begins[behind] ?? 0) + 1
   }
-  return { taken: room.subarray(0, count), left: room.subarray(count) }
+  for (let part = 1; part <= count; part += 1) begins[part] = (begins[part] ?? 0) + (begins[part - 1] ?? 0)
+  const next = begins.slice()
+  const room = new Int32Array(all.length)
+  for (let place = 0; place < all.length; place += 1) {
+    const one = all[place] ?? 0
+    const part = at[one] ?? 0
+    const to = next[part] ?? 0
+    room[to] = one
+    next[part] = to + 1
+  }
+  return Array.from({ length: count }, (_, part) => room.subarray(begins[part], begins[part + 1]))
 }
+
+/**
+ * The groups of `selected` clusters, in the order in which they come; with a fault those that OCM had cut before it met it.
+ * `parts`: of each selector without fault whom it takes, and last whom none does.
+ */
+export function cutGroups(
+  parts: readonly Int32Array[],
+  selected: number,
+  { groupStrategy }: DecisionStrategy = {},
+): { readonly groups: readonly Cut[]; readonly fault?: string } {
+  const { decisionGroups = [], clustersPerDecisionGroup } = groupStrategy ?? {}
+  const length = groupLength(clustersPerDecisionGroup, selected)
+  if (typeof length === 'object') return { groups: [], ...length }
+  const groups: Cut[] = []
+  const divide = (name: string, part: Int32Array = NOBODY) => {
+    for (let from = 0; from < part.length; from += length)
+      groups.push({ name, index: groups.length, members: part.subarray(from, from + length) })
+  }
+  for (const [at, { groupName = '', groupClusterSelector }] of decisionGroups.entries()) {
+    const fault = faultOf(groupClusterSelector)
+    if (fault) return { groups, fault }
+    divide(groupName, parts[at])
+  }
+  divide('', parts[decisionGroups.length])
+  return { groups: groups.length > 0 ? groups : [{ name: '', index: 0, members: NOBODY }] }
+}
+
+const NOBODY = new Int32Array(0)
 
 // Go's float arithmetic, in its order: 7 % of 100 clusters are 8.
 function groupLength(per: string | number | undefined, selected: number): number | { fault: string } {

@@ -2,8 +2,8 @@ import type { ObjectOf, SpreadConstraint } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { resized } from './columns.ts'
 import type { Fleet } from './fleet.ts'
-import type { GroupSelector } from './groups.ts'
 import { wordsOf } from './masks.ts'
+import { partsOf } from './partition.ts'
 import { isSpread, type Score, score, type Weighted } from './prioritizers.ts'
 import type { Sieve } from './sieve.ts'
 import { type Candidate, isStrict, type Spread, spread, topologiesOf } from './spread.ts'
@@ -19,9 +19,9 @@ import {
   UNKNOWN,
 } from './verdicts.ts'
 
-/** Slots in the order of their names, and how many were wanted. */
-type Chosen = { readonly chosen: Int32Array; readonly wanted: number }
-export const NOBODY_CHOSEN: Chosen = { chosen: new Int32Array(0), wanted: 0 }
+/** Slots, by the group that takes them; how many, and how many were wanted. */
+type Choice = { readonly parts: readonly Int32Array[]; readonly selected: number; readonly wanted: number }
+export const NOBODY_CHOSEN: Choice = { parts: [], selected: 0, wanted: 0 }
 
 /** By slot: the sums, and what each prioritizer says; how it was spread, where a term of spread or its weight says anything. */
 export type Ranking = { readonly totals: Int32Array; readonly scores: readonly Score[]; readonly spread?: Spread }
@@ -68,14 +68,17 @@ export class Look {
     if (fault) return `TaintToleration:${fault}`
     const { verdicts } = this.#sieve
     const { tainted } = this.#fleet
-    const own = tainted.size > 0 ? new Set(this.#mine) : NOBODY
+    if (tainted.size === 0) return undefined
+    const { marks: isOwn } = this.#fleet
+    for (const slot of this.#mine) isOwn[slot] = 1
     for (const slot of tainted) {
       if (verdicts[slot] !== MATCHES) continue
       const taints = taintsFor(this.#placement, this.#fleet.clusterAt(slot))
-      const { refusedBy, expiresAtMs } = tolerates(taints, tolerations, own.has(slot), this.#nowMs)
+      const { refusedBy, expiresAtMs } = tolerates(taints, tolerations, isOwn[slot] === 1, this.#nowMs)
       if (expiresAtMs !== undefined) this.changesAtMs = Math.min(this.changesAtMs ?? expiresAtMs, expiresAtMs)
       if (refusedBy) this.#refused.push(slot)
     }
+    for (const slot of this.#mine) isOwn[slot] = 0
     return undefined
   }
 
@@ -107,19 +110,41 @@ export class Look {
     return this.#spread(terms, number, { totals, scores }, mask)
   }
 
-  /** The slots of the best `number`, or of all, by name; how many were wanted. */
-  choose(number: number | undefined, { totals, spread }: Ranking): Chosen {
-    if (spread) return this.#take(spread, number)
-    const chosen = number === undefined ? this.#everybody() : Int32Array.from(this.#best(number, totals))
-    return { chosen, wanted: number ?? chosen.length }
+  /** The best `number`, or all; each part by name, or where they are `sorted` by total first. */
+  choose(number: number | undefined, { totals, spread }: Ranking, isSorted: boolean): Choice {
+    if (spread) {
+      const { chosen, passed } = this.#take(spread)
+      return this.#parted(isSorted ? sorted(chosen, totals) : chosen, number ?? passed)
+    }
+    if (number !== undefined) {
+      const chosen = this.#best(number, totals)
+      return this.#parted(isSorted ? sorted(chosen, totals) : chosen, number)
+    }
+    this.#areAllTaken = true
+    if (this.#verdicts) selectAll(this.#verdicts)
+    if (isSorted) {
+      const all = this.#everybody()
+      return this.#parted(sorted(all, totals), all.length)
+    }
+    const { verdicts, partition } = this.#sieve
+    const parts = partition.look(
+      (slot) => verdicts[slot] === MATCHES,
+      this.#refused,
+      () => this.#everybody(),
+    )
+    const selected = parts.reduce((sum, part) => sum + part.length, 0)
+    return { parts, selected, wanted: selected }
   }
 
+  #parted(chosen: Int32Array, wanted: number): Choice {
+    return { parts: partsOf(this.#fleet, chosen, this.#sieve.selectors), selected: chosen.length, wanted }
+  }
+
+  // By name.
   #everybody(): Int32Array {
     const fleet = this.#fleet
     const { verdicts, matching } = this.#sieve
     const { marks, isInOrder } = fleet
-    this.#areAllTaken = true
-    if (this.#verdicts) selectAll(this.#verdicts)
     const all = new Int32Array(matching)
     let count = 0
     for (const slot of this.#refused) marks[slot] = 1
@@ -143,7 +168,7 @@ export class Look {
     return chosen
   }
 
-  #best(number: number, totals: Int32Array): number[] {
+  #best(number: number, totals: Int32Array): Int32Array {
     const least = this.#least(number, totals)
     let equals = least?.equals ?? 0
     const chosen: number[] = []
@@ -160,7 +185,7 @@ export class Look {
         chosen.push(slot)
       }
     }
-    return chosen
+    return Int32Array.from(chosen)
   }
 
   #spread(
@@ -185,7 +210,7 @@ export class Look {
     return { totals, scores, spread: found }
   }
 
-  #take({ picked, limited, keyless }: Spread, number: number | undefined): Chosen {
+  #take({ picked, limited, keyless }: Spread): { readonly chosen: Int32Array; readonly passed: number } {
     const selected = new Set(picked)
     const chosen: number[] = []
     let passed = 0
@@ -201,15 +226,7 @@ export class Look {
             ? SPREAD_LIMIT
             : OUT_OF_NUMBER
     }
-    return { chosen: Int32Array.from(chosen), wanted: number ?? passed }
-  }
-
-  /** Whom the selector of a group takes, by slot, until it is asked again. */
-  takes(selector: GroupSelector | undefined): Uint8Array {
-    const mask = this.#fleet.scratch.fill(1)
-    this.#fleet.labels.narrow(mask, selector?.labelSelector)
-    this.#fleet.claims.narrow(mask, selector?.claimSelector)
-    return mask
+    return { chosen: Int32Array.from(chosen), passed }
   }
 
   // The total of the last one chosen, and how many of those that have it are: undefined where all are.
@@ -235,7 +252,9 @@ export class Look {
 function selectAll(verdicts: Uint8Array): void {
   for (let slot = 0; slot < verdicts.length; slot += 1) if (verdicts[slot] === MATCHES) verdicts[slot] = SELECTED
 }
-const NOBODY: ReadonlySet<number> = new Set()
+// Those of equal totals stay as they stand.
+const sorted = (chosen: Int32Array, totals: Int32Array) =>
+  Int32Array.from([...chosen].toSorted((a, b) => (totals[b] ?? 0) - (totals[a] ?? 0)))
 /** Of all verdicts of a sieve MATCHES alone has this bit, and in a word it says that there is one among four. */
 const SOME_MATCHES = 0x08080808
 /** Fewer than one in so many are sorted rather than found by walking along all names. */

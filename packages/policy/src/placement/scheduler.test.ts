@@ -197,6 +197,80 @@ describe('deciding what changed is deciding everything', () => {
   })
 })
 
+test('groups of many clusters are mended as they are cut anew, however many change before somebody looks', () => {
+  const name = fc.nat(150).map((at) => `c${(at * 89) % 151}`)
+  const changes = fc.record({
+    name,
+    wave: fc.constantFrom('a', 'b', 'c'),
+    env: fc.constantFrom('prod', 'prod', 'dev'),
+    as: fc.constantFrom<'there' | 'tainted' | 'going' | 'gone'>('there', 'there', 'there', 'tainted', 'going', 'gone'),
+  })
+  const some = fc.oneof(
+    { weight: 3, arbitrary: fc.array(changes, { minLength: 1, maxLength: 10 }) },
+    { weight: 1, arbitrary: fc.array(changes, { minLength: 200, maxLength: 220 }) },
+  )
+  const wave = (value: string) => ({
+    groupName: `wave-${value}`,
+    groupClusterSelector: { labelSelector: { matchLabels: { wave: value } } },
+  })
+  const of = (at: number, spec: PlacementSpec): ObjectOf<'Placement'> => ({
+    apiVersion: 'cluster.open-cluster-management.io/v1beta1',
+    kind: 'Placement',
+    metadata: meta(`p${at}`, 'fleet'),
+    spec,
+  })
+  const predicates = [{ requiredClusterSelector: { labelSelector: { matchLabels: { env: 'prod' } } } }]
+  const known = [
+    of(0, { predicates }),
+    of(1, {
+      predicates,
+      decisionStrategy: {
+        groupStrategy: { decisionGroups: [wave('a'), wave('b'), wave('a')], clustersPerDecisionGroup: '7%' },
+      },
+    }),
+    of(2, {
+      tolerations: [{ operator: 'Exists', tolerationSeconds: 60 }],
+      decisionStrategy: { groupStrategy: { decisionGroups: [wave('b')] } },
+    }),
+  ]
+  let inBulk = 0
+  fc.assert(
+    fc.property(fc.array(some, { minLength: 2, maxLength: 6 }), (looks) => {
+      const scheduler = new Scheduler()
+      const { happen, facts } = historian(scheduler)
+      for (const event of everybody) happen(event)
+      for (const placement of known) scheduler.putPlacement(placement)
+      const outcomes = new Map<string, PlacementOutcome>()
+      for (const [at, changed] of looks.entries()) {
+        const nowMs = NOW + at * 40_000
+        for (const { name, wave, env, as } of changed) {
+          if (as === 'gone') happen({ remove: 'cluster', name, namespace: '' })
+          else
+            happen({
+              put: 'cluster',
+              cluster: clusterOf(name, {
+                labels: { wave, env },
+                ...(as === 'going' ? { deletedAt: '2026-06-01T00:00:00Z' } : {}),
+                ...(as === 'tainted'
+                  ? { taints: [{ key: 'x', effect: 'NoSelect', timeAdded: new Date(NOW).toISOString() }] }
+                  : {}),
+              }),
+            })
+        }
+        if (at > 0 && changed.length > 100) inBulk += 1
+        for (const { placement, outcome } of scheduler.due(nowMs)) outcomes.set(keyOf(placement), outcome())
+        const fleet = fleetOf(facts())
+        for (const placement of known) {
+          const outcome = outcomes.get(keyOf(placement))
+          expect(outcome && stored(outcome)).toEqual(stored(schedule(fleet, placement, nowMs)))
+        }
+      }
+    }),
+    { numRuns: 100 },
+  )
+  expect(inBulk).toBeGreaterThan(10)
+})
+
 test('a changed cluster touches the placements that it is for, and no other', () => {
   const scheduler = new Scheduler()
   const { happen } = historian(scheduler)

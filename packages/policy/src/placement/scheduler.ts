@@ -31,7 +31,6 @@ type Entry = {
     readonly spread: readonly SpreadConstraint[]
     readonly balance: boolean
     readonly resources: boolean
-    readonly groups: readonly (GroupSelector | undefined)[]
     readonly celScores: boolean
     /** Names of AddOnPlacementScores that rank. */
     readonly addOns: ReadonlySet<string>
@@ -176,6 +175,7 @@ export class Scheduler {
     const amounts = resources.some(
       (member) => JSON.stringify(before?.status?.[member]) !== JSON.stringify(after?.status?.[member]),
     )
+    const movesIn = moving(before, after)
     for (const entry of this.#entries.values()) {
       // Also of a cluster that is in none of its sets any more: what was decided of it has its time, and a frozen choice loses it.
       if ((taints || going || isThere) && this.#hasDecided(entry, slot)) entry.isDue = true
@@ -184,10 +184,12 @@ export class Scheduler {
       if (was.before === was.after) {
         const { looksAt } = entry
         if (was.after !== MATCHES) continue
+        const moves = movesIn(entry.sieve.selectors)
+        if (moves) entry.sieve.partition.touch(slot)
         if (
+          moves ||
           taints ||
           (looksAt.resources && amounts) ||
-          groupOf(looksAt.groups, before) !== groupOf(looksAt.groups, after) ||
           topologyOf(looksAt.spread, before) !== topologyOf(looksAt.spread, after)
         )
           entry.isDue = true
@@ -242,9 +244,23 @@ function lookOf({ spec }: Placement): Entry['looksAt'] {
     spread: terms,
     balance: coordinates.some(({ builtIn, addOn }) => builtIn === 'Balance' && !addOn) || coordinates.some(isBuiltIn),
     resources: coordinates.some(({ builtIn }) => builtIn?.startsWith('ResourceAllocatable') === true),
-    groups: (spec.decisionStrategy?.groupStrategy?.decisionGroups ?? []).map((group) => group.groupClusterSelector),
     celScores: expressions.some((text) => text.includes('scores')),
     addOns: new Set(coordinates.flatMap(({ addOn }) => addOn?.resourceName ?? [])),
+  }
+}
+
+/** Tells of a list of groups whether a cluster has come into another one: once for each list, which many placements may have. */
+function moving(
+  before: Cluster | undefined,
+  after: Cluster | undefined,
+): (groups: readonly (GroupSelector | undefined)[]) => boolean {
+  const known = new Map<string, boolean>()
+  return (groups) => {
+    if (groups.length === 0) return false
+    const key = JSON.stringify(groups)
+    const moves = known.get(key) ?? groupOf(groups, before) !== groupOf(groups, after)
+    known.set(key, moves)
+    return moves
   }
 }
 

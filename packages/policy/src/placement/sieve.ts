@@ -1,7 +1,9 @@
 import type { ClusterPredicate, ObjectOf } from '@skerry/api'
 import { resized } from './columns.ts'
 import type { Fleet } from './fleet.ts'
+import { type GroupSelector, selectorsOf } from './groups.ts'
 import { widenBy, wordsOf } from './masks.ts'
+import { Partition } from './partition.ts'
 import { selectorFault } from './selectors.ts'
 import { clusterSetFault } from './sets.ts'
 import { DELETING, MATCHES, NOT_IN_ELIGIBLE_SET, PREDICATE_MISMATCH, UNKNOWN } from './verdicts.ts'
@@ -15,6 +17,8 @@ export class Sieve {
   readonly error: string | undefined
   readonly eligible: readonly ObjectOf<'ManagedClusterSet'>[]
   readonly isBound: boolean
+  /** Of the groups, as far as none has a fault. */
+  readonly selectors: readonly (GroupSelector | undefined)[]
   /** By slot, as a place in VERDICTS: MATCHES for who passed. */
   verdicts: Uint8Array
   /** How many may be chosen from, and how many of these passed. */
@@ -23,8 +27,8 @@ export class Sieve {
   readonly #fleet: Fleet
   readonly #predicates: readonly ClusterPredicate[]
   readonly #fault: string | undefined
-  #buffer = new Int32Array(0)
-  #used = 0
+  /** Who is taken where all who pass are; mended as this is. */
+  readonly partition: Partition
 
   constructor(fleet: Fleet, { metadata: { namespace = '' }, spec }: ObjectOf<'Placement'>) {
     const wanted = spec.clusterSets ?? []
@@ -35,23 +39,10 @@ export class Sieve {
     this.isBound = bound.length > 0
     this.eligible = wanted.length > 0 ? bound.filter((set) => wanted.includes(set.metadata.name)) : bound
     this.error = this.eligible.map((set) => clusterSetFault(set)).find((fault) => fault !== undefined)
+    this.selectors = selectorsOf(spec.decisionStrategy)
+    this.partition = new Partition(fleet, this.selectors)
     this.verdicts = new Uint8Array(fleet.room)
     if (this.error === undefined) this.#sift()
-  }
-
-  /** Whatever was made in this room by an earlier look is over. */
-  clear(): void {
-    this.#used = 0
-  }
-
-  /** Room for so many slots, until the next look: made each time it would be what a look costs most. */
-  readonly room = (length: number): Int32Array => {
-    if (this.#used + length > this.#buffer.length) {
-      this.#buffer = new Int32Array(this.#used + length + (length >> 3))
-      this.#used = 0
-    }
-    this.#used += length
-    return this.#buffer.subarray(this.#used - length, this.#used)
   }
 
   /** What is wrong with the predicates, as `<plugin>:<message>`. Nobody looks at them while there is no cluster. */
@@ -68,6 +59,7 @@ export class Sieve {
     this.available += Number(isAvailable(after)) - Number(isAvailable(before))
     this.matching += Number(after === MATCHES) - Number(before === MATCHES)
     this.verdicts[slot] = after
+    if (before !== after) this.partition.touch(slot)
     return { before, after }
   }
 
@@ -90,14 +82,13 @@ export class Sieve {
   #sift(): void {
     const fleet = this.#fleet
     const members = fleet.membersOf(this.eligible)
-    const available = members.slice()
+    const available = fleet.scratch
     const [isMember, isAvailable] = [wordsOf(members), wordsOf(available)]
     const [isPresent, isDeleting, verdict] = [wordsOf(fleet.present), wordsOf(fleet.deleting), wordsOf(this.verdicts)]
     for (let at = 0; at < isMember.length; at += 1) isAvailable[at] = (isMember[at] ?? 0) & ~(isDeleting[at] ?? 0)
-    const matched = this.#predicates.length === 0 || this.#fault !== undefined ? available : this.#matched(available)
-    const matches = wordsOf(matched)
+    this.#match(available)
     for (let at = 0; at < isMember.length; at += 1) {
-      const [can, does] = [isAvailable[at] ?? 0, matches[at] ?? 0]
+      const [can, does] = [isAvailable[at] ?? 0, verdict[at] ?? 0]
       this.available += ones(can)
       this.matching += ones(does)
       verdict[at] =
@@ -108,20 +99,26 @@ export class Sieve {
     }
   }
 
-  // ORed.
-  #matched(available: Uint8Array): Uint8Array {
-    const matched = new Uint8Array(available.length)
-    for (const { requiredClusterSelector: required } of this.#predicates) {
+  // Leaves in `verdicts` 1 for those of whom one of the predicates holds.
+  #match(available: Uint8Array): void {
+    const [first, ...others] = this.#fault === undefined ? this.#predicates : []
+    this.verdicts.set(available)
+    if (first) this.#narrow(this.verdicts, first)
+    for (const predicate of others) {
       const mask = available.slice()
-      this.#fleet.labels.narrow(mask, required?.labelSelector)
-      this.#fleet.claims.narrow(mask, required?.claimSelector)
-      const expressions = required?.celSelector?.celExpressions ?? []
-      if (expressions.length > 0) this.#fleet.narrowByCel(mask, expressions)
-      widenBy(matched, mask)
+      this.#narrow(mask, predicate)
+      widenBy(this.verdicts, mask)
     }
-    return matched
+  }
+
+  #narrow(mask: Uint8Array, { requiredClusterSelector: required }: ClusterPredicate): void {
+    this.#fleet.labels.narrow(mask, required?.labelSelector)
+    this.#fleet.claims.narrow(mask, required?.claimSelector)
+    const expressions = required?.celSelector?.celExpressions ?? []
+    if (expressions.length > 0) this.#fleet.narrowByCel(mask, expressions)
   }
 }
+
 /** How many of the four bytes of a word are 1. */
 const ones = (word: number) => Math.imul(word, 0x01010101) >>> 24
 const isAvailable = (verdict: number) => verdict === MATCHES || verdict === PREDICATE_MISMATCH

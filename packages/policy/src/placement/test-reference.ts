@@ -9,7 +9,7 @@ import {
 import { byCodeUnit } from '../order.ts'
 import { approximate, celCluster, celMismatch, compileCel } from './cel/index.ts'
 import type { AddOnScores } from './fleet.ts'
-import { cutGroups, type Group } from './groups.ts'
+import { cutGroups, type Group, selectorsOf } from './groups.ts'
 import { type Coordinate, type Weighted, weights } from './prioritizers.ts'
 import { claimsOf, labelsOf, mismatch, selectorFault } from './selectors.ts'
 import { clusterSetFault, isMember } from './sets.ts'
@@ -115,13 +115,20 @@ export function evaluate(input: SchedulingInput): Evaluation {
         byCodeUnit(a.cluster.metadata.name, b.cluster.metadata.name),
     )
     .map(({ cluster }) => cluster)
-  const { groups, fault } = cutGroups(Int32Array.from(ordered.keys()), placement.spec.decisionStrategy, (selector) =>
-    Uint8Array.from(ordered, (cluster) =>
-      Number(
+  const selectors = selectorsOf(placement.spec.decisionStrategy)
+  const parts: number[][] = [...selectors, undefined].map(() => [])
+  for (const [at, cluster] of ordered.entries()) {
+    const taking = selectors.findIndex(
+      (selector) =>
         mismatch(selector?.labelSelector, labelsOf(cluster), 'label') === undefined &&
-          mismatch(selector?.claimSelector, claimsOf(cluster), 'claim') === undefined,
-      ),
-    ),
+        mismatch(selector?.claimSelector, claimsOf(cluster), 'claim') === undefined,
+    )
+    parts.at(taking)?.push(at)
+  }
+  const { groups, fault } = cutGroups(
+    parts.map((part) => Int32Array.from(part)),
+    ordered.length,
+    placement.spec.decisionStrategy,
   )
   const wrong = fault === undefined ? ('fault' in found ? found.fault : undefined) : `:${fault}`
   const warning = 'fault' in found ? undefined : found.prioritized.findLast((one) => one.warning !== undefined)?.warning
