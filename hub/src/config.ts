@@ -1,4 +1,4 @@
-import { REMOVAL_GUARD, type ReachabilityLimits, type RemovalGuard } from '@skerry/policy'
+import { LONGEST_REMOVAL_WINDOW_MS, REMOVAL_GUARD, type ReachabilityLimits, type RemovalGuard } from '@skerry/policy'
 import { Command, InvalidArgumentError, Option } from 'commander'
 
 /** Which parts of the hub one process runs. */
@@ -18,7 +18,7 @@ export type HubConfig = {
   readonly natsTls: boolean
   /** How long the hub hears nothing before it says so. Changes no desired state. */
   readonly reachability: ReachabilityLimits
-  /** How many of a placement's clusters may leave at once without an approval. */
+  /** How many of a placement's clusters may leave without an approval, and within what time. */
   readonly removalGuard: RemovalGuard
   readonly logLevel: string
 }
@@ -38,6 +38,7 @@ type OwnNats = {
 }
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace']
+const LONGEST_WINDOW_S = LONGEST_REMOVAL_WINDOW_MS / 1_000
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
 
 /** What argv and environment ask for. An unknown flag, or a value that cannot be, ends in commander's error naming it (exit 2). */
@@ -60,9 +61,15 @@ export function parseCommand(argv: readonly string[], env: NodeJS.ProcessEnv): H
     .option('--stale-after <seconds>', 'and for so long is Stale', seconds, 1_209_600)
     .option(
       '--max-removal-percent <percent>',
-      'of the clusters of a placement no more may leave at once without an approval; 100 is any number',
+      'of the clusters of a placement no more may leave within the window without an approval; 100 is any number',
       percent,
       REMOVAL_GUARD.maxRemovalPercent,
+    )
+    .option(
+      '--removal-window <seconds>',
+      'what leaves a placement within that time counts together; 0 is each look by itself',
+      window,
+      REMOVAL_GUARD.windowMs / 1000,
     )
     .option('--min-held-removals <count>', 'fewer than so many are never held', whole, REMOVAL_GUARD.minimum)
     .option('--end-with-stdin', 'stop when standard input closes: for a program that starts this one')
@@ -150,6 +157,7 @@ function toConfig(options: Record<string, unknown>, env: NodeJS.ProcessEnv): Hub
     removalGuard: {
       maxRemovalPercent: number('maxRemovalPercent', REMOVAL_GUARD.maxRemovalPercent),
       minimum: number('minHeldRemovals', REMOVAL_GUARD.minimum),
+      windowMs: number('removalWindow', REMOVAL_GUARD.windowMs / 1000) * 1000,
     },
     logLevel: String(options['logLevel'] ?? 'info'),
   }
@@ -179,6 +187,13 @@ function percent(text: string): number {
   const value = Number(text)
   if (!Number.isInteger(value) || value < 0 || value > 100 || text === '')
     throw new InvalidArgumentError('A percentage is a whole number from 0 to 100.')
+  return value
+}
+
+function window(text: string): number {
+  const value = Number(text)
+  if (!Number.isInteger(value) || value < 0 || value > LONGEST_WINDOW_S || text === '')
+    throw new InvalidArgumentError(`A whole number of seconds from 0 to ${LONGEST_WINDOW_S}, a week, is wanted.`)
   return value
 }
 

@@ -5,6 +5,7 @@ import {
   UNREACHABLE_EFFECT_ANNOTATION,
   UNREACHABLE_TAINT,
 } from '@skerry/api'
+import { REMOVAL_GUARD } from '@skerry/policy'
 import { CLOCK, makeTpm, referenceOf } from '@skerry/policy/testing'
 import { expect, test } from 'vitest'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
@@ -69,7 +70,7 @@ test('[deviation] D-02 a site that is heard no more has a taint that no choice l
   await addPlacement(world)
   const annotations = { [UNREACHABLE_EFFECT_ANNOTATION]: 'NoSelect' }
   await world.create('Placement', 'as-ocm', {}, { namespace: 'fleet', annotations })
-  const placements = placementController({ maxRemovalPercent: 100, minimum: 1 })
+  const placements = placementController({ ...REMOVAL_GUARD, maxRemovalPercent: 100 })
   const look = async () => {
     await world.look(quiet())
     await world.look(placements)

@@ -169,6 +169,48 @@ describe('[deviation] D-06 the guard against large removals', () => {
     expect(await newest(world)).toBe(before)
   })
 
+  test('what leaves one by one counts together, whichever hub looks, until an hour has passed', async () => {
+    const { world, look, placement, relabel } = await openFleet()
+    const hour = 3_600_000
+    for (const name of names(4)) {
+      await relabel([name], 'dev')
+      await look()
+    }
+    expect(await decided(world)).toEqual(names(16, 4))
+    const [left] = (await placement()).status?.recentRemovals ?? []
+    expect(left).toEqual({ at: expect.any(String), of: 20, count: 4, clusters: names(4) })
+    const until = Date.parse(left?.at ?? '') + hour
+    await relabel(names(1, 4), 'dev')
+    expect(await world.look(placementController())).toEqual({ recheckAtMs: until })
+    expect(await decided(world)).toEqual(names(16, 4))
+    expect((await placement()).status).toMatchObject({
+      heldRemoval: { count: 1, of: 16, sample: names(1, 4), recent: 4, until: new Date(until).toISOString() },
+      recentRemovals: [{ count: 4 }],
+    })
+    const held = await newest(world)
+    await look()
+    expect(await newest(world)).toBe(held)
+    // An approval lets go these, and they do not count again; the others do.
+    await approve(world, (await placement()).status?.heldRemoval?.hash)
+    await look()
+    expect(await decided(world)).toEqual(names(15, 5))
+    await relabel(names(1, 5), 'dev')
+    await look()
+    expect((await placement()).status).toMatchObject({ heldRemoval: { count: 1, of: 15, recent: 4 } })
+    world.pass(until - world.now() - 60_000)
+    await look()
+    expect(await decided(world)).toEqual(names(15, 5))
+    world.pass(60_001)
+    await look()
+    expect(await decided(world)).toEqual(names(14, 6))
+    const { status } = await placement()
+    expect([status?.heldRemoval, status?.recentRemovals]).toEqual([
+      undefined,
+      [{ at: expect.any(String), of: 15, count: 1, clusters: names(1, 5) }],
+    ])
+    expect(await events(world)).toEqual(['RemovalApproved', 'RemovalHeld', 'RemovalHeld', 'RemovalNoLongerHeld'])
+  })
+
   test('a hub that ends between an approval and what follows loses neither, and an approval may be taken back', async () => {
     const { world, look, placement, relabel } = await openFleet()
     await relabel(names(5), 'dev')

@@ -43,7 +43,7 @@ const TURN_MS = 20
 /**
  * Decides the placements that a change may touch and stores what differs: slices and status of a placement in one
  * transaction. What it knows of the fleet lives as long as the lease, and no longer than a look that failed. `guard`: how
- * many of a placement's clusters may leave at once without an approval.
+ * many of a placement's clusters may leave without an approval, and within what time.
  */
 export function placementController(guard: RemovalGuard = REMOVAL_GUARD): Controller {
   let kept: { readonly feed: PlacementFeed; readonly lease: Lease; readonly wholeAtMs: number } | undefined
@@ -105,6 +105,7 @@ async function save(
   if (current?.metadata.uid !== uid || current.metadata.generation !== generation) return
   // An approval may be taken back.
   if (!isDeepStrictEqual(current.metadata.annotations, placement.metadata.annotations)) return
+  if (!isDeepStrictEqual(current.status?.recentRemovals, placement.status?.recentRemovals)) return
   const stored = await readSlices(tx, known, outcome)
   if (outcome.kind === 'Decided') await saveSlices(tx, placement, known, outcome)
   else await dropGone(tx, stored, outcome)
@@ -112,7 +113,7 @@ async function save(
   let conditions = (current.status?.conditions ?? []).filter(({ type }) => told.has(type) || !PASSING.has(type))
   for (const condition of outcome.conditions)
     conditions = setCondition(conditions, { ...condition, observedGeneration: generation }, nowMs)
-  const { heldRemoval: _, ...before } = current.status ?? {}
+  const { heldRemoval: _, recentRemovals: __, ...before } = current.status ?? {}
   const decided =
     outcome.kind === 'Decided'
       ? {
@@ -125,7 +126,9 @@ async function save(
           ...(before.decisionGroups ? counted(before, stored, outcome) : {}),
         }
   const heldRemoval = outcome.heldRemoval ? { heldRemoval: outcome.heldRemoval } : {}
-  const status = { ...decided, ...heldRemoval, observedGeneration: generation, conditions }
+  const { recentRemovals } = outcome
+  const recent = recentRemovals.length > 0 ? { recentRemovals } : {}
+  const status = { ...decided, ...heldRemoval, ...recent, observedGeneration: generation, conditions }
   await saveStatus(tx, 'Placement', namespace, name, status)
   await tellRemoval(tx, current, outcome)
 }
@@ -160,7 +163,7 @@ async function tellRemoval(tx: Tx, placement: ObjectOf<'Placement'>, outcome: Pl
     reason: isApproved ? 'RemovalApproved' : 'RemovalNoLongerHeld',
     message: isApproved
       ? `${before.count} of ${before.of} clusters leave: ${by ?? 'somebody'} approved removal ${before.hash}`
-      : `removal ${before.hash} is held no more: what was decided since takes no more than it may`,
+      : `removal ${before.hash} is held no more: what leaves now is, with what left before, no more than may`,
   })
 }
 

@@ -28,6 +28,7 @@ export {
   type PlacementSpec,
   type PlacementStatus,
   type PrioritizerPolicy,
+  REMOVAL_WINDOW_ANNOTATION,
   SCHEDULING_DISABLED_ANNOTATION,
   type SpreadConstraint,
   type Toleration,

@@ -189,7 +189,8 @@ const SAMPLES: Record<string, object> = {
     status: {
       observedGeneration: 1,
       lastScoreUpdateTime: TIME,
-      heldRemoval: { hash: A, count: 1, of: 2, sample: ['shop'] },
+      heldRemoval: { hash: A, count: 1, of: 2, sample: ['shop'], recent: 1, until: TIME },
+      recentRemovals: [{ at: TIME, of: 3, count: 1, clusters: ['shop'] }],
       numberOfSelectedClusters: 1,
       decisionGroups: [{ decisionGroupIndex: 0, decisionGroupName: '', decisions: ['p-decision-1'], clusterCount: 1 }],
       conditions: [condition],

@@ -294,7 +294,7 @@ export type Explanation = {
   selected: number
   unscheduled: number
   conditions: { type: string; status: string; reason: string; message: string }[]
-  heldRemoval?: { hash: string; count: number; of: number; sample: string[] }
+  heldRemoval?: { hash: string; count: number; of: number; sample: string[]; recent?: number; until?: string }
   clusters: {
     cluster: string
     reason: string

@@ -178,8 +178,21 @@ export const PlacementStatus = closed({
         count: integer(),
         of: integer({ description: 'how many are selected and still there' }),
         sample: Type.Array(Type.String()),
+        recent: Type.Optional(integer({ description: 'how many left before, within the window that counts together' })),
+        until: Type.Optional(described(Time, 'when time alone lets them go')),
       },
       { description: 'what would leave, and waits for an approval of this hash' },
+    ),
+  ),
+  recentRemovals: Type.Optional(
+    Type.Array(
+      closed({
+        at: Time,
+        of: integer({ description: 'how many were selected and still there before these left' }),
+        count: integer(),
+        clusters: Type.Array(Type.String(), { description: 'by name; of a large fleet the earliest are only counted' }),
+      }),
+      { description: 'who left without an approval, and counts together with whoever would leave next' },
     ),
   ),
   conditions: Type.Optional(Type.Array(Condition)),
@@ -192,6 +205,8 @@ export const DECISION_GROUP_NAME_LABEL = 'cluster.open-cluster-management.io/dec
 export const SCHEDULING_DISABLED_ANNOTATION = 'cluster.open-cluster-management.io/experimental-scheduling-disable'
 /** Ours: of a placement that may lose more, or less, of its clusters at once than the hub's default; 100 is OCM's behaviour. */
 export const MAX_REMOVAL_PERCENT_ANNOTATION = 'placement.skerry.dev/max-removal-percent'
+/** Ours: the time within which removals count together, as `30m`; `0s` is each look by itself. */
+export const REMOVAL_WINDOW_ANNOTATION = 'placement.skerry.dev/removal-window'
 /** Ours: the removal that a person has approved, and who; gone once it is carried out. */
 export const APPROVED_REMOVAL_ANNOTATION = 'placement.skerry.dev/approved-removal'
 export const APPROVED_REMOVAL_BY_ANNOTATION = 'placement.skerry.dev/approved-removal-by'

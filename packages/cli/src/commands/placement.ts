@@ -11,7 +11,7 @@ export function placementCommand(program: Command, shell: Shell): void {
     .description('Decides about placements.')
     .command('approve')
     .description(
-      'Lets go the clusters that a placement holds because too many of them would leave at once. Without --removal it only says which.',
+      'Lets go the clusters that a placement holds because too many of them would leave at once, or one after the other. Without --removal it only says which.',
     )
     .argument('<name>', 'the placement')
     .option('-n, --namespace <name>', 'the namespace of the placement')
@@ -41,7 +41,9 @@ function heldText(
   held: NonNullable<ObjectOf<'Placement'>['status']>['heldRemoval'],
 ): string {
   if (!held) return `Placement ${namespace}/${name} holds no removal`
-  const { hash, count, of, sample } = held
+  const { hash, count, of, sample, recent, until } = held
   const more = count > sample.length ? ` and ${count - sample.length} more` : ''
-  return `${count} of ${of} selected clusters would leave: ${sample.join(', ')}${more}\nskerry placement approve ${name} -n ${namespace} --removal ${hash}`
+  const before = recent === undefined ? '' : `, after ${recent} that left not long ago`
+  const wait = until === undefined ? '' : `; by themselves they go at ${until}`
+  return `${count} of ${of} selected clusters would leave${before}: ${sample.join(', ')}${more}${wait}\nskerry placement approve ${name} -n ${namespace} --removal ${hash}`
 }

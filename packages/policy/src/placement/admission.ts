@@ -2,16 +2,18 @@ import {
   MAX_REMOVAL_PERCENT_ANNOTATION,
   ON_MISCONFIGURATION_ANNOTATION,
   type PlacementSpec,
+  REMOVAL_WINDOW_ANNOTATION,
   UNREACHABLE_EFFECT_ANNOTATION,
 } from '@skerry/api'
 import { compileCel } from './cel/index.ts'
-import { isPercent } from './guard.ts'
+import { isPercent, isWindow } from './guard.ts'
 import { policyFaults } from './prioritizers.ts'
 import { type Fault, selectorFaults } from './selectors.ts'
 import { tolerationFaults } from './taints.ts'
 
 const ANNOTATIONS: readonly (readonly [string, (value: string) => boolean, string])[] = [
   [MAX_REMOVAL_PERCENT_ANNOTATION, isPercent, 'whole number from 0 to 100'],
+  [REMOVAL_WINDOW_ANNOTATION, isWindow, 'time such as 30m or 24h, at most 168h; 0s is each look by itself'],
   [ON_MISCONFIGURATION_ANNOTATION, (value) => value === 'Freeze' || value === 'Evict', 'Freeze or Evict'],
   [
     UNREACHABLE_EFFECT_ANNOTATION,

@@ -8,6 +8,7 @@ import { decide } from './decide.ts'
 import { explain } from './explain.ts'
 import { clusterOf } from './fixture.ts'
 import { Fleet, type FleetFacts, fleetOf } from './fleet.ts'
+import { REMOVAL_GUARD } from './guard.ts'
 import { schedule } from './schedule.ts'
 import { type Event, historian, histories, NOW, placements, spreading } from './test-histories.ts'
 import { evaluate } from './test-reference.ts'
@@ -17,7 +18,7 @@ import { passedFilters, VERDICTS } from './verdicts.ts'
 // came to be by whatever went before.
 
 /** What is decided is told, not what is held of it. */
-const UNGUARDED = { maxRemovalPercent: 100, minimum: 1 }
+const UNGUARDED = { ...REMOVAL_GUARD, maxRemovalPercent: 100 }
 
 type Answer = Pick<ReturnType<typeof decide>, 'kind'> & Record<string, unknown>
 

@@ -65,14 +65,23 @@ function frozen(fleet: Fleet, { message, selected }: Extract<PlacementOutcome, {
 }
 
 // Whoever would be selected, or would be no more, says what keeps it from that; of all others the look stands.
-function held(fleet: Fleet, { found, selected }: Extract<PlacementOutcome, { kind: 'Held' }>, plain: Telling): Telling {
+function held(
+  fleet: Fleet,
+  { found, selected, heldRemoval }: Extract<PlacementOutcome, { kind: 'Held' }>,
+  plain: Telling,
+): Telling {
+  const until = heldRemoval?.until === undefined ? '' : `, or until ${heldRemoval.until}`
   const stays = slotsOf(fleet, selected)
   const wanted = new Set(found.groups.flatMap(({ members }) => [...members]))
   return (slot, cluster) => {
     const line = plain(slot, cluster)
     if (stays.has(slot) === wanted.has(slot) || cluster.metadata.deletionTimestamp) return line
     const state = stays.has(slot) ? 'selected' : 'unselected'
-    return { ...line, reason: 'HeldByGuard', message: `stays ${state} until the removal is approved: ${line.message}` }
+    return {
+      ...line,
+      reason: 'HeldByGuard',
+      message: `stays ${state} until the removal is approved${until}: ${line.message}`,
+    }
   }
 }
 

@@ -11,6 +11,9 @@ type Stored = readonly ObjectOf<'PlacementDecision'>[]
 const UNIT_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000 }
 const DEFAULT_LIMIT = '1m'
 
+/** ms of a number with h, m or s, as `1m`. */
+export const limitMs = (text: string) => Number(text.slice(0, -1)) * (UNIT_MS[text.slice(-1)] ?? 0)
+
 /** The outcome with the scores, and the order by them, that are `stored`, as long as these may not follow. */
 export function paced(
   outcome: PlacementOutcome,
@@ -19,8 +22,7 @@ export function paced(
   nowMs: number,
 ): PlacementOutcome {
   const lastMs = Date.parse(status?.lastScoreUpdateTime ?? '')
-  const limit = spec.scoreRateLimit ?? DEFAULT_LIMIT
-  const untilMs = lastMs + Number(limit.slice(0, -1)) * (UNIT_MS[limit.slice(-1)] ?? 0)
+  const untilMs = lastMs + limitMs(spec.scoreRateLimit ?? DEFAULT_LIMIT)
   // What an edit changed is no matter of scores alone.
   if (outcome.kind !== 'Decided' || status?.observedGeneration !== metadata.generation) return outcome
   if (!(nowMs < untilMs) || !scoresMoved(outcome.slices, stored) || !isOtherwiseStored(outcome, stored)) return outcome

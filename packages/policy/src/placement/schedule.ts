@@ -4,7 +4,7 @@ import { type Decided, type Decision, decide } from './decide.ts'
 import type { Fleet } from './fleet.ts'
 import { cutSlices, type Group } from './groups.ts'
 import {
-  heldRemoval,
+  judgeRemoval,
   REMOVAL_GUARD,
   type Removal,
   type RemovalGuard,
@@ -46,10 +46,12 @@ type Stored = {
   readonly slices: readonly Slice[]
   readonly conditions: Conditions
   readonly heldRemoval?: NonNullable<PlacementStatus['heldRemoval']>
+  /** Who left within the guard's window without an approval, with those that leave now. */
+  readonly recentRemovals: NonNullable<PlacementStatus['recentRemovals']>
   readonly recheckAtMs?: number
 }
 
-const NOTHING = { selected: [], unscheduled: 0, groups: [], slices: [], conditions: [] }
+const NOTHING = { selected: [], unscheduled: 0, groups: [], slices: [], conditions: [], recentRemovals: [] }
 
 /** Decides one placement. */
 export function schedule(
@@ -58,7 +60,7 @@ export function schedule(
   nowMs: number,
   guard: RemovalGuard = REMOVAL_GUARD,
 ): PlacementOutcome {
-  return outcomeOf(fleet, placement, decide(fleet, placement, nowMs), guard)
+  return outcomeOf(fleet, placement, decide(fleet, placement, nowMs), nowMs, guard)
 }
 
 /** What is to be done with what was decided over this fleet. */
@@ -66,18 +68,19 @@ export function outcomeOf(
   fleet: Fleet,
   placement: ObjectOf<'Placement'>,
   found: Decision,
+  nowMs: number,
   guard: RemovalGuard = REMOVAL_GUARD,
 ): PlacementOutcome {
   if (found.kind === 'Skipped') return { kind: 'Skipped', ...NOTHING }
-  if (found.kind === 'Error') return frozen(fleet, placement, found, guard)
+  if (found.kind === 'Error') return frozen(fleet, placement, found, nowMs, guard)
   const evicts = placement.metadata.annotations?.[ON_MISCONFIGURATION_ANNOTATION] === 'Evict'
-  if (found.status === 'Misconfigured' && !evicts) return frozen(fleet, placement, found, guard)
+  if (found.status === 'Misconfigured' && !evicts) return frozen(fleet, placement, found, nowMs, guard)
   const { unscheduled, recheckAtMs, scoresEndAtMs } = found
+  const staying = new Set(found.groups.flatMap(({ members }) => [...members]))
+  const { held: removal, recentRemovals } = judgeRemoval(fleet, placement, staying, guard, nowMs)
   // Also when a score ends: nothing goes stale in silence.
-  const times = [recheckAtMs, scoresEndAtMs].filter((one) => one !== undefined)
-  const recheck = times.length === 0 ? {} : { recheckAtMs: Math.min(...times) }
-  const removal = heldRemoval(fleet, placement, new Set(found.groups.flatMap(({ members }) => [...members])), guard)
-  if (removal) return { ...held(fleet, placement, found, removal), ...recheck }
+  const recheck = earliest([recheckAtMs, scoresEndAtMs, removal?.changesAtMs])
+  if (removal) return { ...held(fleet, placement, found, removal), recentRemovals, ...recheck }
   const groups = found.groups.map(({ members, ...group }) => ({
     ...group,
     clusters: Array.from(members, (slot) => fleet.nameOf(slot)),
@@ -96,8 +99,14 @@ export function outcomeOf(
       decisions: clusters.map((clusterName) => ({ clusterName, reason: 'Selected', ...scoreOf(clusterName) })),
     })),
     conditions: [satisfied(found), configured(found)],
+    recentRemovals,
     ...recheck,
   }
+}
+
+function earliest(times: readonly (number | undefined)[]): { readonly recheckAtMs?: number } {
+  const known = times.filter((one) => one !== undefined)
+  return known.length === 0 ? {} : { recheckAtMs: Math.min(...known) }
 }
 
 export const WELL_CONFIGURED: Omit<Condition, 'lastTransitionTime'> = {
@@ -133,6 +142,7 @@ function frozen(
   fleet: Fleet,
   placement: ObjectOf<'Placement'>,
   found: Extract<Decision, { kind: 'Error' }> | Decided,
+  nowMs: number,
   guard: RemovalGuard,
 ): PlacementOutcome {
   const { message } = found
@@ -142,7 +152,7 @@ function frozen(
   const there = stillThere(fleet, placement)
   const inSets =
     found.kind === 'Error' ? there : there.filter((slot) => VERDICTS[found.verdicts[slot] ?? 0] !== 'NotInEligibleSet')
-  const removal = heldRemoval(fleet, placement, new Set(inSets), guard)
+  const { held: removal, recentRemovals } = judgeRemoval(fleet, placement, new Set(inSets), guard, nowMs)
   return {
     kind: 'Frozen',
     message,
@@ -153,7 +163,9 @@ function frozen(
       { type: 'DecisionsFrozen', status: 'True', reason, message: `${force}: ${message}` },
       ...(removal ? [removalHeld(removal)] : []),
     ],
+    recentRemovals,
     ...(removal ? { heldRemoval: removalStatus(removal) } : {}),
+    ...earliest([removal?.changesAtMs]),
   }
 }
 

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { ObjectOf, PlacementSpec } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
@@ -24,8 +25,8 @@ const named = (placement: ObjectOf<'Placement'>, name: string): ObjectOf<'Placem
   metadata: { ...placement.metadata, name },
 })
 /** What is stored of an outcome. */
-const stored = ({ kind, groups, slices, selected, unscheduled, conditions }: PlacementOutcome) => ({
-  ...{ kind, groups, slices, selected, unscheduled, conditions },
+const stored = ({ kind, groups, slices, selected, unscheduled, conditions, heldRemoval }: PlacementOutcome) => ({
+  ...{ kind, groups, slices, selected, unscheduled, conditions, heldRemoval },
 })
 
 /** Placements of whose every part something may change: for they are always there. */
@@ -117,7 +118,8 @@ describe('deciding what changed is deciding everything', () => {
     let looks = 0
     let skipped = 0
     let held = 0
-    const guard = { maxRemovalPercent: 20, minimum: 1 }
+    let passing = 0
+    const guard = { maxRemovalPercent: 50, minimum: 1, windowMs: 60_000 }
     fc.assert(
       fc.property(
         fc.array(placements, { minLength: 1, maxLength: 3 }),
@@ -173,12 +175,19 @@ describe('deciding what changed is deciding everything', () => {
               const outcome = outcomes.get(key)
               expect(outcome && stored(outcome), key).toEqual(stored(schedule(fleet, placement, nowMs, guard)))
               if (outcome?.kind === 'Held') held += 1
+              if (outcome?.heldRemoval?.until !== undefined) passing += 1
             }
             if (!store) return
-            for (const [key, { kind, selected }] of outcomes) {
+            for (const [key, { kind, selected, recentRemovals }] of outcomes) {
               const [namespace = '', placement = ''] = key.split('/')
-              if (kind === 'Decided')
-                history.happen({ put: 'decisions', decided: { namespace, placement, clusters: [...selected] } })
+              const before = known.get(key)
+              if (kind !== 'Decided' || !before) continue
+              history.happen({ put: 'decisions', decided: { namespace, placement, clusters: [...selected] } })
+              if (recentRemovals.length === 0) continue
+              const after = { ...before, status: { recentRemovals: [...recentRemovals] } }
+              if (isDeepStrictEqual(after, before)) continue
+              known.set(key, after)
+              scheduler.putPlacement(after)
             }
           }
           for (const event of everybody) history.happen(event)
@@ -194,6 +203,7 @@ describe('deciding what changed is deciding everything', () => {
     // Who always decides everything is right, too.
     expect(skipped / looks).toBeGreaterThan(0.2)
     expect(held / looks).toBeGreaterThan(0.01)
+    expect(passing).toBeGreaterThan(20)
   })
 })
 

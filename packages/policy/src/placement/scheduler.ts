@@ -140,7 +140,7 @@ export class Scheduler {
 
   /**
    * Every placement that something touched since it was last looked at, or that time has come for, and what was decided;
-   * `outcome` says what is to be stored of it, as long as nothing else is put.
+   * `outcome` says what is to be stored of it, as long as nothing else is put; without it, what is held waits for a change.
    */
   *due(nowMs: number): Generator<{
     readonly placement: Placement
@@ -156,7 +156,12 @@ export class Scheduler {
       const times = found.kind === 'Decided' ? [found.recheckAtMs, found.scoresEndAtMs, found.changesAtMs] : []
       entry.dueAtMs = Math.min(...times.map((ms) => ms ?? Number.POSITIVE_INFINITY), Number.POSITIVE_INFINITY)
       entry.tellsCounts = found.kind === 'Decided' && found.satisfied.status === 'False'
-      yield { placement, found, outcome: () => outcomeOf(this.fleet, placement, found, this.#guard) }
+      const outcome = () => {
+        const made = outcomeOf(this.fleet, placement, found, nowMs, this.#guard)
+        entry.dueAtMs = Math.min(entry.dueAtMs, made.recheckAtMs ?? Number.POSITIVE_INFINITY)
+        return made
+      }
+      yield { placement, found, outcome }
     }
   }
 
