@@ -1,7 +1,12 @@
-import { DECISION_GROUP_INDEX_LABEL, DECISION_GROUP_NAME_LABEL, SCHEDULING_DISABLED_ANNOTATION } from '@skerry/api'
+import {
+  DECISION_GROUP_INDEX_LABEL,
+  DECISION_GROUP_NAME_LABEL,
+  DECISION_REASONS_ANNOTATION,
+  SCHEDULING_DISABLED_ANNOTATION,
+} from '@skerry/api'
 import { expect, test } from 'vitest'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
-import { createObject, deleteObject, saveStatus, updateObject } from '../store/resources.ts'
+import { createObject, deleteObject, getObject, saveStatus, updateObject } from '../store/resources.ts'
 import { write } from '../store/store.ts'
 import { addPlacement, newest, openWorld, type World } from './fixture.ts'
 import { placementController } from './placement.ts'
@@ -144,6 +149,46 @@ test('stored scores follow after scoreRateLimit, and whoever is selected at once
   await addClusters(world, ['c'])
   await look(world)
   expect(await decided(world)).toEqual(['a', 'b', 'c'])
+})
+
+test("[deviation] D-05 with decision-reasons Off slices are OCM's, also those that are there, and their order keeps its pace", async () => {
+  const world = await openWorld()
+  await addPlacement(world)
+  await addClusters(world, ['a', 'b'])
+  const scored = (name: string, value: number) =>
+    write(world.store, async (tx) => {
+      const there = await getObject(tx, 'AddOnPlacementScore', name, 'usage')
+      if (!there) await createObject(tx, 'AddOnPlacementScore', { metadata: { name: 'usage', namespace: name } })
+      await saveStatus(tx, 'AddOnPlacementScore', name, 'usage', { scores: [{ name: 'free', value }] })
+    })
+  await scored('a', 10)
+  await scored('b', 20)
+  const scoreCoordinate = { type: 'AddOn', addOn: { resourceName: 'usage', scoreName: 'free' } }
+  const spec = {
+    ...{ sortBy: 'Score', scoreRateLimit: '2m' },
+    prioritizerPolicy: { mode: 'Exact', configurations: [{ scoreCoordinate }] },
+  } as const
+  await world.edit('Placement', 'all', 'fleet', spec)
+  await look(world)
+  const stored = async () => (await world.list('PlacementDecision'))[0]?.status?.decisions
+  expect(await stored()).toEqual([
+    { clusterName: 'b', reason: 'Selected', score: 20 },
+    { clusterName: 'a', reason: 'Selected', score: 10 },
+  ])
+  const annotations = { [DECISION_REASONS_ANNOTATION]: 'Off' }
+  await write(world.store, (tx) =>
+    updateObject(tx, 'Placement', { metadata: { name: 'all', namespace: 'fleet', annotations }, spec }),
+  )
+  world.pass(120_000)
+  await look(world)
+  const plain = (...names: string[]) => names.map((clusterName) => ({ clusterName, reason: '' }))
+  expect(await stored()).toEqual(plain('b', 'a'))
+  await scored('a', 90)
+  await look(world)
+  expect(await stored()).toEqual(plain('b', 'a'))
+  world.pass(120_000)
+  await look(world)
+  expect(await stored()).toEqual(plain('a', 'b'))
 })
 
 test('nothing is written when nothing changed', async () => {

@@ -119,7 +119,7 @@ async function save(
       ? {
           numberOfSelectedClusters: outcome.selected.length,
           decisionGroups: groupsOf(outcome),
-          ...scoredAt(current.status, stored, outcome, nowMs),
+          ...scoredAt(current, stored, outcome, nowMs),
         }
       : {
           ...before,
@@ -170,14 +170,16 @@ async function tellRemoval(tx: Tx, placement: ObjectOf<'Placement'>, outcome: Pl
 /** An event's text has at most so many characters. */
 const EVENT_TEXT = 1_024
 
-// When stored scores last changed; nothing where none are stored.
+// When stored scores, or the order by them, last changed; nothing where none are stored and nothing stands by them.
 function scoredAt(
-  status: PlacementStatus | undefined,
+  { spec, status }: ObjectOf<'Placement'>,
   stored: StoredSlices,
   { slices }: PlacementOutcome,
   nowMs: number,
 ): Pick<PlacementStatus, 'lastScoreUpdateTime'> {
-  if (!slices.some(({ decisions }) => decisions.some(({ score }) => score !== undefined))) return {}
+  const isScored =
+    spec.sortBy === 'Score' || slices.some(({ decisions }) => decisions.some(({ score }) => score !== undefined))
+  if (!isScored || slices.every(({ decisions }) => decisions.length === 0)) return {}
   const before = scoresMoved(slices, stored) ? undefined : status?.lastScoreUpdateTime
   return { lastScoreUpdateTime: before ?? new Date(nowMs).toISOString() }
 }

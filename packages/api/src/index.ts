@@ -13,12 +13,14 @@ export {
 } from './kinds/managed-cluster.ts'
 export type { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
 export {
+  ADMISSION_ANNOTATION,
   type AddOnPlacementScoreStatus,
   APPROVED_REMOVAL_ANNOTATION,
   APPROVED_REMOVAL_BY_ANNOTATION,
   type ClusterPredicate,
   DECISION_GROUP_INDEX_LABEL,
   DECISION_GROUP_NAME_LABEL,
+  DECISION_REASONS_ANNOTATION,
   DECISIONS_PER_SLICE,
   type DecisionStrategy,
   MAX_REMOVAL_PERCENT_ANNOTATION,
@@ -31,6 +33,7 @@ export {
   REMOVAL_WINDOW_ANNOTATION,
   SCHEDULING_DISABLED_ANNOTATION,
   type SpreadConstraint,
+  STALE_SCORES_ANNOTATION,
   type Toleration,
   UNREACHABLE_EFFECT_ANNOTATION,
 } from './kinds/placement.ts'

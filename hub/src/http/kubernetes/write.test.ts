@@ -1,4 +1,4 @@
-import { PLACEMENT_LABEL } from '@skerry/api'
+import { ADMISSION_ANNOTATION, PLACEMENT_LABEL } from '@skerry/api'
 import { until } from '@skerry/supervise'
 import { createKey, sha256Hex } from '@skerry/trust'
 import { describe, expect, test } from 'vitest'
@@ -498,6 +498,30 @@ test('waves and windows that cannot be carried out are refused with every fault,
     { startAfter: '4h', percent: 100 },
   ]
   expect((await ask('POST', ROLLOUTS, { body: rollout({ waves: good }) })).code).toBe(201)
+})
+
+test('[deviation] D-07 what OCM would find out later is refused at once, and stored where a placement asks for that', async () => {
+  const { ask } = await testApi()
+  const spec = {
+    predicates: [{ requiredClusterSelector: { celSelector: { celExpressions: ['managedCluster.'] } } }],
+    prioritizerPolicy: { mode: 'Loose' },
+  }
+  const refused = await ask('POST', PLACEMENTS, { body: placement(spec) })
+  expect([refused.code, refused.body.details.causes?.map(({ field }: { field: string }) => field)]).toEqual([
+    422,
+    ['spec.predicates[0].requiredClusterSelector.celSelector.celExpressions[0]', 'spec.prioritizerPolicy.mode'],
+  ])
+  const annotations = { [ADMISSION_ANNOTATION]: 'Lenient' }
+  const stored = await ask('POST', PLACEMENTS, { body: placement(spec, { annotations }) })
+  expect([stored.code, stored.body.spec]).toEqual([201, spec])
+  const strict = await ask(
+    'PATCH',
+    `${PLACEMENTS}/all`,
+    merge({ metadata: { annotations: { [ADMISSION_ANNOTATION]: null } } }),
+  )
+  expect(strict.code).toBe(422)
+  const negative = placement({ numberOfClusters: -1 }, { name: 'negative', annotations })
+  expect((await ask('POST', PLACEMENTS, { body: negative })).code).toBe(422)
 })
 
 describe('labels and annotations', () => {

@@ -214,6 +214,12 @@ export const APPROVED_REMOVAL_BY_ANNOTATION = 'placement.skerry.dev/approved-rem
 export const ON_MISCONFIGURATION_ANNOTATION = 'placement.skerry.dev/on-misconfiguration'
 /** Ours: `NoSelect` is OCM's behaviour, so that a site that is not heard from leaves; `NoSelectIfNew` the default. */
 export const UNREACHABLE_EFFECT_ANNOTATION = 'placement.skerry.dev/unreachable-effect'
+/** Ours: with `Off` decisions carry neither reason nor score, and conditions no counts, as in OCM; `On` is the default. */
+export const DECISION_REASONS_ANNOTATION = 'placement.skerry.dev/decision-reasons'
+/** Ours: with `Lenient` what OCM's schema takes is stored and found out when it is decided by; `Strict` is the default. */
+export const ADMISSION_ANNOTATION = 'placement.skerry.dev/admission'
+/** Ours: with `Wait` the end of a score, or a score that CEL alone reads, is a matter of the next look, as in OCM; `Recheck` is the default. */
+export const STALE_SCORES_ANNOTATION = 'placement.skerry.dev/stale-scores'
 /** A slice of a placement's decisions holds at most this many. */
 export const DECISIONS_PER_SLICE = 100
 

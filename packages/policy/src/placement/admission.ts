@@ -1,8 +1,11 @@
 import {
+  ADMISSION_ANNOTATION,
+  DECISION_REASONS_ANNOTATION,
   MAX_REMOVAL_PERCENT_ANNOTATION,
   ON_MISCONFIGURATION_ANNOTATION,
   type PlacementSpec,
   REMOVAL_WINDOW_ANNOTATION,
+  STALE_SCORES_ANNOTATION,
   UNREACHABLE_EFFECT_ANNOTATION,
 } from '@skerry/api'
 import { compileCel } from './cel/index.ts'
@@ -11,18 +14,26 @@ import { policyFaults } from './prioritizers.ts'
 import { type Fault, selectorFaults } from './selectors.ts'
 import { tolerationFaults } from './taints.ts'
 
-const ANNOTATIONS: readonly (readonly [string, (value: string) => boolean, string])[] = [
+type AnnotationRule = readonly [name: string, isRight: (value: string) => boolean, wanted: string]
+const oneOf = (name: string, ...values: readonly [string, string]): AnnotationRule => [
+  name,
+  (value) => values.includes(value),
+  values.join(' or '),
+]
+const ANNOTATIONS: readonly AnnotationRule[] = [
   [MAX_REMOVAL_PERCENT_ANNOTATION, isPercent, 'whole number from 0 to 100'],
   [REMOVAL_WINDOW_ANNOTATION, isWindow, 'time such as 30m or 24h, at most 168h; 0s is each look by itself'],
-  [ON_MISCONFIGURATION_ANNOTATION, (value) => value === 'Freeze' || value === 'Evict', 'Freeze or Evict'],
-  [
-    UNREACHABLE_EFFECT_ANNOTATION,
-    (value) => value === 'NoSelectIfNew' || value === 'NoSelect',
-    'NoSelectIfNew or NoSelect',
-  ],
+  oneOf(ON_MISCONFIGURATION_ANNOTATION, 'Freeze', 'Evict'),
+  oneOf(UNREACHABLE_EFFECT_ANNOTATION, 'NoSelectIfNew', 'NoSelect'),
+  oneOf(DECISION_REASONS_ANNOTATION, 'On', 'Off'),
+  oneOf(STALE_SCORES_ANNOTATION, 'Recheck', 'Wait'),
+  oneOf(ADMISSION_ANNOTATION, 'Strict', 'Lenient'),
 ]
 
-/** Everything wrong with a placement's spec beyond its schema, with the field: said at the write, not at the next evaluation. */
+/**
+ * Everything wrong with a placement's spec beyond its schema, with the field: said at the write, not at the next evaluation, unless
+ * the placement asks for OCM's way. A name that is no value of a label is refused there, too: OCM can store no decision of it.
+ */
 export function admitPlacement(
   name: string,
   spec: PlacementSpec,
@@ -36,6 +47,7 @@ export function admitPlacement(
     if (value !== undefined && !isRight(value))
       faults.push({ field: `metadata.annotations[${annotation}]`, message: `"${value}" is no ${wanted}` })
   }
+  if (annotations[ADMISSION_ANNOTATION] === 'Lenient') return faults
   spec.predicates?.forEach(({ requiredClusterSelector: required }, index) => {
     const at = `spec.predicates[${index}].requiredClusterSelector`
     faults.push(...under(`${at}.labelSelector.`, selectorFaults(required?.labelSelector)))

@@ -1,4 +1,11 @@
-import { type Condition, type ObjectOf, ON_MISCONFIGURATION_ANNOTATION, type PlacementStatus } from '@skerry/api'
+import {
+  type Condition,
+  DECISION_REASONS_ANNOTATION,
+  type ObjectOf,
+  ON_MISCONFIGURATION_ANNOTATION,
+  type PlacementStatus,
+  STALE_SCORES_ANNOTATION,
+} from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { type Decided, type Decision, decide } from './decide.ts'
 import type { Fleet } from './fleet.ts'
@@ -73,20 +80,21 @@ export function outcomeOf(
 ): PlacementOutcome {
   if (found.kind === 'Skipped') return { kind: 'Skipped', ...NOTHING }
   if (found.kind === 'Error') return frozen(fleet, placement, found, nowMs, guard)
-  const evicts = placement.metadata.annotations?.[ON_MISCONFIGURATION_ANNOTATION] === 'Evict'
+  const { annotations = {} } = placement.metadata
+  const evicts = annotations[ON_MISCONFIGURATION_ANNOTATION] === 'Evict'
   if (found.status === 'Misconfigured' && !evicts) return frozen(fleet, placement, found, nowMs, guard)
-  const { unscheduled, recheckAtMs, scoresEndAtMs } = found
+  const { unscheduled, recheckAtMs } = found
   const staying = new Set(found.groups.flatMap(({ members }) => [...members]))
   const { held: removal, recentRemovals } = judgeRemoval(fleet, placement, staying, guard, nowMs)
-  // Also when a score ends: nothing goes stale in silence.
-  const recheck = earliest([recheckAtMs, scoresEndAtMs, removal?.changesAtMs])
+  const recheck = earliest([recheckAtMs, scoresEndAtMs(placement, found), removal?.changesAtMs])
   if (removal) return { ...held(fleet, placement, found, removal), recentRemovals, ...recheck }
   const groups = found.groups.map(({ members, ...group }) => ({
     ...group,
     clusters: Array.from(members, (slot) => fleet.nameOf(slot)),
   }))
   // Where all are taken, scores decided nothing, and what they are changes with every decision of others.
-  const totals = found.isByTotal ? found.ranking().totals : undefined
+  const tells = annotations[DECISION_REASONS_ANNOTATION] !== 'Off'
+  const totals = tells && found.isByTotal ? found.ranking().totals : undefined
   const scoreOf = (name: string) => (totals === undefined ? {} : { score: totals[fleet.slotOf(name) ?? -1] ?? 0 })
   return {
     kind: 'Decided',
@@ -96,12 +104,28 @@ export function outcomeOf(
     groups,
     slices: cutSlices(placement.metadata.name, groups).map(({ clusters, ...slice }) => ({
       ...slice,
-      decisions: clusters.map((clusterName) => ({ clusterName, reason: 'Selected', ...scoreOf(clusterName) })),
+      decisions: clusters.map((clusterName) => ({
+        clusterName,
+        reason: tells ? 'Selected' : '',
+        ...scoreOf(clusterName),
+      })),
     })),
-    conditions: [satisfied(found), configured(found)],
+    conditions: [tells ? satisfied(found) : found.satisfied, configured(found)],
     recentRemovals,
     ...recheck,
   }
+}
+
+/** Whether the end of a score, and a score that CEL alone reads, is no matter of this placement until it is looked at anyway. */
+export const letsScoresGoStale = ({ metadata }: ObjectOf<'Placement'>) =>
+  metadata.annotations?.[STALE_SCORES_ANNOTATION] === 'Wait'
+
+/** When the first score that a placement was decided by ends: nothing goes stale in silence (D-08), unless it asks for that. */
+export function scoresEndAtMs(placement: ObjectOf<'Placement'>, found: Decided): number | undefined {
+  if (found.scoresEndAtMs === undefined || !letsScoresGoStale(placement)) return found.scoresEndAtMs
+  // What is no score of an add-on is none of OCM's either.
+  const ends = found.ranking().scores.filter(({ name }) => !name.startsWith('AddOn/'))
+  return earliest(ends.map(({ endsAtMs }) => endsAtMs)).recheckAtMs
 }
 
 function earliest(times: readonly (number | undefined)[]): { readonly recheckAtMs?: number } {

@@ -5,7 +5,7 @@ import { type AddOnScores, type DecidedBy, Fleet } from './fleet.ts'
 import type { GroupSelector } from './groups.ts'
 import { REMOVAL_GUARD, type RemovalGuard } from './guard.ts'
 import { weights } from './prioritizers.ts'
-import { outcomeOf, type PlacementOutcome } from './schedule.ts'
+import { letsScoresGoStale, outcomeOf, type PlacementOutcome, scoresEndAtMs } from './schedule.ts'
 import { claimsOf, labelsOf, mismatch } from './selectors.ts'
 import { Sieve } from './sieve.ts'
 import { isStrict, topologiesOf } from './spread.ts'
@@ -153,7 +153,8 @@ export class Scheduler {
       entry.isDue = false
       entry.sieve ??= new Sieve(this.fleet, placement)
       const found = decide(this.fleet, placement, nowMs, entry.sieve)
-      const times = found.kind === 'Decided' ? [found.recheckAtMs, found.scoresEndAtMs, found.changesAtMs] : []
+      const times =
+        found.kind === 'Decided' ? [found.recheckAtMs, scoresEndAtMs(placement, found), found.changesAtMs] : []
       entry.dueAtMs = Math.min(...times.map((ms) => ms ?? Number.POSITIVE_INFINITY), Number.POSITIVE_INFINITY)
       entry.tellsCounts = found.kind === 'Decided' && found.satisfied.status === 'False'
       const outcome = () => {
@@ -228,7 +229,7 @@ export class Scheduler {
       if (!sieve) continue
       if (looksAt.celScores) {
         const was = sieve.mend(slot)
-        if (was.before !== was.after) entry.isDue = true
+        if (was.before !== was.after && !letsScoresGoStale(entry.placement)) entry.isDue = true
       }
       if (looksAt.addOns.has(name) && sieve.verdicts[slot] === MATCHES) entry.isDue = true
     }
