@@ -1,10 +1,11 @@
 import { type Checked, check } from './check.ts'
 import type { PreparedCluster } from './cluster.ts'
+import { EFFORT_LIMIT } from './effort.ts'
 import { FUNCTIONS, VARIABLES } from './environment.ts'
 import { checkFormats } from './format-check.ts'
 import { CompileFault } from './lexer.ts'
 import { parse } from './parser.ts'
-import { type Frame, OVER_BUDGET, plan, type Step } from './plan.ts'
+import { type Frame, OVER_BUDGET, OVER_EFFORT, plan, type Step } from './plan.ts'
 import { isError, kindOf, Optional, type Outcome } from './values.ts'
 
 // CEL as Open Cluster Management evaluates it for placements (DESIGN.md of this package, "CEL").
@@ -45,11 +46,14 @@ export function evaluate({ step }: CelExpression, cluster: PreparedCluster, budg
   const frame: Frame = {
     cost: 0,
     limit: EXPRESSION_BUDGET,
+    effort: 0,
     variables: [cluster.object],
     scoresOf: cluster.scoresOf,
   }
   const value = run(step, frame)
   const { cost } = frame
+  if (value === OVER_EFFORT)
+    return { matches: false, cost, why: `reads and makes more than the ${EFFORT_LIMIT} bytes that it may` }
   if (value === OVER_BUDGET || cost > budget) {
     const limit = value === OVER_BUDGET ? EXPRESSION_BUDGET : budget
     return { matches: false, cost, why: `costs more than the ${limit} units that it may` }
@@ -69,19 +73,23 @@ export function celMismatch(expressions: readonly CelExpression[], cluster: Prep
   let budget = PREDICATE_BUDGET
   for (const expression of expressions) {
     const { matches, cost, why } = evaluate(expression, cluster, budget)
-    if (!matches) return `CEL ${shortened(expression.text)} ${why}`
+    if (!matches) return `CEL ${shortened(expression.text)} ${shortened(why ?? '', LONGEST_WHY)}`
     budget -= cost
   }
   return undefined
 }
 
-const shortened = (text: string): string => (text.length > 80 ? `${text.slice(0, 79)}…` : text)
+// It is told of each of ten thousand clusters, and an error may hold the text that it is about.
+const LONGEST_WHY = 200
+const shortened = (text: string, longest = 80): string =>
+  text.length > longest ? `${text.slice(0, longest - 1)}…` : text
 
-function run(step: Step, frame: Frame): Outcome | typeof OVER_BUDGET {
+function run(step: Step, frame: Frame): Outcome | typeof OVER_BUDGET | typeof OVER_EFFORT {
   try {
     return step(frame)
   } catch (error) {
     if (error === OVER_BUDGET) return OVER_BUDGET
+    if (error === OVER_EFFORT) return OVER_EFFORT
     throw error
   }
 }

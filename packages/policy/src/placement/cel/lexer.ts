@@ -119,17 +119,20 @@ function unescaped(body: string, at: number): string {
 const utf8 = new TextEncoder()
 function bytesOf(body: string, raw: boolean, at: number): Uint8Array {
   if (raw) return utf8.encode(body)
-  const parts: number[] = []
-  let from = 0
+  const bytes = new Uint8Array(body.length * 3)
+  let [from, end] = [0, 0]
+  const write = (text: string) => {
+    end += utf8.encodeInto(text, bytes.subarray(end)).written
+  }
   for (const match of body.matchAll(ESCAPE)) {
-    parts.push(...utf8.encode(body.slice(from, match.index)))
+    write(body.slice(from, match.index))
     from = match.index + match[0].length
     const [all, simple, hex, u4, u8, octal] = match
-    if (simple !== undefined) parts.push(...utf8.encode(SIMPLE[simple] ?? ''))
-    else if (hex !== undefined) parts.push(Number.parseInt(hex, 16))
-    else if (octal !== undefined) parts.push(Number.parseInt(octal, 8))
+    if (simple !== undefined) write(SIMPLE[simple] ?? '')
+    else if (hex !== undefined) bytes[end++] = Number.parseInt(hex, 16)
+    else if (octal !== undefined) bytes[end++] = Number.parseInt(octal, 8)
     else throw new CompileFault(`"${all}" is no escape sequence of bytes${(u4 ?? u8) ? ': it is of text' : ''}`, at)
   }
-  parts.push(...utf8.encode(body.slice(from)))
-  return Uint8Array.from(parts)
+  write(body.slice(from))
+  return bytes.slice(0, end)
 }

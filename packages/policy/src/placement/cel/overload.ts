@@ -4,6 +4,9 @@ import type { Outcome, Value } from './values.ts'
 /** What a call costs, of its first two arguments and its result: cel-go's runtime cost model. */
 export type CostOf = (a: Outcome, b: Outcome, result: Outcome) => number
 
+/** In about bytes, of the first two arguments, before the call is made. */
+export type EffortOf = (a: Outcome, b: Outcome) => number
+
 /** One way to call a function. */
 export type Overload = {
   readonly name: string
@@ -14,6 +17,8 @@ export type Overload = {
   readonly run: (...args: Value[]) => Outcome
   /** Absent: 1. */
   readonly cost?: CostOf
+  /** What the call does with its arguments (effort.ts); absent: it walks along each once. */
+  readonly effort?: EffortOf
 }
 
 /** A library: overloads by function name. */
@@ -30,6 +35,7 @@ export function overload<Args extends Value[]>(
   signature: string,
   run: (...args: Args) => Outcome,
   cost?: CostOf,
+  effort?: EffortOf,
 ): Overload {
   const match = SIGNATURE.exec(signature)
   if (!match) throw new Error(`no signature: ${signature}`)
@@ -43,6 +49,7 @@ export function overload<Args extends Value[]>(
     // The one place where values become arguments: the signature is what the evaluator holds them against.
     run: run as unknown as Overload['run'],
     ...(cost ? { cost } : {}),
+    ...(effort ? { effort } : {}),
   }
 }
 

@@ -1,7 +1,8 @@
 import type { Checked } from './check.ts'
+import { EFFORT_LIMIT, ENTRY, flat, ITEM, toCompare, toFind } from './effort.ts'
 import { CompileFault } from './lexer.ts'
 import { type Score, scoresCost, scoresIn } from './library/ocm.ts'
-import { regex } from './library/regex.ts'
+import { regex, toRead } from './library/regex.ts'
 import type { Overload } from './overload.ts'
 import type { Call, Expr, Fold, ListLiteral, MapLiteral, Select } from './syntax.ts'
 import type { Type } from './types.ts'
@@ -29,6 +30,7 @@ import {
 export type Frame = {
   cost: number
   readonly limit: number
+  effort: number
   readonly variables: (Outcome | undefined)[]
   readonly scoresOf: (cluster: string, name: string) => readonly Score[] | undefined
 }
@@ -40,6 +42,14 @@ export const OVER_BUDGET = Symbol('over budget')
 function pay(frame: Frame, cost: number): void {
   frame.cost += cost
   if (frame.cost > frame.limit) throw OVER_BUDGET
+}
+
+/** Thrown where an evaluation does more than it may, whatever its price: nothing absorbs that either. */
+export const OVER_EFFORT = Symbol('over effort')
+
+function toil(frame: Frame, effort: number): void {
+  frame.effort += effort
+  if (frame.effort > EFFORT_LIMIT) throw OVER_EFFORT
 }
 
 /** Where `managedCluster` is in a frame. */
@@ -169,8 +179,13 @@ class Planner {
         // Upstream reads a pattern that is known when it makes the program, and only for these two.
         const read = typeof b.literal === 'string' ? regex(b.literal) : undefined
         if (read instanceof CelError) throw new CompileFault(read.error, expr.at)
-        return { step: called(expr.name, resolved?.overloads ?? [], steps, read === undefined && steps.length <= 2) }
+        const eager = read === undefined && steps.length <= 2
+        return { step: called(expr.name, resolved?.overloads ?? [], read ? steps : patterned(steps), eager) }
       }
+      case 'matches':
+        return {
+          step: called(expr.name, resolved?.overloads ?? [], b.literal === undefined ? patterned(steps) : steps),
+        }
       case '_<_':
       case '_<=_':
       case '_>_':
@@ -184,6 +199,7 @@ class Planner {
   #list({ items }: ListLiteral, scope: Scope): Step {
     const steps = items.map(({ value, optional }) => ({ step: this.plan(value, scope).step, optional }))
     return (frame) => {
+      toil(frame, steps.length * ITEM)
       const made = listOf(frame, steps)
       pay(frame, 10)
       return made
@@ -197,6 +213,7 @@ class Planner {
       optional,
     }))
     return (frame) => {
+      toil(frame, steps.length * ENTRY)
       const made = mapOf(frame, steps)
       pay(frame, 30)
       return made
@@ -220,6 +237,8 @@ class Planner {
       const { variables } = frame
       variables[total] = undefined
       for (const one of isMap(over) ? over.keys() : over) {
+        // A step may be without a price.
+        toil(frame, ITEM)
         variables[item] = one
         if (condition(frame) !== true) break
         variables[total] = step(frame)
@@ -350,6 +369,7 @@ function resolve(frame: Frame, base: Step, qualifiers: readonly Qualifier[]): Ou
       if (!optional) pay(frame, 1)
       return key
     }
+    if (isMap(value)) toil(frame, toFind(value, key))
     const found: Outcome | undefined = at(value, key, optional || qualifier.test)
     // What may lack has its price only where it is found.
     if (!optional || (found !== undefined && !isError(found))) pay(frame, 1)
@@ -411,6 +431,7 @@ function equality(a: Step, b: Step, wanted: boolean): Step {
     pay(frame, Math.ceil(Math.min(priceSize(left), priceSize(right)) * 0.1))
     if (isError(left)) return left
     if (isError(right)) return right
+    toil(frame, toCompare(left, right))
     const same = equal(left, right)
     // What does not compare is an error for ==, and not equal for !=.
     if (isError(same)) return wanted ? same : true
@@ -430,6 +451,18 @@ function orElse(a: Step, b: Step, unwrap: boolean): Step {
     if (first.value === undefined) return b(frame)
     return unwrap ? first.value : first
   }
+}
+
+/** With a pattern that is known only now. */
+function patterned(steps: readonly Step[]): readonly Step[] {
+  return steps.map((step, index) => {
+    if (index !== 1) return step
+    return (frame) => {
+      const pattern = step(frame)
+      toil(frame, toRead(pattern))
+      return pattern
+    }
+  })
 }
 
 function scores(a: Step, b: Step): Step {
@@ -460,6 +493,7 @@ function called(
   if (overloads.length === 1 && only && steps.length === 1) return unary(name, only, first)
   if (overloads.length === 1 && only && steps.length === 2 && isEager) return binary(name, only, first, second)
   const cost = overloads.length === 1 ? only?.cost : undefined
+  const effort = overloads.find((one) => one.effort)?.effort
   const guards = overloads.map(({ params }) => params.map(guard))
   return (frame) => {
     const args: Outcome[] = []
@@ -472,7 +506,9 @@ function called(
         if (!isEager) break
       }
     }
+    if (!error) toil(frame, effort ? effort(args[0] ?? null, args[1] ?? null) : args.reduce(sumOfFlat, 0))
     const result = error ?? dispatch(name, overloads, guards, args)
+    toil(frame, flat(result))
     if (args.length === steps.length) pay(frame, cost ? cost(args[0] ?? null, args[1] ?? null, result) : 1)
     return result
   }
@@ -480,30 +516,36 @@ function called(
 
 // The two shapes that nearly every call has, without lists of arguments: a placement asks ten thousand times.
 
-function unary(name: string, { params, run, cost }: Overload, step: Step): Step {
+function unary(name: string, { params, run, cost, effort }: Overload, step: Step): Step {
   const [test] = params.map(guard)
   return (frame) => {
     const a = step(frame)
+    toil(frame, effort ? effort(a, null) : flat(a))
     const result = isError(a) ? a : test && !test(a) ? notFor(name, [a]) : run(a)
+    toil(frame, flat(result))
     pay(frame, cost ? cost(a, null, result) : 1)
     return result
   }
 }
 
-function binary(name: string, { params, run, cost }: Overload, first: Step, second: Step): Step {
+function binary(name: string, { params, run, cost, effort }: Overload, first: Step, second: Step): Step {
   const [testA, testB] = params.map(guard)
   return (frame) => {
     const a = first(frame)
     const b = second(frame)
+    toil(frame, effort ? effort(a, b) : flat(a) + flat(b))
     let result: Outcome
     if (isError(a)) result = a
     else if (isError(b)) result = b
     else if ((testA && !testA(a)) || (testB && !testB(b))) result = notFor(name, [a, b])
     else result = run(a, b)
+    toil(frame, flat(result))
     pay(frame, cost ? cost(a, b, result) : 1)
     return result
   }
 }
+
+const sumOfFlat = (sum: number, arg: Outcome): number => sum + flat(arg)
 
 const notFor = (name: string, values: readonly Value[]): CelError =>
   fail(`${name} is not for (${values.map(kindOf).join(', ')})`)
@@ -552,13 +594,18 @@ function listOf(frame: Frame, steps: readonly (Optionally & { readonly step: Ste
 
 function mapOf(frame: Frame, steps: readonly (Optionally & { readonly key: Step; readonly value: Step })[]): Outcome {
   const made = new Map<Value, Value>()
+  const uints = new Map<bigint, Value>()
   for (const { key: keyStep, value: valueStep, optional } of steps) {
     const key = keyStep(frame)
     if (isError(key)) return key
     const value = valueStep(frame)
     if (isError(value)) return value
     // Of a repeated key the last wins.
-    const known = key instanceof Uint ? ([...made.keys()].find((k) => k instanceof Uint && k.n === key.n) ?? key) : key
+    let known = key
+    if (key instanceof Uint) {
+      known = uints.get(key.n) ?? key
+      uints.set(key.n, known)
+    }
     if (!optional) made.set(known, value)
     else if (!(value instanceof Optional)) return fail('"?" takes an optional value')
     else if (value.value === undefined) made.delete(known)

@@ -117,14 +117,15 @@ const [DECIMAL_POWERS, BINARY_POWERS] = [powers(DECIMAL), powers(BINARY)]
 const KIBI = new Quantity(1024n, 0, true, 'DecimalSI')
 // A quantity of more digits than this is nobody's memory; upstream would compute with it.
 const MAX_EXPONENT = 1000
+const MAX_LENGTH = 1000
 
 // The sign and zeros, the rest of the whole part, the fraction, the suffix. Upstream takes also "" or "." for the number.
-const SHAPE = /^([+-]?)0*(\d*)(?:\.(\d*))?([eEinumkKMGTP]*(?:(?<=[eEinumkKMGTP])[-+])?\d*)$/
+const SHAPE = /^([+-]?)0*((?:[1-9]\d*)?)(?:\.(\d*))?((?:[eEinumkKMGTP]+[-+]?\d*)?)$/
 
 /** As upstream parses it: finer than nano is rounded up, a binary one is capped at 2^63 - 1. */
 export function parseQuantity(text: string): Quantity | CelError {
-  const bad = fail(`"${text}" is no quantity`)
-  const match = text === '' ? null : SHAPE.exec(text)
+  const bad = fail(`"${text.slice(0, MAX_LENGTH)}" is no quantity`)
+  const match = text === '' || text.length > MAX_LENGTH ? null : SHAPE.exec(text)
   if (!match) return bad
   const [, sign = '', digits = '', fraction = '', suffix = ''] = match
   const read = readSuffix(suffix)

@@ -40,7 +40,7 @@ function difference({ e, is, cost, value }: Case): string | undefined {
   const failed = made.why !== undefined && made.why !== 'is false' && !made.why.startsWith('is no bool')
   if (failed !== (is === 'error')) return `${e}: ${made.why ?? 'no error'}`
   if (value === undefined) return undefined
-  const own = compiled.step({ cost: 0, limit: Number.POSITIVE_INFINITY, variables: [object], scoresOf })
+  const own = compiled.step({ cost: 0, limit: Number.POSITIVE_INFINITY, effort: 0, variables: [object], scoresOf })
   const shown = String(own instanceof Uint ? own.n : own)
   return shown === value ? undefined : `${e}: is ${shown}, not ${value}`
 }

@@ -1,5 +1,7 @@
 // Types, and how the checker makes two of them agree. After cel-go's checker: unknown types are found by unification, and dyn agrees with all.
 
+import { CompileFault } from './lexer.ts'
+
 export type Type = { readonly name: string; readonly of: readonly Type[] }
 
 const made = new Map<string, Type>()
@@ -34,12 +36,16 @@ export function shown({ name, of }: Type): string {
 /** Null passes for a value of these: cel-go keeps that of its first checker. */
 const NULLABLE = /^(null_type|timestamp|duration|optional_type|kubernetes\..*|net\..*)$/
 
+/** What the checker may do for one expression; ten thousand calls take some hundred thousand. */
+const MAX_STEPS = 3_000_000
+
 /** What is known of unknown types. A failed attempt leaves nothing behind. */
 export class Inference {
   readonly #known = new Map<string, Type>()
   /** What an attempt overwrote, to be put back when it fails. */
   #journal: [string, Type | undefined][] = []
   #count = 0
+  #steps = 0
 
   fresh(): Type {
     return type(`#${this.#count++}`)
@@ -57,6 +63,7 @@ export class Inference {
 
   /** The type with all that is known filled in. */
   settled(wanted: Type): Type {
+    this.#walk(10)
     const known = this.#known.get(wanted.name)
     if (known) return this.settled(known)
     return wanted.of.length === 0 ? wanted : type(wanted.name, ...wanted.of.map((part) => this.settled(part)))
@@ -72,11 +79,18 @@ export class Inference {
     this.#known.set(name, known)
   }
 
+  // `{x: x}` is twice as large as x: written forty times inside one another it is larger than all memory.
+  #walk(steps: number): void {
+    this.#steps += steps
+    if (this.#steps > MAX_STEPS) throw new CompileFault('the types of this are too large', 0)
+  }
+
   #all(from: readonly Type[], to: readonly Type[]): boolean {
     return from.length === to.length && from.every((part, i) => this.#agrees(part, to[i] ?? DYN))
   }
 
   #agrees(a: Type, b: Type): boolean {
+    this.#walk(1)
     if (isUnknown(b)) {
       const bound = this.#bind(a, b)
       if (bound !== undefined) return bound
@@ -106,6 +120,7 @@ export class Inference {
   }
 
   #free(unknown: Type, within: Type): boolean {
+    this.#walk(1)
     if (same(unknown, within)) return false
     if (isUnknown(within)) {
       const known = this.#known.get(within.name)

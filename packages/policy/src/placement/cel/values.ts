@@ -49,6 +49,8 @@ export interface Opaque {
   readonly kind: `kubernetes.${string}` | `net.${string}`
   /** In bytes, of those whose comparison has a price. */
   readonly size?: number
+  /** What it takes to look at one of those that may be long: about its bytes. */
+  readonly weight?: number
   equals(other: Opaque): boolean | CelError
 }
 /** Keys are what a literal has for them; only text, numbers and bools find anything. */
@@ -83,7 +85,7 @@ export const isError = (value: Outcome): value is CelError => value instanceof C
 export const isMap = (value: Value): value is CelMap => value instanceof Map
 export const isList = (value: Value): value is readonly Value[] => Array.isArray(value)
 export const isBytes = (value: Value): value is Uint8Array => value instanceof Uint8Array
-const isOpaque = (value: Value): value is Opaque =>
+export const isOpaque = (value: Value): value is Opaque =>
   typeof value === 'object' && value !== null && 'equals' in value && typeof value.equals === 'function'
 
 /** What a type is called in an expression. */

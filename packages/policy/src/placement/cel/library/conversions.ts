@@ -36,6 +36,8 @@ const FALSE = new Set(['0', 'f', 'F', 'false', 'FALSE', 'False'])
 
 function wholeOf(value: string, smallest: bigint, largest: bigint, signed: boolean): bigint | undefined {
   if (!(signed ? /^[+-]?\d+$/ : /^\d+$/).test(value)) return undefined
+  // Longer than 64 bits ever are: reading a million digits takes its time.
+  if (value.replace(/^[+-]?0*/, '').length > 20) return undefined
   const n = BigInt(value.replace('+', ''))
   return n >= smallest && n <= largest ? n : undefined
 }
@@ -44,15 +46,15 @@ function wholeOf(value: string, smallest: bigint, largest: bigint, signed: boole
 function double(text: string): Outcome {
   const bad = fail(`"${text}" is no double`)
   const value = text.replace(/(?<=[0-9a-fA-FxX])_(?=[0-9a-fA-F])/g, '')
-  if (/^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$/.test(value)) {
+  if (/^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$/.test(value)) {
     const n = Number(value)
     return Number.isFinite(n) ? n : bad
   }
   if (/^nan$/i.test(value)) return Number.NaN
   const infinite = /^([+-]?)inf(inity)?$/i.exec(value)
   if (infinite) return infinite[1] === '-' ? -Infinity : Infinity
-  const hex = /^([+-]?)0[xX]([0-9a-fA-F]*)\.?([0-9a-fA-F]*)[pP]([+-]?\d+)$/.exec(value)
-  if (!hex || (hex[2] === '' && hex[3] === '')) return bad
+  const hex = /^([+-]?)0[xX]([0-9a-fA-F]*)(?:\.([0-9a-fA-F]*))?[pP]([+-]?\d+)$/.exec(value)
+  if (!hex || (!hex[2] && !hex[3])) return bad
   const [, sign, whole = '', fraction = '', power = '0'] = hex
   const size = Number.parseInt(whole + fraction, 16) * 2 ** (Number(power) - 4 * fraction.length)
   return sign === '-' ? -size : size

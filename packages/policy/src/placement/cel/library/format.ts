@@ -1,3 +1,4 @@
+import { LONGEST_TEXT } from '../effort.ts'
 import {
   CelError,
   Duration,
@@ -93,7 +94,7 @@ export function format(text: string, args: readonly Value[]): Outcome {
     const shown = clause(part, arg)
     if (shown instanceof CelError) return shown
     made += shown
-    if (made.length > 16_000_000) return fail('the text is too long')
+    if (made.length > LONGEST_TEXT) return fail('the text is too long')
   }
   return fault ? fail(fault) : made
 }

@@ -1,4 +1,5 @@
-import { type Overload, overload } from '../overload.ts'
+import { toSearch, weightOf } from '../effort.ts'
+import { type EffortOf, type Overload, overload } from '../overload.ts'
 import {
   CelError,
   compare,
@@ -6,6 +7,7 @@ import {
   equal,
   fail,
   int,
+  isError,
   kindOf,
   MAX_UINT,
   type Outcome,
@@ -16,6 +18,7 @@ import { durationOf } from './time.ts'
 
 // The list library of Kubernetes.
 
+const toOrder: EffortOf = (list) => (isError(list) ? 0 : weightOf(list))
 const COMPARABLE = ['int', 'uint', 'double', 'bool', 'duration', 'timestamp', 'string', 'bytes']
 
 /** An item that has no order at all: null, a list, an address. */
@@ -77,15 +80,21 @@ const sums: Readonly<Record<string, (list: readonly Value[]) => Outcome>> = {
 
 export const lists: readonly Overload[] = [
   ...COMPARABLE.flatMap((of) => [
-    overload(`list(${of}).isSorted(): bool`, isSorted),
-    overload(`list(${of}).max(): ${of}`, (list: readonly Value[]) => extreme(list, -1, 'max')),
-    overload(`list(${of}).min(): ${of}`, (list: readonly Value[]) => extreme(list, 1, 'min')),
+    overload(`list(${of}).isSorted(): bool`, isSorted, undefined, toOrder),
+    overload(`list(${of}).max(): ${of}`, (list: readonly Value[]) => extreme(list, -1, 'max'), undefined, toOrder),
+    overload(`list(${of}).min(): ${of}`, (list: readonly Value[]) => extreme(list, 1, 'min'), undefined, toOrder),
   ]),
   ...Object.entries(sums).map(([of, run]) => overload(`list(${of}).sum(): ${of}`, run)),
-  overload('list(A).indexOf(A): int', (list: readonly Value[], wanted: Value) =>
-    BigInt(list.findIndex((item) => equal(item, wanted) === true)),
+  overload(
+    'list(A).indexOf(A): int',
+    (list: readonly Value[], wanted: Value) => BigInt(list.findIndex((item) => equal(item, wanted) === true)),
+    undefined,
+    toSearch,
   ),
-  overload('list(A).lastIndexOf(A): int', (list: readonly Value[], wanted: Value) =>
-    BigInt(list.findLastIndex((item) => equal(item, wanted) === true)),
+  overload(
+    'list(A).lastIndexOf(A): int',
+    (list: readonly Value[], wanted: Value) => BigInt(list.findLastIndex((item) => equal(item, wanted) === true)),
+    undefined,
+    toSearch,
   ),
 ]

@@ -1,3 +1,4 @@
+import { flat } from '../effort.ts'
 import { type Overload, overload } from '../overload.ts'
 import { CelError, fail, isError, isList, isMap, type Outcome, sizeOf, type Value } from '../values.ts'
 import { COSTS } from './operators.ts'
@@ -51,9 +52,12 @@ function parseJson(text: string): Outcome {
 
 export const ocm: readonly Overload[] = [
   overload('dyn.scores(string): list(dyn)', () => fail('not called')),
-  overload('string.parseJSON(): dyn', parseJson, (text, _, result) => {
-    return COSTS.traversal(sizeOf(text)) + (isError(result) ? 0 : depth(result))
-  }),
+  overload(
+    'string.parseJSON(): dyn',
+    parseJson,
+    (text, _, result) => COSTS.traversal(sizeOf(text)) + (isError(result) ? 0 : depth(result)),
+    (text) => 8 * flat(text),
+  ),
 ]
 
 export type Score = { readonly name: string; readonly value: number }

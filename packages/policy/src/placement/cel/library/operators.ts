@@ -1,3 +1,4 @@
+import { toSearch } from '../effort.ts'
 import { type CostOf, library, type Overload, overload } from '../overload.ts'
 import {
   CelError,
@@ -28,8 +29,15 @@ export const COSTS = { traversal, ofFirst }
 
 const uint = (n: bigint): Outcome => (n < 0n || n > MAX_UINT ? fail('unsigned integer overflow') : new Uint(n))
 
+function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
+  const made = new Uint8Array(a.length + b.length)
+  made.set(a)
+  made.set(b, a.length)
+  return made
+}
+
 const arithmetic: Overload[] = [
-  overload('_+_(bytes, bytes): bytes', (a: Uint8Array, b: Uint8Array) => Uint8Array.from([...a, ...b]), ofBoth),
+  overload('_+_(bytes, bytes): bytes', (a: Uint8Array, b: Uint8Array) => joined(a, b), ofBoth),
   overload('_+_(double, double): double', (a: number, b: number) => a + b),
   overload('_+_(duration, duration): duration', (a: Duration, b: Duration) => durationOf(a.ns + b.ns)),
   overload('_+_(duration, timestamp): timestamp', (a: Duration, b: Timestamp) =>
@@ -111,6 +119,12 @@ export const operators: readonly Overload[] = [
     '@in(A, list(A)): bool',
     (a: Value, list: readonly Value[]) => contains(list, a),
     (_, list) => sizeOf(list),
+    (a, list) => toSearch(list, a),
   ),
-  overload('@in(A, map(A, B)): bool', (a: Value, map: CelMap) => isMap(map) && find(map, a) !== undefined),
+  overload(
+    '@in(A, map(A, B)): bool',
+    (a: Value, map: CelMap) => isMap(map) && find(map, a) !== undefined,
+    undefined,
+    (a, map) => toSearch(map, a),
+  ),
 ]

@@ -7,9 +7,11 @@ class Semver implements Opaque {
   readonly kind = 'kubernetes.Semver'
   readonly numbers: readonly [bigint, bigint, bigint]
   readonly before: readonly string[]
-  constructor(numbers: readonly [bigint, bigint, bigint], before: readonly string[]) {
+  readonly weight: number
+  constructor(numbers: readonly [bigint, bigint, bigint], before: readonly string[], weight: number) {
     this.numbers = numbers
     this.before = before
+    this.weight = weight
   }
   /** What is built how makes no difference. */
   equals(other: Opaque): boolean {
@@ -18,7 +20,8 @@ class Semver implements Opaque {
 }
 
 const isNumber = (text: string): boolean => /^\d+$/.test(text)
-const NUMBER = '(0|[1-9]\\d*)'
+// No more digits than 64 bits have.
+const NUMBER = '(0|[1-9]\\d{0,19})'
 const PARTS = '([0-9A-Za-z-]+(?:\\.[0-9A-Za-z-]+)*)'
 const SHAPE = new RegExp(`^${NUMBER}\\.${NUMBER}\\.${NUMBER}(?:-${PARTS})?(?:\\+${PARTS})?$`)
 
@@ -26,10 +29,10 @@ function parse(text: string): Semver | CelError {
   const match = SHAPE.exec(text)
   const before = match?.[4]?.split('.') ?? []
   const [major = 0n, minor = 0n, patch = 0n] = (match?.slice(1, 4) ?? []).map(BigInt)
-  const isRight = before.every((part) => !isNumber(part) || (!/^0\d/.test(part) && BigInt(part) <= MAX_UINT))
+  const isRight = before.every((part) => !isNumber(part) || (!/^0\d|^\d{21}/.test(part) && BigInt(part) <= MAX_UINT))
   if (!match || !isRight || major > MAX_UINT || minor > MAX_UINT || patch > MAX_UINT)
     return fail(`"${text}" is no semantic version`)
-  return new Semver([major, minor, patch], before)
+  return new Semver([major, minor, patch], before, text.length)
 }
 
 function order(a: Semver, b: Semver): bigint {

@@ -1,14 +1,13 @@
-import { type Overload, overload } from '../overload.ts'
-import { fail, type Outcome, sizeOf, type Value } from '../values.ts'
+import { flat, LONGEST_TEXT, toSearch, weightOf } from '../effort.ts'
+import { type EffortOf, type Overload, overload } from '../overload.ts'
+import { fail, isError, type Outcome, sizeOf, type Value } from '../values.ts'
 import { format } from './format.ts'
 import { COSTS } from './operators.ts'
 
 // The extended strings of cel-go. Positions and lengths are code points.
 
-/** No cost limits what `replace` and `join` make, so this does. */
-const MAX_LENGTH = 16_000_000
 const bounded = (length: number, make: () => string): Outcome =>
-  length > MAX_LENGTH ? fail('the text is too long') : make()
+  length > LONGEST_TEXT ? fail('the text is too long') : make()
 
 const points = (text: string): readonly string[] => Array.from(text)
 const outside = (index: bigint): Outcome => fail(`index out of range: ${index}`)
@@ -95,8 +94,15 @@ const QUOTED: Readonly<Record<string, string>> = {
 
 // What Go's unicode.IsSpace says, which is not what JavaScript's trim() does (U+FEFF).
 const SPACES = '[\\t\\n\\v\\f\\r \\u0085\\u00A0\\u1680\\u2000-\\u200A\\u2028\\u2029\\u202F\\u205F\\u3000]'
-const AROUND = new RegExp(`^${SPACES}+|${SPACES}+$`, 'g')
+const SPACE = new RegExp(SPACES)
+function trim(text: string): string {
+  let [from, to] = [0, text.length]
+  while (from < to && SPACE.test(text.charAt(from))) from++
+  while (to > from && SPACE.test(text.charAt(to - 1))) to--
+  return text.slice(from, to)
+}
 
+const toFormat: EffortOf = (text, args) => flat(text) + (isError(args) ? 0 : weightOf(args))
 const containsCost: Overload['cost'] = (text, part) => COSTS.traversal(sizeOf(text)) * COSTS.traversal(sizeOf(part))
 
 export const strings: readonly Overload[] = [
@@ -107,31 +113,49 @@ export const strings: readonly Overload[] = [
     const whole = points(text)
     return index < 0n || index > whole.length ? outside(index) : (whole[Number(index)] ?? '')
   }),
-  overload('string.indexOf(string): int', (text: string, part: string) => indexFrom(text, part, 0n)),
-  overload('string.indexOf(string, int): int', indexFrom),
-  overload('string.lastIndexOf(string): int', (text: string, part: string): Outcome => {
-    const length = BigInt(points(text).length)
-    if (part === '') return length
-    return points(part).length > length || length === 0n ? -1n : lastIndexFrom(text, part, length - 1n)
-  }),
-  overload('string.lastIndexOf(string, int): int', lastIndexFrom),
+  overload(
+    'string.indexOf(string): int',
+    (text: string, part: string) => indexFrom(text, part, 0n),
+    undefined,
+    toSearch,
+  ),
+  overload('string.indexOf(string, int): int', indexFrom, undefined, toSearch),
+  overload(
+    'string.lastIndexOf(string): int',
+    (text: string, part: string): Outcome => {
+      const length = BigInt(points(text).length)
+      if (part === '') return length
+      return points(part).length > length || length === 0n ? -1n : lastIndexFrom(text, part, length - 1n)
+    },
+    undefined,
+    toSearch,
+  ),
+  overload('string.lastIndexOf(string, int): int', lastIndexFrom, undefined, toSearch),
   overload('string.lowerAscii(): string', (text: string) => text.replace(/[A-Z]/g, (c) => c.toLowerCase())),
   overload('string.upperAscii(): string', (text: string) => text.replace(/[a-z]/g, (c) => c.toUpperCase())),
-  overload('string.replace(string, string): string', (text: string, old: string, by: string) =>
-    replace(text, old, by, -1n),
+  overload(
+    'string.replace(string, string): string',
+    (text: string, old: string, by: string) => replace(text, old, by, -1n),
+    undefined,
+    toSearch,
   ),
-  overload('string.replace(string, string, int): string', replace),
+  overload('string.replace(string, string, int): string', replace, undefined, toSearch),
   overload('string.reverse(): string', (text: string) => points(text).toReversed().join('')),
-  overload('string.split(string): list(string)', (text: string, separator: string) => split(text, separator, -1n)),
-  overload('string.split(string, int): list(string)', split),
+  overload(
+    'string.split(string): list(string)',
+    (text: string, separator: string) => split(text, separator, -1n),
+    undefined,
+    toSearch,
+  ),
+  overload('string.split(string, int): list(string)', split, undefined, toSearch),
   overload('string.substring(int): string', (text: string, start: bigint) => substring(text, start)),
   overload('string.substring(int, int): string', (text: string, start: bigint, end: bigint) =>
     substring(text, start, end),
   ),
-  overload('string.trim(): string', (text: string) => text.replace(AROUND, '')),
+  overload('string.trim(): string', trim),
   overload('list(string).join(): string', (list: readonly Value[]) => join(list, '')),
   overload('list(string).join(string): string', join),
-  overload('string.format(list(dyn)): string', format, COSTS.ofFirst),
+  overload('string.format(list(dyn)): string', format, COSTS.ofFirst, toFormat),
   overload(
     'strings::quote(string): string',
     (text: string) => `"${Array.from(text, (c) => QUOTED[c] ?? c).join('')}"`,

@@ -1,4 +1,4 @@
-import { type Overload, overload } from '../overload.ts'
+import { type EffortOf, type Overload, overload } from '../overload.ts'
 import { CelError, Duration, fail, MAX_INT, MIN_INT, type Outcome, Timestamp } from '../values.ts'
 
 // Timestamps and durations. Nothing here asks what time it is.
@@ -51,7 +51,7 @@ export function parseDuration(text: string): Outcome {
   const sign = /^[+-]/.exec(text)?.[0]
   const body = sign ? text.slice(1) : text
   if (body === '0') return new Duration(0n)
-  if (!/^(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(body)) return bad
+  if (!/^(?:(?:\d+(?:\.\d*)?|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))+$/.test(body)) return bad
   let ns = 0n
   for (const [, whole = '', fraction = '', unit = ''] of body.matchAll(/(\d*)\.?(\d*)(ns|us|µs|μs|ms|s|m|h)/g)) {
     const size = UNITS[unit] ?? 1n
@@ -108,7 +108,9 @@ export function shownTimestamp({ ns, offsetMinutes }: Timestamp, utc = false): s
   return `${whole}${fraction ? `.${fraction}` : ''}${zone}`
 }
 
-const zones = new Map<string, Intl.DateTimeFormat | undefined>()
+const zones = new Map<string, Intl.DateTimeFormat>()
+/** To ask ICU about a zone. */
+const toAsk: EffortOf = () => 10_000
 /** How far a zone is ahead of UTC at an instant, in seconds. */
 function offsetOf(zone: string, seconds: number): number | CelError {
   const colon = zone.indexOf(':')
@@ -119,9 +121,10 @@ function offsetOf(zone: string, seconds: number): number | CelError {
     return (Number(hours) * 60 + sign * Number(minutes)) * 60
   }
   if (zone === '' || zone === 'UTC' || zone === 'Local') return 0
-  if (!zones.has(zone)) zones.set(zone, formatOf(zone))
-  const format = zones.get(zone)
+  // What is no zone is not kept: there is no end of those.
+  const format = zones.get(zone) ?? formatOf(zone)
   if (!format) return fail(`"${zone}" is no time zone`)
+  zones.set(zone, format)
   const written = format.formatToParts(seconds * 1000)
   const part = Object.fromEntries(written.map(({ type, value }) => [type, Number(value)]))
   const isBefore = written.some(({ type, value }) => type === 'era' && value.startsWith('B'))
@@ -133,6 +136,7 @@ function offsetOf(zone: string, seconds: number): number | CelError {
 }
 
 function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
+  if (!/^[A-Z][A-Za-z0-9_+/-]{0,63}$/.test(timeZone)) return undefined
   try {
     const format = new Intl.DateTimeFormat('en-US-u-ca-gregory-nu-latn', {
       timeZone,
@@ -148,7 +152,7 @@ function formatOf(timeZone: string): Intl.DateTimeFormat | undefined {
     // Names are file names where OCM runs, so case counts; Intl would take any.
     const own = format.resolvedOptions().timeZone
     const isOtherCase = own !== timeZone && own.toLowerCase() === timeZone.toLowerCase()
-    return isOtherCase || !/^[A-Z]/.test(timeZone) ? undefined : format
+    return isOtherCase ? undefined : format
   } catch {
     return undefined
   }
@@ -185,11 +189,16 @@ export const time: readonly Overload[] = [
     overload(`timestamp.${name}(): int`, ({ ns }: Timestamp) => {
       return BigInt(part(new Date(Number(floorDiv(ns, SECOND)) * 1000), ns))
     }),
-    overload(`timestamp.${name}(string): int`, ({ ns }: Timestamp, zone: string) => {
-      const seconds = Number(floorDiv(ns, SECOND))
-      const offset = offsetOf(zone, seconds)
-      return offset instanceof CelError ? offset : BigInt(part(new Date((seconds + offset) * 1000), ns))
-    }),
+    overload(
+      `timestamp.${name}(string): int`,
+      ({ ns }: Timestamp, zone: string) => {
+        const seconds = Number(floorDiv(ns, SECOND))
+        const offset = offsetOf(zone, seconds)
+        return offset instanceof CelError ? offset : BigInt(part(new Date((seconds + offset) * 1000), ns))
+      },
+      undefined,
+      toAsk,
+    ),
   ]),
   ...Object.entries(spans).map(([name, unit]) => overload(`duration.${name}(): int`, ({ ns }: Duration) => ns / unit)),
 ]

@@ -17,8 +17,10 @@ type Parts = {
 class Url implements Opaque {
   readonly kind = 'kubernetes.URL'
   readonly parts: Parts
-  constructor(parts: Parts) {
+  readonly weight: number
+  constructor(parts: Parts, weight: number) {
     this.parts = parts
+    this.weight = weight
   }
   equals(other: Opaque): boolean {
     return other instanceof Url && JSON.stringify(this.parts) === JSON.stringify(other.parts)
@@ -33,14 +35,15 @@ function unescaped(text: string, plus = false): string | undefined {
   if (/%(?![0-9a-fA-F]{2})/.test(text)) return undefined
   const spaced = plus ? text.replaceAll('+', ' ') : text
   if (!spaced.includes('%')) return spaced
-  const bytes: number[] = []
-  let from = 0
+  const bytes = new Uint8Array(spaced.length * 3)
+  let [from, end] = [0, 0]
   for (const { index, 1: hex = '' } of spaced.matchAll(/%(..)/g)) {
-    bytes.push(...utf8.encode(spaced.slice(from, index)), Number.parseInt(hex, 16))
+    end += utf8.encodeInto(spaced.slice(from, index), bytes.subarray(end)).written
+    bytes[end++] = Number.parseInt(hex, 16)
     from = index + 3
   }
-  bytes.push(...utf8.encode(spaced.slice(from)))
-  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(Uint8Array.from(bytes))
+  end += utf8.encodeInto(spaced.slice(from), bytes.subarray(end)).written
+  return new TextDecoder('utf-8', { ignoreBOM: true }).decode(bytes.subarray(0, end))
 }
 
 /** Go's url.Parse and, with `request`, url.ParseRequestURI, which knows no fragment and no relative path. */
@@ -135,7 +138,7 @@ function url(text: string): Outcome {
   const strict = parseUrl(text, true)
   if (strict instanceof CelError) return strict
   const parts = parseUrl(text, false)
-  return parts instanceof CelError ? parts : new Url(parts)
+  return parts instanceof CelError ? parts : new Url(parts, text.length)
 }
 
 export const urls: readonly Overload[] = [
