@@ -1,6 +1,6 @@
 import type { RolloutSpec } from '@skerry/api'
 import { windowFaults } from '../window/window.ts'
-import { goesAsOcm } from './strategy.ts'
+import { goesAsOcm, isTooLong } from './strategy.ts'
 import { waveFaults } from './waves.ts'
 
 // What is wrong with a Rollout beyond its schema, told when it is written.
@@ -24,13 +24,33 @@ export function admitRollout(spec: RolloutSpec, nowMs: number): { readonly field
     })),
   )
   const waves = waveFaults(spec.waves ?? []).map(({ field, message }) => ({ field: `spec.waves${field}`, message }))
+  const long = durationsOf(spec).filter(([, duration]) => isTooLong(duration))
   const others = goesAsOcm(spec) ? NOT_OF_OCM.filter((member) => spec[member] !== undefined) : []
   return [
     ...windows,
     ...waves,
+    ...long.map(([field]) => ({
+      field: `spec.${field}`,
+      message: 'is longer than 292 years, which is the longest duration: leave it out for no limit',
+    })),
     ...others.map((member) => ({
       field: `spec.${member}`,
       message: 'has no meaning with spec.semantics OCM: leave one of them out',
     })),
+  ]
+}
+
+/** Every duration of a spec, by its path. */
+function durationsOf({ strategy, approvals, offlineAfter, catchUp }: RolloutSpec): [string, string | undefined][] {
+  const { all, progressive, progressivePerGroup } = strategy ?? {}
+  return [
+    ['strategy.all.progressDeadline', all?.progressDeadline],
+    ['strategy.progressive.minSuccessTime', progressive?.minSuccessTime],
+    ['strategy.progressive.progressDeadline', progressive?.progressDeadline],
+    ['strategy.progressivePerGroup.minSuccessTime', progressivePerGroup?.minSuccessTime],
+    ['strategy.progressivePerGroup.progressDeadline', progressivePerGroup?.progressDeadline],
+    ['approvals.expireAfter', approvals?.expireAfter],
+    ['offlineAfter', offlineAfter],
+    ['catchUp.jitter', catchUp?.jitter],
   ]
 }
