@@ -17,6 +17,8 @@ type Remembered = { readonly mask: Uint8Array; readonly requirement: Requirement
 class Column {
   /** By slot: the number of its value. */
   at: Int32Array
+  /** How many slots have a value. */
+  held = 0
   readonly numbers = new Map<string, number>()
   readonly #remembered = new Map<string, Remembered>()
 
@@ -32,6 +34,7 @@ class Column {
   put(slot: number, value: string | undefined): void {
     // First: giving a number may make `at` anew.
     const number = value === undefined ? ABSENT : this.#numberOf(value)
+    this.held += (number === ABSENT ? 0 : 1) - ((this.at[slot] ?? ABSENT) === ABSENT ? 0 : 1)
     this.at[slot] = number
     for (const { mask, requirement } of this.#remembered.values()) mask[slot] = isMet(requirement, value) ? 1 : 0
   }
@@ -101,7 +104,12 @@ export class Columns {
 
   /** Puts the values of a slot in the place of those that it had. */
   put(slot: number, before: ReadonlyMap<string, string>, after: ReadonlyMap<string, string>): void {
-    for (const key of before.keys()) if (!after.has(key)) this.#columns.get(key)?.put(slot, undefined)
+    for (const key of before.keys()) {
+      const column = after.has(key) ? undefined : this.#columns.get(key)
+      column?.put(slot, undefined)
+      // A key that nobody has any more, such as yesterday's of a label that has the day in its name.
+      if (column?.held === 0) this.#columns.delete(key)
+    }
     for (const [key, value] of after) {
       if (before.get(key) === value) continue
       let column = this.#columns.get(key)
@@ -111,6 +119,11 @@ export class Columns {
       }
       column.put(slot, value)
     }
+  }
+
+  /** How many keys have a column. */
+  get size(): number {
+    return this.#columns.size
   }
 
   /** How many values of a key are remembered. */
