@@ -125,6 +125,7 @@ describe('an act is new, stands, or is refused', () => {
       retried.id,
     ],
     ['retry', {}, { status: failedRows(row('shop-1', 'Failed', NOW)), acts: [retried] }, 'New'],
+    ['retry', {}, { status: failedRows(row('shop-1', 'Failed', NOW - MINUTE)), acts: [retried] }, retried.id],
     ['approve', {}, {}, 'GateNotAsked'],
     ['approve', {}, { spec: gates }, 'New'],
     ['approve', { gate: 'Group/1' }, { spec: gates }, 'New'],

@@ -1,7 +1,21 @@
-import type { RolloutSpec, RolloutStatus } from '@skerry/api'
+import type { RolloutAct, RolloutSpec, RolloutStatus } from '@skerry/api'
 import { describe, expect, test } from 'vitest'
 import type { ClusterFacts } from './facts.ts'
-import { cluster, condition, type Doing, held, image, NOW, plan, progressive, row, saved } from './fixture.ts'
+import {
+  cluster,
+  condition,
+  type Doing,
+  facts,
+  held,
+  image,
+  iso,
+  NOW,
+  plan,
+  progressive,
+  row,
+  saved,
+} from './fixture.ts'
+import { planRollout } from './plan.ts'
 
 // What a breach does to who failed, where the rollout says so.
 
@@ -16,11 +30,11 @@ const before = {
 const known = (name: string, doing: Doing): ClusterFacts => ({ ...cluster(name, doing), lastGood: before })
 /** As it is once the order back is stored, and whether the site has taken it. */
 function ordered(name: string, doing: Doing, taken: boolean): ClusterFacts {
-  const facts = known(name, doing)
-  const { assignment, accepted: _, ...rest } = facts
+  const told = known(name, doing)
+  const { assignment, accepted: _, ...rest } = told
   if (!assignment) throw new Error(`${name} is assigned nothing`)
   const position = { timeline: 0, generation: 2 }
-  const statement = facts.nodes[0]?.statement
+  const statement = told.nodes[0]?.statement
   if (!statement) throw new Error(`${name} has said nothing`)
   return {
     ...rest,
@@ -91,5 +105,28 @@ describe('[deviation] onBreach', () => {
       state: 'Impossible',
       message: 'no signed image is known that every node of it confirmed before',
     })
+  })
+
+  test("who is another rollout's by now is ordered nothing, whatever that one ordered", () => {
+    const gone = known('n', 'newer')
+    if (!gone.assignment) throw new Error('it is assigned nothing')
+    const other = { ...gone, assignment: { ...gone.assignment, manifestSha256: '3'.repeat(64) } }
+    const stopped = plan([known('a', 'rolled-back'), other], asks('RollbackAll'))
+    expect(stopped.back.map(({ cluster: name }) => name)).toEqual(['a'])
+    expect(row(stopped, 'n')?.backTo).toBeUndefined()
+  })
+
+  test('while a person has it paused nobody is ordered back, and nobody is told to be', () => {
+    const paused: RolloutAct = {
+      ...{ id: '00000000-0000-4000-8000-000000000001', verb: 'pause', by: 'ola', at: iso(NOW), reason: 'wait' },
+      rolloutUid: 'r',
+    }
+    const elsewhere = { ...ordered('b', 'rolled-back', true), lastGood: { ...before, manifestSha256: '4'.repeat(64) } }
+    const clusters = [known('a', 'rolled-back'), elsewhere]
+    const stopped = planRollout({ ...facts(clusters, asks('RollbackFailed')), acts: [paused] }, NOW)
+    expect(stopped).toMatchObject({ phase: 'Paused', back: [] })
+    expect(row(stopped, 'a')?.backTo).toBeUndefined()
+    const going = plan(clusters, asks('RollbackFailed'))
+    expect(going.back.map(({ cluster: name }) => name)).toEqual(['a', 'b'])
   })
 })

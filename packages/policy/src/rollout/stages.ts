@@ -120,8 +120,7 @@ function closed(name: string, before: Staged | undefined, asks: Asks): Gate | un
 }
 
 /** Nothing is under way or to come there but from who is out of reach and skipped, and it has shown at least one success. */
-function isThrough({ members, isMandatory, groups, isExceeded }: Staged, spec: RolloutSpec): boolean {
-  if (isExceeded) return false
+function isThrough({ members, isMandatory, groups }: Staged, spec: RolloutSpec): boolean {
   const byIndex = new Map(groups.map((group) => [group.index, group]))
   const skips = (index: number) => {
     const group = byIndex.get(index)
