@@ -96,32 +96,31 @@ export function playedBy({ outages: file, place }: ReadOutages, groups: Groups, 
   })
   if (faults.length > 0) throw new Faults(faults)
 
-  const own = new Map(file.clusters?.map((cluster) => [cluster.name, cluster]))
+  const named = new Map(file.clusters?.map((cluster) => [cluster.name, cluster]))
   const [startMs, endMs] = [Date.parse(file.start), Date.parse(file.end)]
   const limits = {
     lateMs: ms(file.reachability?.lateAfter ?? '90s'),
     offlineMs: ms(file.reachability?.offlineAfter ?? '5m'),
     staleMs: ms(file.reachability?.staleAfter ?? '14d'),
   }
+  const shared = (file.outages ?? []).map((outage) => ({
+    span: spanOf(outage),
+    isOfAll: !outage.clusters && !outage.groups,
+    clusters: new Set(outage.clusters),
+    groups: new Set(outage.groups),
+  }))
   const clusters = groups.flatMap((group) =>
     group.clusters.map((name): SimulatedCluster => {
-      const { outages = [], joins, fails, ...pace } = own.get(name) ?? {}
+      const { outages = [], joins, fails, ...pace } = named.get(name) ?? {}
       const isTold = outages.length > 0 || joins !== undefined
       const as = asFound(name, found.get(name), isTold, startMs, endMs, limits)
-      const shared = (file.outages ?? []).filter(
-        (outage) =>
-          (!outage.clusters && !outage.groups) ||
-          outage.clusters?.includes(name) ||
-          outage.groups?.includes(group.name),
-      )
-      const all = [...outages, ...shared].map(({ from, to }) => ({
-        fromMs: Date.parse(from),
-        ...(to === undefined ? {} : { toMs: Date.parse(to) }),
-      }))
+      const own = outages.map(spanOf)
+      for (const { span, isOfAll, clusters, groups } of shared)
+        if (isOfAll || clusters.has(name) || groups.has(group.name)) own.push(span)
       return {
         ...as,
         ...paceOf(pace),
-        outages: [...(as.outages ?? []), ...all],
+        outages: [...(as.outages ?? []), ...own],
         ...(fails ? { fails } : {}),
         ...(joins === undefined ? {} : { joinsAtMs: Date.parse(joins) }),
       }
@@ -158,6 +157,10 @@ function asFound(
   if (found === 'Stale') return { name, outages: [{ fromMs: startMs - staleMs }] }
   // First heard when all is over.
   return found === 'NeverSeen' ? { name, joinsAtMs: endMs + 1 } : { name }
+}
+
+function spanOf({ from, to }: { from: string; to?: string }): { fromMs: number; toMs?: number } {
+  return { fromMs: Date.parse(from), ...(to === undefined ? {} : { toMs: Date.parse(to) }) }
 }
 
 function paceOf({ delivery, staging, activation }: NonNullable<Outages['pace']>): NonNullable<SimulationInput['pace']> {
