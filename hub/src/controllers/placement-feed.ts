@@ -70,6 +70,15 @@ export class PlacementFeed {
     this.#takeSlices(was.slices, now.slices)
   }
 
+  /** Asks what the placements' expressions in CEL were not asked of, a cluster at a time. */
+  *askCel(): Generator<void> {
+    for (const { spec } of this.#seen.placements.values())
+      for (const { requiredClusterSelector: required } of spec.predicates ?? []) {
+        const expressions = required?.celSelector?.celExpressions ?? []
+        if (expressions.length > 0) yield* this.scheduler.fleet.askCel(expressions)
+      }
+  }
+
   #forget(): void {
     this.scheduler = new Scheduler(this.#guard)
     this.#seen = NOTHING

@@ -267,3 +267,35 @@ test('who holds an old lease decides nothing', async () => {
   expect(await decided(world)).toEqual(['a'])
   await fresh.release()
 })
+
+test('expressions that cost much leave the thread to others, and a placement that is deleted meanwhile is asked no further', async () => {
+  const world = await openWorld()
+  await addPlacement(world)
+  const names = Array.from({ length: 400 }, (_, n) => `site-${1000 + n}`)
+  await addClusters(world, names)
+  const ten = '[0,1,2,3,4,5,6,7,8,9]'
+  // Near to what one evaluation may cost: a tenth of a second for each cluster, and all together longer than a look may take.
+  const dear = [0, 1, 2, 3, 4].reduce((inner, n) => `${ten}.all(v${n}, ${inner})`, '1 < 2 && 2 < 3')
+  const predicates = [{ requiredClusterSelector: { celSelector: { celExpressions: [dear] } } }]
+  await world.create('Placement', 'dear', { clusterSets: ['everyone'], predicates }, { namespace: 'fleet' })
+  const looking = look(world)
+  await firstBusyMoment()
+  await write(world.store, (tx) => deleteObject(tx, 'Placement', 'fleet', 'dear'))
+  await looking
+  expect(await decided(world)).toEqual(names)
+})
+
+/** Comes when the thread was busy for longer than it is by anything but an expression. */
+function firstBusyMoment(): Promise<void> {
+  return new Promise((resolve) => {
+    let at = performance.now()
+    const timer = setInterval(() => {
+      const now = performance.now()
+      if (now - at > 60) {
+        clearInterval(timer)
+        resolve()
+      }
+      at = now
+    }, 5)
+  })
+}

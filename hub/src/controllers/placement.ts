@@ -39,6 +39,8 @@ import type { Controller } from './run.ts'
 export const WHOLE_MS = 10 * 60_000
 /** The thread is the doors' and the others', too. */
 const TURN_MS = 20
+/** Expressions may ask for minutes of a fleet. So often it is seen whether their placement is still there. */
+const ASK_MS = 1_000
 
 /**
  * Decides the placements that a change may touch and stores what differs: slices and status of a placement in one
@@ -58,6 +60,22 @@ export function placementController(guard: RemovalGuard = REMOVAL_GUARD): Contro
       const isWhole = nowMs >= known.wholeAtMs + WHOLE_MS
       await feed.follow(mirrors, isWhole ? 'whole' : undefined)
       let turnAt = performance.now()
+      const letOthers = async () => {
+        if (performance.now() - turnAt < TURN_MS) return
+        await setImmediate()
+        signal.throwIfAborted()
+        turnAt = performance.now()
+      }
+      for (let isAsking = true; isAsking; ) {
+        const followedAt = performance.now()
+        isAsking = false
+        for (const _ of feed.askCel()) {
+          await letOthers()
+          isAsking = performance.now() - followedAt > ASK_MS
+          if (isAsking) break
+        }
+        if (isAsking) await feed.follow(mirrors)
+      }
       for (const { placement, outcome } of feed.scheduler.due(nowMs)) {
         const decided = outcome()
         const stored = feed.slicesOf(placement)
@@ -69,10 +87,7 @@ export function placementController(guard: RemovalGuard = REMOVAL_GUARD): Contro
           if (made === decided || !isStored(placement, stored, made))
             await writeFenced(store, lease, (tx) => save(tx, placement, known, made, nowMs))
         }
-        if (performance.now() - turnAt < TURN_MS) continue
-        await setImmediate()
-        signal.throwIfAborted()
-        turnAt = performance.now()
+        await letOthers()
       }
       const orphans = feed.orphans()
       if (orphans.length > 0) await writeFenced(store, lease, (tx) => drop(tx, orphans))

@@ -73,7 +73,7 @@ export class Fleet {
   readonly #decided = new Map<string, Int32Array>()
   readonly #scores = new Map<string, Map<string, AddOnScores>>()
   /** Every list of expressions that was asked, compiled or as its fault; and by slot whether it holds: 0 where nobody asked. */
-  readonly #cel = new Map<string, { readonly compiled: Compiled; held: Uint8Array }>()
+  readonly #cel = new Map<string, { readonly compiled: Compiled; held: Uint8Array; isOpen: boolean }>()
   readonly #prepared: (PreparedCluster | undefined)[] = []
   #room = 64
   #order: Int32Array | undefined
@@ -173,7 +173,10 @@ export class Fleet {
 
   #forgetCel(slot: number): void {
     this.#prepared[slot] = undefined
-    for (const { held } of this.#cel.values()) held[slot] = UNASKED
+    for (const asked of this.#cel.values()) {
+      asked.held[slot] = UNASKED
+      asked.isOpen = true
+    }
   }
 
   /** What is wrong with a list of expressions; undefined when they compile. */
@@ -207,6 +210,21 @@ export class Fleet {
     return asked.held[slot] === HOLDS
   }
 
+  /**
+   * Asks these expressions of every cluster that they were not asked of, one a step: each may cost what an evaluation may,
+   * and whoever goes through it can do something else in between. celHolds() and narrowByCel() then know the answers.
+   */
+  *askCel(expressions: readonly string[]): Generator<void> {
+    const asked = this.#celOf(expressions)
+    if (!asked.isOpen || 'fault' in asked.compiled) return
+    for (let slot = 0; slot < this.#names.length; slot += 1) {
+      if (this.present[slot] !== 1 || asked.held[slot] !== UNASKED) continue
+      this.celHolds(slot, expressions)
+      yield
+    }
+    asked.isOpen = false
+  }
+
   /** The first expression that does not hold for a cluster, as a sentence. */
   celMismatch(expressions: readonly string[], slot: number): string | undefined {
     const { compiled } = this.#celOf(expressions)
@@ -220,13 +238,13 @@ export class Fleet {
     return celMismatch(expressions, this.#prepared[slot])
   }
 
-  #celOf(expressions: readonly string[]): { readonly compiled: Compiled; held: Uint8Array } {
+  #celOf(expressions: readonly string[]): { readonly compiled: Compiled; held: Uint8Array; isOpen: boolean } {
     const key = JSON.stringify(expressions)
     const known = this.#cel.get(key)
     if (known) return known
     // Whoever edits a placement leaves one behind each time.
     if (this.#cel.size >= REMEMBERED) this.#cel.clear()
-    const made = { compiled: compiledAll(expressions), held: new Uint8Array(this.#room) }
+    const made = { compiled: compiledAll(expressions), held: new Uint8Array(this.#room), isOpen: true }
     this.#cel.set(key, made)
     return made
   }
