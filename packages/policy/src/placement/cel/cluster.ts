@@ -96,7 +96,7 @@ const text = (value: unknown): string => (typeof value === 'string' ? value : ''
 /** Go's omitempty: no empty text, list, map, and no zero. */
 function put(fields: Fields, name: string, value: unknown): void {
   const own = celValue(value)
-  if (own === null || own === '' || own === 0n || own === false) return
+  if (own === null || own === '' || own === 0n) return
   if (Array.isArray(own) ? own.length > 0 : !(own instanceof Map) || own.size > 0) fields.set(name, own)
 }
 
@@ -122,7 +122,7 @@ function putTime(fields: Fields, name: string, value: unknown): void {
 function timeText(value: unknown): string | null {
   const ms = typeof value === 'string' ? Date.parse(value) : Number.NaN
   if (Number.isNaN(ms)) return null
-  return `${new Date(Math.floor(ms / 1000) * 1000).toISOString().slice(0, 19)}Z`
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`
 }
 
 /** Numbers of objects are integers: a ManagedCluster has no other ones. */

@@ -110,6 +110,14 @@ describe('what costs little and does much is stopped', () => {
     ['a part that is nearly there', `[${MILLION}].all(t, t.indexOf(t.replace("b", "c", 1)) < 0)`],
     ['unsigned keys', `[{${Array.from({ length: 3_000 }, (_, i) => `${i}u: 1`).join()}}].all(m, m == m && m == m)`],
     [
+      'an unsigned key of many, asked for again and again',
+      `[{${Array.from({ length: 3_000 }, (_, i) => `${i}u: 1`).join()}}].all(m, ${ITEMS}.all(a, ${ITEMS}.all(b, m[0u] == 1)))`,
+    ],
+    [
+      'a literal of many keys, made again and again',
+      `${ITEMS}.map(i, {${Array.from({ length: 4_000 }, (_, i) => `${i}: 1`).join()}}).size() == 0`,
+    ],
+    [
       'time zones that are none',
       `${ITEMS}.all(a, ${ITEMS}.all(b, timestamp(0).getHours("Z" + string(a + b)) == 0 || true))`,
     ],

@@ -57,6 +57,8 @@ describe('[conformance: ocm] P-22: the environment', () => {
     '"aXb".lowerAscii() == "axb"',
     '[1, 2].sum() == 3 && [1].first().hasValue() && [1].last().value() == 1',
     '"abc".find("b+") == "b" && "abab".findAll("ab", 1).size() == 1',
+    // What is empty and right behind another match is none, as in Go.
+    '"baac".findAll("a*") == ["", "aa", ""]',
     'url("https://a.b:1/c?d=e").getPort() == "1" && isURL("/p")',
     'quantity("1Gi").isGreaterThan(quantity("1G")) && sign(quantity("-1")) == -1',
     'ip("10.1.2.3").family() == 4 && cidr("10.0.0.0/8").containsIP("10.1.2.3")',
