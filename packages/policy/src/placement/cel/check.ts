@@ -254,8 +254,10 @@ function literalType(value: unknown): Type {
   return type(value instanceof Uint8Array ? 'bytes' : 'uint')
 }
 
+/** A type that is written out may be as long as a book. */
+const LONGEST_FAULT = 300
 function stop(message: string, { at: where }: Expr): never {
-  throw new CompileFault(message, where)
+  throw new CompileFault(message.length > LONGEST_FAULT ? `${message.slice(0, LONGEST_FAULT)}…` : message, where)
 }
 
 /** `_==_` → `==`, `charAt` → `charAt()`. */

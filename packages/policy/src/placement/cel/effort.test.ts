@@ -189,6 +189,22 @@ describe('what would be too large is a fault', () => {
     expect('fault' in made && made.fault).toContain('too large')
   })
 
+  test('a fault that names a large type is told in short', () => {
+    const made = compileCel(
+      grown(
+        12,
+        '1',
+        (x) => `{${x}: ${x}}`,
+        (x) => `${x} == true`,
+      ),
+    )
+    expect('fault' in made && made.fault.length).toBeLessThan(400)
+  })
+
+  test('no type is found to stand inside itself', () => {
+    expect(run('[[]].all(x, x == [[dyn(1)]] || x == [x] || true)').matches).toBe(true)
+  })
+
   test('ten thousand calls are not', () => {
     expect(run(`[${'1 + 1,'.repeat(10_000)}2].size() == 10001`).matches).toBe(true)
   })
