@@ -43,19 +43,19 @@ const PARTS = 60
 export const LONGEST_REMOVAL_WINDOW_MS = 7 * 24 * 3_600_000
 
 /**
- * What is to be held of an evaluation that leaves `staying` selected, nothing where it may be carried out; and what is then to be
+ * What is to be held of an evaluation that leaves `staying` selected (by slot: 1), nothing where it may be carried out; and what is then to be
  * remembered of those that left. Who is gone or going does not count, nor who has come back, nor additions.
  */
 export function judgeRemoval(
   fleet: Fleet,
   placement: ObjectOf<'Placement'>,
-  staying: ReadonlySet<number>,
+  staying: Uint8Array,
   guard: RemovalGuard,
   nowMs: number,
 ): { readonly held?: Removal; readonly recentRemovals: RecentRemovals } {
   const { annotations = {} } = placement.metadata
   const there = stillThere(fleet, placement)
-  const leaving = there.filter((slot) => !staying.has(slot))
+  const leaving = there.filter((slot) => staying[slot] !== 1)
   const asked = annotations[MAX_REMOVAL_PERCENT_ANNOTATION]
   const maxPercent = asked !== undefined && isPercent(asked) ? Number(asked) : guard.maxRemovalPercent
   // Whoever lets any number go has nothing to count.
@@ -98,7 +98,7 @@ export function judgeRemoval(
 function countedAgain(
   fleet: Fleet,
   stored: RecentRemovals,
-  { there, staying }: { readonly there: readonly number[]; readonly staying: ReadonlySet<number> },
+  { there, staying }: { readonly there: readonly number[]; readonly staying: Uint8Array },
   afterMs: number,
 ): readonly { readonly entry: RecentRemovals[number]; readonly back: number }[] {
   const isThere = new Set(stored.length > 0 ? there : [])
@@ -110,7 +110,7 @@ function countedAgain(
     .filter(({ at }) => Date.parse(at) > afterMs)
     .map((one) => {
       const away = one.clusters.filter(isAway)
-      const clusters = away.filter((name) => !staying.has(fleet.slotOf(name) ?? -1))
+      const clusters = away.filter((name) => staying[fleet.slotOf(name) ?? -1] !== 1)
       const count = one.count - one.clusters.length + clusters.length
       return { entry: { ...one, clusters, count }, back: away.length - clusters.length }
     })
@@ -146,9 +146,14 @@ function withThese(
 
 /** Who is selected and neither gone nor going. */
 export function stillThere(fleet: Fleet, { metadata: { namespace = '', name } }: ObjectOf<'Placement'>): number[] {
-  return [...new Set(fleet.decidedBy(namespace, name))].filter(
-    (slot) => fleet.present[slot] === 1 && fleet.deleting[slot] === 0,
-  )
+  const seen = new Uint8Array(fleet.room)
+  const there: number[] = []
+  for (const slot of fleet.decidedBy(namespace, name)) {
+    if (seen[slot] === 1 || fleet.present[slot] !== 1 || fleet.deleting[slot] === 1) continue
+    seen[slot] = 1
+    there.push(slot)
+  }
+  return there
 }
 
 /** Whether a text is a whole number from 0 to 100. */

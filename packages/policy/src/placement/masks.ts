@@ -3,6 +3,13 @@
 /** A mask as words, without the up to three bytes behind the last one. */
 export const wordsOf = (mask: Uint8Array) => new Int32Array(mask.buffer, mask.byteOffset, mask.length >> 2)
 
+/** A mask of so much room that has all of these. */
+export function maskOf(room: number, lists: readonly ArrayLike<number>[]): Uint8Array {
+  const mask = new Uint8Array(room)
+  for (const slots of lists) for (let at = 0; at < slots.length; at += 1) mask[slots[at] ?? 0] = 1
+  return mask
+}
+
 /** Clears in `mask` whom `other`, at least as long, has not. */
 export function narrowTo(mask: Uint8Array, other: Uint8Array): void {
   const [words, by] = [wordsOf(mask), wordsOf(other)]

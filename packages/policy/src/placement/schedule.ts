@@ -19,6 +19,7 @@ import {
   removalText,
   stillThere,
 } from './guard.ts'
+import { maskOf } from './masks.ts'
 import { VERDICTS } from './verdicts.ts'
 
 // What is done with OCM's answer. Differs on purpose: the last good decisions are kept when the placement is wrong, and when
@@ -84,7 +85,10 @@ export function outcomeOf(
   const evicts = annotations[ON_MISCONFIGURATION_ANNOTATION] === 'Evict'
   if (found.status === 'Misconfigured' && !evicts) return frozen(fleet, placement, found, nowMs, guard)
   const { unscheduled, recheckAtMs } = found
-  const staying = new Set(found.groups.flatMap(({ members }) => [...members]))
+  const staying = maskOf(
+    fleet.room,
+    found.groups.map(({ members }) => members),
+  )
   const { held: removal, recentRemovals } = judgeRemoval(fleet, placement, staying, guard, nowMs)
   const recheck = earliest([recheckAtMs, scoresEndAtMs(placement, found), removal?.changesAtMs])
   if (removal) return { ...held(fleet, placement, found, removal), recentRemovals, ...recheck }
@@ -99,7 +103,7 @@ export function outcomeOf(
   return {
     kind: 'Decided',
     found,
-    selected: groups.flatMap(({ clusters }) => clusters).toSorted(byCodeUnit),
+    selected: namesIn(fleet, staying),
     unscheduled,
     groups,
     slices: cutSlices(placement.metadata.name, groups).map(({ clusters, ...slice }) => ({
@@ -126,6 +130,12 @@ export function scoresEndAtMs(placement: ObjectOf<'Placement'>, found: Decided):
   // What is no score of an add-on is none of OCM's either.
   const ends = found.ranking().scores.filter(({ name }) => !name.startsWith('AddOn/'))
   return earliest(ends.map(({ endsAtMs }) => endsAtMs)).recheckAtMs
+}
+
+function namesIn(fleet: Fleet, mask: Uint8Array): string[] {
+  const names: string[] = []
+  for (const slot of fleet.byName()) if (mask[slot] === 1) names.push(fleet.nameOf(slot))
+  return names
 }
 
 function earliest(times: readonly (number | undefined)[]): { readonly recheckAtMs?: number } {
@@ -176,12 +186,12 @@ function frozen(
   const there = stillThere(fleet, placement)
   const inSets =
     found.kind === 'Error' ? there : there.filter((slot) => VERDICTS[found.verdicts[slot] ?? 0] !== 'NotInEligibleSet')
-  const { held: removal, recentRemovals } = judgeRemoval(fleet, placement, new Set(inSets), guard, nowMs)
+  const { held: removal, recentRemovals } = judgeRemoval(fleet, placement, maskOf(fleet.room, [inSets]), guard, nowMs)
   return {
     kind: 'Frozen',
     message,
     ...NOTHING,
-    selected: (removal ? there : inSets).map((slot) => fleet.nameOf(slot)).toSorted(byCodeUnit),
+    selected: namesIn(fleet, maskOf(fleet.room, [removal ? there : inSets])),
     conditions: [
       found.kind === 'Error' ? WELL_CONFIGURED : configured(found),
       { type: 'DecisionsFrozen', status: 'True', reason, message: `${force}: ${message}` },
@@ -210,9 +220,7 @@ function held(fleet: Fleet, placement: ObjectOf<'Placement'>, found: Decided, re
     message: condition.message,
     found,
     ...NOTHING,
-    selected: stillThere(fleet, placement)
-      .map((slot) => fleet.nameOf(slot))
-      .toSorted(byCodeUnit),
+    selected: namesIn(fleet, maskOf(fleet.room, [stillThere(fleet, placement)])),
     conditions: [configured(found), { ...condition, message: `${condition.message}${why}` }],
     heldRemoval: removalStatus(removal),
   }
