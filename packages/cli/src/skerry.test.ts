@@ -790,6 +790,13 @@ spec:
     for (const { recheckAt } of told.held) expect(Date.parse(recheckAt ?? '')).toBeGreaterThan(0)
   })
 
+  test('the minute of each cluster of a rollout in waves', async () => {
+    const waves = [{ startAfter: '1h', percent: 100, spread: '4h' }]
+    const { out } = await preview(gated({ approvals: {}, waves }))
+    expect(out).toMatch(/\nWAVE +CLUSTER +STATE +REASON +LOOKED AT AGAIN +ITS MINUTE +MESSAGE\n/)
+    expect(out).toMatch(/\n1 +shop-17 +NotStarted +Sending +\S+:00\.000Z \(in [1-5]h\S*\) +is sent the image now\n/)
+  })
+
   test('what an edit would change, and that one would change nothing', async () => {
     world.write('gated.json', gated())
     await ok('apply', '-f', 'gated.json')

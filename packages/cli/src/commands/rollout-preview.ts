@@ -139,16 +139,23 @@ function gateText(gate: PreviewWave['gate']): string {
   return `${name}: ${approvals} ${approvals === 1 ? 'approval' : 'approvals'}${isPassed ? ', passed' : ''}`
 }
 
-function clustersText({ waves }: RolloutPreview, clusters: readonly RolloutCluster[], nowMs: number): string[] {
+function clustersText(
+  { waves, minutes }: RolloutPreview,
+  clusters: readonly RolloutCluster[],
+  nowMs: number,
+): string[] {
+  const minuteOf = new Map(minutes?.map(({ cluster, waveAt }) => [cluster, when(waveAt, nowMs)]))
   const told = new Map(clusters.map((row) => [row.name, row]))
   const rows = waves.flatMap(({ sentNow, underWay, later }, index) =>
     [...sentNow, ...underWay, ...later].map((name) => {
       const { state = '', reason = '', message = '', recheckAt } = told.get(name) ?? {}
-      return [String(index + 1), name, state, reason, recheckAt ? when(recheckAt, nowMs) : '', message]
+      const times = [recheckAt ? when(recheckAt, nowMs) : '', ...(minutes ? [minuteOf.get(name) ?? ''] : [])]
+      return [String(index + 1), name, state, reason, ...times, message]
     }),
   )
   if (rows.length === 0) return waves.length === 0 ? [] : ['\nNobody is sent the image now, and nobody waits for it.\n']
-  return ['\n', formatColumns([['WAVE', 'CLUSTER', 'STATE', 'REASON', 'LOOKED AT AGAIN', 'MESSAGE'], ...rows])]
+  const times = ['LOOKED AT AGAIN', ...(minutes ? ['ITS MINUTE'] : [])]
+  return ['\n', formatColumns([['WAVE', 'CLUSTER', 'STATE', 'REASON', ...times, 'MESSAGE'], ...rows])]
 }
 
 function backText({ orderedBack }: RolloutPreview): string[] {

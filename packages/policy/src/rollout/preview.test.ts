@@ -126,6 +126,17 @@ test('while nothing can be planned nobody is sent anything, whatever was told be
   expect(previewOf(rollout(byGroup))).toEqual({ waves: [], held: [], orderedBack: [] })
 })
 
+test('of a rollout in waves each cluster that something is to come of has its minute, the soonest first', () => {
+  const spec: Partial<RolloutSpec> = { waves: [{ startAfter: '1h', percent: 100, spread: '24h' }] }
+  const status = looked(FLEET, spec)
+  const { minutes = [] } = previewOf(rollout(spec, status))
+  expect(minutes.map(({ cluster: name }) => name).toSorted()).toEqual(['a', 'b', 'c', 'd', 'e'])
+  expect(minutes.map(({ waveAt }) => waveAt)).toEqual(minutes.map(({ waveAt }) => waveAt).toSorted())
+  for (const { cluster: name, waveAt } of minutes)
+    expect(status.clusters?.find((row) => row.name === name)?.waveAt).toBe(waveAt)
+  expect(preview(FLEET, {})).not.toHaveProperty('minutes')
+})
+
 test('who is ordered back after a breach is told, with what to', () => {
   const lastGood = {
     ...image,

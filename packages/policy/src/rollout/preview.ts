@@ -48,6 +48,8 @@ export type RolloutPreview = {
   readonly completion?: PreviewGate
   /** Everybody who is neither sent the image now nor finished. */
   readonly held: readonly PreviewHold[]
+  /** When each cluster may activate by `spec.waves`, the soonest first; absent where the rollout has none. */
+  readonly minutes?: readonly { readonly cluster: string; readonly waveAt: string }[]
   /** After a breach: who is ordered back to what, and how that stands. */
   readonly orderedBack: readonly ({ readonly cluster: string } & NonNullable<RolloutCluster['backTo']>)[]
 }
@@ -72,6 +74,9 @@ export function previewOf({ spec, status }: Pick<ObjectOf<'Rollout'>, 'spec' | '
   const first = firstOf(stages, openedOf, membersOf)
   const isAttempted = ({ state }: RolloutCluster) => state !== 'Offline' && state !== 'Removed'
   const attempted = rows.filter(isAttempted).length
+  const minutes = rows
+    .flatMap(({ name, waveAt }) => (waveAt ? [{ cluster: name, waveAt }] : []))
+    .toSorted((a, b) => byCodeUnit(a.waveAt, b.waveAt))
   return {
     waves: stages.map((stage): PreviewWave => {
       const { groups, isMandatory } = stage
@@ -99,6 +104,7 @@ export function previewOf({ spec, status }: Pick<ObjectOf<'Rollout'>, 'spec' | '
         ...{ cluster: name, state, reason, message },
         ...(recheckAt === undefined ? {} : { recheckAt }),
       })),
+    ...(minutes.length > 0 ? { minutes } : {}),
     orderedBack: rows.flatMap(({ name, backTo }) => (backTo ? [{ cluster: name, ...backTo }] : [])),
   }
 }
