@@ -1056,6 +1056,27 @@ test('a newer rollout that selects a cluster no more lets an older one have it',
   expect(await fleet.owners()).toEqual({ a: 'old' })
 })
 
+test('a newer rollout has whom it selects before it sends them anything, and an older one goes on when it is deleted', async () => {
+  const { world, roll, age, owners, stateOf } = await fleetOf('a', 'b')
+  await addImage(world, 'os-2')
+  await roll('old', rolloutSpec('os-1', { approvals: { start: 1 } }))
+  await age('old')
+  await roll('new', rolloutSpec('os-2', { approvals: { start: 1 } }))
+  await world.edit('Rollout', 'old', 'fleet', rolloutSpec('os-1'))
+  await world.look(rollout)
+  expect(await owners()).toEqual({})
+  expect(await stateOf('old', 'b')).toMatchObject({
+    state: 'Removed',
+    reason: 'AssignedElsewhere',
+    message: 'the newer rollout new has this cluster, and has not sent it its image yet',
+  })
+  expect(await stateOf('new', 'b')).toMatchObject({ state: 'NotStarted', reason: 'WaitingForApproval' })
+
+  await write(world.store, (tx) => deleteObject(tx, 'Rollout', 'fleet', 'new'))
+  await world.look(rollout)
+  expect(await owners()).toEqual({ a: 'old', b: 'old' })
+})
+
 test('what was planned of a rollout that was deleted and made anew meanwhile is not written under the new one', async () => {
   const fleet = await fleetOf('a')
   const { world } = fleet

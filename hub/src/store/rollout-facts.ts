@@ -74,6 +74,7 @@ function clusterFacts(
   const heardAtMs = lastHeardMs(nodes)
   const { state, changesAtMs } = reachability(heardAtMs, limits, nowMs)
   const assignment = fleet.assignments.get(name)
+  const newest = fleet.newest.get(name)?.rollout
   const ordered = fleet.ordered.get(name)
   // The document carries the assignment once the desired controller composed it; before that nothing was sent.
   const position = positionOf(assignment, ordered)
@@ -86,6 +87,7 @@ function clusterFacts(
     ...(changesAtMs === undefined ? {} : { changesAtMs }),
     ...(heardAtMs === undefined ? {} : { heardAtMs }),
     ...(assignment ? { assignment: assignmentFacts(fleet, assignment, rollout, nodes) } : {}),
+    ...(newest && newest.metadata.uid !== rollout.metadata.uid ? { newer: newest.metadata.name } : {}),
     ...(position ? { position } : {}),
     ...(accepted ? { accepted } : {}),
     ...(refused && ordered

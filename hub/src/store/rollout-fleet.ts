@@ -24,6 +24,8 @@ export type Entry = {
 export type RolloutFleet = {
   /** By uid, newest first. */
   readonly entries: ReadonlyMap<string, Entry>
+  /** Of each cluster that a rollout selects, the newest one that does. */
+  readonly newest: ReadonlyMap<string, Entry>
   /** What was assigned when it was read, and what this look assigned since. */
   readonly assignments: Map<string, Assignment>
   readonly images: ReadonlyMap<string, ObjectOf<'OSImage'>>
@@ -123,6 +125,7 @@ async function loadRest(sql: Reader, entries: ReadonlyMap<string, Entry>, source
   ])
   return {
     entries,
+    newest: newestOf(entries),
     assignments: new Map(assignments.map((assignment) => [assignment.cluster, assignment])),
     images: new Map(images.map((image) => [image.metadata.name, image])),
     byBytes: new Map(
@@ -138,6 +141,13 @@ async function loadRest(sql: Reader, entries: ReadonlyMap<string, Entry>, source
     acts,
     authors,
   }
+}
+
+function newestOf(entries: ReadonlyMap<string, Entry>): ReadonlyMap<string, Entry> {
+  const newest = new Map<string, Entry>()
+  for (const entry of entries.values())
+    for (const cluster of entry.selected ?? []) if (!newest.has(cluster)) newest.set(cluster, entry)
+  return newest
 }
 
 // Metadata tells whole seconds, and two rollouts are easily made in one: the later one is the newer. Of one moment any

@@ -136,6 +136,12 @@ export function clusterStateOf(
   if (elsewhere) return { state: 'Removed', ...elsewhere }
   if (cluster.denied) return { state: 'Removed', reason: 'Denied', message: DENIED }
   if (failed?.failure) return failure(failed, failed.failure)
+  if (!assigned && cluster.newer !== undefined)
+    return {
+      state: 'Removed',
+      reason: 'AssignedElsewhere',
+      message: `the newer rollout ${cluster.newer} has this cluster, and has not sent it its image yet`,
+    }
   if (!assigned) return unassigned(cluster, goesAsOcm(spec))
   // Until the new terms are composed the refusal of the old ones is still the newest word.
   if (cluster.refused && !(isUnprovable(cluster.refused) && spec.attestation === 'warning')) {
