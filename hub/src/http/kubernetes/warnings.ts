@@ -15,10 +15,15 @@ export async function warningsOf(
   if (kind !== 'Rollout') return []
   const rollout = { metadata, spec: spec as SpecFor<'Rollout'> }
   const placement = { namespace: metadata.namespace ?? '', name: rollout.spec.placementRef.name }
+  const found = await getObject(tx, 'Placement', placement.namespace, placement.name)
   const image = await getObject(tx, 'OSImage', '', rollout.spec.image.name)
   const releaseCounter = image?.spec.releaseCounter
   return rolloutWarnings(rollout, {
-    placementExists: (await getObject(tx, 'Placement', placement.namespace, placement.name)) !== undefined,
+    placementExists: found !== undefined,
+    groups: found?.status?.decisionGroups?.map((one) => ({
+      index: one.decisionGroupIndex,
+      name: one.decisionGroupName,
+    })),
     releaseCounter,
     bootMeasured: image !== undefined && image.spec.boot.kind !== 'none',
     above: releaseCounter === undefined ? [] : await clustersAbove(tx, placement, releaseCounter),

@@ -92,7 +92,7 @@ export function stagesOf(spec: RolloutSpec, groups: readonly Group[]): Stage[] {
 }
 
 /** OCM's way to name groups: all of a name, else the one of an index. */
-function names(
+export function names(
   { groupName, groupIndex }: { groupName?: string; groupIndex?: number },
   { index, name }: Group,
 ): boolean {

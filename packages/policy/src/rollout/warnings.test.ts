@@ -5,7 +5,16 @@ const rollout = {
   metadata: { namespace: 'fleet' },
   spec: { placementRef: { name: 'shops' }, image: { name: 'os-1' } },
 }
-const fine: References = { placementExists: true, releaseCounter: 1, bootMeasured: true, above: [] }
+const fine: References = {
+  placementExists: true,
+  groups: [
+    { index: 0, name: '' },
+    { index: 1, name: 'canary' },
+  ],
+  releaseCounter: 1,
+  bootMeasured: true,
+  above: [],
+}
 const shops = (count: number) =>
   Array.from({ length: count }, (_, n) => ({ cluster: `shop-${n + 1}`, releaseCounter: 2 + n }))
 const refuse = 'spec.image.name: the release counter of os-1 is 1, and a site takes none below the one it confirmed:'
@@ -43,4 +52,23 @@ test('a rollout that asks for no proof is not warned of it', () => {
 
 test('both that are missing are told', () => {
   expect(rolloutWarnings(rollout, { ...fine, placementExists: false, releaseCounter: undefined })).toHaveLength(2)
+})
+
+test('limits of another type, and groups that are not there, count for nothing, and that is told', () => {
+  const strategy = {
+    type: 'Progressive' as const,
+    progressive: { mandatoryDecisionGroups: [{ groupName: 'canary' }, { groupName: 'canaryy' }, { groupIndex: 2 }] },
+    progressivePerGroup: { maxFailures: 1 },
+  }
+  const groupOfflinePolicies = [{ groupName: 'shops', offlinePolicy: 'Wait' as const }]
+  const spec = { ...rollout.spec, strategy, groupOfflinePolicies }
+  const none = 'counts for nothing, because Placement shops has no such group; it has 0, 1 (canary)'
+  expect(rolloutWarnings({ ...rollout, spec }, fine)).toEqual([
+    'spec.strategy.progressivePerGroup: counts for nothing, because the type of the strategy is Progressive',
+    `spec.strategy.progressive.mandatoryDecisionGroups[1]: ${none}`,
+    `spec.strategy.progressive.mandatoryDecisionGroups[2]: ${none}`,
+    `spec.groupOfflinePolicies[0]: ${none}`,
+  ])
+  // It may have them once it has decided.
+  expect(rolloutWarnings({ ...rollout, spec }, { ...fine, groups: undefined })).toHaveLength(1)
 })
