@@ -797,6 +797,20 @@ spec:
     expect(out).toMatch(/\n1 +shop-17 +NotStarted +Sending +\S+:00\.000Z \(in [1-5]h\S*\) +is sent the image now\n/)
   })
 
+  test('when sites would activate it: in their windows and waves', async () => {
+    const windows = { activation: [{ at: '0 2 1 1 *', timeZone: 'UTC', durationSeconds: 60 }] }
+    const waves = [
+      { startAfter: '0s', percent: 10 },
+      { startAfter: '4h', percent: 100, spread: '2h' },
+    ]
+    const { out } = await preview(gated({ windows, waves }))
+    expect(out).toMatch(/\nWindows: +sites activate in their windows: 0 2 1 1 \* \(UTC\), 60 s\n/)
+    expect(out).toMatch(/\n +the next opens \d+-01-01T02:00:00.000Z \(in \d+d\)\n/)
+    expect(out).toMatch(
+      /\nActivate: +sites activate in waves, counted from when the image is first sent: 10% from 0s on; 100% from 4h on, spread over 2h\n/,
+    )
+  })
+
   test('what an edit would change, and that one would change nothing', async () => {
     world.write('gated.json', gated())
     await ok('apply', '-f', 'gated.json')

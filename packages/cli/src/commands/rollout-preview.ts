@@ -1,7 +1,15 @@
 import type { ObjectOf, RolloutCluster, SkerryObject } from '@skerry/api'
 import { ApiError, type Client } from '@skerry/client'
-import { type PreviewChange, type PreviewWave, previewChanges, previewOf, type RolloutPreview } from '@skerry/policy'
+import {
+  openingAt,
+  type PreviewChange,
+  type PreviewWave,
+  previewChanges,
+  previewOf,
+  type RolloutPreview,
+} from '@skerry/policy'
 import type { Command } from 'commander'
+import { waveText, windowText } from '../describe/rollout.ts'
 import { exitCodeOf, Faults } from '../errors.ts'
 import { type Applied, applyManifest } from '../objects/apply.ts'
 import type { Manifest } from '../objects/documents.ts'
@@ -86,6 +94,7 @@ function textOf({ outcome, rollout, without }: Foreseen, nowMs: number): string 
   const rows = [
     ['Placement:', spec.placementRef.name],
     ['Image:', image ? `${spec.image.name}, manifest sha256 ${image.manifestSha256}` : spec.image.name],
+    ...activationRows(rollout, nowMs),
     ['Phase:', `${phase}${was !== undefined && was !== phase ? `, where it is ${was} now` : ''}`],
     ...(ready?.status === 'False' ? [['Waits:', ready.message]] : completed ? [['', completed.message]] : []),
     ...(breached?.status === 'True' ? [['Breached:', breached.message]] : []),
@@ -98,6 +107,36 @@ function textOf({ outcome, rollout, without }: Foreseen, nowMs: number): string 
     ...backText(preview),
     ...(without ? [editText(previewChanges(without.status, status))] : []),
   ].join('')
+}
+
+// When the sites that are sent it activate it: that they work out themselves, each by its own clock.
+function activationRows({ spec: { windows, waves } }: Rollout, nowMs: number): string[][] {
+  const opening = windows && openingAt(windows.activation, nowMs)
+  const next =
+    opening?.open === false && opening.nextMs !== undefined ? new Date(opening.nextMs).toISOString() : undefined
+  return [
+    ...(windows
+      ? [
+          ['Windows:', `sites activate in their windows: ${windows.activation.map(windowText).join('; ')}`],
+          [
+            '',
+            opening?.open
+              ? 'open now'
+              : next === undefined
+                ? 'none of them opens again'
+                : `the next opens ${when(next, nowMs)}`,
+          ],
+        ]
+      : []),
+    ...(waves
+      ? [
+          [
+            'Activate:',
+            `sites activate in waves, counted from when the image is first sent: ${waves.map(waveText).join('; ')}`,
+          ],
+        ]
+      : []),
+  ]
 }
 
 function wavesText({ waves, completion }: RolloutPreview): string[] {

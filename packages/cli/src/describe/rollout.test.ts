@@ -42,6 +42,13 @@ test.each<[Partial<RolloutCluster>, string | undefined]>([
   expect(/Looked at again: +(.*)$/m.exec(text)?.[1]).toBe(told)
 })
 
+test('describe rollout: how many are in each state, and who is under way for longest, before every cluster is listed', () => {
+  const slow = { name: 'shop-9', state: 'Staging', reason: 'Staging', since: '2026-05-31T21:00:00.000Z' } as const
+  const text = described({}, { byState: { Offline: 24, Staging: 1 }, slowest: [slow] })
+  expect(text).toMatch(/^By state: +24 Offline, 1 Staging$/m)
+  expect(text).toMatch(/^Slowest: +shop-9: Staging since 2026-05-31T21:00:00.000Z \(3h ago\)$/m)
+})
+
 test('describe rollout: waves, from when they count, and the minute of each cluster', () => {
   const cluster = { name: 'shop-1', state: 'WaitingForWindow', reason: 'WaveNotDue', message: 'm' }
   const text = formatEntries(

@@ -1,4 +1,4 @@
-import type { ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
+import type { ActivationWindow, ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
 import { FINISHED_STATES } from '@skerry/policy'
 import { type Entry, entries, entry, table } from '../output/sections.ts'
 import { ago, when } from '../output/times.ts'
@@ -17,12 +17,7 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
     entry('Limits', limits && Object.entries(limits).map(limitText).join(', ')),
     entry('Semantics', spec.semantics === 'OCM' ? "OCM's rules alone say who is next" : undefined),
     entry('Out of reach', spec.offlinePolicy && offlineText(spec)),
-    entry(
-      'Windows',
-      spec.windows?.activation
-        .map(({ at, timeZone, durationSeconds }) => `${at} (${timeZone}), ${durationSeconds} s`)
-        .join('\n'),
-    ),
+    entry('Windows', spec.windows?.activation.map(windowText).join('\n')),
     entry('Waves', spec.waves?.map(waveText).join('\n')),
     entry('First sent', status?.firstSent && when(status.firstSent.at, nowMs)),
     entry('Counts as success', `attestation ${spec.attestation ?? 'affirming'} or better`),
@@ -35,6 +30,8 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
       counts &&
         `${counts.succeeded} of ${counts.total} succeeded, ${counts.inProgress} under way, ${counts.deferred} deferred, ${counts.notStarted} not started, ${counts.rolledBack} rolled back, ${counts.failed} failed`,
     ),
+    entry('By state', status?.byState && byStateText(status.byState)),
+    entry('Slowest', status?.slowest?.map((one) => slowText(one, nowMs)).join('\n')),
     (status?.groups ?? []).length > 1 ? groupTable(status?.groups ?? [], nowMs) : undefined,
     conditionTable(status?.conditions, nowMs),
     {
@@ -45,6 +42,16 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
       })),
     },
   )
+}
+
+function byStateText(byState: NonNullable<RolloutStatus['byState']>): string {
+  return Object.entries(byState)
+    .map(([state, count]) => `${count} ${state}`)
+    .join(', ')
+}
+
+function slowText({ name, state, since }: NonNullable<RolloutStatus['slowest']>[number], nowMs: number): string {
+  return `${name}: ${state} since ${when(since, nowMs)}`
 }
 
 function groupTable(groups: NonNullable<RolloutStatus['groups']>, nowMs: number): Entry {
@@ -77,7 +84,15 @@ function recheckText({ state, recheckAt }: RolloutCluster, nowMs: number): strin
   return FINISHED_STATES.has(state) ? undefined : 'with the next news of it, within a minute at the latest'
 }
 
-function waveText({ startAfter, percent, spread }: NonNullable<ObjectOf<'Rollout'>['spec']['waves']>[number]): string {
+export function windowText({ at, timeZone, durationSeconds }: ActivationWindow): string {
+  return `${at} (${timeZone}), ${durationSeconds} s`
+}
+
+export function waveText({
+  startAfter,
+  percent,
+  spread,
+}: NonNullable<ObjectOf<'Rollout'>['spec']['waves']>[number]): string {
   return `${percent}% from ${startAfter} on${spread === undefined ? '' : `, spread over ${spread}`}`
 }
 
