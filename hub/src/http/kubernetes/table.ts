@@ -20,6 +20,13 @@ const condition = (object: { status?: unknown }, type: string) => {
 }
 const short = (digest: string | undefined) => digest?.slice(0, 12)
 
+// What keeps decisions as they are says more than how well they were satisfied before.
+const placementReason = (o: ObjectOf<'Placement'>) =>
+  ['RemovalHeld', 'DecisionsFrozen'].find((type) => condition(o, type)?.status === 'True') ??
+  (condition(o, 'PlacementMisconfigured')?.status === 'True'
+    ? 'Misconfigured'
+    : condition(o, 'PlacementSatisfied')?.reason)
+
 const COLUMNS: Columns = {
   ManagedCluster: [
     { name: 'Accepted', of: (o) => o.spec.hubAcceptsClient === true },
@@ -38,7 +45,7 @@ const COLUMNS: Columns = {
   ManagedClusterSetBinding: [{ name: 'Set', of: (o) => o.spec.clusterSet }],
   Placement: [
     { name: 'Satisfied', of: (o) => condition(o, 'PlacementSatisfied')?.status },
-    { name: 'Reason', of: (o) => condition(o, 'PlacementSatisfied')?.reason },
+    { name: 'Reason', of: (o) => placementReason(o) },
     { name: 'Selected', type: 'integer', of: (o) => o.status?.numberOfSelectedClusters ?? 0 },
     { name: 'Misconfigured', priority: 1, of: (o) => condition(o, 'PlacementMisconfigured')?.message },
   ],
@@ -79,6 +86,7 @@ const COLUMNS: Columns = {
   ],
   Rollout: [
     { name: 'Phase', of: (o) => o.status?.phase ?? 'Pending' },
+    { name: 'Reason', of: (o) => condition(o, 'Completed')?.reason, description: 'what it waits for, or how it ended' },
     { name: 'Image', of: (o) => o.spec.image.name },
     { name: 'Succeeded', of: (o) => `${o.status?.counts?.succeeded ?? 0}/${o.status?.counts?.total ?? 0}` },
     {
