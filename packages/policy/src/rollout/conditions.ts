@@ -154,7 +154,9 @@ function untilCompletion(
   }
   if (!members.every(({ state }) => SETTLED.has(state))) return going
   const dark = areSaid(members, (state) => state === 'Offline', 'out of reach, to be sent the image on return')
-  return { reason: 'OutOfReach', message: `${where}${[...dark, ...ended(placed, failed, name)].join('; ')}` }
+  const proven = members.some(({ state }) => state === 'Succeeded')
+  const why = proven || stages.length === 1 ? [] : ['none of it succeeded, and what comes after it waits until one did']
+  return { reason: 'OutOfReach', message: `${where}${[...dark, ...why, ...ended(placed, failed, name)].join('; ')}` }
 }
 
 type Told = { readonly reason: string; readonly message: string }

@@ -213,7 +213,14 @@ describe('[deviation] groups and sites that are out of reach', () => {
   test('a group that is all dark proves nothing: the next one waits for a success', () => {
     const dark = planned(['x a:offline b:offline', 'y c:nothing'], perGroup())
     expect(dark).toMatchObject({ advance: [], phase: 'Running' })
-    expect(held(dark, 'c')?.message).toBe('group 0 (x) comes first and is not through: 2 out of reach')
+    expect(held(dark, 'c')?.message).toBe(
+      'group 0 (x) comes first and is not through: 2 out of reach, no cluster of it succeeded',
+    )
+    expect(condition(dark, 'Completed')).toMatchObject({
+      reason: 'OutOfReach',
+      message:
+        'group 0 (x): 2 clusters are out of reach, to be sent the image on return; none of it succeeded, and what comes after it waits until one did',
+    })
   })
 
   test('CountAsFailure: after its time, from its turn on, a site that is away is a failure that stays one', () => {

@@ -109,7 +109,8 @@ function groupWaits({ current, gate }: Standing, name: string): WhyNot {
     ...(busy > 0 ? [`${busy} under way`] : []),
     ...(open > 0 ? [`${open} not started`] : []),
     ...(dark > 0 ? [`${dark} out of reach`] : []),
-    ...(busy + dark + open === 0 ? ['no cluster of it succeeded'] : []),
+    // Also where who is out of reach is skipped: a group that nobody has proven lets nobody through.
+    ...(busy + open === 0 && of(({ state }) => state === 'Succeeded') === 0 ? ['no cluster of it succeeded'] : []),
   ]
   return { reason: 'GroupWaits', message: `${stageName(current)} comes first and is not through: ${parts.join(', ')}` }
 }
