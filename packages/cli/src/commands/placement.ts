@@ -17,7 +17,10 @@ export function placementCommand(program: Command, shell: Shell): void {
     .option('-n, --namespace <name>', 'the namespace of the placement')
     .option('--removal <hash>', "exactly this removal, by the hash in the placement's status")
     .option('--reason <sentence>', 'why, for those who look later')
-    .addHelpText('after', '\nExample:\n  skerry placement approve all-shops --removal 3f…')
+    .addHelpText(
+      'after',
+      '\nExample:\n  skerry placement approve all-shops\n\nIt prints the command that approves what it tells.',
+    )
     .action(async (name: string, options: Options, command: Command) => {
       await withHub(command, shell, async ({ client, namespace }) => {
         const { metadata, status } = (await locate(

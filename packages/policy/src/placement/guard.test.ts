@@ -58,7 +58,7 @@ describe('[deviation] D-06 the guard against large removals', () => {
       type: 'RemovalHeld',
       status: 'True',
       reason: 'TooManyRemovals',
-      message: `11 of 50 selected clusters would leave, more than 20 %: ${names(10).join(', ')} and 1 more; approve removal ${hash} to let them go`,
+      message: `11 of 50 selected clusters would leave, more than 20 %: ${names(10).join(', ')} and 1 more; approve removal ${hash} to let them go ("skerry placement approve p -n fleet")`,
     })
     expect(condition(outcome, 'PlacementSatisfied')).toBeUndefined()
   })
@@ -294,7 +294,7 @@ describe('[deviation] D-06 the guard counts over time', () => {
       recheckAtMs: NOW + HOUR,
     })
     expect(condition(outcome, 'RemovalHeld')?.message).toBe(
-      `1 of 40 selected clusters would leave, with 10 that left since ${new Date(NOW).toISOString()} 11 of 50, more than 20 %: c010; approve removal ${outcome.heldRemoval?.hash} to let them go, or wait until ${until}`,
+      `1 of 40 selected clusters would leave (11 of 50 with the 10 that left since ${new Date(NOW).toISOString()}), more than 20 %: c010; approve removal ${outcome.heldRemoval?.hash} to let them go ("skerry placement approve p -n fleet"), or wait until ${until}`,
     )
     expect(explain(world.fleet, world.placement(), outcome, world.now(), 'c010')).toMatchObject([
       {

@@ -180,13 +180,13 @@ export function removalStatus({
   }
 }
 
-export function removalText(removal: Removal): string {
+export function removalText(removal: Removal, { namespace, name }: { namespace?: string; name: string }): string {
   const { clusters, of, maxPercent, hash, recent } = removal
   const { sample, until } = removalStatus(removal)
   const more = clusters.length > sample.length ? ` and ${clusters.length - sample.length} more` : ''
   const before = recent
-    ? `, with ${recent.count} that left since ${recent.since} ${clusters.length + recent.count} of ${recent.of}`
+    ? ` (${clusters.length + recent.count} of ${recent.of} with the ${recent.count} that left since ${recent.since})`
     : ''
   const wait = until === undefined ? '' : `, or wait until ${until}`
-  return `${clusters.length} of ${of} selected clusters would leave${before}, more than ${maxPercent} %: ${sample.join(', ')}${more}; approve removal ${hash} to let them go${wait}`
+  return `${clusters.length} of ${of} selected clusters would leave${before}, more than ${maxPercent} %: ${sample.join(', ')}${more}; approve removal ${hash} to let them go ("skerry placement approve ${name} -n ${namespace}")${wait}`
 }

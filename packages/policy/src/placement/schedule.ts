@@ -195,7 +195,7 @@ function frozen(
     conditions: [
       found.kind === 'Error' ? WELL_CONFIGURED : configured(found),
       { type: 'DecisionsFrozen', status: 'True', reason, message: `${force}: ${message}` },
-      ...(removal ? [removalHeld(removal)] : []),
+      ...(removal ? [removalHeld(removal, placement)] : []),
     ],
     recentRemovals,
     ...(removal ? { heldRemoval: removalStatus(removal) } : {}),
@@ -203,15 +203,15 @@ function frozen(
   }
 }
 
-const removalHeld = (removal: Removal): Omit<Condition, 'lastTransitionTime'> => ({
+const removalHeld = (removal: Removal, { metadata }: ObjectOf<'Placement'>): Omit<Condition, 'lastTransitionTime'> => ({
   type: 'RemovalHeld',
   status: 'True',
   reason: 'TooManyRemovals',
-  message: removalText(removal),
+  message: removalText(removal, metadata),
 })
 
 function held(fleet: Fleet, placement: ObjectOf<'Placement'>, found: Decided, removal: Removal): PlacementOutcome {
-  const condition = removalHeld(removal)
+  const condition = removalHeld(removal, placement)
   // What there would be instead, where that is no choice at all.
   const { status, reason, message } = found.satisfied
   const why = status === 'True' ? '' : ` (${reason}: ${message})`
