@@ -14,7 +14,8 @@ export function toJson(value: unknown): string {
 }
 
 export function toYaml(value: unknown): string {
-  return stringify(value, { lineWidth: 0, aliasDuplicateObjects: false })
+  // kubectl reads YAML 1.1, where a bare yes or on is a truth value.
+  return stringify(value, { lineWidth: 0, aliasDuplicateObjects: false, compat: 'yaml-1.1' })
 }
 
 /** One object in a form that is not a table. In a list of documents each YAML document begins with its mark. */

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { visible } from './columns.ts'
+import { toYaml } from './forms.ts'
 import { lineDiff } from './line-diff.ts'
 import { entries, entry, formatEntries, table } from './sections.ts'
 import { tableWriter } from './table.ts'
@@ -51,6 +52,10 @@ test('sections put labels in one column, blocks below them, and leave out what h
   expect(text).toBe(
     'Name:    a\nLabels:  x=1\n         y=2\nBlock:\n  Inner:  1\nRows:\n  K      V\n  long   b\nNone:    <none>\n',
   )
+})
+
+test('a text that YAML 1.1 reads as something else is quoted: kubectl takes what is printed', () => {
+  expect(toYaml({ a: 'yes', b: 'on', c: 'text' })).toBe('a: "yes"\nb: "on"\nc: text\n')
 })
 
 test('times are told with how far they are away', () => {
