@@ -214,6 +214,11 @@ describe.skipIf(!kubectlPath)(on, () => {
     await ok('apply -f -', { input: OCM })
     expect(await ok('get placements')).toMatch(/^NAME +SATISFIED +REASON +SELECTED +AGE\nall-shops /)
     expect(await ok('get placements -o wide')).toMatch(/^NAME .* SELECTED +AGE +MISCONFIGURED\n/)
+    expect(
+      await ok('get placements -o yaml').then((input) => kubectl('apply -f - --dry-run=server', { input })),
+    ).toMatchObject({
+      code: 0,
+    })
     expect(await ok('get placements -A --chunk-size=1')).toMatch(/^NAMESPACE +NAME/)
     expect(await ok('get mclset --chunk-size=1 -o name')).toBe(
       ['default', 'dev', 'global']
