@@ -680,6 +680,17 @@ describe('all of them', () => {
     })
   })
 
+  test('of a number or a text of some form, a text is held against the form', () => {
+    const groupStrategy = { clustersPerDecisionGroup: '101%' }
+    const placement = { ...SAMPLES['Placement'], spec: { decisionStrategy: { groupStrategy } } }
+    expect(causes(SCHEMAS['Placement'] as TSchema, placement)).toMatchObject([
+      {
+        field: 'spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup',
+        message: expect.stringContaining('must match pattern'),
+      },
+    ])
+  })
+
   test('a label value is one, and a value under any name is looked at', () => {
     const cluster = SAMPLES['ManagedCluster'] as { metadata: object }
     for (const labels of [{ zone: 'has space' }, { zone: 'x'.repeat(64) }, { zone: 1 }])

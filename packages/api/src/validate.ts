@@ -30,11 +30,24 @@ export function causes(schema: TSchema, value: unknown): readonly Cause[] {
   const found = new Map<string, Cause>()
   for (const error of validate.errors ?? []) {
     if (error.keyword === 'anyOf' || error.keyword === 'propertyNames') continue
+    // A number or a text of some form: of a text the form is at fault, not that it is none.
+    if (error.keyword === 'type' && isOther(error, validate.errors ?? [])) continue
     const cause = toCause(error)
     // One word a member: of several, the format says most.
     if (error.keyword === 'format' || !found.has(cause.field)) found.set(cause.field, cause)
   }
   return [...found.values()]
+}
+
+// Whether another branch of the same union takes values of this type, and finds another fault.
+function isOther({ instancePath, schemaPath }: ErrorObject, errors: readonly ErrorObject[]): boolean {
+  const union = /^(.*\/anyOf)\/\d+\/type$/.exec(schemaPath)?.[1]
+  return (
+    union !== undefined &&
+    errors.some(
+      (one) => one.instancePath === instancePath && one.keyword !== 'type' && one.schemaPath.startsWith(`${union}/`),
+    )
+  )
 }
 
 /** `value` as the schema's type, or a Refusal that names the first path at fault. */
