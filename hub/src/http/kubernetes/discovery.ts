@@ -22,9 +22,15 @@ export const GROUP_VERSIONS: readonly { group: string; version: string; rows: re
 
 export function discoveryRoutes(app: FastifyInstance): void {
   const config = { access: 'authenticated' } as const
-  // No core kinds, but kubectl knows of a v1 List, in which it prints several objects itself, only where there is a v1.
+  // kubectl takes a v1 List, in which it prints several objects itself, only where there is a v1; and one that is not empty.
   app.get('/api', { config }, () => ({ kind: 'APIVersions', versions: ['v1'], serverAddressByClientCIDRs: [] }))
-  app.get('/api/v1', { config }, () => ({ kind: 'APIResourceList', groupVersion: 'v1', resources: [] }))
+  app.get('/api/v1', { config }, () => ({
+    kind: 'APIResourceList',
+    groupVersion: 'v1',
+    resources: [
+      { name: 'namespaces', singularName: 'namespace', namespaced: false, kind: 'Namespace', verbs: ['get'] },
+    ],
+  }))
   app.get('/apis', { config }, () => ({ kind: 'APIGroupList', apiVersion: 'v1', groups }))
   for (const group of groups)
     app.get(`/apis/${group.name}`, { config }, () => ({ kind: 'APIGroup', apiVersion: 'v1', ...group }))

@@ -52,7 +52,7 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
   { method: 'GET', path: '/metrics', summary: "Prometheus' text format", type: TEXT },
   { method: 'GET', path: '/version', summary: 'which Kubernetes API this is like', open: true },
   { method: 'GET', path: '/api', summary: 'discovery: the core group' },
-  { method: 'GET', path: '/api/v1', summary: 'discovery: no core kinds' },
+  { method: 'GET', path: '/api/v1', summary: 'discovery: namespaces alone' },
   { method: 'GET', path: '/api/v1/namespaces/{name}', summary: 'a namespace: every one is there' },
   { method: 'GET', path: '/apis', summary: 'discovery: groups' },
   { method: 'GET', path: '/apis/skerry.dev', summary: 'discovery: versions of a group' },
