@@ -163,7 +163,7 @@ describe('[deviation] D-06 the guard against large removals', () => {
     await look()
     expect(await decided(world)).toEqual([])
     expect((await placement()).metadata.annotations ?? {}).toEqual({})
-    expect(await events(world)).toEqual(['RemovalApproved', 'RemovalHeld'])
+    expect(await events(world)).toEqual(['DecisionsFrozen', 'RemovalApproved', 'RemovalHeld'])
     const before = await newest(world)
     await look()
     expect(await newest(world)).toBe(before)

@@ -252,6 +252,10 @@ test('a frozen placement keeps its decisions, but for clusters that are no more,
   expect(await decided(world)).toEqual(['b', 'c'])
   const { status } = await world.get('Placement', 'all', 'fleet')
   expect(status?.conditions?.some(({ type }) => type === 'DecisionsFrozen')).toBe(false)
+  expect((await world.list('Event')).map(({ spec }) => `${spec.type} ${spec.reason}`).toSorted()).toEqual([
+    'Normal DecisionsThawed',
+    'Warning DecisionsFrozen',
+  ])
 })
 
 test('who holds an old lease decides nothing', async () => {

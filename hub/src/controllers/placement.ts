@@ -146,6 +146,7 @@ async function save(
   const status = { ...decided, ...heldRemoval, ...recent, observedGeneration: generation, conditions }
   await saveStatus(tx, 'Placement', namespace, name, status)
   await tellRemoval(tx, current, outcome)
+  await tellFrozen(tx, current, outcome)
 }
 
 /** Conditions that are there while they are true. */
@@ -179,6 +180,25 @@ async function tellRemoval(tx: Tx, placement: ObjectOf<'Placement'>, outcome: Pl
     message: isApproved
       ? `${before.count} of ${before.of} clusters leave: ${by ?? 'somebody'} approved removal ${before.hash}`
       : `removal ${before.hash} is held no more: what leaves now is, with what left before, no more than may`,
+  })
+}
+
+// That decisions are frozen, for which reason, and that they are no more: each told once.
+async function tellFrozen(
+  tx: Tx,
+  { metadata, status }: ObjectOf<'Placement'>,
+  outcome: PlacementOutcome,
+): Promise<void> {
+  const messageIn = (conditions: readonly { type: string; message: string }[] = []) =>
+    conditions.find(({ type }) => type === 'DecisionsFrozen')?.message
+  const [before, message] = [messageIn(status?.conditions), messageIn(outcome.conditions)]
+  if (before === message) return
+  await recordEvent(tx, {
+    component: 'placement',
+    regarding: { kind: 'Placement', namespace: metadata.namespace ?? '', name: metadata.name },
+    ...(message === undefined
+      ? { type: 'Normal', reason: 'DecisionsThawed', message: 'the placement is decided by its present spec again' }
+      : { type: 'Warning', reason: 'DecisionsFrozen', message: message.slice(0, EVENT_TEXT) }),
   })
 }
 
