@@ -9,6 +9,7 @@ export function describePlacement(
   why: Explanation,
   nowMs: number,
 ): Entry[] {
+  const groups = status?.decisionGroups ?? []
   const counts = new Map<string, number>()
   for (const { reason } of why.clusters) counts.set(reason, (counts.get(reason) ?? 0) + 1)
   return entries(
@@ -16,7 +17,16 @@ export function describePlacement(
     entry('Wanted', spec.numberOfClusters ?? 'every cluster that matches'),
     entry('Predicates', (spec.predicates ?? []).map((predicate) => JSON.stringify(predicate)).join('\n')),
     entry('Tolerations', (spec.tolerations ?? []).map((toleration) => JSON.stringify(toleration)).join('\n')),
+    entry('Prioritizers', spec.prioritizerPolicy && JSON.stringify(spec.prioritizerPolicy)),
+    entry('Spread', (spec.spreadPolicy?.spreadConstraints ?? []).map((one) => JSON.stringify(one)).join('\n')),
     entry('Selected', status?.numberOfSelectedClusters ?? 0),
+    groups.length > 1
+      ? table(
+          'Groups',
+          ['INDEX', 'NAME', 'CLUSTERS'],
+          groups.map((one) => [`${one.decisionGroupIndex}`, one.decisionGroupName, `${one.clusterCount}`]),
+        )
+      : undefined,
     conditionTable(status?.conditions, nowMs),
     table(
       'Reasons',

@@ -49,6 +49,12 @@ test('describe rollout: how many are in each state, and who is under way for lon
   expect(text).toMatch(/^Slowest: +shop-9: Staging since 2026-05-31T21:00:00.000Z \(3h ago\)$/m)
 })
 
+test('describe rollout: whoever is another rollout’s is not told as not started', () => {
+  const counts = { total: 3, succeeded: 1, failed: 0, rolledBack: 0, inProgress: 0, deferred: 0, notStarted: 2 }
+  const text = described({}, { counts, byState: { Succeeded: 1, Removed: 2 } })
+  expect(text).toMatch(/^Counts: +1 of 3 succeeded, .* 0 not started, 0 rolled back, 0 failed, 2 removed$/m)
+})
+
 test('describe rollout: waves, from when they count, and the minute of each cluster', () => {
   const cluster = { name: 'shop-1', state: 'WaitingForWindow', reason: 'WaveNotDue', message: 'm' }
   const text = formatEntries(

@@ -6,7 +6,9 @@ import { conditionTable, statementText } from './parts.ts'
 
 /** A rollout: how far it is, and for every cluster what it does, why, since when and on whose word. */
 export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: number): Entry[] {
-  const { counts } = status ?? {}
+  const { counts, byState } = status ?? {}
+  // They are counted as not started, and are nobody's that this rollout waits for.
+  const removed = byState?.['Removed'] ?? 0
   const { type = 'All', all, progressive, progressivePerGroup } = spec.strategy ?? {}
   const limits = { All: all, Progressive: progressive, ProgressivePerGroup: progressivePerGroup }[type]
   return entries(
@@ -28,7 +30,7 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
     entry(
       'Counts',
       counts &&
-        `${counts.succeeded} of ${counts.total} succeeded, ${counts.inProgress} under way, ${counts.deferred} deferred, ${counts.notStarted} not started, ${counts.rolledBack} rolled back, ${counts.failed} failed`,
+        `${counts.succeeded} of ${counts.total} succeeded, ${counts.inProgress} under way, ${counts.deferred} deferred, ${counts.notStarted - removed} not started, ${counts.rolledBack} rolled back, ${counts.failed} failed${removed === 0 ? '' : `, ${removed} removed`}`,
     ),
     entry('By state', status?.byState && byStateText(status.byState)),
     entry('Slowest', status?.slowest?.map((one) => slowText(one, nowMs)).join('\n')),
