@@ -1,4 +1,4 @@
-import type { ClusterState, RolloutSpec } from '@skerry/api'
+import type { ClusterState, RolloutPhase, RolloutSpec } from '@skerry/api'
 import type { Client } from '@skerry/client'
 import { ensure, eventually } from './objects.ts'
 import type { Screen } from './screen.ts'
@@ -82,8 +82,9 @@ export async function tellRollout(client: Client, screen: Screen, chapter: Chapt
   const { name, opening, phase, ending } = chapter
   const began = await ensure(client, 'Rollout', { metadata: { name, namespace: NAMESPACE }, spec: rolloutSpec(name) })
   const look = () => client.get('Rollout', NAMESPACE, name)
-  if (!began && (await look()).status?.phase === phase) {
-    screen.say(`rollout ${name} was told in an earlier start: it is ${phase}`)
+  const found = (await look()).status?.phase
+  if (!began && hasEnded(found)) {
+    screen.say(`rollout ${name} was told in an earlier start: it is ${found}`)
     return
   }
   screen.step(`Rollout ${name}: ${opening}${began ? '' : ' (goes on)'}`)
@@ -103,6 +104,11 @@ export async function tellRollout(client: Client, screen: Screen, chapter: Chapt
     5 * MINUTES,
   )
   screen.good(ending)
+}
+
+/** Whether a rollout goes on no more by itself: also because whoever plays with the demo paused or aborted it. */
+export function hasEnded(phase: RolloutPhase | undefined): boolean {
+  return phase === 'Completed' || phase === 'Paused' || phase === 'Aborted'
 }
 
 function toneOf(screen: Screen, state: ClusterState): Screen['say'] {
