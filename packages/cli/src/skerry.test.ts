@@ -400,7 +400,9 @@ describe.concurrent('what is told', () => {
     expect(await ok('get', 'nodes', '-o', 'wide')).toMatch(
       /NAMESPACE +NAME .* CLASS .* AGE +SLOT +DRIVER +MESSAGE\nshop-17 +shop-17 +Idle +Confirmed +edge-os-2 +software-key +warning/,
     )
-    expect(await ok('get', 'rollouts', '--no-headers')).toMatch(/^fleet +edge-os-2 +Completed +edge-os-2 +1\/1 /)
+    expect(await ok('get', 'rollouts', '--no-headers')).toMatch(
+      /^fleet +edge-os-2 +Completed +Completed +edge-os-2 +1\/1 /,
+    )
     expect(await items('get', 'rollouts')).toMatchObject([{ kind: 'Rollout', status: { phase: 'Completed' } }])
     expect(await items('get', 'clusters,nodes')).toMatchObject([{ kind: 'ManagedCluster' }, { kind: 'EdgeNode' }])
     expect(parseYaml(await ok('get', 'image/edge-os-1', '-o', 'yaml'))).toMatchObject({
