@@ -1,6 +1,5 @@
 import {
   type ActVerb,
-  type ClusterState,
   type ObjectOf,
   Refusal,
   type RolloutAct,
@@ -10,6 +9,7 @@ import {
 import { deliveryOf } from './cluster-state.ts'
 import { NOTHING_LEFT } from './conditions.ts'
 import type { ClusterFacts, Order } from './facts.ts'
+import { FAILURES } from './states.ts'
 import { durationMs } from './strategy.ts'
 
 // What people do to a rollout: whether it may be done, and what all that was done comes to. The acts of a rollout come
@@ -194,12 +194,12 @@ function judgeRetry(asked: AskedAct & { verb: 'retry' }, facts: ActFacts, nowMs:
   // Rows are of bytes: what failed of another image is not tried again by this.
   const { image, clusters = [] } = rollout.status ?? {}
   const rows = new Map(image?.manifestSha256 === manifestSha256 ? clusters.map((row) => [row.name, row]) : [])
-  const failed = [...rows.values()].filter(({ state }) => FAILED.has(state)).map(({ name }) => name)
+  const failed = [...rows.values()].filter(({ state }) => FAILURES.has(state)).map(({ name }) => name)
   const wanted = asked.clusters ?? failed
   const retries = retriesOf(manifestSha256, acts)
   const standing = wanted.flatMap((name) => standingRetry(rows.get(name), retries.get(name)) ?? [])
   const due = wanted.filter((name) => !standingRetry(rows.get(name), retries.get(name)))
-  const others = due.filter((name) => !FAILED.has(rows.get(name)?.state ?? 'NotStarted'))
+  const others = due.filter((name) => !FAILURES.has(rows.get(name)?.state ?? 'NotStarted'))
   if (others.length > 0) {
     const [name = ''] = others
     const row = rows.get(name)
@@ -216,12 +216,10 @@ function judgeRetry(asked: AskedAct & { verb: 'retry' }, facts: ActFacts, nowMs:
   return refused('NothingFailed', `no cluster has failed in ${called(facts)}: there is nothing to try again`)
 }
 
-const FAILED: ReadonlySet<ClusterState> = new Set(['Failed', 'TimeOut', 'RolledBack'])
-
 /** The retry of a cluster holds as long as it has not failed since. */
 function standingRetry(row: RolloutCluster | undefined, retry: RolloutAct | undefined): RolloutAct | undefined {
   if (!retry) return undefined
-  const failedSince = row && FAILED.has(row.state) && Date.parse(row.since) > Date.parse(retry.at)
+  const failedSince = row && FAILURES.has(row.state) && Date.parse(row.since) > Date.parse(retry.at)
   return failedSince ? undefined : retry
 }
 

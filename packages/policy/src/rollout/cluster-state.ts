@@ -98,7 +98,7 @@ export type Scope = {
   readonly waves: Waves | undefined
   readonly nowMs: number
   /** By which a person asked to try these bytes again on a cluster where they had failed. */
-  readonly retryOf: (cluster: string) => Pick<RolloutAct, 'id'> | undefined
+  readonly retryOf: (cluster: string) => Pick<RolloutAct, 'id' | 'at'> | undefined
 }
 
 /** A cluster without what failed before it was sent the image once more. */

@@ -3,7 +3,8 @@ import type { Scope } from './cluster-state.ts'
 import type { Placed } from './rows.ts'
 import type { Staged, Standing } from './stages.ts'
 import { FAILURES, FINISHED, UNDER_WAY } from './states.ts'
-import type { Stop, Turns } from './turns.ts'
+import type { Stop } from './stop.ts'
+import type { Turns } from './turns.ts'
 
 // `spec.semantics: OCM`: who is sent the image by the rules of OCM's rollout handler, its gaps and defects included
 // (DESIGN.md, "The way back to OCM"). Source: open-cluster-management-io/sdk-go at 2ae09b5ca299, Apache-2.0.

@@ -1,35 +1,18 @@
-import type {
-  ClusterState,
-  Condition,
-  RolloutAct,
-  RolloutCluster,
-  RolloutPhase,
-  RolloutStatus,
-  Waves,
-} from '@skerry/api'
+import type { ClusterState, Condition, RolloutCluster, RolloutPhase, RolloutStatus, Waves } from '@skerry/api'
 import { byCodeUnit } from '../order.ts'
 import { approvalsAt, retriesOf, steeredBy } from './acts.ts'
-import { returnedAtMs } from './catch-up.ts'
-import {
-  AT_WORK,
-  clusterStateOf,
-  deliveryOf,
-  forgiven,
-  isAskedNoMore,
-  isAssigned,
-  type Scope,
-  waveAtMs,
-} from './cluster-state.ts'
+import { AT_WORK, type Scope, waveAtMs } from './cluster-state.ts'
 import { type Conditions, conditionsOf, steeringCondition } from './conditions.ts'
-import type { Order, RolloutFacts } from './facts.ts'
-import { groupsOf } from './groups.ts'
+import type { ClusterFacts, Order, RolloutFacts } from './facts.ts'
+import { lookAt } from './looked.ts'
 import { heldUntilMs, standingAsOcm, turnsAsOcm, windowOf } from './ocm.ts'
 import { type Back, rollBackOf } from './roll-back.ts'
-import { iso, offlineTooLong, type Placed, recheckOf, removed, rowOf, sticky, waitedMs } from './rows.ts'
+import { iso, type Placed, rowOf } from './rows.ts'
 import { groupsTold, type Standing, stagedOf, standingOf } from './stages.ts'
 import { FAILURES, FINISHED, UNDER_WAY } from './states.ts'
-import { durationsOf, goesAsOcm, offlineAfterMs, offlinePolicyOf, stagesOf } from './strategy.ts'
-import { type Stop, stopOf, turnsOf } from './turns.ts'
+import { acceptedUntilMs, isStanding, type Stop, stopOf, type WhyNot } from './stop.ts'
+import { durationsOf, goesAsOcm } from './strategy.ts'
+import { turnsOf } from './turns.ts'
 import { wavesOf } from './waves.ts'
 
 // Which clusters get the image now, and why the others do not. OCM's strategies with Skerry's additions (DESIGN.md).
@@ -101,93 +84,42 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     return waiting(facts, before, 'PlacementUndecided', message, nowMs)
   }
 
-  const known = new Map(facts.clusters.map((cluster) => [cluster.name, cluster]))
-  const rows = new Map(before?.clusters?.map((row) => [row.name, row]))
-  const names = [...new Set(decided.flatMap(({ clusters }) => clusters))].toSorted(byCodeUnit)
   const acts = facts.acts ?? []
   const retries = retriesOf(image.manifestSha256, acts)
-  // A try that is under way ends first: the site carries a retry out after it, and its end is none of the next try's.
-  const isAtWork = (name: string) => known.get(name)?.nodes.some(({ phase }) => AT_WORK.has(phase)) === true
-  const retryOf = (name: string) =>
-    rows.get(name)?.state === 'TimeOut' && isAtWork(name) ? undefined : retries.get(name)
+  const rows = new Map(before?.clusters?.map((row) => [row.name, row]))
   const sentBefore = firstSentOf(facts, image.manifestSha256)
   const waves = wavesOf(spec, sentBefore ? Date.parse(sentBefore.at) : nowMs)
+  // A try that is under way ends first: the site carries a retry out after it, and its end is none of the next try's.
+  const atWork = new Set(facts.clusters.filter(isAtWork).map(({ name }) => name))
+  const retryOf = (name: string) =>
+    rows.get(name)?.state === 'TimeOut' && atWork.has(name) ? undefined : retries.get(name)
   const scope: Scope = { rolloutUid: metadata.uid, image, spec, durations: durationsOf(spec), waves, nowMs, retryOf }
   // While nothing could be planned the rollout was looked at and not judged.
-  const judged = condition(before, 'Breached')
-  const judgedGeneration = judged?.observedGeneration ?? before?.observedGeneration
+  const breach = condition(before, 'Breached')
+  const judgedGeneration = breach?.observedGeneration ?? before?.observedGeneration
   const edited = judgedGeneration !== undefined && judgedGeneration !== metadata.generation
-  // A person gives a failure back, by a retry; and an edit does, of what was asked for and could not be given: it was a
-  // fault of the terms.
-  const isCounted = (row: RolloutCluster) => FAILURES.has(row.state) && !(edited && isAskedNoMore(row, spec))
-  const isFinal = (row: RolloutCluster) =>
-    isCounted(row) && !(Date.parse(row.since) <= (timeOf(retryOf(row.name)) ?? Number.NEGATIVE_INFINITY))
-  const asOcm = goesAsOcm(spec)
-  const groups = groupsOf(decided, before, rows, !asOcm)
-  const countsOffline = new Set(
-    stagesOf(spec, groups.all).flatMap(({ groups: some, isMandatory }) =>
-      some.flatMap((group) => (offlinePolicyOf(spec, group, isMandatory) === 'CountAsFailure' ? [group.index] : [])),
-    ),
-  )
-  const seen = names.map((name): Placed => {
-    const cluster = forgiven(known.get(name) ?? { name, reachability: 'NeverSeen', nodes: [] }, scope)
-    const was = rows.get(name)
-    const group = groups.of(name)
-    const openedAt = groups.told.get(group)?.openedAt
-    const openedAtMs = openedAt === undefined ? undefined : Date.parse(openedAt)
-    const assigned = isAssigned(cluster, scope)
-    const delivered = deliveryOf(cluster, assigned, was)
-    const waited = waitedMs(delivered, was, nowMs)
-    const doing = clusterStateOf(cluster, scope, assigned, delivered, waited)
-    const found = countsOffline.has(group) ? offlineTooLong(doing, was, openedAtMs, offlineAfterMs(spec), nowMs) : doing
-    const progress = was ? sticky(found, was, cluster, assigned, isFinal(was)) : found
-    const returned = returnedAtMs(progress, was, openedAtMs !== undefined, nowMs)
-    return {
-      ...{ cluster, assigned, delivered, group },
-      ...(returned === undefined ? {} : { returnedAtMs: returned }),
-      ...(FAILURES.has(progress.state)
-        ? { failedAtMs: was && FAILURES.has(was.state) && isFinal(was) ? Date.parse(was.since) : nowMs }
-        : {}),
-      ...progress,
-      ...recheckOf(progress, cluster),
-    }
-  })
-  const selected = new Set(names)
-  const deselected = [...rows.values()]
-    .filter(({ name }) => !selected.has(name))
-    // A retry tries nothing where nothing can be sent: it gives nothing back there.
-    .map((row) => removed(row, facts.gone?.get(row.name), isCounted(row), nowMs))
+  const { groups, deselected, ...looked } = lookAt(facts, decided, before, rows, scope, edited)
 
   const steered = steeredBy(acts)
-  // What a resume accepted stays accepted, whatever a person does after it.
-  const resumedAtMs = timeOf(acts.findLast(({ verb }) => verb === 'resume'))
-  const stages = stagedOf(spec, groups, seen, deselected, resumedAtMs ?? Number.NEGATIVE_INFINITY)
-  // What is heard later ends no breach, only a person does, by an edit, a resume or a retry: then it is judged anew.
-  const endedAtMs = Math.max(resumedAtMs ?? 0, ...[...retries.values()].map((act) => timeOf(act) ?? 0))
-  const isEnded = edited || (judged !== undefined && endedAtMs >= Date.parse(judged.lastTransitionTime))
+  const stages = stagedOf(spec, groups, looked.placed, deselected, acceptedUntilMs(acts))
+  const window = goesAsOcm(spec) ? windowOf(scope, stages) : undefined
+  const isOverBudget = window
+    ? window.breached
+    : isStanding(breach, edited, acts, retries.values()) || stages.some(({ isExceeded }) => isExceeded)
   // An aborted rollout has nothing left to stop.
-  const window = asOcm ? windowOf(scope, stages) : undefined
-  const breached =
-    steered.state !== 'Aborted' &&
-    (window ? window.breached : (judged?.status === 'True' && !isEnded) || stages.some(({ isExceeded }) => isExceeded))
+  const breached = steered.state !== 'Aborted' && isOverBudget
   const stop = stopOf(steered, breached, metadata.name)
-  const actFacts = { rollout, manifestSha256: image.manifestSha256, acts, changedBy: facts.changedBy }
+  const isStopped = stop !== undefined
   const asks = (gate: string) => {
+    const actFacts = { rollout, manifestSha256: image.manifestSha256, acts, changedBy: facts.changedBy }
     const { needed, given, recheckAtMs } = approvalsAt(gate, actFacts, nowMs)
     return { needed, given: given.length, ...(recheckAtMs === undefined ? {} : { recheckAtMs }) }
   }
   const wasCompleted = before?.phase === 'Completed' || before?.completedAt !== undefined
-  const isStopped = stop !== undefined
   const standing = window
     ? standingAsOcm(stages, window, isStopped)
     : standingOf(spec, groups, stages, asks, isStopped, wasCompleted)
-  // Whose turn has just come has its time from now on.
-  const placed = seen.map((one): Placed => {
-    const begins = standing.opened.has(one.group) && groups.told.get(one.group)?.openedAt === undefined
-    if (!begins || !countsOffline.has(one.group)) return one
-    const found = offlineTooLong(one, rows.get(one.cluster.name), nowMs, offlineAfterMs(spec), nowMs)
-    return found.state === 'Offline' ? { ...one, ...found } : one
-  })
+  const placed = looked.placedOnceOpened(standing.opened)
   const turns = window
     ? turnsAsOcm(
         placed,
@@ -205,18 +137,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   )
   const hold = placed
     .filter(({ cluster, state }) => !FINISHED.has(state) && !sent.has(cluster.name))
-    .map((one): Hold => {
-      const { cluster, recheckAtMs } = one
-      const why = waits.get(cluster.name) ?? one
-      const at = [recheckAtMs, cluster.changesAtMs, why.recheckAtMs].filter((time) => time !== undefined)
-      return {
-        cluster: cluster.name,
-        recheckAtMs: Math.min(nowMs + RECHECK_MS, ...at.filter((time) => time > nowMs)),
-        reason: why.reason,
-        message: why.message,
-      }
-    })
-
+    .map((one) => holdOf(one, waits.get(one.cluster.name) ?? one, nowMs))
   const holds = new Map(hold.map((held) => [held.cluster, held]))
   const phase = (steered.state === 'Going' ? back?.phase : undefined) ?? phaseOf(placed, standing, stop, wasCompleted)
   const rechecks = [
@@ -264,25 +185,28 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     clusters,
     groups: groupsTold(groups, standing, nowMs),
     counts: count(states),
-    byState: Object.fromEntries(
-      [...Map.groupBy(states, (state) => state)].map(([state, all]) => [state, all.length]).toSorted(),
-    ),
-    slowest: clusters
-      .filter(({ state }) => UNDER_WAY.has(state))
-      .toSorted((a, b) =>
-        byCodeUnit(a.deliveredAt ?? a.assignedAt ?? a.since, b.deliveredAt ?? b.assignedAt ?? b.since),
-      )
-      .slice(0, SLOWEST)
-      .map(({ name, state, reason, assignedAt, deliveredAt, since }) => ({
-        ...{ name, state, reason },
-        since: deliveredAt ?? assignedAt ?? since,
-      })),
+    byState: countByState(states),
+    slowest: slowestOf(clusters),
     conditions: [
       ...conditionsOf(spec, phase, breached, standing, placed, dropped, metadata.name),
       ...steeringCondition(steered),
     ],
     ...(phase === 'WaitingForApproval' && standing.gate ? { gate: standing.gate.name } : {}),
     ...(rechecks.length > 0 ? { recheckAtMs: Math.min(...rechecks) } : {}),
+  }
+}
+
+function isAtWork({ nodes }: ClusterFacts): boolean {
+  return nodes.some(({ phase }) => AT_WORK.has(phase))
+}
+
+function holdOf({ cluster, recheckAtMs }: Placed, why: WhyNot, nowMs: number): Hold {
+  const at = [recheckAtMs, cluster.changesAtMs, why.recheckAtMs].filter((time) => time !== undefined)
+  return {
+    cluster: cluster.name,
+    recheckAtMs: Math.min(nowMs + RECHECK_MS, ...at.filter((time) => time > nowMs)),
+    reason: why.reason,
+    message: why.message,
   }
 }
 
@@ -307,10 +231,6 @@ function openOrders({ orders = [] }: RolloutFacts, rows: ReadonlyMap<string, Pic
   return orders
     .filter((order) => !order.isSettled && !isWayBack(order))
     .toSorted((a, b) => byCodeUnit(a.cluster, b.cluster))
-}
-
-function timeOf(act: RolloutAct | undefined): number | undefined {
-  return act && Date.parse(act.at)
 }
 
 function phaseOf(
@@ -342,6 +262,24 @@ function count(states: readonly ClusterState[]): RolloutPlan['counts'] {
     deferred: of('Offline', 'WaitingForWindow'),
     notStarted: of('NotStarted', 'Removed'),
   }
+}
+
+function countByState(states: readonly ClusterState[]): RolloutPlan['byState'] {
+  return Object.fromEntries(
+    [...Map.groupBy(states, (state) => state)].map(([state, all]) => [state, all.length]).toSorted(),
+  )
+}
+
+// Of those that are under way, by when they took the image, or were sent it.
+function slowestOf(clusters: readonly RolloutCluster[]): RolloutPlan['slowest'] {
+  return clusters
+    .filter(({ state }) => UNDER_WAY.has(state))
+    .map(({ name, state, reason, assignedAt, deliveredAt, since }) => ({
+      ...{ name, state, reason },
+      since: deliveredAt ?? assignedAt ?? since,
+    }))
+    .toSorted((a, b) => byCodeUnit(a.since, b.since))
+    .slice(0, SLOWEST)
 }
 
 // Nothing can be planned now. What was known stays known, and what had begun has not ended.

@@ -1,38 +1,14 @@
 import { byCodeUnit } from '../order.ts'
-import type { Steered } from './acts.ts'
 import { spreadMs } from './catch-up.ts'
 import type { Scope } from './cluster-state.ts'
-import { afterBreach, gateText } from './conditions.ts'
+import { gateText } from './conditions.ts'
 import type { Placed } from './rows.ts'
 import { isAttempted, type Standing, stageName } from './stages.ts'
 import { HOLDS_A_SLOT, UNDER_WAY } from './states.ts'
+import type { Stop, WhyNot } from './stop.ts'
 import { catchUpOf } from './strategy.ts'
 
 // Who is sent the image now, and why the others are not.
-
-type WhyNot = { readonly reason: string; readonly message: string; readonly recheckAtMs?: number }
-/** Why nothing new is sent. */
-export type Stop = WhyNot & { readonly phase: 'Paused' | 'Aborted' }
-
-// A person's word is told before a breach: it is what must be taken back first.
-export function stopOf(steered: Steered, breached: boolean, name: string): Stop | undefined {
-  if (steered.state === 'Going')
-    return breached
-      ? {
-          phase: 'Paused',
-          reason: 'Breached',
-          message: `the rollout stopped: more clusters failed than it tolerates; ${afterBreach(name)}`,
-        }
-      : undefined
-  const { by, at, reason } = steered.act
-  return steered.state === 'Aborted'
-    ? { phase: 'Aborted', reason: 'Aborted', message: `aborted by ${by} at ${at}: ${reason}` }
-    : {
-        phase: 'Paused',
-        reason: 'Paused',
-        message: `paused by ${by} at ${at}: ${reason}; "skerry rollout resume ${name}" lets it go on`,
-      }
-}
 
 export type Turns = { readonly advance: readonly string[]; readonly whyNot: (one: Placed) => WhyNot }
 
