@@ -351,6 +351,24 @@ describe('[deviation] D-06 the guard counts over time', () => {
     expect(world.look()).toMatchObject({ kind: 'Decided' })
   })
 
+  test('where all that left before are back, a removal is told by itself', () => {
+    const world = hub(names(50))
+    trickle(world, names(2))
+    world.relabel(names(2), 'prod')
+    world.relabel(names(11, 10))
+    const outcome = world.look()
+    expect(outcome).toMatchObject({ kind: 'Held', heldRemoval: { count: 11, of: 48 } })
+    expect(outcome.heldRemoval).not.toHaveProperty('recent')
+    expect(condition(outcome, 'RemovalHeld')?.message).not.toContain('that left since')
+  })
+
+  test("an annotation that is no percentage or no time, as an older hub may have stored it, leaves the hub's own in force", () => {
+    const world = hub(names(50), { [MAX_REMOVAL_PERCENT_ANNOTATION]: 'many', [REMOVAL_WINDOW_ANNOTATION]: '1d' })
+    expect(trickle(world, names(10))).toBe(10)
+    world.relabel(names(1, 10))
+    expect(world.look()).toMatchObject({ kind: 'Held', heldRemoval: { recent: 10 }, recheckAtMs: NOW + HOUR })
+  })
+
   test('who joins meanwhile does not make room for others to leave', () => {
     const world = hub(names(10))
     expect(trickle(world, names(2))).toBe(2)

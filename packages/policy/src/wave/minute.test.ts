@@ -117,6 +117,14 @@ describe('minuteOf', () => {
     )
   })
 
+  test('a schedule that ends below 100 percent has all others at the end of its last wave, and nobody before', () => {
+    const half = wavesOf([0, 4, 1], [24, 4, 50])
+    const others = names(100, (n) => `site-${n}`).filter((name) => fractionOf(name, A) >= 0.5)
+    expect(new Set(others.map((name) => new Date(minuteOf(half, name, A)).toISOString()))).toEqual(
+      new Set(['2026-06-02T16:01:00.000Z']),
+    )
+  })
+
   test('whatever a schedule says that was not judged, there is a minute', () => {
     const any = fc.array(
       fc.record({
