@@ -8,9 +8,10 @@ import { auditRoutes } from '../http/audit.ts'
 import { type Check, healthRoutes, type Metrics } from '../http/health.ts'
 import { heardRoutes } from '../http/heard.ts'
 import { accessReviewRoutes } from '../http/kubernetes/access-review.ts'
-import { approvalRoutes } from '../http/kubernetes/approval.ts'
 import { discoveryRoutes } from '../http/kubernetes/discovery.ts'
 import { openApiRoutes } from '../http/kubernetes/openapi.ts'
+import { approvalRoutes } from '../http/kubernetes/registration-approval.ts'
+import { removalRoutes } from '../http/kubernetes/removal.ts'
 import { rolloutActRoutes } from '../http/kubernetes/rollout-acts.ts'
 import { kubernetesRoutes } from '../http/kubernetes/routes.ts'
 import type { WatchPace } from '../http/kubernetes/watch.ts'
@@ -98,6 +99,7 @@ export function apiRoutes({
         continueSecret: keys.continueSecret,
       }),
     (app) => approvalRoutes(app, { store, now }),
+    (app) => removalRoutes(app, { store }),
     (app) => rolloutActRoutes(app, { store, now, reachability: config.reachability }),
     (app) => reportRoutes(app, { store, now, reachability: config.reachability, removalGuard: config.removalGuard }),
     (app) => statementRoutes(app, store),

@@ -15,6 +15,7 @@ import type { FastifyInstance } from 'fastify'
 import { appendAct, listActs } from '../../store/acts.ts'
 import { recordEvent } from '../../store/events.ts'
 import { getObject, specAuthorOf } from '../../store/resources.ts'
+import { holdersOf } from '../../store/rollout-holders.ts'
 import type { Store, Tx } from '../../store/store.ts'
 import { wake } from '../../store/wake.ts'
 import type { Access } from '../auth.ts'
@@ -23,7 +24,6 @@ import { change, wantsDryRun } from '../change.ts'
 import type { Query } from '../query.ts'
 import { StatusError } from '../status-error.ts'
 import { notFound } from './call.ts'
-import { holdersOf } from './holders.ts'
 
 const row = kindRow('Rollout')
 const RESOURCE = `${row.plural}.${row.group}`

@@ -1,12 +1,4 @@
-import {
-  APPROVED_REMOVAL_ANNOTATION,
-  APPROVED_REMOVAL_BY_ANNOTATION,
-  Approval,
-  kindRow,
-  type ObjectOf,
-  RemovalApproval,
-  Rotation,
-} from '@skerry/api'
+import { Approval, kindRow, type ObjectOf, Rotation } from '@skerry/api'
 import type { FastifyInstance } from 'fastify'
 import { recordEvent } from '../../store/events.ts'
 import { getObject, updateObject } from '../../store/resources.ts'
@@ -23,7 +15,6 @@ const DONE = { Accepted: 'accept', Denied: 'deny', Revoked: 'revoke' } as const
 /**
  * PUT …/registrations/{name}/approval: a person's half of the double opt-in, with who and when. PUT …/{name}/rotation:
  * the node's present NATS key is ended (it was stolen), and the node comes back with another by itself.
- * PUT …/placements/{name}/approval: the removal that the placement holds may be carried out.
  */
 export function approvalRoutes(app: FastifyInstance, { store, now }: { store: Store; now: () => number }): void {
   const row = kindRow('Registration')
@@ -76,45 +67,6 @@ export function approvalRoutes(app: FastifyInstance, { store, now }: { store: St
           regarding: { kind, namespace, name },
         })
         return { before, after: await updateObject(tx, 'Registration', { metadata: before.metadata, spec }) }
-      })
-      tagVersion(reply, after)
-      return after
-    },
-  )
-  removalRoute(app, store)
-}
-
-function removalRoute(app: FastifyInstance, store: Store): void {
-  const row = kindRow('Placement')
-  const { group, version, plural, kind } = row
-  app.put<{ Params: { namespace: string; name: string }; Body: unknown; Querystring: Query }>(
-    `/apis/${group}/${version}/namespaces/:namespace/${plural}/:name/approval`,
-    { config: { access: { verb: 'approve', resource: `${plural}.${group}` } } },
-    async (request, reply) => {
-      const { namespace, name } = request.params
-      const { removal, reason } = readBody(RemovalApproval, request.body, 'the approval')
-      const by = request.identity?.name ?? 'nobody'
-      const subject = { verb: 'approve', kind, namespace, name }
-      const { after } = await change(store, request, subject, wantsDryRun(request.query), async (tx) => {
-        const before = await getObject(tx, 'Placement', namespace, name)
-        if (!before) throw notFound({ row, name })
-        const held = before.status?.heldRemoval
-        // Whoever read a list of clusters approves that list: meanwhile it may have become another one.
-        if (!held || held.hash !== removal)
-          throw new StatusError(
-            409,
-            `placement "${name}" holds ${held ? `removal ${held.hash}` : 'no removal'}, so ${removal} cannot be approved`,
-          )
-        await recordEvent(tx, {
-          type: 'Normal',
-          reason: 'RemovalMayGo',
-          message: `${by} approved that ${held.count} of ${held.of} clusters leave (removal ${removal})${reason ? `: ${reason}` : ''}`,
-          component: 'placement',
-          regarding: { kind, namespace, name },
-        })
-        const approved = { [APPROVED_REMOVAL_ANNOTATION]: removal, [APPROVED_REMOVAL_BY_ANNOTATION]: by }
-        const metadata = { ...before.metadata, annotations: { ...before.metadata.annotations, ...approved } }
-        return { before, after: await updateObject(tx, 'Placement', { metadata, spec: before.spec }) }
       })
       tagVersion(reply, after)
       return after

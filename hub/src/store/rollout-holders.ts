@@ -1,9 +1,9 @@
 import { type ReachabilityLimits, type Reached, reachability } from '@skerry/policy'
-import { type Assignment, listAssignments } from '../../store/assignments.ts'
-import { isSettled, lastHeardMs, leastAccepted, positionOf } from '../../store/deliveries.ts'
-import { loadOrdered } from '../../store/desired-states.ts'
-import { loadClusters } from '../../store/fleet.ts'
-import { read, type Store, type Tx } from '../../store/store.ts'
+import { type Assignment, listAssignments } from './assignments.ts'
+import { isSettled, lastHeardMs, leastAccepted, positionOf } from './deliveries.ts'
+import { loadOrdered } from './desired-states.ts'
+import { loadClusters } from './fleet.ts'
+import { read, type Store, type Tx } from './store.ts'
 
 /** Clusters of which documents and statements are in memory at a time. */
 const AT_ONCE = 1_000
