@@ -2,7 +2,7 @@ import type { ClusterState, ObjectOf, RolloutCluster, RolloutStatus } from '@ske
 import { byCodeUnit } from '../order.ts'
 import { approvalsNeeded } from './acts.ts'
 import { SENDING } from './cluster-state.ts'
-import { gateName } from './stages.ts'
+import { gateName, isAttempted } from './stages.ts'
 import { FINISHED, UNDER_WAY } from './states.ts'
 import { type Group, type Stage, stagesOf } from './strategy.ts'
 
@@ -72,8 +72,8 @@ export function previewOf({ spec, status }: Pick<ObjectOf<'Rollout'>, 'spec' | '
           [...told.values()].map(({ index, name }) => ({ index, name })),
         )
   const first = firstOf(stages, openedOf, membersOf)
-  const isAttempted = ({ state }: RolloutCluster) => state !== 'Offline' && state !== 'Removed'
   const attempted = rows.filter(isAttempted).length
+  const { gate: completion } = gateOf(spec, 'Completion', status?.completedAt !== undefined)
   const minutes = rows
     .flatMap(({ name, waveAt }) => (waveAt ? [{ cluster: name, waveAt }] : []))
     .toSorted((a, b) => byCodeUnit(a.waveAt, b.waveAt))
@@ -97,7 +97,7 @@ export function previewOf({ spec, status }: Pick<ObjectOf<'Rollout'>, 'spec' | '
         finished: namesOf(({ state }) => FINISHED.has(state)),
       }
     }),
-    ...completionOf(spec, status),
+    ...(completion ? { completion } : {}),
     held: rows
       .filter((row) => !isSentNow(row) && !FINISHED.has(row.state))
       .map(({ name, state, reason, message, recheckAt }) => ({
@@ -125,14 +125,6 @@ function firstOf(
 function gateOf(spec: ObjectOf<'Rollout'>['spec'], name: string, isPassed: boolean): { gate?: PreviewGate } {
   const approvals = approvalsNeeded(spec, name)
   return approvals === 0 ? {} : { gate: { name, approvals, isPassed } }
-}
-
-function completionOf(
-  spec: ObjectOf<'Rollout'>['spec'],
-  status: RolloutStatus | undefined,
-): { completion?: PreviewGate } {
-  const { gate } = gateOf(spec, 'Completion', status?.completedAt !== undefined)
-  return gate ? { completion: gate } : {}
 }
 
 export type PreviewChange = {

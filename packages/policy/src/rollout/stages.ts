@@ -65,7 +65,7 @@ export function stagedOf(
 }
 
 /** Who is out of reach, or another rollout's, is in no denominator. */
-export function isAttempted({ state }: Placed): boolean {
+export function isAttempted({ state }: Pick<Placed, 'state'>): boolean {
   return state !== 'Offline' && state !== 'Removed'
 }
 

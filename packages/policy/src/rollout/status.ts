@@ -28,8 +28,8 @@ export function rolloutStatus(
     counts: plan.counts,
     byState: plan.byState,
     slowest: [...plan.slowest],
-    ...(plan.recheckAtMs === undefined ? {} : { recheckAt: new Date(plan.recheckAtMs).toISOString() }),
-    startedAt: before?.startedAt ?? new Date(nowMs).toISOString(),
+    ...(plan.recheckAtMs === undefined ? {} : { recheckAt: iso(plan.recheckAtMs) }),
+    startedAt: before?.startedAt ?? iso(nowMs),
     // A pause takes nothing of it back.
     ...(completedAt === undefined ? {} : { completedAt }),
     conditions,
