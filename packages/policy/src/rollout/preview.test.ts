@@ -94,6 +94,11 @@ describe('gates', () => {
       ['shops', { c: 'nothing' }],
     ]
     expect(preview(nobodyFirst, gated).waves.map(({ gate }) => gate?.name)).toEqual([undefined, 'Start'])
+    const someFirst: Groups = [
+      ['canary', { a: 'newer', b: 'nothing' }],
+      ['shops', { c: 'nothing' }],
+    ]
+    expect(preview(someFirst, gated).waves.map(({ gate }) => gate?.name)).toEqual(['Start', 'Group/1'])
     expect(preview(FLEET, byGroup).waves.every(({ gate }) => gate === undefined)).toBe(true)
   })
 
