@@ -8,7 +8,7 @@ import { listAssignments } from '../store/assignments.ts'
 import { newestDesired } from '../store/desired-states.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
-import { createObject, deleteObject, updateObject } from '../store/resources.ts'
+import { createObject, deleteObject, getObject, updateObject } from '../store/resources.ts'
 import { write } from '../store/store.ts'
 import { attestationController } from './attestation.ts'
 import { desiredController } from './desired.ts'
@@ -1071,6 +1071,20 @@ test('a newer rollout has whom it selects before it sends them anything, and an 
     message: 'the newer rollout new has this cluster, and has not sent it its image yet',
   })
   expect(await stateOf('new', 'b')).toMatchObject({ state: 'NotStarted', reason: 'WaitingForApproval' })
+  // One that was aborted leaves clusters what they have, and says how the older one goes on.
+  const { metadata } = (await getObject(world.store.sql, 'Rollout', 'fleet', 'new')) ?? { metadata: { uid: '' } }
+  await write(world.store, (tx) =>
+    appendAct(tx, {
+      ...{ verb: 'abort', by: 'anna', reason: 'withdrawn', rolloutUid: metadata.uid },
+      at: new Date(world.now()).toISOString(),
+    }),
+  )
+  await world.look(rollout)
+  await world.look(rollout)
+  expect(await owners()).toEqual({})
+  expect((await stateOf('old', 'b'))?.message).toBe(
+    'the newer rollout new has this cluster, and was aborted before it sent it anything: delete it, and the rollout before it goes on',
+  )
 
   await write(world.store, (tx) => deleteObject(tx, 'Rollout', 'fleet', 'new'))
   await world.look(rollout)

@@ -87,7 +87,7 @@ function clusterFacts(
     ...(changesAtMs === undefined ? {} : { changesAtMs }),
     ...(heardAtMs === undefined ? {} : { heardAtMs }),
     ...(assignment ? { assignment: assignmentFacts(fleet, assignment, rollout, nodes) } : {}),
-    ...(newest && newest.metadata.uid !== rollout.metadata.uid ? { newer: newest.metadata.name } : {}),
+    ...(newest && newest.metadata.uid !== rollout.metadata.uid ? { newer: newerFacts(newest) } : {}),
     ...(position ? { position } : {}),
     ...(accepted ? { accepted } : {}),
     ...(refused && ordered
@@ -112,6 +112,10 @@ function lastGoodOf({ byBytes }: RolloutFleet, nodes: readonly FleetNode[]): Pic
   const [only] = confirmed
   const lastGood = confirmed.size === 1 && only !== undefined ? byBytes.get(only) : undefined
   return lastGood ? { lastGood } : {}
+}
+
+function newerFacts({ metadata, status }: Rollout): NonNullable<ClusterFacts['newer']> {
+  return { name: metadata.name, isAborted: status?.phase === 'Aborted' }
 }
 
 function assignmentFacts(

@@ -140,7 +140,7 @@ export function clusterStateOf(
     return {
       state: 'Removed',
       reason: 'AssignedElsewhere',
-      message: `the newer rollout ${cluster.newer} has this cluster, and has not sent it its image yet`,
+      message: `the newer rollout ${cluster.newer.name} has this cluster, ${cluster.newer.isAborted ? 'and was aborted before it sent it anything: delete it, and the rollout before it goes on' : 'and has not sent it its image yet'}`,
     }
   if (!assigned) return unassigned(cluster, goesAsOcm(spec))
   // Until the new terms are composed the refusal of the old ones is still the newest word.

@@ -88,8 +88,8 @@ export type ClusterFacts = {
     /** Of the image that is assigned; undefined when no OSImage tells it. */
     readonly releaseCounter?: number
   }
-  /** The newest rollout that selects it, by name, where that is not this one: it has the cluster, whether it has sent it anything or not. */
-  readonly newer?: string
+  /** The newest rollout that selects it, where that is not this one: it has the cluster, whether it has sent it anything or not. */
+  readonly newer?: { readonly name: string; readonly isAborted: boolean }
   /** The newest desired state that carries this assignment; undefined until it is composed. */
   readonly position?: Position
   readonly accepted?: { readonly position: Position; readonly atMs: number; readonly statement: StatementRef }
