@@ -1,17 +1,30 @@
 import type { BootFacts } from '@skerry/policy'
 import { evidenceNonce } from '@skerry/trust'
-import type { Place } from '../outbox/outbox.ts'
+import type { Logger } from 'pino'
+import type { Driver } from '../drivers/driver.ts'
+import type { Outbox, Place } from '../outbox/outbox.ts'
 import { reasonOf } from '../reason.ts'
+import type { Enrollment } from '../registration/enrollment.ts'
 import type { Bus } from '../store/bus.ts'
-import type { ExecutorOptions } from './executor.ts'
+import type { Database } from '../store/database.ts'
+import type { Hardware } from '../tpm/index.ts'
 
 // What a node can show for its boot. Every boot is told of, once; with a TPM once more when that gave no quote at first and
 // does later in the same boot.
 
-type Parts = Pick<
-  ExecutorOptions,
-  'database' | 'bus' | 'outbox' | 'enrollment' | 'hardware' | 'driver' | 'log' | 'signal' | 'quoteAgainMs'
->
+/** What evidence is made with. */
+export type EvidenceOptions = {
+  readonly database: Database
+  readonly bus: Bus
+  readonly outbox: Outbox
+  readonly driver: Driver
+  readonly enrollment: Enrollment
+  readonly hardware: Hardware | undefined
+  /** The first pause after a TPM gave no quote; they grow. Five seconds unless it is said. */
+  readonly quoteAgainMs?: number
+  readonly log: Logger
+  readonly signal: AbortSignal
+}
 
 /** The chain grew, or a marker came, while the TPM was asked. */
 class PlaceMoved extends Error {}
@@ -22,7 +35,7 @@ const LAST_AGAIN_MS = 300_000
 const NOTHING_DUE = Number.POSITIVE_INFINITY
 
 /** Tells of the boot that runs as far as that is due. Returns after how many milliseconds there is something to do again. */
-export function makeEvidence(parts: Parts): (facts: BootFacts) => Promise<number> {
+export function makeEvidence(parts: EvidenceOptions): (facts: BootFacts) => Promise<number> {
   const { bus, outbox, enrollment, quoteAgainMs = FIRST_AGAIN_MS } = parts
   let again: { readonly told: string; readonly tries: number; readonly atMs: number } | undefined
 
@@ -43,7 +56,7 @@ export function makeEvidence(parts: Parts): (facts: BootFacts) => Promise<number
   }
 
   // One that proves no upgrade waits while room is short. Those that others follow meanwhile are counted.
-  function mustWait({ database }: Parts, booted: BootFacts, told: string): boolean {
+  function mustWait({ database }: EvidenceOptions, booted: BootFacts, told: string): boolean {
     const { owedBootId: owed, evidenceBootId: before } = bus.node()
     const sameLife = before?.startsWith(`${enrollment.incarnation}/`)
     if (sameLife !== true || provesUpgrade(bus, booted) || outbox.room() === 'enough') return false
@@ -57,7 +70,7 @@ export function makeEvidence(parts: Parts): (facts: BootFacts) => Promise<number
   }
 }
 
-async function tell(parts: Parts, facts: BootFacts, told: string, isTold: boolean): Promise<void> {
+async function tell(parts: EvidenceOptions, facts: BootFacts, told: string, isTold: boolean): Promise<void> {
   for (let quotes = 1; ; quotes += 1) {
     const place = parts.outbox.place()
     const quote = await quoteOf(parts, place, isTold)
@@ -77,7 +90,7 @@ async function tell(parts: Parts, facts: BootFacts, told: string, isTold: boolea
 // What the TPM says of this boot. One that cannot be asked keeps nothing back: the statement is made without it, and the
 // hub has no verdict on this boot before there is one.
 async function quoteOf(
-  { enrollment, hardware, log, signal }: Parts,
+  { enrollment, hardware, log, signal }: EvidenceOptions,
   place: Place,
   isTold: boolean,
 ): Promise<object | undefined> {
@@ -101,7 +114,7 @@ async function quoteOf(
 // Evidence and state, together. A quote is for one place in the chain alone: PlaceMoved where that is another now, and at
 // the last try the statement is made without it.
 function record(
-  { database, bus, outbox, enrollment }: Parts,
+  { database, bus, outbox, enrollment }: EvidenceOptions,
   { bootId, slot, imageSha256 }: BootFacts,
   told: string,
   { place, quote, last }: { readonly place: Place; readonly quote: object | undefined; readonly last: boolean },

@@ -1,28 +1,16 @@
 import { comparePositions } from '@skerry/api'
 import type { BootFacts, Effect, Event, Fault, Glimpse, State } from '@skerry/policy'
 import { effectsOf, step } from '@skerry/policy'
-import type { Logger } from 'pino'
-import { type Driver, DriverFault } from '../drivers/driver.ts'
-import type { Outbox } from '../outbox/outbox.ts'
+import { DriverFault } from '../drivers/driver.ts'
 import { reasonOf } from '../reason.ts'
-import type { Enrollment } from '../registration/enrollment.ts'
-import type { Bus } from '../store/bus.ts'
-import type { Database } from '../store/database.ts'
-import type { Hardware } from '../tpm/index.ts'
 import { makeBell } from '../waits.ts'
-import { makeEvidence } from './evidence.ts'
+import { type EvidenceOptions, makeEvidence } from './evidence.ts'
 import { keepProgress } from './progress.ts'
 import { keepSlots } from './slots.ts'
 
 // Carries out what step() says. State and statement are one transaction; the effect runs after it and may run again.
 
-export type ExecutorOptions = {
-  readonly database: Database
-  readonly bus: Bus
-  readonly outbox: Outbox
-  readonly driver: Driver
-  readonly enrollment: Enrollment
-  readonly hardware: Hardware | undefined
+export type ExecutorOptions = EvidenceOptions & {
   /** Brings an image's verified file here, and says on the way how many bytes of it are. */
   readonly fetchImage: (
     wanted: { sha256: string; length: number },
@@ -30,12 +18,8 @@ export type ExecutorOptions = {
     onProgress: (done: number) => void,
   ) => Promise<string>
   readonly onBooted: (facts: BootFacts) => void
-  /** The first pause after a TPM gave no quote; they grow. Five seconds unless it is said. */
-  readonly quoteAgainMs?: number
   readonly watchMs: number
   readonly now: () => number
-  readonly log: Logger
-  readonly signal: AbortSignal
 }
 
 const IDLE_MS = 5_000

@@ -6,9 +6,9 @@ import {
   type PlacementStatus,
   REMOVAL_WINDOW_ANNOTATION,
 } from '@skerry/api'
+import { durationMs } from '../duration.ts'
 import { byCodeUnit } from '../order.ts'
 import type { Fleet } from './fleet.ts'
-import { limitMs } from './pace.ts'
 
 // D-06: however it came about (labels, sets, bindings, claims, an edit), and at once or one after the other, no more than so
 // many of those that are selected leave within a time, unless a person has approved exactly these.
@@ -159,11 +159,13 @@ export function stillThere(fleet: Fleet, { metadata: { namespace = '', name } }:
 /** Whether a text is a whole number from 0 to 100. */
 export const isPercent = (text: string) => /^(100|[1-9]?[0-9])$/.test(text)
 
+const windowMs = (text: string) => durationMs(text) ?? 0
+
 /** Whether a text is a time within which removals may count together. */
-export const isWindow = (text: string) => /^[0-9]{1,6}[hms]$/.test(text) && limitMs(text) <= LONGEST_REMOVAL_WINDOW_MS
+export const isWindow = (text: string) => /^[0-9]{1,6}[hms]$/.test(text) && windowMs(text) <= LONGEST_REMOVAL_WINDOW_MS
 
 const windowOf = (asked: string | undefined, guard: RemovalGuard) =>
-  asked !== undefined && isWindow(asked) ? limitMs(asked) : guard.windowMs
+  asked !== undefined && isWindow(asked) ? windowMs(asked) : guard.windowMs
 
 /** As it stands in a placement's status: `sample` are the first by name. */
 export function removalStatus({

@@ -1,4 +1,5 @@
 import { DECISION_GROUP_INDEX_LABEL, DECISION_GROUP_NAME_LABEL, type ObjectOf } from '@skerry/api'
+import { durationMs } from '../duration.ts'
 import { byCodeUnit } from '../order.ts'
 import type { PlacementOutcome } from './schedule.ts'
 
@@ -8,11 +9,7 @@ import type { PlacementOutcome } from './schedule.ts'
 type Decision = PlacementOutcome['slices'][number]['decisions'][number]
 type Stored = readonly ObjectOf<'PlacementDecision'>[]
 
-const UNIT_MS: Readonly<Record<string, number>> = { h: 3_600_000, m: 60_000, s: 1_000 }
 const DEFAULT_LIMIT = '1m'
-
-/** ms of a number with h, m or s, as `1m`. */
-export const limitMs = (text: string) => Number(text.slice(0, -1)) * (UNIT_MS[text.slice(-1)] ?? 0)
 
 /** The outcome with the scores, and the order by them, that are `stored`, as long as these may not follow. */
 export function paced(
@@ -22,7 +19,7 @@ export function paced(
   nowMs: number,
 ): PlacementOutcome {
   const lastMs = Date.parse(status?.lastScoreUpdateTime ?? '')
-  const untilMs = lastMs + limitMs(spec.scoreRateLimit ?? DEFAULT_LIMIT)
+  const untilMs = lastMs + (durationMs(spec.scoreRateLimit ?? DEFAULT_LIMIT) ?? 0)
   // What an edit changed is no matter of scores alone.
   if (outcome.kind !== 'Decided' || status?.observedGeneration !== metadata.generation) return outcome
   if (!(nowMs < untilMs) || !scoresMoved(outcome.slices, stored) || !isOtherwiseStored(outcome, stored)) return outcome

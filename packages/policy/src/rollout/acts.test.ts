@@ -11,7 +11,7 @@ import {
   retriesOf,
   steeredBy,
 } from './acts.ts'
-import { NOTHING_LEFT } from './conditions.ts'
+import { NOTHING_LEFT } from './states.ts'
 
 const NOW = Date.parse('2026-06-01T12:00:00Z')
 const MINUTE = 60_000

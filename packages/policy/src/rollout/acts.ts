@@ -6,11 +6,10 @@ import {
   type RolloutCluster,
   type RolloutSpec,
 } from '@skerry/api'
+import { durationMs } from '../duration.ts'
 import { deliveryOf } from './cluster-state.ts'
-import { NOTHING_LEFT } from './conditions.ts'
 import type { ClusterFacts, Order } from './facts.ts'
-import { FAILURES } from './states.ts'
-import { durationMs } from './strategy.ts'
+import { FAILURES, NOTHING_LEFT } from './states.ts'
 
 // What people do to a rollout: whether it may be done, and what all that was done comes to. The acts of a rollout come
 // oldest first, and a later one takes the place of an earlier one; none is ever changed.

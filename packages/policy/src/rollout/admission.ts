@@ -1,6 +1,7 @@
 import type { RolloutSpec } from '@skerry/api'
+import { isTooLong } from '../duration.ts'
 import { windowFaults } from '../window/window.ts'
-import { goesAsOcm, isTooLong } from './strategy.ts'
+import { goesAsOcm } from './strategy.ts'
 import { waveFaults } from './waves.ts'
 
 // What is wrong with a Rollout beyond its schema, told when it is written.

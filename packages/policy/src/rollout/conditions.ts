@@ -3,7 +3,7 @@ import type { Steered } from './acts.ts'
 import { UNPROVABLE, UNPROVEN } from './cluster-state.ts'
 import type { Placed } from './rows.ts'
 import { type Gate, isAttempted, type Staged, type Standing, stageName } from './stages.ts'
-import { FAILURES, FINISHED, SETTLED, UNDER_WAY } from './states.ts'
+import { FAILURES, FINISHED, NOTHING_LEFT, SETTLED, UNDER_WAY } from './states.ts'
 import { isUnlimited } from './strategy.ts'
 
 // The sentences of a rollout as a whole: whether it stopped, whether it is over, and what to do.
@@ -28,9 +28,6 @@ export function steeringCondition(steered: Steered): Conditions {
   const { by, at, reason } = steered.act
   return [{ type: 'Paused', status: 'True', reason: steered.state, message: `by ${by} at ${at}: ${reason}` }]
 }
-
-/** The reason of `Completed` where all that was left has failed, within the budget: the rollout is Paused and nobody paused it. */
-export const NOTHING_LEFT = 'NothingSucceeded'
 
 export type Conditions = readonly Omit<Condition, 'lastTransitionTime'>[]
 

@@ -1,6 +1,7 @@
 import type { ClusterState, NodePhase, RolloutSpec, RolloutStatus, Verdict } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { durationMs } from '../duration.ts'
 import type { Boot, ClusterFacts, NodeFacts, RolloutFacts } from './facts.ts'
 import {
   cluster,
@@ -22,7 +23,7 @@ import {
   saved,
 } from './fixture.ts'
 import { planRollout, type RolloutPlan } from './plan.ts'
-import { durationMs, durationsOf, type Sizes, stagesOf } from './strategy.ts'
+import { durationsOf, type Sizes, stagesOf } from './strategy.ts'
 
 /** The sizes of a strategy that is one stage. */
 function sizesOf(spec: RolloutSpec, total: number): Sizes | undefined {

@@ -14,3 +14,6 @@ export const FAILURES: ReadonlySet<ClusterState> = new Set(['Failed', 'TimeOut',
 /** Nothing more is to come of these in this rollout. */
 export const FINISHED: ReadonlySet<ClusterState> = new Set(['Succeeded', 'Failed', 'TimeOut', 'RolledBack', 'Removed'])
 export const SETTLED: ReadonlySet<ClusterState> = new Set([...FINISHED, 'Offline'])
+
+/** The reason of `Completed` where all that was left has failed, within the budget: the rollout is Paused and nobody paused it. */
+export const NOTHING_LEFT = 'NothingSucceeded'

@@ -1,5 +1,5 @@
 import type { RolloutSpec, Waves } from '@skerry/api'
-import { durationMs } from './strategy.ts'
+import { durationMs } from '../duration.ts'
 
 // The waves of a rollout's spec: whether they can be used, and as its sites are told them.
 
