@@ -6,12 +6,12 @@ import {
   DECISION_GROUP_NAME_LABEL,
   type ObjectOf,
   PLACEMENT_LABEL,
-  type PlacementStatus,
 } from '@skerry/api'
-import { type PlacementOutcome, scoresMoved, setCondition } from '@skerry/policy'
+import type { PlacementOutcome } from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
 import { recordAudit } from '../store/audit.ts'
 import { recordEvent } from '../store/events.ts'
+import { decidedStatus, groupsOf, PASSING } from '../store/placement-status.ts'
 import { type StoredSlice, sliceDigest } from '../store/placements.ts'
 import {
   createObjects,
@@ -57,33 +57,11 @@ export async function saveDecided(
   const stored = await readSlices(tx, known, outcome)
   if (outcome.kind === 'Decided') await saveSlices(tx, placement, known, outcome)
   else await dropGone(tx, stored, outcome)
-  const told = new Set(outcome.conditions.map(({ type }) => type))
-  let conditions = (current.status?.conditions ?? []).filter(({ type }) => told.has(type) || !PASSING.has(type))
-  for (const condition of outcome.conditions)
-    conditions = setCondition(conditions, { ...condition, observedGeneration: generation }, nowMs)
-  const { heldRemoval: _, recentRemovals: __, ...before } = current.status ?? {}
-  const decided =
-    outcome.kind === 'Decided'
-      ? {
-          numberOfSelectedClusters: outcome.selected.length,
-          decisionGroups: groupsOf(outcome),
-          ...scoredAt(current, stored, outcome, nowMs),
-        }
-      : {
-          ...before,
-          ...(before.decisionGroups ? counted(before, stored, outcome) : {}),
-        }
-  const heldRemoval = outcome.heldRemoval ? { heldRemoval: outcome.heldRemoval } : {}
-  const { recentRemovals } = outcome
-  const recent = recentRemovals.length > 0 ? { recentRemovals } : {}
-  const status = { ...decided, ...heldRemoval, ...recent, observedGeneration: generation, conditions }
+  const status = decidedStatus(current, stored, outcome, nowMs)
   await saveStatus(tx, 'Placement', namespace, name, status)
   await tellRemoval(tx, current, outcome)
   await tellFrozen(tx, current, outcome)
 }
-
-/** Conditions that are there while they are true. */
-const PASSING: ReadonlySet<string> = new Set(['DecisionsFrozen', 'RemovalHeld'])
 
 // What became of a removal that was held: told once, in the transaction in which it did. An approval is used up.
 async function tellRemoval(tx: Tx, placement: ObjectOf<'Placement'>, outcome: PlacementOutcome): Promise<void> {
@@ -138,20 +116,6 @@ async function tellFrozen(
 /** An event's text has at most so many characters. */
 const EVENT_TEXT = 1_024
 
-// When stored scores, or the order by them, last changed; nothing where none are stored and nothing stands by them.
-function scoredAt(
-  { spec, status }: ObjectOf<'Placement'>,
-  stored: StoredSlices,
-  { slices }: PlacementOutcome,
-  nowMs: number,
-): Pick<PlacementStatus, 'lastScoreUpdateTime'> {
-  const isScored =
-    spec.sortBy === 'Score' || slices.some(({ decisions }) => decisions.some(({ score }) => score !== undefined))
-  if (!isScored || slices.every(({ decisions }) => decisions.length === 0)) return {}
-  const before = scoresMoved(slices, stored) ? undefined : status?.lastScoreUpdateTime
-  return { lastScoreUpdateTime: before ?? new Date(nowMs).toISOString() }
-}
-
 async function saveSlices(
   tx: Tx,
   placement: ObjectOf<'Placement'>,
@@ -192,37 +156,6 @@ function labelsOf(
     [PLACEMENT_LABEL]: placement,
     [DECISION_GROUP_NAME_LABEL]: groupName,
     [DECISION_GROUP_INDEX_LABEL]: String(groupIndex),
-  }
-}
-
-function groupsOf({ groups, slices }: PlacementOutcome): NonNullable<PlacementStatus['decisionGroups']> {
-  return groups.map(({ index, name, clusters }) => ({
-    decisionGroupIndex: index,
-    decisionGroupName: name,
-    decisions: slices.filter(({ groupIndex }) => groupIndex === index).map((slice) => slice.name),
-    clusterCount: clusters.length,
-  }))
-}
-
-// Of groups that are kept, those clusters that stay.
-function counted(
-  { decisionGroups = [] }: PlacementStatus,
-  stored: StoredSlices,
-  { selected }: PlacementOutcome,
-): PlacementStatus {
-  const stay = new Set(selected)
-  const counts = new Map(
-    stored.map(({ metadata, status }) => [
-      metadata.name,
-      (status?.decisions ?? []).filter(({ clusterName }) => stay.has(clusterName)).length,
-    ]),
-  )
-  return {
-    numberOfSelectedClusters: selected.length,
-    decisionGroups: decisionGroups.map((group) => ({
-      ...group,
-      clusterCount: group.decisions.reduce((sum, slice) => sum + (counts.get(slice) ?? 0), 0),
-    })),
   }
 }
 

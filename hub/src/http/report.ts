@@ -4,7 +4,6 @@ import {
   assess,
   type ClusterInventory,
   explain,
-  fleetOf,
   type ReachabilityLimits,
   type RemovalGuard,
   reachability,
@@ -15,11 +14,11 @@ import type { FastifyInstance } from 'fastify'
 import { listAssignments } from '../store/assignments.ts'
 import { loadFleet, resultFor } from '../store/fleet.ts'
 import { keyOf } from '../store/heads.ts'
-import { loadFleetFacts } from '../store/placements.ts'
 import { hardwareIds } from '../store/profiles.ts'
 import { getObject, listObjects } from '../store/resources.ts'
 import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
+import { fleetFor } from './placement-fleet.ts'
 import { flag, type Query, single } from './query.ts'
 import { evidenceJson } from './report-evidence.ts'
 import { type Measured, signedReferences } from './report-references.ts'
@@ -51,10 +50,10 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
   app.get<{ Params: { namespace: string; name: string }; Querystring: Query }>(
     `/apis/${placement.group}/${placement.version}/namespaces/:namespace/${placement.plural}/:name/why`,
     { config: { access: { verb: 'get', resource: `${placement.plural}.${placement.group}` } } },
-    async ({ params, query }) => {
+    async ({ params, query, signal }) => {
       const found = await getObject(options.store.sql, 'Placement', params.namespace, params.name)
       if (!found) throw new StatusError(404, `${placement.plural}.${placement.group} "${params.name}" not found`)
-      const fleet = fleetOf(await loadFleetFacts(options.store.sql))
+      const fleet = await fleetFor(options.store.sql, found, signal)
       const nowMs = options.now()
       const outcome = schedule(fleet, found, nowMs, options.removalGuard)
       return {

@@ -96,6 +96,7 @@ export function apiRoutes({
       kubernetesRoutes(app, {
         ...{ store, changes, now, pace },
         reachability: config.reachability,
+        removalGuard: config.removalGuard,
         continueSecret: keys.continueSecret,
       }),
     (app) => approvalRoutes(app, { store, now }),

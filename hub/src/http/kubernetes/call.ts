@@ -1,5 +1,5 @@
 import type { KindRow } from '@skerry/api'
-import type { ReachabilityLimits } from '@skerry/policy'
+import type { ReachabilityLimits, RemovalGuard } from '@skerry/policy'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Changes } from '../../store/changes.ts'
 import type { Store } from '../../store/store.ts'
@@ -12,6 +12,7 @@ export type KubernetesOptions = {
   readonly changes: Changes
   readonly now: () => number
   readonly reachability: ReachabilityLimits
+  readonly removalGuard?: RemovalGuard
   /** Signs continue tokens. */
   readonly continueSecret: string
   readonly pace: WatchPace

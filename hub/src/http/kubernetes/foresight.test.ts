@@ -1,5 +1,6 @@
 import type { ObjectOf, RolloutSpec, RolloutStatus } from '@skerry/api'
-import { describe, expect, test } from 'vitest'
+import { fleetOf as policyFleet } from '@skerry/policy'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { desiredController } from '../../controllers/desired.ts'
 import { addCluster, addImage, addPlacement, LIMITS, openWorld, rolloutSpec } from '../../controllers/fixture.ts'
 import { placementController } from '../../controllers/placement.ts'
@@ -180,5 +181,100 @@ describe('a dry run of a rollout', () => {
       activation: [{ at: '61 2 * * *', timeZone: 'UTC', durationSeconds: 60 }],
     }
     await expect(fleet.ask('POST', DRY, body('r', rolloutSpec('os-1', { windows })))).rejects.toThrow(/^422: /)
+  })
+})
+
+/** Counts how often expressions were asked of a fleet until somebody stopped that before its end. */
+function askedToTheEnd() {
+  const fleet = Object.getPrototypeOf(policyFleet({ sets: [], bindings: [], clusters: [], decisions: [], scores: [] }))
+  const plain = fleet.askCel
+  let stops = 0
+  vi.spyOn(fleet, 'askCel').mockImplementation(function* (this: unknown, expressions: unknown) {
+    let isWhole = false
+    try {
+      yield* plain.call(this, expressions)
+      isWhole = true
+    } finally {
+      if (!isWhole) stops += 1
+    }
+  })
+  return { stopped: (times: number) => vi.waitFor(() => expect(stops).toBe(times), 20_000) }
+}
+
+describe('a dry run of a placement', () => {
+  afterEach(() => void vi.restoreAllMocks())
+
+  const PLACEMENTS = '/apis/cluster.open-cluster-management.io/v1beta1/namespaces/fleet/placements'
+  const placement = (name: string, spec: object) => ({
+    apiVersion: 'cluster.open-cluster-management.io/v1beta1',
+    ...{ kind: 'Placement', metadata: { name }, spec },
+  })
+  const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']
+
+  async function decided(options: { answerMs?: number } = {}) {
+    const api = await testApi({ ...options, now: () => world.now() })
+    const world = await openWorld(api.store)
+    await addPlacement(world)
+    for (const name of names)
+      await world.create('ManagedCluster', name, {}, { labels: { half: name < 'e' ? 'first' : 'second' } })
+    const look = () => world.look(placementController())
+    await look()
+    const ask = async (method: string, path: string, body: object) => {
+      const { code, body: after, headers } = await api.ask(method, `${PLACEMENTS}${path}`, { body })
+      return { code, status: after.status, said: String(headers['warning'] ?? ''), message: after.message }
+    }
+    const stored = async (name: string) => (await world.get('Placement', name, 'fleet')).status
+    return { world, ask, look, stored, store: api.store }
+  }
+  const half = (value: string) => ({
+    predicates: [{ requiredClusterSelector: { labelSelector: { matchLabels: { half: value } } } }],
+  })
+  const plain = (status: unknown): unknown => JSON.parse(JSON.stringify(status).replaceAll(/"\d{4}-[^"]*Z"/g, '"T"'))
+
+  test('answers with the status that the next look gives it and says who would come, and leaves no trace', async () => {
+    const { ask, look, stored, store } = await decided()
+    const traces = async () => (await store.sql`select count(*)::int, max(resource_version)::int from resource`)[0]
+    const before = await traces()
+    const foreseen = await ask('POST', DRY, placement('new', half('first')))
+    expect([foreseen.code, foreseen.said]).toEqual([
+      201,
+      '299 - "dry run: 4 clusters would be selected, 0 are now; 4 would come: a, b, c, d"',
+    ])
+    expect(await traces()).toEqual(before)
+    expect((await ask('POST', '', placement('new', half('first')))).said).toBe('')
+    await look()
+    expect(plain(foreseen.status)).toEqual(plain(await stored('new')))
+
+    const edit = placement('new', { ...half('second'), numberOfClusters: 3 })
+    const held = await ask('PUT', `/new${DRY}`, edit)
+    expect(held.status).toMatchObject({ heldRemoval: { count: 4, of: 4 }, numberOfSelectedClusters: 4 })
+    expect(held.said).toBe('299 - "dry run: 4 clusters would be selected, 4 are now; nobody would come or leave"')
+    await ask('PUT', '/new', edit)
+    await look()
+    expect(plain(held.status)).toEqual(plain(await stored('new')))
+  })
+
+  test('names the first of those that come and leave', async () => {
+    const { ask } = await decided()
+    const annotations = { 'placement.skerry.dev/max-removal-percent': '100' }
+    const edit = { ...placement('all', half('second')), metadata: { name: 'all', annotations } }
+    expect((await ask('PUT', `/all${DRY}`, edit)).said).toBe(
+      '299 - "dry run: 4 clusters would be selected, 8 are now; 4 would leave: a, b, c, d"',
+    )
+    expect((await ask('POST', DRY, placement('every', {}))).said).toContain('8 would come: a, b, c, d, e and 3 more')
+  })
+
+  test('whose expressions ask for longer than an answer may take ends with its time, and so does the question why', async () => {
+    const { ask, world } = await decided({ answerMs: 1_000 })
+    const ten = '[0,1,2,3,4,5,6,7,8,9]'
+    const dear = [0, 1, 2, 3, 4].reduce((inner, n) => `${ten}.all(v${n}, ${inner})`, '1 < 2 && 2 < 3')
+    const spec = { predicates: [{ requiredClusterSelector: { celSelector: { celExpressions: [dear] } } }] }
+    for (let n = 0; n < 400; n += 1) await world.create('ManagedCluster', `site-${n}`, {})
+    const asking = askedToTheEnd()
+    expect((await ask('POST', DRY, placement('dear', spec))).code).toBe(504)
+    await asking.stopped(1)
+    await world.create('Placement', 'dear', spec, { namespace: 'fleet' })
+    expect((await ask('GET', '/dear/why', {})).code).toBe(504)
+    await asking.stopped(2)
   })
 })

@@ -32,10 +32,10 @@ export async function create(call: Call, options: KubernetesOptions): Promise<un
   const { row, request, namespace } = call
   const judge = judging(row, undefined, options)
   const { object, warnings } = readObject(row, request.body, { namespace }, fieldValidation(call), judge)
-  const after = await changed(call, options, 'create', async (tx) => {
+  const { after, told } = await changed(call, options, 'create', async (tx) => {
     return { before: undefined, after: await createNamed(tx, row.kind, admit(row, object, undefined, options.now())) }
   })
-  await warn(call, options, warnings, after, leftAside(call))
+  await warn(call, options, warnings, after, [...told, ...leftAside(call)])
   call.reply.code(201)
   return after
 }
@@ -69,7 +69,7 @@ async function rewriteStatus(
 ): Promise<Stored | undefined> {
   const { row, namespace, name } = call
   let dropped: readonly string[] = []
-  const after = await changed(call, options, verb, async (tx) => {
+  const { after, told } = await changed(call, options, verb, async (tx) => {
     const before = await current(tx, call)
     const { object, status, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call))
     dropped = warnings
@@ -82,7 +82,7 @@ async function rewriteStatus(
     await saveStatus(tx, row.kind, namespace, name, (status ?? {}) as NonNullable<Stored['status']>)
     return { before, after: await getObject(tx, row.kind, namespace, name) }
   })
-  await warn(call, options, dropped, after)
+  await warn(call, options, dropped, after, told)
   return after
 }
 
@@ -108,12 +108,15 @@ export async function remove(call: Call, options: KubernetesOptions): Promise<un
   return { kind: 'Status', apiVersion: 'v1', metadata: {}, status: 'Success', details }
 }
 
+/** What is answered, and what is told beside it. */
+type Answered = { readonly after: Stored | undefined; readonly told: readonly string[] }
+
 async function changed(
   { row, request, reply, query, namespace, name }: Call,
   options: KubernetesOptions,
   verb: string,
   act: (tx: Tx) => Promise<Changed<Stored>>,
-): Promise<Stored | undefined> {
+): Promise<Answered> {
   const subject = { verb: (done: Changed<Stored>) => decision(done) ?? verb, kind: row.kind, namespace, name }
   const dryRun = wantsDryRun(query)
   const by = request.identity?.name ?? 'nobody'
@@ -126,7 +129,7 @@ async function changed(
     return done
   })
   tagVersion(reply, after)
-  return dryRun ? foreseen(options, { before, after }, by) : after
+  return dryRun ? foreseen(options, { before, after }, by, request.signal) : { after, told: [] }
 }
 
 // A cluster is accepted and denied by a field, so that kubectl can; the audit says what it was for whoever looks for it.
@@ -148,7 +151,7 @@ async function rewrite(
 ): Promise<Stored | undefined> {
   const { row, namespace } = call
   let dropped: readonly string[] = []
-  const after = await changed(call, options, verb, async (tx) => {
+  const { after, told } = await changed(call, options, verb, async (tx) => {
     const before = await current(tx, call)
     const judge = judging(row, before, options)
     const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call), judge)
@@ -156,7 +159,7 @@ async function rewrite(
     const admitted = admit(row, object, before, options.now())
     return { before, after: await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion) }
   })
-  await warn(call, options, dropped, after, leftAside(call))
+  await warn(call, options, dropped, after, [...told, ...leftAside(call)])
   return after
 }
 
