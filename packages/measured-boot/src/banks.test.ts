@@ -21,3 +21,9 @@ test('a part of a digest that was sliced off is a copy', () => {
   whole.slice().fill(0)
   expect(toHex(whole)).toBe('e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855')
 })
+
+test('a start, or a digest, that is none of the bank is refused: what stands beside it in memory must not be hashed', () => {
+  const [one, short] = [digest('sha256', Uint8Array.of(1)), new Uint8Array(31)]
+  expect(() => extended('sha256', [one], short)).toThrow('31 bytes are no start of a sha256 PCR')
+  expect(() => extended('sha256', [one, short])).toThrow('31 bytes are no sha256 digest')
+})

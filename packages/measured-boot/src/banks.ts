@@ -46,13 +46,16 @@ export function extended(
 ): Uint8Array {
   if (digests.length === 0) return new Uint8Array(start)
   const { size } = BANKS[bank]
+  if (start.length !== size) throw new RangeError(`${start.length} bytes are no start of a ${bank} PCR`)
   // Both halves of what is hashed lie in one place, where the hash is written back: logs are many small extends.
-  const both = Buffer.alloc(size * 2)
+  const both = Buffer.allocUnsafe(size * 2)
   both.set(start)
   for (const measured of digests) {
     if (measured.length !== size) throw new RangeError(`${measured.length} bytes are no ${bank} digest`)
     both.set(measured, size)
-    both.write(hash(bank, both, 'binary'), 0, 'binary')
+    both.write(hash(bank, both, 'binary'), 'latin1')
   }
-  return new Uint8Array(both.subarray(0, size))
+  const value = new Uint8Array(size)
+  for (let at = 0; at < size; at++) value[at] = both[at] ?? 0
+  return value
 }

@@ -33,6 +33,8 @@ export type Reader = {
   u16(): number
   u32(): number
   u64(): bigint
+  /** A length in 64 bits: exact up to 2^53, and what is above is as large. */
+  length64(): number
   raw(length: number): Uint8Array
   /** Where the next read begins, from the first byte of the whole that was given. */
   offset(): number
@@ -50,7 +52,9 @@ export function readerOf(bytes: Uint8Array, what: string, order: 'big' | 'little
 /** A class, because a log is read by thousands of these: methods that they share cost a third of closures of their own. */
 class BytesReader implements Reader {
   readonly #bytes: Uint8Array
-  readonly #view: DataView
+  readonly #buffer: ArrayBufferLike
+  /** Where the bytes begin in their buffer. */
+  readonly #begins: number
   readonly #what: string
   readonly #little: boolean
   readonly #base: number
@@ -58,28 +62,34 @@ class BytesReader implements Reader {
 
   constructor(bytes: Uint8Array, what: string, little: boolean, base: number) {
     this.#bytes = bytes
-    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#buffer = bytes.buffer
+    this.#begins = bytes.byteOffset
     this.#what = what
     this.#little = little
     this.#base = base
   }
 
   u8(): number {
-    return this.#view.getUint8(this.#take(1))
+    return this.#number(1)
   }
   u16(): number {
-    return this.#view.getUint16(this.#take(2), this.#little)
+    return this.#number(2)
   }
   u32(): number {
-    return this.#view.getUint32(this.#take(4), this.#little)
+    return this.#number(4)
   }
   u64(): bigint {
-    return this.#view.getBigUint64(this.#take(8), this.#little)
+    if (this.left() < 8) this.#take(8)
+    const [first, second] = [BigInt(this.#number(4)), BigInt(this.#number(4))]
+    return this.#little ? (second << 32n) | first : (first << 32n) | second
+  }
+  length64(): number {
+    return this.#number(8)
   }
   raw(length: number): Uint8Array {
     // No subarray: that takes half as long again, and is a Buffer where `bytes` is one, which costs several times as much.
     const from = this.#take(length)
-    return new Uint8Array(this.#bytes.buffer, this.#bytes.byteOffset + from, length)
+    return new Uint8Array(this.#buffer, this.#begins + from, length)
   }
   offset(): number {
     return this.#base + this.#at
@@ -94,6 +104,15 @@ class BytesReader implements Reader {
     throw new Malformed(code, this.#what, at, message)
   }
 
+  /** No DataView: making one costs more than all that a structure's numbers cost. */
+  #number(size: number): number {
+    const from = this.#take(size)
+    const bytes = this.#bytes
+    let value = 0
+    if (this.#little) for (let at = from + size - 1; at >= from; at--) value = value * 256 + (bytes[at] ?? 0)
+    else for (let at = from; at < from + size; at++) value = value * 256 + (bytes[at] ?? 0)
+    return value
+  }
   #take(length: number): number {
     if (length > this.left()) this.fail('Truncated', `${length} bytes wanted, ${this.left()} left`)
     const from = this.#at
@@ -118,6 +137,11 @@ export function concat(...parts: readonly Uint8Array[]): Uint8Array {
 export function equal(one: Uint8Array, other: Uint8Array): boolean {
   if (one.length !== other.length) return false
   for (let at = 0; at < one.length; at++) if (one[at] !== other[at]) return false
+  return true
+}
+
+export function isZero(bytes: Uint8Array): boolean {
+  for (let at = 0; at < bytes.length; at++) if (bytes[at] !== 0) return false
   return true
 }
 

@@ -41,10 +41,10 @@ export function derElement(bytes: Uint8Array, what: string, offset = 0): Der {
 }
 
 /** An element as it is written; of up to 255 bytes, which is more than anything that is written here. */
-export function derWritten(tag: number, content: Uint8Array): Uint8Array {
-  if (content.length > 0xff) throw new RangeError(`an element of ${content.length} bytes`)
-  const length = content.length > 0x7f ? [0x81, content.length] : [content.length]
-  return concat(Uint8Array.of(tag, ...length), content)
+export function derWritten(tag: number, ...content: readonly Uint8Array[]): Uint8Array {
+  const length = content.reduce((sum, part) => sum + part.length, 0)
+  if (length > 0xff) throw new RangeError(`an element of ${length} bytes`)
+  return concat(length > 0x7f ? Uint8Array.of(tag, 0x81, length) : Uint8Array.of(tag, length), ...content)
 }
 
 /** INTEGER of a number that is not negative, in its shortest form (X.690, 8.3.2). */
@@ -52,8 +52,8 @@ export function derInteger(number: Uint8Array): Uint8Array {
   let from = 0
   while (from < number.length - 1 && number[from] === 0) from += 1
   const shortest = number.subarray(from)
-  const sign = (shortest[0] ?? 0) > 0x7f || shortest.length === 0 ? Uint8Array.of(0) : new Uint8Array()
-  return derWritten(TAG.integer, concat(sign, shortest))
+  const signed = (shortest[0] ?? 0) > 0x7f || shortest.length === 0
+  return signed ? derWritten(TAG.integer, Uint8Array.of(0), shortest) : derWritten(TAG.integer, shortest)
 }
 
 /** The elements of a constructed one, in order. */

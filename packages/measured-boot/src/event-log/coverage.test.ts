@@ -41,7 +41,7 @@ test('a digest that everybody knows proves what hashing would: the bytes that it
       const same = toHex(data) === toHex(measured)
       expect(one?.coverage).toEqual(same ? of(0, data.length) : { covered: 'no' })
       for (let end = 0; end <= data.length; end++)
-        expect(one?.proves(0, end)).toBe(toHex(data.subarray(0, end)) === toHex(measured))
+        expect(one?.proof.of(0, end)).toBe(toHex(data.subarray(0, end)) === toHex(measured))
     }
 })
 

@@ -15,37 +15,65 @@ export type Coverage =
   | { readonly covered: 'no' }
   | { readonly covered: 'not-by-data' }
 
-/** Whether the digest is that of these bytes of the data. */
-type Proves = (start: number, end: number) => boolean
-type Rule = (data: Uint8Array, proves: Proves) => Coverage
+/** What one digest is of. */
+export class Proof {
+  readonly data: Uint8Array
+  readonly #bank: Bank
+  /** The digest. */
+  readonly #hex: string
+  readonly #known: Known | undefined
+  #whole: boolean | undefined
 
-const NO = { covered: 'no' } as const
-const between = (start: number, end: number, proves: Proves): Coverage =>
-  proves(start, end) ? { covered: 'yes', start, end } : NO
-const firstOf =
-  (...rules: readonly [Rule, Rule]): Rule =>
-  (data, proves) => {
-    const first = rules[0](data, proves)
-    return first.covered === 'yes' ? first : rules[1](data, proves)
+  constructor(bank: Bank, data: Uint8Array, hex: string, known: Known | undefined) {
+    this.data = data
+    this.#bank = bank
+    this.#hex = hex
+    this.#known = known
   }
 
-const whole: Rule = (data, proves) => between(0, data.length, proves)
+  /** Whether it is that of these bytes of the data. The whole data is asked for again and again, and hashed once. */
+  of(start: number, end: number): boolean {
+    if (start !== 0 || end !== this.data.length) return this.#is(this.data.subarray(start, end))
+    this.#whole ??= this.#is(this.data)
+    return this.#whole
+  }
+
+  /** Where everybody knows what the digest is of, nothing else has it, and comparing is enough. */
+  #is(bytes: Uint8Array): boolean {
+    return this.#known === undefined ? hash(this.#bank, bytes, 'hex') === this.#hex : equal(bytes, this.#known.bytes)
+  }
+}
+
+type Rule = (proof: Proof) => Coverage
+
+const NO = { covered: 'no' } as const
+const between = (start: number, end: number, proof: Proof): Coverage =>
+  proof.of(start, end) ? { covered: 'yes', start, end } : NO
+const firstOf =
+  (...rules: readonly [Rule, Rule]): Rule =>
+  (proof) => {
+    const first = rules[0](proof)
+    return first.covered === 'yes' ? first : rules[1](proof)
+  }
+
+const whole: Rule = (proof) => between(0, proof.data.length, proof)
 
 /** Old shims log six bytes more than the variable has, and leave the last of them out of the digest. */
-const oldShim: Rule = (data, proves) =>
-  variableLayoutIn(data)?.behind === 6 ? between(0, data.length - 1, proves) : NO
+const oldShim: Rule = (proof) =>
+  variableLayoutIn(proof.data)?.behind === 6 ? between(0, proof.data.length - 1, proof) : NO
 
 /** EDK2 measures a boot variable's value alone; others the whole structure. */
-const valueOnly: Rule = (data, proves) => {
-  const variable = variableLayoutIn(data)
-  return variable === undefined ? NO : between(variable.valueAt, variable.valueAt + variable.value.length, proves)
+const valueOnly: Rule = (proof) => {
+  const variable = variableLayoutIn(proof.data)
+  return variable === undefined ? NO : between(variable.valueAt, variable.valueAt + variable.value.length, proof)
 }
 
 /** systemd after 252 leaves the NUL of a command line out of the digest. */
-const withoutNul: Rule = (data, proves) =>
-  data.length >= 2 && data[data.length - 1] === 0 && data[data.length - 2] === 0
-    ? between(0, data.length - 2, proves)
-    : NO
+const withoutNul: Rule = (proof) => {
+  const { data } = proof
+  const ends = data.length >= 2 && data[data.length - 1] === 0 && data[data.length - 2] === 0
+  return ends ? between(0, data.length - 2, proof) : NO
+}
 
 /** GRUB measures what stands behind its prefix, without the NUL; RHEL 8's has no colon, and measures the NUL. */
 const GRUB_PREFIX = /^(grub_cmd|kernel_cmdline|module_cmdline):? /
@@ -53,10 +81,11 @@ export function grubPrefixOf(data: Uint8Array): { readonly word: string; readonl
   const [whole, word] = GRUB_PREFIX.exec(Buffer.from(data.subarray(0, 20)).toString('latin1')) ?? []
   return whole === undefined || word === undefined ? undefined : { word, length: whole.length }
 }
-const grubText: (nul: 'measured' | 'left out') => Rule = (nul) => (data, proves) => {
+const grubText: (nul: 'measured' | 'left out') => Rule = (nul) => (proof) => {
+  const { data } = proof
   const prefix = grubPrefixOf(data)
   const end = nul === 'left out' && data[data.length - 1] === 0 ? data.length - 1 : data.length
-  return prefix === undefined || end < prefix.length ? NO : between(prefix.length, end, proves)
+  return prefix === undefined || end < prefix.length ? NO : between(prefix.length, end, proof)
 }
 
 /** The ways in which digests cover data; each by the name of what the data is. */
@@ -86,33 +115,19 @@ const BY_TYPE: { readonly [type in EventTypeName]?: RuleName } = {
 const IPL_BY_PCR: { readonly [pcr: number]: RuleName } = { 8: 'grub', 12: 'commandLine' }
 
 /** What the digest proves if the event is of the type that it says it is of. */
-export function coverageOf({ typeName, pcr, data }: LogEvent, proves: Proves): Coverage {
+export function coverageOf({ typeName, pcr }: LogEvent, proof: Proof): Coverage {
   const rule = typeName === 'EV_IPL' ? IPL_BY_PCR[pcr] : typeName && BY_TYPE[typeName]
-  return rule === undefined ? { covered: 'not-by-data' } : RULES[rule](data, proves)
+  return rule === undefined ? { covered: 'not-by-data' } : RULES[rule](proof)
 }
 
 /** What the digest proves if the data is this, whatever its type says: types are bytes that nothing covers. */
-export function coveredAs(rule: RuleName, data: Uint8Array, proves: Proves): Coverage {
-  return RULES[rule](data, proves)
+export function coveredAs(rule: RuleName, proof: Proof): Coverage {
+  return RULES[rule](proof)
 }
 
 /** The variable that a digest proves: alone, or with the six bytes of old shims behind it. */
-export function provenVariable(data: Uint8Array, proves: Proves): Variable | undefined {
-  const variable = variableIn(data)
+export function provenVariable(proof: Proof): Variable | undefined {
+  const variable = variableIn(proof.data)
   if (variable === undefined || (variable.behind !== 0 && variable.behind !== 6)) return undefined
-  return RULES.authority(data, proves).covered === 'yes' ? variable : undefined
-}
-
-/**
- * Asks of one event's data; `hex` is its digest. Where everybody knows what that is of, nothing else has this digest, and
- * comparing is enough. Remembers the whole data, which is asked for again and again.
- */
-export function provesOf(bank: Bank, data: Uint8Array, hex: string, known: Known | undefined): Proves {
-  if (known !== undefined) return (start, end) => equal(data.subarray(start, end), known.bytes)
-  let whole: boolean | undefined
-  return (start, end) => {
-    if (start !== 0 || end !== data.length) return hash(bank, data.subarray(start, end), 'hex') === hex
-    whole ??= hash(bank, data, 'hex') === hex
-    return whole
-  }
+  return RULES.authority(proof).covered === 'yes' ? variable : undefined
 }

@@ -1,5 +1,5 @@
 import { digest } from '../banks.ts'
-import { equal, toHex } from '../bytes.ts'
+import { equal, isZero, toHex } from '../bytes.ts'
 import { provenCommandLine } from './command-line.ts'
 import { grubPrefixOf } from './coverage.ts'
 import type { EventTypeName } from './event-types.ts'
@@ -20,7 +20,7 @@ export function grammarOf(measured: Measured): readonly Finding[] {
   return [
     ...emptiness(measured),
     ...unmeasured(measured),
-    ...measured.extends.flatMap((one) => typing(one).concat(data(measured, one))),
+    ...eachEvent(measured),
     ...FIRMWARE_PCRS.flatMap((pcr) => separation(measured, pcr)),
     ...applications(ofPcr(measured, 4)),
     ...exit(ofPcr(measured, 5)),
@@ -32,16 +32,15 @@ export function grammarOf(measured: Measured): readonly Finding[] {
 }
 
 const isSeparator = (data: Uint8Array): boolean => data.length === 4 && toHex(data) in SEPARATORS
-const isZero = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === 0)
 const at = (code: FindingCode, { event }: Measurement, more: Omit<Finding, 'code' | 'message'> = {}): Finding =>
   finding(code, { pcr: event.pcr, event: event.index, ...more })
 const typeOf = ({ event }: Measurement): string => event.typeName ?? `0x${event.type.toString(16).padStart(8, '0')}`
 
 /** "TPM Carte Blanche", CVE-2021-42299: firmware that extends another bank leaves this one to whoever comes later. */
 function emptiness({ extends: all }: Measured): Finding[] {
-  const firmware = all.filter(({ event }) => event.pcr <= 7)
   const zeros = all.filter(({ digest }) => isZero(digest)).map((one) => at('ZeroDigest', one))
-  return firmware.every(({ digest }) => isZero(digest)) ? [finding('EmptyBank'), ...zeros] : zeros
+  const measures = all.some(({ event, digest }) => event.pcr <= 7 && !isZero(digest))
+  return measures ? zeros : [finding('EmptyBank'), ...zeros]
 }
 
 function unmeasured(measured: Measured): Finding[] {
@@ -71,23 +70,28 @@ const TYPES: { readonly [pcr: number]: readonly EventTypeName[] } = {
   12: ['EV_IPL', 'EV_EVENT_TAG'],
 }
 
-function typing(one: Measurement): Finding[] {
-  const { event, known } = one
-  if (event.typeName === undefined) return [at('UnknownType', one, { actual: typeOf(one) })]
-  const allowed = TYPES[event.pcr]
-  if (allowed !== undefined && !allowed.includes(event.typeName)) {
-    return [at('TypeNotExpected', one, { expected: allowed.join(' or '), actual: event.typeName })]
-  }
-  if (known?.is === 'action' && event.typeName !== 'EV_EFI_ACTION') {
-    return [at('TypeNotExpected', one, { expected: 'EV_EFI_ACTION', actual: event.typeName })]
-  }
-  return []
+function eachEvent(measured: Measured): Finding[] {
+  const found: Finding[] = []
+  for (const one of measured.extends)
+    for (const each of [typing(one), data(measured, one)]) if (each !== undefined) found.push(each)
+  return found
 }
 
-function data({ bank }: Measured, one: Measurement): Finding[] {
+function typing(one: Measurement): Finding | undefined {
+  const { event, known } = one
+  if (event.typeName === undefined) return at('UnknownType', one, { actual: typeOf(one) })
+  const allowed = TYPES[event.pcr]
+  if (allowed !== undefined && !allowed.includes(event.typeName))
+    return at('TypeNotExpected', one, { expected: allowed.join(' or '), actual: event.typeName })
+  if (known?.is === 'action' && event.typeName !== 'EV_EFI_ACTION')
+    return at('TypeNotExpected', one, { expected: 'EV_EFI_ACTION', actual: event.typeName })
+  return undefined
+}
+
+function data({ bank }: Measured, one: Measurement): Finding | undefined {
   const { event, coverage, hex } = one
-  if (coverage.covered !== 'no' || (event.typeName === 'EV_SEPARATOR' && event.pcr <= 7)) return []
-  return [at('DataNotCovered', one, { expected: toHex(digest(bank, event.data)), actual: hex })]
+  if (coverage.covered !== 'no' || (event.typeName === 'EV_SEPARATOR' && event.pcr <= 7)) return undefined
+  return at('DataNotCovered', one, { expected: toHex(digest(bank, event.data)), actual: hex })
 }
 
 /** Each value on its own: data and digest must be the same separator's, under the one type. */

@@ -50,10 +50,10 @@ function readable({ typeName, data }: LogEvent): string | undefined {
 function imageLoad(data: Uint8Array): string {
   const reader = readerOf(data, 'UEFI_IMAGE_LOAD_EVENT', 'little')
   reader.raw(24)
-  const length = reader.u64()
-  if (length > BigInt(reader.left())) reader.fail('Truncated', `a path of ${length} bytes`)
+  const length = reader.length64()
+  if (length > reader.left()) reader.fail('Truncated', `a path of ${length} bytes`)
   const at = reader.offset()
-  return devicePathText(parseDevicePath(reader.raw(Number(length)), at))
+  return devicePathText(parseDevicePath(reader.raw(length), at))
 }
 
 /** TCG_PCClientTaggedEvent (Platform Firmware Profile, 10.4.2.1). */

@@ -28,13 +28,13 @@ type Layout = Omit<Variable, 'guid' | 'name'> & { readonly guid: Uint8Array; rea
 function layoutOf(data: Uint8Array): Layout {
   const reader = readerOf(data, 'UEFI_VARIABLE_DATA', 'little')
   const guid = reader.raw(16)
-  const characters = reader.u64()
-  const bytes = reader.u64()
-  if (characters > BigInt(NAME_CHARACTERS)) reader.fail('TooLarge', `a name of ${characters} characters`, 16)
-  if (bytes > BigInt(data.length)) reader.fail('Truncated', `a value of ${bytes} bytes`, 24)
-  const name = reader.raw(Number(characters) * 2)
+  const characters = reader.length64()
+  const bytes = reader.length64()
+  if (characters > NAME_CHARACTERS) reader.fail('TooLarge', `a name of ${characters} characters`, 16)
+  if (bytes > data.length) reader.fail('Truncated', `a value of ${bytes} bytes`, 24)
+  const name = reader.raw(characters * 2)
   const valueAt = reader.offset()
-  const value = reader.raw(Number(bytes))
+  const value = reader.raw(bytes)
   return { guid, name, value, valueAt, behind: reader.left() }
 }
 

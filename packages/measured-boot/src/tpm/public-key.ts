@@ -34,8 +34,8 @@ function spkiHead(curve: Curve): Uint8Array {
   const algorithm = [EC_PUBLIC_KEY, CURVE_OIDS[curve]].map((oid) => derWritten(TAG.oid, oid))
   const coordinates = new Uint8Array(CURVES[curve].size * 2)
   // No unused bits; an uncompressed point.
-  const point = derWritten(TAG.bitString, concat(Uint8Array.of(0, 4), coordinates))
-  const spki = derWritten(TAG.sequence, concat(derWritten(TAG.sequence, concat(...algorithm)), point))
+  const point = derWritten(TAG.bitString, Uint8Array.of(0, 4), coordinates)
+  const spki = derWritten(TAG.sequence, derWritten(TAG.sequence, ...algorithm), point)
   return spki.subarray(0, spki.length - coordinates.length)
 }
 const SPKI_HEADS: Readonly<Record<Curve, Uint8Array>> = {

@@ -1,6 +1,6 @@
 import { constants, type KeyObject, verify } from 'node:crypto'
 import { type Bank, type BankName, isTrusted } from '../banks.ts'
-import { concat, Malformed, type MalformedCode } from '../bytes.ts'
+import { isZero, Malformed, type MalformedCode } from '../bytes.ts'
 import { derInteger, derWritten, TAG } from '../der.ts'
 import { CURVES, type Curve, type PublicArea, type Scheme } from './public-area.ts'
 import { publicKeyOf } from './public-key.ts'
@@ -67,7 +67,7 @@ export function signatureFault(signer: Signer, message: Uint8Array, signature: S
       ['s', signature.s],
     ] as const) {
       if (number.length > size) return wrong(`${name} has ${number.length} bytes, and the curve ${size}`)
-      if (number.every((byte) => byte === 0)) return wrong(`${name} is zero`)
+      if (isZero(number)) return wrong(`${name} is zero`)
     }
     return verify(scheme.hash, message, key, ecdsaSigValue(signature.r, signature.s)) ? undefined : wrong()
   }
@@ -81,7 +81,7 @@ export function signatureFault(signer: Signer, message: Uint8Array, signature: S
 
 /** Ecdsa-Sig-Value (RFC 3279, 2.2.3): what Node takes of a bare key, for a third less than r and s side by side. */
 function ecdsaSigValue(r: Uint8Array, s: Uint8Array): Uint8Array {
-  return derWritten(TAG.sequence, concat(derInteger(r), derInteger(s)))
+  return derWritten(TAG.sequence, derInteger(r), derInteger(s))
 }
 
 const wrong = (message: string = SIGNATURE_FAULTS.WrongSignature): SignatureFault => ({

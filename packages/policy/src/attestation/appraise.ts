@@ -69,8 +69,8 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   // Counts that cannot be would, said twice, be what the second is held against.
   const isPossible = clock.every(({ tier }) => tier === 'affirming')
   const identity = [...key, ...rejected(checked), ...clock]
-  const quoted = pcrs[bank] ?? {}
-  const hex: ReadonlyMap<number, string> = new Map(Object.entries(quoted).map(([pcr, value]) => [Number(pcr), value]))
+  const hex = new Map<number, string>()
+  for (const pcr in pcrs[bank]) hex.set(Number(pcr), pcrs[bank][pcr] ?? '')
   const { eventLog, eventLogSha256 = '', measurementLog } = evidence
   const logs = {
     eventLogSha256,
@@ -236,7 +236,9 @@ function result(all: readonly Found[], pcrs: readonly PcrAppraisal[]): Omit<Appr
 }
 
 function valuesOf(values: Readonly<Record<string, string>>): Map<number, Uint8Array> {
-  return new Map(Object.entries(values).map(([pcr, value]) => [Number(pcr), Buffer.from(value, 'hex')]))
+  const read = new Map<number, Uint8Array>()
+  for (const pcr in values) read.set(Number(pcr), Buffer.from(values[pcr] ?? '', 'hex'))
+  return read
 }
 
 function isPem(text: string): boolean {

@@ -256,10 +256,13 @@ export function profileFault({ secureBoot }: HardwareProfile): string | undefine
   return undefined
 }
 
+/** As long as the longest value of a PCR. */
+const ZEROS = '0'.repeat(128)
+
 function zero(index: number, quoted: Values): PcrAppraisal[] {
   const actual = quoted.get(index)
   if (actual === undefined) return []
-  const expected = '0'.repeat(actual.length)
+  const expected = ZEROS.slice(0, actual.length)
   return [{ pcr: index, actual, expected: [expected], by: 'manifest', ok: actual === expected }]
 }
 
