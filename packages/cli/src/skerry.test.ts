@@ -440,6 +440,8 @@ describe.concurrent('what is told', () => {
       / {2}shop-17:\n {4}State: +Succeeded\n {4}Reason: [\s\S]*Since: [\s\S]*Rests on: +shop-17\/shop-17 number \d+ of life 1, sha256 [0-9a-f]{64}/,
     )
     expect(rollout).toMatch(/Events:\n +LAST SEEN +TYPE +REASON/)
+    expect(await ok('describe', 'rollout', 'edge-os-2', '--state', 'succeeded,failed')).toContain('\n  shop-17:\n')
+    expect(await ok('describe', 'rollout', 'edge-os-2', '--state', 'failed')).toMatch(/^Clusters: +<none>$/m)
     const node = await ok('describe', 'node', SITE)
     expect(node).toMatch(/Class: +software-key \(the key is a file: .*not what the machine booted\)/)
     expect(node).toMatch(/Image: +edge-os-2, sha256 [0-9a-f]{64}\nSlot: +[ab]\nBoot: /)

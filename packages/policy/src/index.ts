@@ -103,7 +103,7 @@ export {
   simulate,
 } from './rollout/simulate.ts'
 export type { SimulatedCluster } from './rollout/simulated-site.ts'
-export { FINISHED as FINISHED_STATES } from './rollout/states.ts'
+export { FAILURES as FAILURE_STATES, FINISHED as FINISHED_STATES } from './rollout/states.ts'
 export { rolloutStatus } from './rollout/status.ts'
 export type { TimelineEntry } from './rollout/timeline.ts'
 export { rolloutWarnings } from './rollout/warnings.ts'

@@ -217,3 +217,16 @@ test('a hardware profile is told with the names of its certificates, and lists b
   expect(told).toMatch(/Roots: +a certificate that cannot be read\n +certificate of CN=shop, sha256 [0-9a-f]{64}\n/)
   expect(told).toMatch(/Db: +Q{48}… \(4000 characters\)\n/)
 })
+
+test.each([
+  [
+    ['rollout', '--state', 'Faild'],
+    'There is no state "Faild" (did you mean "Failed"?); there are NotStarted, Offline,',
+  ],
+  [['rollout', '--state', 'Failed,'], 'There is no state ""; there are NotStarted, Offline,'],
+  [['rollout', '--limit', '-1'], 'A whole number is wanted, 0 for all of them'],
+  [['node', '--state', 'Failed'], '--state and --limit choose among the clusters of a rollout: edgenodes have none'],
+  [['rollout/a', 'node/b', '--limit', '0'], 'edgenodes have none'],
+])('describe %j makes no sense: %s', async (words, sentence) => {
+  await expect(printed(200, {}, [NODE], ['describe', ...words])).rejects.toThrow(sentence)
+})

@@ -1,18 +1,31 @@
-import { type KindName, type KindRow, type ObjectOf, PLACEMENT_LABEL, type SkerryObject } from '@skerry/api'
+import {
+  CLUSTER_STATES,
+  type ClusterState,
+  type KindName,
+  type KindRow,
+  type ObjectOf,
+  PLACEMENT_LABEL,
+  type SkerryObject,
+} from '@skerry/api'
 import { ApiError, type Client } from '@skerry/client'
-import type { Command } from 'commander'
+import { type Command, InvalidArgumentError } from 'commander'
 import { describeAny } from '../describe/any.ts'
 import { type ClusterSurroundings, describeCluster } from '../describe/cluster.ts'
 import { describeNode } from '../describe/node.ts'
 import { eventTable, metadataEntries, regards } from '../describe/parts.ts'
 import { describePlacement } from '../describe/placement.ts'
-import { describeRollout } from '../describe/rollout.ts'
+import { type ClusterChoice, describeRollout } from '../describe/rollout.ts'
+import { UsageError } from '../errors.ts'
+import { didYouMean } from '../nearby.ts'
 import { namespaceFor, parseTargets } from '../objects/kinds.ts'
 import { listObjects, locate } from '../objects/locate.ts'
 import { type Entry, formatEntries } from '../output/sections.ts'
 import { type Shell, say, withHub } from '../shell.ts'
 
-type Options = { namespace?: string; allNamespaces?: boolean }
+type Options = { namespace?: string; allNamespaces?: boolean; state?: readonly ClusterState[]; limit?: number }
+
+/** So many clusters of a rollout are told of where nobody says how many. */
+const SHOWN = 100
 
 export function describeCommand(program: Command, shell: Shell): void {
   program
@@ -22,16 +35,29 @@ export function describeCommand(program: Command, shell: Shell): void {
     .argument('[name...]', 'which ones; all of the kind when none is named')
     .option('-n, --namespace <name>', 'the namespace they are in')
     .option('-A, --all-namespaces', 'in all namespaces')
-    .addHelpText('after', '\nExample:\n  skerry describe rollout edge-os-43')
+    .option('--state <state,…>', 'of a rollout only the clusters in these states', parseStates)
+    .option('--limit <count>', `of a rollout at most so many clusters, 0 for all (default: ${SHOWN})`, parseLimit)
+    .addHelpText(
+      'after',
+      '\nExample:\n  skerry describe rollout edge-os-43\n  skerry describe rollout edge-os-43 --state Failed,TimeOut --limit 0',
+    )
     .action(async (kind: string, names: string[], options: Options, command: Command) => {
       const targets = parseTargets([kind, ...names])
+      const { state, limit = SHOWN } = options
+      const other = targets.find(({ row }) => row.kind !== 'Rollout')
+      if (other && (state !== undefined || options.limit !== undefined))
+        throw new UsageError(
+          `--state and --limit choose among the clusters of a rollout: ${other.row.plural} have none`,
+        )
+      const choice = { limit, ...(state ? { states: state } : {}) }
       await withHub(command, shell, async ({ client, namespace }) => {
         const texts: string[] = []
         for (const { row, name } of targets) {
           const objects = name
             ? [await locate(client, row, name, options, namespace)]
             : await listObjects(client, row, { namespace: namespaceFor(row, options, namespace) })
-          for (const object of objects) texts.push(formatEntries(await describe(client, row, object, shell.now)))
+          for (const object of objects)
+            texts.push(formatEntries(await describe(client, row, object, choice, shell.now)))
         }
         if (texts.length === 0) say(shell, 'No resources found')
         shell.out(texts.join('\n\n'))
@@ -39,12 +65,35 @@ export function describeCommand(program: Command, shell: Shell): void {
     })
 }
 
-async function describe(client: Client, row: KindRow, object: SkerryObject, now: () => number): Promise<Entry[]> {
+function parseStates(text: string): ClusterState[] {
+  return text.split(',').map((word) => {
+    const found = CLUSTER_STATES.find((state) => state.toLowerCase() === word.toLowerCase())
+    if (found) return found
+    throw new InvalidArgumentError(
+      `There is no state "${word}"${didYouMean(word, CLUSTER_STATES)}; there are ${CLUSTER_STATES.join(', ')}.`,
+    )
+  })
+}
+
+function parseLimit(text: string): number {
+  const limit = Number(text)
+  if (text === '' || !Number.isSafeInteger(limit) || limit < 0)
+    throw new InvalidArgumentError('A whole number is wanted, 0 for all of them.')
+  return limit
+}
+
+async function describe(
+  client: Client,
+  row: KindRow,
+  object: SkerryObject,
+  choice: ClusterChoice,
+  now: () => number,
+): Promise<Entry[]> {
   const { metadata } = object
   return [
     ...metadataEntries(metadata),
     { label: 'Kind', value: `${row.kind} (${row.group}/${row.version})` },
-    ...(await middle(client, object, now)),
+    ...(await middle(client, object, choice, now)),
     eventTable(row.kind, await eventsOf(client, row.kind, object), now()),
   ]
 }
@@ -57,10 +106,15 @@ async function eventsOf(client: Client, kind: KindName, { metadata }: SkerryObje
 }
 
 // What is told is as old as it is when all of it is here: a node may be heard while the hub is asked.
-async function middle(client: Client, object: SkerryObject, now: () => number): Promise<Entry[]> {
+async function middle(
+  client: Client,
+  object: SkerryObject,
+  choice: ClusterChoice,
+  now: () => number,
+): Promise<Entry[]> {
   switch (object.kind) {
     case 'Rollout':
-      return describeRollout(object, now())
+      return describeRollout(object, choice, now())
     case 'EdgeNode':
       return describeNode(object, await lastHeard(client, object.metadata), now())
     case 'ManagedCluster':

@@ -1,10 +1,14 @@
 import type { ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
 import { expect, test } from 'vitest'
 import { formatEntries } from '../output/sections.ts'
-import { describeRollout } from './rollout.ts'
+import { type ClusterChoice, describeRollout } from './rollout.ts'
 
 const NOW = Date.parse('2026-06-01T00:00:00Z')
-const described = (spec: Partial<ObjectOf<'Rollout'>['spec']>, status?: RolloutStatus) =>
+const described = (
+  spec: Partial<ObjectOf<'Rollout'>['spec']>,
+  status?: RolloutStatus,
+  choice: ClusterChoice = { limit: 0 },
+) =>
   formatEntries(
     describeRollout(
       {
@@ -14,6 +18,7 @@ const described = (spec: Partial<ObjectOf<'Rollout'>['spec']>, status?: RolloutS
         spec: { placementRef: { name: 'all' }, image: { name: 'os-1' }, ...spec },
         ...(status ? { status } : {}),
       } as ObjectOf<'Rollout'>,
+      choice,
       NOW,
     ),
   )
@@ -76,10 +81,34 @@ test('describe rollout: waves, from when they count, and the minute of each clus
           clusters: [{ ...cluster, since: '2026-06-01T12:00:00Z', waveAt: '2026-06-02T13:45:00Z' }],
         },
       } as ObjectOf<'Rollout'>,
+      { limit: 0 },
       Date.parse('2026-06-01T13:00:00Z'),
     ),
   )
   expect(text).toMatch(/^Waves: +1% from 0s on\n +100% from 24h on, spread over 48h$/m)
   expect(text).toMatch(/^First sent: +2026-06-01T12:00:00Z/m)
   expect(text).toMatch(/^ +Its minute: +2026-06-02T13:45:00Z/m)
+})
+
+const fleet = (['Succeeded', 'Staging', 'Failed', 'Removed', 'TimeOut', 'NotStarted'] as const).map((state, index) => {
+  return { name: `shop-${index}`, state, reason: 'R', message: 'm', since: '2026-06-01T00:00:00.000Z' }
+})
+
+test.each<[choice: ClusterChoice, told: string[]]>([
+  [{ limit: 0 }, ['shop-2', 'shop-4', 'shop-1', 'shop-5', 'shop-0', 'shop-3']],
+  [{ limit: 6 }, ['shop-2', 'shop-4', 'shop-1', 'shop-5', 'shop-0', 'shop-3']],
+  [{ limit: 3 }, ['shop-2', 'shop-4', 'shop-1', '… and 3 more']],
+  [{ limit: 1, states: ['Failed', 'TimeOut'] }, ['shop-2', '… and 1 more']],
+  [{ limit: 2, states: ['Failed', 'TimeOut'] }, ['shop-2', 'shop-4']],
+])(
+  'describe rollout: of %j what failed comes first, then what is open, and how many are left out is said',
+  (choice, told) => {
+    const text = described({}, { clusters: fleet }, choice)
+    expect([...text.matchAll(/^ {2}(\S.*?):/gm)].map(([, name]) => name)).toEqual(told)
+    expect(text.includes('--limit 0 shows all')).toBe(told.length !== 6 && told.at(-1)?.startsWith('…') === true)
+  },
+)
+
+test('describe rollout: that no cluster is in a state is said', () => {
+  expect(described({}, { clusters: fleet }, { limit: 0, states: ['Soaking'] })).toMatch(/^Clusters: +<none>$/m)
 })

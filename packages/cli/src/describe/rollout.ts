@@ -1,11 +1,14 @@
-import type { ActivationWindow, ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
-import { FINISHED_STATES } from '@skerry/policy'
+import type { ActivationWindow, ClusterState, ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
+import { FAILURE_STATES, FINISHED_STATES } from '@skerry/policy'
 import { type Entry, entries, entry, table } from '../output/sections.ts'
 import { ago, when } from '../output/times.ts'
 import { conditionTable, statementText } from './parts.ts'
 
-/** A rollout: how far it is, and for every cluster what it does, why, since when and on whose word. */
-export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: number): Entry[] {
+/** Which clusters of a rollout are told of: those in `states`, all of them without; at most `limit`, 0 is no limit. */
+export type ClusterChoice = { readonly states?: readonly ClusterState[]; readonly limit: number }
+
+/** A rollout: how far it is, and for the clusters that are chosen what each does, why, since when and on whose word. */
+export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, choice: ClusterChoice, nowMs: number): Entry[] {
   const { counts, byState } = status ?? {}
   // They are counted as not started, and are nobody's that this rollout waits for.
   const removed = byState?.['Removed'] ?? 0
@@ -36,14 +39,30 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, nowMs: nu
     entry('Slowest', status?.slowest?.map((one) => slowText(one, nowMs)).join('\n')),
     (status?.groups ?? []).length > 1 ? groupTable(status?.groups ?? [], nowMs) : undefined,
     conditionTable(status?.conditions, nowMs),
-    {
-      label: 'Clusters',
-      entries: (status?.clusters ?? []).map((cluster) => ({
-        label: cluster.name,
-        entries: clusterEntries(cluster, nowMs),
-      })),
-    },
+    clusterList(status?.clusters ?? [], choice, nowMs),
   )
+}
+
+function clusterList(clusters: readonly RolloutCluster[], { states, limit }: ClusterChoice, nowMs: number): Entry {
+  const chosen = clusters.filter(({ state }) => states?.includes(state) ?? true).toSorted(whatIsOpenFirst)
+  if (chosen.length === 0) return { label: 'Clusters', value: '<none>' }
+  const shown = limit === 0 ? chosen : chosen.slice(0, limit)
+  const more = chosen.length - shown.length
+  return {
+    label: 'Clusters',
+    entries: [
+      ...shown.map((cluster) => ({ label: cluster.name, entries: clusterEntries(cluster, nowMs) })),
+      ...(more > 0
+        ? [{ label: `… and ${more} more`, value: '--limit 0 shows all, --state STATE,… those in some states' }]
+        : []),
+    ],
+  }
+}
+
+// What a list that is cut short must not hide: what failed, then what something is still to come of.
+function whatIsOpenFirst(a: RolloutCluster, b: RolloutCluster): number {
+  const rank = ({ state }: RolloutCluster) => (FAILURE_STATES.has(state) ? 0 : FINISHED_STATES.has(state) ? 2 : 1)
+  return rank(a) - rank(b)
 }
 
 function byStateText(byState: NonNullable<RolloutStatus['byState']>): string {
