@@ -13,6 +13,7 @@ import { openApiRoutes } from '../http/kubernetes/openapi.ts'
 import { approvalRoutes } from '../http/kubernetes/registration-approval.ts'
 import { removalRoutes } from '../http/kubernetes/removal.ts'
 import { rolloutActRoutes } from '../http/kubernetes/rollout-acts.ts'
+import { rolloutFactsRoute } from '../http/kubernetes/rollout-facts.ts'
 import { kubernetesRoutes } from '../http/kubernetes/routes.ts'
 import type { WatchPace } from '../http/kubernetes/watch.ts'
 import { reportRoutes } from '../http/report.ts'
@@ -102,6 +103,7 @@ export function apiRoutes({
     (app) => approvalRoutes(app, { store, now }),
     (app) => removalRoutes(app, { store }),
     (app) => rolloutActRoutes(app, { store, now, reachability: config.reachability }),
+    (app) => rolloutFactsRoute(app, { store, now, reachability: config.reachability }),
     (app) => reportRoutes(app, { store, now, reachability: config.reachability, removalGuard: config.removalGuard }),
     (app) => statementRoutes(app, store),
     (app) => heardRoutes(app, store),

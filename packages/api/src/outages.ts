@@ -31,7 +31,9 @@ const fails = closed({
 
 export const Outages = closed(
   {
-    start: described(Time, 'when the rollout is applied'),
+    start: Type.Optional(
+      described(Time, 'when the rollout is applied; one that goes on from where it stands at a hub is played from now'),
+    ),
     end: described(Time, 'how far it is played at most'),
     reachability: Type.Optional(
       closed(

@@ -862,7 +862,7 @@ spec:
     })
   })
 
-  test('how a rollout of the hub and its fleet would fare in a storm', async () => {
+  test('how a rollout of the hub and its fleet would fare in a storm, from its beginning', async () => {
     world.write(
       'storm.yaml',
       `start: 2026-06-01T08:00:00Z
@@ -872,14 +872,15 @@ clusters: [{ name: lab-1, joins: 2026-06-02T08:00:00Z }]
 people: { approvals: [{ by: ann, after: 3h }] }
 `,
     )
-    const simulate = ['rollout', 'simulate', '--from-hub', 'gated', '--outages', 'storm.yaml']
+    const simulate = ['rollout', 'simulate', '--from-hub', 'gated', '--from-start', '--outages', 'storm.yaml']
     const text = await ok(...simulate, '-n', 'plans')
-    expect(text).toMatch(/^Rollout plans\/gated\n/)
+    expect(text).toMatch(/^Rollout plans\/gated, from its beginning at 2026-06-01T08:00:00Z\n/)
     expect(text).toMatch(/2026-06-01T11:00:00Z +sent to shop-17\n/)
     expect(text).toMatch(/2026-06-01T08:00:00Z +lab-1, lab-2: Offline \(NeverSeen\)/)
     expect(text).toMatch(/: 1 Offline, 2 Succeeded\. .*\n$/)
     // Without -n it is looked for everywhere.
     const told = JSON.parse(await ok(...simulate, '-o', 'json'))
+    expect(told.from).toEqual({ kind: 'Start', at: '2026-06-01T08:00:00Z' })
     expect(told.end.clusters.map(({ cluster, reason }: Record<string, string>) => [cluster, reason])).toEqual([
       ['lab-1', 'Confirmed'],
       ['lab-2', 'NeverSeen'],
@@ -895,15 +896,62 @@ people: { approvals: [{ by: ann, after: 3h }] }
     })
   })
 
+  test('and on from where it stands, by its own spec or by that of a file', async () => {
+    const soon = (days: number) => new Date(Date.now() + days * 86_400_000).toISOString()
+    world.write('coming.yaml', `end: ${soon(7)}\npeople: { approvals: [{ by: ann, after: 3h }] }\n`)
+    const simulate = (...args: string[]) => ok('rollout', 'simulate', '--outages', 'coming.yaml', ...args)
+    expect(await simulate('--from-hub', 'gated')).toMatch(
+      /^Rollout plans\/gated, on from where it stands at the hub at \S+Z: WaitingForApproval, 2 Offline, 1 NotStarted\n\nTIME/,
+    )
+    // Of a rollout that is through nothing is played once more.
+    const through = JSON.parse(await simulate('--from-hub', 'edge-os-2', '-o', 'json'))
+    expect(through.from).toMatchObject({
+      kind: 'Standing',
+      isEdited: false,
+      phase: 'Completed',
+      byState: { Succeeded: 1 },
+    })
+    expect(through).toMatchObject({ timeline: [], end: { phase: 'Completed', byState: { Succeeded: 1 } } })
+    world.write('edited.json', gated({ approvals: undefined }))
+    const edited = await simulate('-f', 'edited.json', '--from-hub')
+    expect(edited).toMatch(/^Rollout plans\/gated, on from where .*, by the spec of the file: WaitingForApproval, /)
+    expect(edited).toMatch(/Z +sent to shop-17\n/)
+    expect(edited).not.toContain('ann: approve')
+    world.write('late.yaml', `start: ${soon(1)}\nend: ${soon(7)}\n`)
+    world.write('early.yaml', `end: ${soon(7)}\npeople: { acts: [{ at: ${soon(-1)}, do: pause, by: bob }] }\n`)
+    const from = (outages: string, ...args: string[]) =>
+      world.run(['rollout', 'simulate', '--from-hub', ...args, '--outages', outages])
+    expect(await from('late.yaml', 'gated')).toMatchObject({
+      code: 1,
+      err: expect.stringMatching(/late\.yaml:1:8: start: it is played on from where it stands .* say --from-start\n$/),
+    })
+    expect(await from('early.yaml', 'gated')).toMatchObject({
+      code: 0,
+      err: expect.stringMatching(/^it is played from \S+Z on: 1 of the acts in the outages file are before that/),
+    })
+    expect(await from('coming.yaml', 'gated', '--from-start')).toMatchObject({
+      code: 1,
+      err: expect.stringContaining('start is wanted: when the rollout is applied'),
+    })
+    expect(await from('coming.yaml')).toMatchObject({ code: 2, err: expect.stringContaining('which rollout? name it') })
+    expect(await from('coming.yaml', 'gatet', '-f', 'edited.json')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('the file has the rollout gated, and --from-hub names gatet'),
+    })
+    expect(
+      await world.run(['rollout', 'simulate', '-f', 'edited.json', '--from-start', '--outages', 'coming.yaml']),
+    ).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('--from-start is said of a rollout of the hub'),
+    })
+  })
+
   test('a rollout that cannot be taken from the hub is told with what to do', async () => {
-    const from = (...args: string[]) => world.run(['rollout', 'simulate', '--outages', 'storm.yaml', ...args])
+    const from = (...args: string[]) =>
+      world.run(['rollout', 'simulate', '--outages', 'storm.yaml', '--from-start', ...args])
     expect(await from('--from-hub', 'gatet')).toMatchObject({
       code: 3,
       err: expect.stringContaining('"gatet" not found'),
-    })
-    expect(await from('--from-hub', 'gated', '-f', 'gated.json')).toMatchObject({
-      code: 2,
-      err: expect.stringContaining('cannot be used with option'),
     })
     world.write(
       'lost.json',

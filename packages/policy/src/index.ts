@@ -86,7 +86,7 @@ export {
   steeredBy,
 } from './rollout/acts.ts'
 export { admitRollout } from './rollout/admission.ts'
-export type { ClusterFacts, Holder, NodeFacts, RolloutFacts } from './rollout/facts.ts'
+export type { ClusterFacts, Holder, NodeFacts, RolloutFacts, StandingRollout } from './rollout/facts.ts'
 export { foreseenStatus } from './rollout/foresee.ts'
 export { decidedBy, imageFacts } from './rollout/objects.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'

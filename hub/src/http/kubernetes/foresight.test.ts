@@ -1,10 +1,12 @@
 import type { ObjectOf, RolloutSpec, RolloutStatus } from '@skerry/api'
-import { fleetOf as policyFleet } from '@skerry/policy'
+import { foreseenStatus, fleetOf as policyFleet, type StandingRollout } from '@skerry/policy'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { desiredController } from '../../controllers/desired.ts'
 import { addCluster, addImage, addPlacement, LIMITS, openWorld, rolloutSpec } from '../../controllers/fixture.ts'
 import { placementController } from '../../controllers/placement.ts'
 import { rolloutController } from '../../controllers/rollout.ts'
+import { deleteObject } from '../../store/resources.ts'
+import { write } from '../../store/store.ts'
 import { type Shown, testApi } from '../testing.ts'
 
 const ROLLOUTS = '/apis/skerry.dev/v1alpha1/namespaces/fleet/rollouts'
@@ -181,6 +183,56 @@ describe('a dry run of a rollout', () => {
       activation: [{ at: '61 2 * * *', timeZone: 'UTC', durationSeconds: 60 }],
     }
     await expect(fleet.ask('POST', DRY, body('r', rolloutSpec('os-1', { windows })))).rejects.toThrow(/^422: /)
+  })
+})
+
+describe('the facts of a rollout', () => {
+  /** What the next look makes of them, by an edited spec where one is given. */
+  const looked = (answer: unknown, spec?: RolloutSpec) => {
+    const { nowMs, gone, limits: _, ...facts } = answer as StandingRollout
+    const { metadata, ...rest } = facts.rollout
+    const rollout = spec
+      ? { ...rest, metadata: { ...metadata, generation: metadata.generation + 1 }, spec }
+      : facts.rollout
+    return foreseenStatus({ ...facts, rollout, gone: new Map(Object.entries(gone)) }, nowMs)
+  }
+
+  test('are all that its next look is made of, also where its spec is another one', async () => {
+    const fleet = await fleetOf('a', 'b')
+    await fleet.ask('POST', '', body('r', rolloutSpec('os-1', oneByOne)))
+    await fleet.rest()
+    const before = await fleet.traces()
+    const facts = await fleet.ask('GET', '/r/facts')
+    expect(facts).toMatchObject({
+      limits: { lateMs: 90_000 },
+      image: { version: 'os-1' },
+      clusters: [
+        { name: 'a', assignment: { holder: 'This' }, position: { generation: 1 } },
+        { name: 'b' },
+        { name: 'dark' },
+      ],
+    })
+    expect(timeless(looked(facts))).toEqual(timeless(statusOf(await fleet.ask('PATCH', `/r${DRY}`, {}))))
+    const other = rolloutSpec('os-2', oneByOne)
+    const ofOther = await fleet.ask('GET', '/r/facts?image=os-2')
+    expect(timeless(looked(ofOther, other))).toEqual(
+      timeless(statusOf(await fleet.ask('PATCH', `/r${DRY}`, { spec: other }))),
+    )
+    expect(await fleet.ask('GET', '/r/facts?placement=none')).toMatchObject({
+      ...{ decided: 'Missing', clusters: [] },
+      rollout: { spec: rolloutSpec('os-1', oneByOne) },
+    })
+    expect(await fleet.traces()).toEqual(before)
+  })
+
+  test('say who is gone, and of a rollout that is not there nothing', async () => {
+    const fleet = await fleetOf('a', 'b')
+    await fleet.ask('POST', '', body('r', rolloutSpec('os-1')))
+    await fleet.rest()
+    await write(fleet.world.store, (tx) => deleteObject(tx, 'ManagedCluster', '', 'b'))
+    await fleet.world.look(placementController())
+    expect(await fleet.ask('GET', '/r/facts')).toMatchObject({ gone: { b: 'Deleted' } })
+    await expect(fleet.ask('GET', '/none/facts')).rejects.toThrow(/^404: /)
   })
 })
 

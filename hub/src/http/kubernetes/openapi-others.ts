@@ -103,6 +103,12 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
   },
   {
     method: 'GET',
+    path: `${OURS}/namespaces/{namespace}/rollouts/{name}/facts`,
+    summary: 'what a rollout is planned from now, also as if its spec named another image or placement',
+    query: ['image', 'placement'],
+  },
+  {
+    method: 'GET',
     path: `${OURS}/report`,
     summary: 'what is proven of every site, and by which statement; with evidence=true the signed statements, too',
     query: ['evidence', 'cluster'],

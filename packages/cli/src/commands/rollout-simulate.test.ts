@@ -51,6 +51,7 @@ const faultsOf = (month: string, rollout = ROLLOUT): Promise<readonly string[]> 
 describe("the README's bad month", () => {
   test('is told as a timeline, waves, what held whom, and the end', async () => {
     const text = await simulated()
+    expect(text).toMatch(/^Rollout default\/edge-os-43, from its beginning at 2026-06-01T08:00:00Z\n\nTIME /)
     for (const line of [
       /2026-06-01T08:00:00Z +sent to lab-1, lab-2\n/,
       /2026-06-02T01:08:00Z +WaitingForApproval: group 1 \(shops\) waits for an approval/,
@@ -113,7 +114,7 @@ describe('what is wrong with the files', () => {
     [
       'an end before the start',
       MONTH.replace('2026-07-01T08', '2026-05-01T08'),
-      /^bad-month\.yaml:2:6: end: must be after start$/,
+      /^bad-month\.yaml:2:6: end: must be after the start$/,
     ],
     [
       'an alias that leads nowhere',

@@ -1,10 +1,11 @@
+import { isDeepStrictEqual } from 'node:util'
 import { causes, kindRow, type ObjectOf, objectSchema } from '@skerry/api'
 import { admitRollout, type Simulation, type SimulationInput, simulate, type TimelineEntry } from '@skerry/policy'
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import { Faults, UsageError } from '../errors.ts'
 import type { Manifest } from '../objects/documents.ts'
 import { readFiles } from '../objects/files.ts'
-import { type FoundFleet, findFleet } from '../objects/fleet.ts'
+import { findStanding } from '../objects/fleet.ts'
 import { locate } from '../objects/locate.ts'
 import { groupsIn, playedBy, type ReadOutages, readOutages } from '../objects/outages.ts'
 import { onlyRollout } from '../objects/rollouts.ts'
@@ -15,19 +16,18 @@ import { DEFAULT_NAMESPACE } from './apply.ts'
 
 type Options = {
   filename?: string[]
-  fromHub?: string
+  fromHub?: string | true
+  fromStart?: boolean
   outages: string
   namespace?: string
   output: 'table' | 'json'
 }
 type Played = Simulation & { kind: 'Played' }
 type Rollout = ObjectOf<'Rollout'>
-/** What is to be played: of a fleet that no hub was asked for nobody is known to be out of reach. */
-type Given = {
-  readonly rollout: Rollout
-  readonly image: SimulationInput['image']
-  readonly groups: SimulationInput['groups']
-  readonly found: FoundFleet['found']
+/** What is to be played. `from`: whether all of it, or on from how it stands at a hub, and then by the file's spec or its own. */
+type Given = Pick<SimulationInput, 'rollout' | 'image' | 'done' | 'gone' | 'changedBy'> & {
+  readonly from: 'Start' | 'Standing' | 'StandingEdited'
+  readonly fleet: Parameters<typeof playedBy>[1]
 }
 
 export function simulateCommand(rollout: Command, shell: Shell): void {
@@ -35,14 +35,14 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
     .command('simulate')
     .summary('plays a rollout over a month of outages')
     .description(
-      'Plays a rollout in virtual time, by the plan that the hub makes: over outages, failures and people from a file. Nothing is sent or written. No hub is asked, but for --from-hub, which takes the rollout and its fleet from one.',
+      'Plays a rollout in virtual time, by the plan that the hub makes: over outages, failures and people from a file. Nothing is sent or written. No hub is asked, but for --from-hub, which goes on from where a rollout stands at one, with its fleet.',
     )
     .option('-f, --filename <path...>', 'the Rollout, as apply takes it, or - for standard input')
-    .addOption(
-      new Option('--from-hub <name>', 'a rollout of the hub, with the clusters that its placement selects').conflicts(
-        'filename',
-      ),
+    .option(
+      '--from-hub [name]',
+      'a rollout of the hub, on from where it stands; with -f by the spec of the file, and the name may be left out',
     )
+    .option('--from-start', 'with --from-hub: from its beginning, as if nothing had happened')
     .requiredOption('--outages <file>', 'what happens to the fleet, YAML or JSON (packages/cli/README.md)')
     .option('-n, --namespace <name>', 'where the file names none; with --from-hub, the namespace it is in')
     .addOption(formOption('table', 'json'))
@@ -52,36 +52,45 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
     )
     .action(async (options: Options, command: Command) => {
       const file = readOutages(options.outages)
-      const { rollout, image, groups, found } =
+      if (options.fromStart && options.fromHub === undefined)
+        throw new UsageError('--from-start is said of a rollout of the hub: name it with --from-hub')
+      const written = options.filename
+        ? judged(onlyRollout(await readFiles(options.filename, shell.stdin)), shell.now())
+        : undefined
+      const { from, fleet, ...given } =
         options.fromHub === undefined
-          ? await fromFiles(options, file, shell)
-          : await fromHub(options.fromHub, options, file, command, shell)
-      const outcome = simulate({ rollout, image, ...playedBy(file, groups, found) })
+          ? fromFiles(written, options, file)
+          : await fromHub(written, options, file, command, shell)
+      const outcome = simulate({ ...given, ...playedBy(file, fleet) })
       if (outcome.kind === 'Refused')
         throw new Faults(
           outcome.faults.map(({ field, message }) => `${file.place(field)}: ${field ? `${field}: ` : ''}${message}`),
         )
+      const { rollout } = given
       shell.out(
-        options.output === 'json' ? toJson({ ...toldOf(rollout), ...timed(outcome) }) : textOf(rollout, outcome),
+        options.output === 'json'
+          ? toJson({ ...toldOf(rollout), from: fromOf(rollout, from, fleet.startMs), ...timed(outcome) })
+          : `${headline(rollout, from, fleet.startMs)}\n\n${textOf(outcome)}`,
       )
     })
 }
 
-async function fromFiles({ filename, namespace }: Options, { outages }: ReadOutages, shell: Shell): Promise<Given> {
-  if (!filename) throw new UsageError('which rollout? -f names a file of it, --from-hub one of the hub')
-  const { object } = judged(onlyRollout(await readFiles(filename, shell.stdin)), shell.now())
+function fromFiles(written: Manifest | undefined, { namespace }: Options, { outages, place }: ReadOutages): Given {
+  if (!written) throw new UsageError('which rollout? -f names a file of it, --from-hub one of the hub')
   const groups = groupsIn(outages)
   if (!groups)
     throw new UsageError(
       'the outages file names no groups of clusters: name them there, or take those of a rollout of the hub with --from-hub',
     )
-  const rollout = begun(object as unknown as Rollout, namespace ?? DEFAULT_NAMESPACE, outages.start)
-  return { rollout, image: unsigned(rollout.spec.image.name), groups, found: new Map() }
+  const startMs = startOf(outages.start, place)
+  const rollout = begun(written.object as unknown as Rollout, namespace ?? DEFAULT_NAMESPACE, startMs)
+  const fleet = { groups, startMs, goesOn: false }
+  return { from: 'Start', rollout, image: unsigned(rollout.spec.image.name), fleet }
 }
 
 async function fromHub(
-  name: string,
-  { namespace }: Options,
+  written: Manifest | undefined,
+  { namespace, fromHub: named, fromStart = false }: Options,
   { outages, place }: ReadOutages,
   command: Command,
   shell: Shell,
@@ -90,15 +99,52 @@ async function fromHub(
     throw new Faults([
       `${place('groups')}: groups: with --from-hub they are the placement's of the hub: leave them out`,
     ])
+  const { metadata, spec: edited } = (written?.object ?? {}) as Partial<Rollout>
+  const name = named === true ? metadata?.name : named
+  if (name === undefined) throw new UsageError('which rollout? name it after --from-hub, or give its file with -f')
+  if (metadata && metadata.name !== name)
+    throw new UsageError(`the file has the rollout ${metadata.name}, and --from-hub names ${name}`)
+  const asked = metadata?.namespace ?? namespace
   return withHub(command, shell, async ({ client, namespace: ofContext }) => {
-    const asked = namespace === undefined ? {} : { namespace }
-    const stored = (await locate(client, kindRow('Rollout'), name, asked, ofContext)) as Rollout
-    const { image, ...fleet } = await findFleet(client, stored)
-    if (!image)
-      say(shell, `there is no OSImage ${stored.spec.image.name} at the hub yet: this is played as if there were one`)
-    const rollout = begun(stored, stored.metadata.namespace ?? '', outages.start)
-    return { rollout, image: image ?? unsigned(stored.spec.image.name), ...fleet }
+    const row = kindRow('Rollout')
+    const found = await locate(client, row, name, asked === undefined ? {} : { namespace: asked }, ofContext)
+    const { standing, fleet } = await findStanding(client, found as Rollout, edited)
+    const { rollout: stored, nowMs, acts = [], gone, changedBy } = standing
+    const spec = edited ?? stored.spec
+    if (!standing.image)
+      say(shell, `there is no OSImage ${spec.image.name} at the hub yet: this is played as if there were one`)
+    const image = standing.image ?? unsigned(spec.image.name)
+    if (fromStart) {
+      const startMs = startOf(outages.start, place)
+      const rollout = begun({ ...stored, spec }, '', startMs)
+      return { from: 'Start', rollout, image, fleet: { ...fleet, startMs, goesOn: false } }
+    }
+    const late = (outages.people?.acts ?? []).filter(({ at }) => Date.parse(at) < nowMs).length
+    if (late > 0)
+      say(
+        shell,
+        `it is played from ${iso(nowMs)} on: ${late} of the acts in the outages file are before that, and are left out`,
+      )
+    if (outages.start !== undefined && Date.parse(outages.start) > nowMs)
+      throw new Faults([
+        `${place('start')}: start: it is played on from where it stands at the hub, at ${iso(nowMs)}: leave it out, or say --from-start`,
+      ])
+    const isEdited = !isDeepStrictEqual(spec, stored.spec)
+    const { metadata: of } = stored
+    return {
+      ...{ image, done: acts, gone: new Map(Object.entries(gone)) },
+      from: isEdited ? 'StandingEdited' : 'Standing',
+      rollout: { ...stored, spec, metadata: { ...of, generation: of.generation + (isEdited ? 1 : 0) } },
+      // Who would make the edit is nobody who approves.
+      ...(isEdited || changedBy === undefined ? {} : { changedBy }),
+      fleet: { ...fleet, startMs: nowMs, goesOn: true },
+    }
   })
+}
+
+function startOf(start: string | undefined, place: ReadOutages['place']): number {
+  if (start !== undefined) return Date.parse(start)
+  throw new Faults([`${place('')}: start is wanted: when the rollout is applied`])
 }
 
 /** A Rollout judged as the hub judges it when it is written. */
@@ -118,12 +164,12 @@ function judged(manifest: Manifest, nowMs: number): Manifest {
 }
 
 // As it stands when the hub has just taken it.
-function begun({ metadata, spec, apiVersion }: Rollout, namespace: string, start: string): Rollout {
+function begun({ metadata, spec, apiVersion }: Rollout, namespace: string, startMs: number): Rollout {
   return {
     ...{ apiVersion, kind: 'Rollout', spec },
     metadata: {
       ...{ name: metadata.name, namespace: metadata.namespace ?? namespace, uid: 'simulated' },
-      ...{ resourceVersion: '1', generation: 1, creationTimestamp: start },
+      ...{ resourceVersion: '1', generation: 1, creationTimestamp: iso(startMs) },
     },
   }
 }
@@ -136,6 +182,21 @@ function unsigned(name: string): SimulationInput['image'] {
 
 function toldOf({ metadata: { namespace, name } }: Rollout) {
   return { rollout: `${namespace}/${name}` }
+}
+
+/** From where it is played, as JSON tells it. */
+function fromOf({ status }: Rollout, from: Given['from'], startMs: number): object {
+  if (from === 'Start') return { kind: 'Start', at: iso(startMs) }
+  const { phase = 'Pending', byState = {} } = status ?? {}
+  return { kind: 'Standing', at: iso(startMs), isEdited: from === 'StandingEdited', phase, byState }
+}
+
+function headline({ metadata: { namespace, name }, status }: Rollout, from: Given['from'], startMs: number): string {
+  const called = `Rollout ${namespace}/${name}`
+  if (from === 'Start') return `${called}, from its beginning at ${iso(startMs)}`
+  const states = Object.entries(status?.byState ?? {}).map(([state, count]) => `, ${count} ${state}`)
+  const by = from === 'StandingEdited' ? ', by the spec of the file' : ''
+  return `${called}, on from where it stands at the hub at ${iso(startMs)}${by}: ${status?.phase ?? 'Pending'}${states.join('')}`
 }
 
 /** Times as they are told: every `…Ms` that is an instant becomes text. */
@@ -165,7 +226,7 @@ function timed({ timeline, waves, held, end, looks }: Played) {
 /** So many clusters are named in a line; of more it says how many. */
 const NAMED = 4
 
-function textOf({ metadata: { namespace, name } }: Rollout, { timeline, waves, held, end }: Played): string {
+function textOf({ timeline, waves, held, end }: Played): string {
   const rows = folded(timeline).map(({ atMs, text }) => [iso(atMs), text])
   const sent = waves.map(({ atMs, clusters, catchingUp }, index) => [
     ...[String(index + 1), iso(atMs), String(clusters.length)],
@@ -178,7 +239,6 @@ function textOf({ metadata: { namespace, name } }: Rollout, { timeline, waves, h
   const states = Object.entries(end.byState).map(([state, count]) => `${count} ${state}`)
   const over = end.why === 'Settled' ? 'nothing more is to come' : 'the time is over'
   return [
-    `Rollout ${namespace}/${name}\n\n`,
     formatColumns([['TIME', 'WHAT CHANGED'], ...rows]),
     waves.length === 0
       ? '\nNobody was sent the image.\n'

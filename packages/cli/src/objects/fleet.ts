@@ -1,56 +1,44 @@
-import { type ObjectOf, PLACEMENT_LABEL, REACHABILITY, type Reachability } from '@skerry/api'
-import { ApiError, type Client } from '@skerry/client'
-import { decidedBy, imageFacts, type SimulationInput } from '@skerry/policy'
+import { kindRow, type ObjectOf } from '@skerry/api'
+import type { Client } from '@skerry/client'
+import type { ClusterFacts, ReachabilityLimits, SimulationInput, StandingRollout } from '@skerry/policy'
 import { NotFound, UsageError } from '../errors.ts'
 
-// The fleet of a rollout as a hub has it now: what a simulation begins with.
+// A rollout and its fleet as a hub has them now: what a simulation begins with, or goes on from.
 
-/** How a hub finds a cluster: in reach or not, or not accepted, so that nothing reaches it. */
-export type Found = Reachability | 'Denied'
+const { group, version, plural } = kindRow('Rollout')
 
 export type FoundFleet = {
-  /** Of the rollout's image; undefined while there is no such OSImage. */
-  readonly image: SimulationInput['image'] | undefined
   /** Whom the placement selects, by its groups. */
   readonly groups: SimulationInput['groups']
-  readonly found: ReadonlyMap<string, Found>
+  readonly clusters: ReadonlyMap<string, ClusterFacts>
+  readonly limits: ReachabilityLimits
 }
 
-/** NotFound without the placement, UsageError where it selects nobody or is not decided: then there is nothing to play. */
-export async function findFleet(client: Client, { metadata, spec }: ObjectOf<'Rollout'>): Promise<FoundFleet> {
-  const { namespace = '' } = metadata
-  const { name } = spec.placementRef
-  const slices = await client.list('PlacementDecision', { namespace, labelSelector: `${PLACEMENT_LABEL}=${name}` })
-  const decided = decidedBy(await ifThere(client.get('Placement', namespace, name)), slices)
+export type Found = { readonly standing: StandingRollout; readonly fleet: FoundFleet }
+
+/**
+ * Where a rollout stands; with `edited`, as if that were its spec. NotFound without the placement, UsageError where it
+ * selects nobody or is not decided: then there is nothing to play.
+ */
+export async function findStanding(
+  client: Client,
+  { metadata }: ObjectOf<'Rollout'>,
+  edited: ObjectOf<'Rollout'>['spec'] | undefined,
+): Promise<Found> {
+  const namespace = metadata.namespace ?? ''
+  const asked = new URLSearchParams(edited ? { image: edited.image.name, placement: edited.placementRef.name } : {})
+  const one = `/apis/${group}/${version}/namespaces/${namespace}/${plural}/${metadata.name}`
+  const standing = await client.call<StandingRollout>(`${one}/facts?${asked}`)
+  const { decided, limits } = standing
+  const { name } = (edited ?? standing.rollout.spec).placementRef
   const which = `Placement ${name} in namespace ${namespace}`
   if (decided === 'Missing')
     throw new NotFound(`there is no ${which}, which rollout ${metadata.name} names in spec.placementRef.name: apply it`)
   if (decided === 'Undecided')
     throw new UsageError(`${which} is not decided yet, which the hub does by itself: try again in a moment`)
-  const names = new Set(decided.flatMap(({ clusters }) => clusters))
-  if (names.size === 0)
+  if (decided.every(({ clusters }) => clusters.length === 0))
     throw new UsageError(`${which} selects no cluster: "skerry explain placement ${name} -n ${namespace}" says why`)
-  const clusters = (await client.list('ManagedCluster')).filter(({ metadata: of }) => names.has(of.name))
-  const image = await ifThere(client.get('OSImage', undefined, spec.image.name))
-  return {
-    image: image && imageFacts(image),
-    groups: decided.map(({ name: group, clusters: of }) => ({ name: group, clusters: of })),
-    found: new Map([
-      ...[...names].map((gone): [string, Found] => [gone, 'NeverSeen']),
-      ...clusters.map((cluster): [string, Found] => [cluster.metadata.name, foundAs(cluster)]),
-    ]),
-  }
-}
-
-function foundAs({ spec, status }: ObjectOf<'ManagedCluster'>): Found {
-  if (spec.hubAcceptsClient !== true) return 'Denied'
-  const reason = status?.conditions?.find(({ type }) => type === 'Reachable')?.reason
-  return REACHABILITY.find((one) => one === reason) ?? 'NeverSeen'
-}
-
-function ifThere<T>(answer: Promise<T>): Promise<T | undefined> {
-  return answer.catch((error: unknown) => {
-    if (error instanceof ApiError && error.code === 404) return undefined
-    throw error
-  })
+  const groups = decided.map(({ name: of, clusters }) => ({ name: of, clusters }))
+  const clusters = new Map(standing.clusters.map((cluster) => [cluster.name, cluster]))
+  return { standing, fleet: { groups, clusters, limits } }
 }

@@ -1,13 +1,13 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { causes, Outages } from '@skerry/api'
-import type { SimulatedCluster, SimulationInput } from '@skerry/policy'
+import type { ClusterFacts, SimulatedCluster, SimulationInput } from '@skerry/policy'
 import { LineCounter, parseDocument } from 'yaml'
 import { Faults, UsageError } from '../errors.ts'
 import { didYouMean } from '../nearby.ts'
 import { parseDuration } from '../output/times.ts'
 import { plain } from './documents.ts'
 import { placeOf } from './faults.ts'
-import type { Found, FoundFleet } from './fleet.ts'
+import type { FoundFleet } from './fleet.ts'
 
 // The outages file of a simulation: YAML or JSON, every fault with its place.
 
@@ -61,11 +61,18 @@ type Played = Pick<
   'groups' | 'clusters' | 'limits' | 'pace' | 'acts' | 'approvers' | 'startMs' | 'endMs'
 >
 
+/** Whom a file is played over, and from when. `goesOn`: the clusters are as a hub knows them at that time. */
+type Fleet = { readonly groups: Groups; readonly startMs: number; readonly goesOn: boolean } & Partial<
+  Pick<FoundFleet, 'clusters' | 'limits'>
+>
+
 /**
- * What is to be played of a file over a fleet. Faults with their places where the file names who is not there. `found`: who
- * is out of reach at a hub is so to the end, but for whom the file has outages or a time to join.
+ * What is to be played of a file over a fleet. Faults with their places where the file names who is not there. Who is out of
+ * reach at a hub is so to the end, but for whom the file has outages or a time to join. Of what people do only what is to
+ * come is played.
  */
-export function playedBy({ outages: file, place }: ReadOutages, groups: Groups, found: FoundFleet['found']): Played {
+export function playedBy({ outages: file, place }: ReadOutages, fleet: Fleet): Played {
+  const { groups, startMs } = fleet
   const names = groups.flatMap(({ clusters }) => clusters)
   const known = new Set(names)
   const groupNames = new Set(groups.map(({ name }) => name))
@@ -97,11 +104,13 @@ export function playedBy({ outages: file, place }: ReadOutages, groups: Groups, 
   if (faults.length > 0) throw new Faults(faults)
 
   const named = new Map(file.clusters?.map((cluster) => [cluster.name, cluster]))
-  const [startMs, endMs] = [Date.parse(file.start), Date.parse(file.end)]
+  const endMs = Date.parse(file.end)
+  const { lateAfter, offlineAfter, staleAfter } = file.reachability ?? {}
+  const of = fleet.limits ?? { lateMs: ms('90s'), offlineMs: ms('5m'), staleMs: ms('14d') }
   const limits = {
-    lateMs: ms(file.reachability?.lateAfter ?? '90s'),
-    offlineMs: ms(file.reachability?.offlineAfter ?? '5m'),
-    staleMs: ms(file.reachability?.staleAfter ?? '14d'),
+    lateMs: lateAfter === undefined ? of.lateMs : ms(lateAfter),
+    offlineMs: offlineAfter === undefined ? of.offlineMs : ms(offlineAfter),
+    staleMs: staleAfter === undefined ? of.staleMs : ms(staleAfter),
   }
   const shared = (file.outages ?? []).map((outage) => ({
     span: spanOf(outage),
@@ -113,7 +122,8 @@ export function playedBy({ outages: file, place }: ReadOutages, groups: Groups, 
     group.clusters.map((name): SimulatedCluster => {
       const { outages = [], joins, fails, ...pace } = named.get(name) ?? {}
       const isTold = outages.length > 0 || joins !== undefined
-      const as = asFound(name, found.get(name), isTold, startMs, endMs, limits)
+      const known = fleet.clusters?.get(name)
+      const as = known ? asFound(known, fleet.goesOn, isTold, startMs, endMs, limits) : { name }
       const own = outages.map(spanOf)
       for (const { span, isOfAll, clusters, groups } of shared)
         if (isOfAll || clusters.has(name) || groups.has(group.name)) own.push(span)
@@ -128,13 +138,13 @@ export function playedBy({ outages: file, place }: ReadOutages, groups: Groups, 
   )
   return {
     ...{ groups, clusters, limits, startMs, endMs, pace: paceOf(file.pace ?? {}) },
-    acts: (file.people?.acts ?? []).map(
-      ({ at, do: verb, by, reason = 'as the outages file says', gate, clusters: some }) => ({
+    acts: (file.people?.acts ?? [])
+      .filter(({ at }) => Date.parse(at) >= startMs)
+      .map(({ at, do: verb, by, reason = 'as the outages file says', gate, clusters: some }) => ({
         ...{ atMs: Date.parse(at), verb, by, reason },
         ...(gate === undefined ? {} : { gate }),
         ...(some === undefined ? {} : { clusters: some }),
-      }),
-    ),
+      })),
     approvers: (file.people?.approvals ?? []).map(({ by, after, gate }) => ({
       ...{ by, afterMs: ms(after) },
       ...(gate === undefined ? {} : { gate }),
@@ -142,21 +152,24 @@ export function playedBy({ outages: file, place }: ReadOutages, groups: Groups, 
   }
 }
 
-// Since when a cluster is out of reach is not asked: so long that the hub's limits call it that at the start.
+// From the beginning it counts for nothing since when a cluster is out of reach: so long that the limits call it that then.
 function asFound(
-  name: string,
-  found: Found | undefined,
+  found: ClusterFacts,
+  goesOn: boolean,
   isTold: boolean,
   startMs: number,
   endMs: number,
   { offlineMs, staleMs }: Played['limits'],
 ): SimulatedCluster {
-  if (found === 'Denied') return { name, known: { name, reachability: 'Online', denied: true, nodes: [] } }
-  if (isTold) return { name }
-  if (found === 'Offline') return { name, outages: [{ fromMs: startMs - offlineMs }] }
-  if (found === 'Stale') return { name, outages: [{ fromMs: startMs - staleMs }] }
+  const { name, reachability, denied = false, heardAtMs } = found
+  const bare: ClusterFacts = { name, reachability: 'Online', denied, nodes: [] }
+  const as = { name, ...(goesOn ? { known: found } : denied ? { known: bare } : {}) }
+  if (isTold || denied) return as
   // First heard when all is over.
-  return found === 'NeverSeen' ? { name, joinsAtMs: endMs + 1 } : { name }
+  if (reachability === 'NeverSeen') return { ...as, joinsAtMs: endMs + 1 }
+  if (reachability !== 'Offline' && reachability !== 'Stale') return as
+  const silentMs = reachability === 'Offline' ? offlineMs : staleMs
+  return { ...as, outages: [{ fromMs: goesOn && heardAtMs !== undefined ? heardAtMs : startMs - silentMs }] }
 }
 
 function spanOf({ from, to }: { from: string; to?: string }): { fromMs: number; toMs?: number } {

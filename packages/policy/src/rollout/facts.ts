@@ -9,6 +9,7 @@ import type {
   StatementRef,
   Verdict,
 } from '@skerry/api'
+import type { ReachabilityLimits } from '../compliance/reachability.ts'
 
 // What a rollout is planned from. Times are epoch ms by the hub's clock of receipt, but for `since` in the previous status.
 
@@ -132,4 +133,11 @@ export type RolloutFacts = {
   readonly acts?: readonly RolloutAct[]
   /** Who made the last change of its spec; absent where nobody knows. */
   readonly changedBy?: string
+}
+
+/** The facts of a rollout at `nowMs` as JSON, for whoever plays it on from there. */
+export type StandingRollout = Omit<RolloutFacts, 'gone' | 'orders'> & {
+  readonly nowMs: number
+  readonly limits: ReachabilityLimits
+  readonly gone: Readonly<Record<string, 'Denied' | 'Deleted'>>
 }

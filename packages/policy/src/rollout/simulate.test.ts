@@ -1,10 +1,13 @@
-import { type ClusterState, FAILS_BY, type RolloutSpec } from '@skerry/api'
+import { type ClusterState, FAILS_BY, type RolloutAct, type RolloutSpec } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { image, progressive, rollout } from './fixture.ts'
+import type { ClusterFacts, RolloutFacts } from './facts.ts'
+import { cluster, type Doing, facts, image, iso, NOW, progressive, rollout } from './fixture.ts'
+import { planRollout } from './plan.ts'
 import { type Simulation, type SimulationInput, simulate } from './simulate.ts'
 import type { SimulatedCluster } from './simulated-site.ts'
 import { FAILURES, HOLDS_A_SLOT } from './states.ts'
+import { rolloutStatus } from './status.ts'
 import type { TimelineEntry } from './timeline.ts'
 
 const START = Date.parse('2026-06-01T08:00:00Z')
@@ -141,6 +144,85 @@ test('a breach orders back who failed and who may still try, where the rollout s
   expect(end).toMatchObject({ phase: 'RolledBack', why: 'Settled' })
 })
 
+describe('a rollout that goes on from where it stands', () => {
+  const before = NOW - MINUTE
+  /** A fleet as a hub has it, of which `a` does something, `b` is well and `c` is not started; looked at once. */
+  function standing(doing: Doing, given: Partial<RolloutSpec> = {}, acts: RolloutAct[] = []) {
+    const clusters = [cluster('a', doing, before), cluster('b', 'proven', before), cluster('c', 'nothing')]
+    const of = { ...facts(clusters, { strategy: progressive({ maxConcurrency: 3, maxFailures: 1 }), ...given }), acts }
+    const status = rolloutStatus(of, planRollout(of, before), before)
+    return { rollout: { ...of.rollout, status }, clusters, acts }
+  }
+  const goneOn = ({ rollout, clusters, acts }: ReturnType<typeof standing>, more: Partial<SimulationInput> = {}) =>
+    played(
+      asked(
+        clusters.map((known) => ({ name: known.name, known, ...darkAs(known) })),
+        { rollout, done: acts, startMs: NOW, endMs: NOW + DAY, ...more },
+      ),
+    )
+  const darkAs = ({ reachability }: ClusterFacts) =>
+    reachability === 'Offline' ? { outages: [{ fromMs: NOW - HOUR }] } : {}
+
+  test.each<[Doing, string[]]>([
+    ['nothing', ['00:00 Sent AwaitingAcceptance', '00:05 Staging Downloading', '10:05 Activating Activating']],
+    ['offline', []],
+    ['sent', ['00:00 Staging Downloading', '10:00 Activating Activating', '15:00 Succeeded Confirmed']],
+    ['delivered', ['09:00 Activating Activating', '14:00 Succeeded Confirmed']],
+    // What has come within a minute is there.
+    ['staging', ['09:00 Activating Activating', '14:00 Succeeded Confirmed']],
+    ['activating', ['04:00 Succeeded Confirmed']],
+    ['window', ['00:00 Activating Activating', '05:00 Succeeded Confirmed']],
+    // The hub had its evidence, and had not judged it.
+    ['confirmed', ['00:00 Succeeded Confirmed']],
+    ['proven', []],
+    ['rolled-back', []],
+    ['refused', []],
+    ['newer', []],
+  ])('a cluster that was %s goes on from there', (doing, expected) => {
+    const { timeline, end } = goneOn(standing(doing))
+    const changes = told(timeline, 'a').map((line) => line.replace(/^01T12:/, ''))
+    expect(changes.filter((line) => !line.endsWith(' sent')).slice(0, 3)).toEqual(expected)
+    expect(told(timeline, 'b')).toEqual([])
+    expect(end.clusters.find((one) => one.cluster === 'b')).toMatchObject({ state: 'Succeeded', sinceMs: before })
+  })
+
+  test('what had failed is in its budget, and a retry that a person makes is judged by it', () => {
+    const stood = standing('rolled-back', { strategy: progressive({ maxFailures: 0 }) })
+    const { end, waves } = goneOn(stood)
+    expect([end.phase, waves]).toEqual(['Paused', []])
+    const retry = { atMs: NOW + HOUR, verb: 'retry' as const, by: 'ann', reason: 'a loose cable' }
+    expect(goneOn(stood, { acts: [retry] }).end.phase).toBe('Completed')
+  })
+
+  test('what people had done holds, also where a site has not heard of it', () => {
+    const pause = { id: '1', verb: 'pause' as const, by: 'ann', at: iso(before), reason: 'tills', rolloutUid: 'r' }
+    const { end } = goneOn(standing('window', {}, [pause]))
+    expect([end.phase, end.byState]).toEqual(['Paused', { NotStarted: 1, Staging: 1, Succeeded: 1 }])
+    // The order that it holds has no pause, and it is dark.
+    const stood = standing('window', {}, [pause])
+    const [a, ...others] = stood.clusters
+    const behind = { ...a, position: { timeline: 0, generation: 2 }, reachability: 'Offline' } as ClusterFacts
+    const dark = goneOn({ ...stood, clusters: [behind, ...others] })
+    expect(dark.end.clusters[0]).toMatchObject({ cluster: 'a', state: 'WaitingForWindow', reason: 'WindowOpen' })
+    const back = [{ fromMs: NOW - HOUR, toMs: NOW + HOUR }]
+    const clusters = [
+      { name: 'a', known: behind, outages: back },
+      ...others.map((known) => ({ name: known.name, known })),
+    ]
+    const heard = played(asked(clusters, { rollout: stood.rollout, done: [pause], startMs: NOW, endMs: NOW + DAY }))
+    expect(told(heard.timeline, 'a').at(-1)).toBe('01T13:00:00 Succeeded Confirmed')
+  })
+
+  test('an edit is played from there, as the hub would on a change of the spec', () => {
+    const stood = standing('staging', { strategy: progressive({ maxConcurrency: 1 }) })
+    expect(goneOn(stood).waves).toEqual([{ atMs: NOW + 14 * MINUTE, clusters: ['c'], catchingUp: false }])
+    const { metadata, spec: was } = stood.rollout
+    const edited = { ...was, strategy: progressive({ maxConcurrency: 2 }) }
+    const rollout = { ...stood.rollout, metadata: { ...metadata, generation: 2 }, spec: edited }
+    expect(goneOn({ ...stood, rollout }).waves).toEqual([{ atMs: NOW, clusters: ['c'], catchingUp: false }])
+  })
+})
+
 describe('people in virtual time', () => {
   test('a pause holds what is staged, a resume lets it go on', () => {
     const acts = [
@@ -184,7 +266,7 @@ describe('what cannot be played', () => {
     expect(simulate(input)).toEqual({
       kind: 'Refused',
       faults: [
-        { field: 'end', message: 'must be after start' },
+        { field: 'end', message: 'must be after the start' },
         { field: 'clusters[0].stagingMs', message: 'must be a whole number of milliseconds, 0 or more' },
         { field: 'clusters[0].outages[0]', message: 'must end after it begins' },
         { field: 'clusters[1]', message: 'b is in no group; put it into one' },
@@ -391,6 +473,42 @@ describe('over random months', () => {
         expect(often).toEqual(alone)
       }),
       { numRuns: 15 },
+    )
+  })
+
+  test('one that goes on from any of its looks ends as the whole of it', () => {
+    const calm = input(fc.constant([])).map((given) => ({
+      ...given,
+      clusters: given.clusters.map(({ outages: _, joinsAtMs: __, fails, ...one }) => {
+        return { ...one, ...(fails ? { fails: { by: fails.by } } : {}) }
+      }),
+      approvers: [],
+    }))
+    fc.assert(
+      fc.property(calm, fc.nat(), (given, nth) => {
+        const looks: { facts: RolloutFacts; nowMs: number }[] = []
+        const whole = played({ ...given, onLook: (facts, nowMs) => looks.push({ facts, nowMs }) })
+        const { facts: stood, nowMs } = looks[nth % looks.length] ?? { nowMs: 0 }
+        // Since when one is activating that has timed out is told by nothing.
+        const isTold = stood?.rollout.status?.clusters?.every(({ state }) => state !== 'TimeOut') ?? true
+        if (!stood || !isTold || nowMs >= given.endMs) return
+        const known = new Map(stood.clusters.map((one) => [one.name, one]))
+        const rest = played({
+          ...given,
+          rollout: stood.rollout,
+          done: stood.acts ?? [],
+          clusters: given.clusters.map((one): SimulatedCluster => {
+            const facts = known.get(one.name)
+            const outages = facts?.heardAtMs === undefined ? [] : [{ fromMs: facts.heardAtMs }]
+            return { ...one, outages, ...(facts ? { known: facts } : {}) }
+          }),
+          startMs: nowMs,
+        })
+        expect(ended(rest)).toEqual(ended(whole))
+        const after = ({ timeline }: Simulation & { kind: 'Played' }) => timeline.filter(({ atMs }) => atMs > nowMs)
+        expect(after(rest)).toEqual(after(whole))
+      }),
+      { numRuns: 100 },
     )
   })
 

@@ -18,6 +18,7 @@ import { PACE, type Pace, type SimulatedCluster, SimulatedSite, type World } fro
 import { FINISHED } from './states.ts'
 import { rolloutStatus } from './status.ts'
 import { type HeldFor, Timeline, type TimelineEntry, type Wave } from './timeline.ts'
+import { wavesOf } from './waves.ts'
 
 // A rollout in virtual time: the hub's own plan, over sites that behave as real ones do. Nothing but events moves the clock.
 
@@ -36,6 +37,7 @@ type PlannedAct = {
 type Approver = { readonly by: string; readonly afterMs: number; readonly gate?: string }
 
 export type SimulationInput = {
+  /** One with a status goes on from it; then each site's `known` is what the hub knew of it at `startMs`. */
   readonly rollout: Rollout
   readonly image: Image
   /** The placement's decisions, by groups; each cluster of `clusters` is in one of them. */
@@ -45,6 +47,10 @@ export type SimulationInput = {
   /** Of clusters that have none of their own. */
   readonly pace?: Partial<Pace>
   readonly acts?: readonly PlannedAct[]
+  /** What people had done by `startMs`, oldest first. */
+  readonly done?: readonly RolloutAct[]
+  /** Of the clusters in the status that are not in `clusters` any more: those that left for more than a placement's choice. */
+  readonly gone?: RolloutFacts['gone']
   readonly approvers?: readonly Approver[]
   /** Who made the last change of the rollout's spec, and so may not approve it where it asks for a second person. */
   readonly changedBy?: string
@@ -54,6 +60,8 @@ export type SimulationInput = {
   readonly maxLooks?: number
   /** Looks also so often, which changes nothing of what is told. */
   readonly looksEveryMs?: number
+  /** Is told of each look what it is made of. */
+  readonly onLook?: (facts: RolloutFacts, nowMs: number) => void
 }
 
 /** One thing that is wrong with what was asked, where and what to do. */
@@ -96,7 +104,8 @@ const MOST_LOOKS = 200_000
 const LOOKS_AT_ONCE = 64
 
 /**
- * Plays a rollout from `startMs` to `endMs`, or until nothing more is to come. The same input in any order gives the same
+ * Plays a rollout from `startMs` to `endMs`, or until nothing more is to come; from its beginning, or from where its status
+ * says that it stands. The same input in any order gives the same
  * answer; one that makes no sense, or does not end within `maxLooks`, is refused with what is wrong.
  */
 export function simulate(input: SimulationInput): Simulation {
@@ -109,6 +118,7 @@ export function simulate(input: SimulationInput): Simulation {
     rollout: { uid: rollout.metadata.uid, name: rollout.metadata.name },
     attestation: rollout.spec.attestation ?? 'affirming',
     windows: rollout.spec.windows?.activation ?? [],
+    stored: storedIn(rollout),
   }
   const sites = input.clusters
     .map((cluster) => new SimulatedSite(cluster, world, startMs))
@@ -127,6 +137,19 @@ export function simulate(input: SimulationInput): Simulation {
   }
 }
 
+// What sites that were sent something hold of it, as far as the status tells.
+function storedIn({ spec, status }: Rollout): World['stored'] {
+  const { phase, firstSent, clusters = [] } = status ?? {}
+  return {
+    rows: new Map(clusters.map((row) => [row.name, row])),
+    waves: firstSent && wavesOf(spec, Date.parse(firstSent.at)),
+    paused: phase !== undefined && STOPPED.has(phase),
+  }
+}
+
+/** What is not activated holds in these. */
+const STOPPED: ReadonlySet<RolloutPhase> = new Set(['Paused', 'Aborted', 'RollingBack', 'RolledBack'])
+
 /** The hub's side: what it knows, what it stored, what people did. */
 class SimulatedHub {
   readonly #input: SimulationInput
@@ -137,7 +160,7 @@ class SimulatedHub {
   #rollout: Rollout
   #plan: RolloutPlan | undefined
   #finished: ReadonlySet<string> = new Set()
-  #acts: readonly RolloutAct[] = []
+  #acts: readonly RolloutAct[]
   /** What people are still to do, the next one first. */
   #planned: readonly PlannedAct[]
   #isDue = true
@@ -148,6 +171,7 @@ class SimulatedHub {
     this.#sites = new Map(sites.map((site) => [site.name, site]))
     this.#decided = input.groups.map(({ name, clusters }, index) => ({ index, name, clusters }))
     this.#rollout = input.rollout
+    this.#acts = input.done ?? []
     this.#planned = (input.acts ?? []).toSorted(soonerFirst)
     this.#maxLooks = input.maxLooks ?? MOST_LOOKS
   }
@@ -201,13 +225,15 @@ class SimulatedHub {
   }
 
   #lookOnce(nowMs: number): boolean {
-    const { image, changedBy = AUTHOR } = this.#input
+    const { image, gone, changedBy = AUTHOR } = this.#input
     const rollout = this.#rollout
     const facts: RolloutFacts = {
       ...{ rollout, image, decided: this.#decided, acts: this.#acts, changedBy },
+      ...(gone ? { gone } : {}),
       clusters: [...this.#sites.values()].map((site) => site.facts()),
       orders: [...this.#sites.values()].flatMap((site) => site.ordered() ?? []),
     }
+    this.#input.onLook?.(facts, nowMs)
     const plan = planRollout(facts, nowMs)
     const status = rolloutStatus(facts, plan, nowMs)
     const isNews = this.#timeline.tell(nowMs, rollout.status, status, plan)
@@ -292,7 +318,7 @@ function faultsOf(input: SimulationInput): SimulationFault[] {
   const faults: SimulationFault[] = []
   const say = (field: string, message: string) => faults.push({ field, message })
   const isTime = (ms: number) => Number.isSafeInteger(ms) && Math.abs(ms) <= LAST_MS
-  if (!isTime(startMs) || !isTime(endMs) || startMs >= endMs) say('end', 'must be after start')
+  if (!isTime(startMs) || !isTime(endMs) || startMs >= endMs) say('end', 'must be after the start')
   const { lateMs, offlineMs, staleMs } = limits
   if (!(lateMs > 0 && lateMs < offlineMs && offlineMs < staleMs))
     say('reachability', 'lateAfter, offlineAfter and staleAfter must each be longer than the one before, and none is 0')

@@ -1,6 +1,14 @@
-import type { ActivationWindow, FailsBy, StatementRef, Waves } from '@skerry/api'
+import {
+  type ActivationWindow,
+  comparePositions,
+  type FailsBy,
+  type RolloutCluster,
+  type StatementRef,
+  type Waves,
+} from '@skerry/api'
 import { type ReachabilityLimits, reachability } from '../compliance/reachability.ts'
 import { planSite } from '../site-plan/plan-site.ts'
+import { AT_WORK, deliveryOf } from './cluster-state.ts'
 import type { ClusterFacts, NodeFacts, Order } from './facts.ts'
 import type { Image } from './roll-back.ts'
 
@@ -48,6 +56,12 @@ export type World = {
   readonly before: Image
   readonly attestation: 'affirming' | 'warning'
   readonly windows: ActivationWindow[]
+  /** Of a rollout that goes on: what was told of each cluster, and on what terms its sites hold what they were sent. */
+  readonly stored: {
+    readonly rows: ReadonlyMap<string, RolloutCluster>
+    readonly waves: Waves | undefined
+    readonly paused: boolean
+  }
   readonly limits: ReachabilityLimits
   readonly pace: Pace
 }
@@ -86,9 +100,7 @@ export class SimulatedSite {
       activationMs: given.activationMs ?? world.pace.activationMs,
     }
     this.#fails = given.fails
-    this.#facts = given.known ?? {
-      ...{ name: given.name, reachability: 'Online', nodes: [idle], lastGood: world.before },
-    }
+    this.#facts = given.known ? inReach(given.known) : { ...well, name: given.name, lastGood: world.before }
     this.#nowMs = startMs
     const outages = merged([
       ...(given.joinsAtMs === undefined ? [] : [{ fromMs: Number.NEGATIVE_INFINITY, toMs: given.joinsAtMs }]),
@@ -100,6 +112,59 @@ export class SimulatedSite {
     ])
     for (const { atMs, up } of edges.filter((edge) => edge.atMs <= startMs)) this.#darkSinceMs = up ? undefined : atMs
     this.#edges = edges.filter(({ atMs }) => atMs > startMs)
+    this.#goOn()
+  }
+
+  // What it does with what it was sent before, as far as the hub knows; what the hub does not know has just begun.
+  #goOn(): void {
+    const startMs = this.#nowMs
+    const { rollout, image, stored } = this.#world
+    const { assignment, position, accepted, refused, nodes } = this.#facts
+    if (assignment?.rolloutUid !== rollout.uid) return
+    const { waves, paused } = stored
+    const isBack = assignment.manifestSha256 !== image.manifestSha256
+    const row = stored.rows.get(this.name)
+    this.#orders = 1
+    const terms = { order: this.#orders, isBack, paused, ...(waves ? { waves } : {}) }
+    // It was not composed yet: it is now.
+    if (!position) {
+      this.#send(terms)
+      return
+    }
+    this.#ordered = { ...terms, generation: position.generation }
+    const isNewest = refused !== undefined || (accepted && comparePositions(accepted.position, position) >= 0)
+    const delivered = deliveryOf(this.#facts, true, row)
+    const holds = isNewest || delivered !== undefined
+    // Later terms of what it holds may be on their way: it has heard of no pause then, and of no end of one.
+    if (holds) this.#held = isNewest ? this.#ordered : { ...this.#ordered, generation: -1, paused: !paused }
+    if (!isNewest && this.#isLinked())
+      this.#arrivesAtMs = Math.max(startMs, (holds ? startMs : assignment.atMs) + this.#pace.deliveryMs)
+    if (!holds || isBack || refused || nodes.some(({ failure }) => failure)) return
+    this.#doing = this.#begun(row, delivered?.atMs ?? startMs)
+    if (nodes.every(({ confirmed }) => confirmed)) this.#judgeBoots()
+  }
+
+  // How far its nodes are with the image by now. Bytes are taken to have come since it was delivered.
+  #begun(row: RolloutCluster | undefined, deliveredAtMs: number): Doing {
+    const { nodes } = this.#facts
+    const { stagingMs, activationMs } = this.#pace
+    const nowMs = this.#nowMs
+    if (nodes.some(({ phase }) => AT_WORK.has(phase))) {
+      const sinceMs = row?.state === 'Activating' ? Date.parse(row.since) : nowMs
+      return { at: 'Activating', endsAtMs: Math.max(nowMs, sinceMs + activationMs) }
+    }
+    if (nodes.every(({ confirmed }) => confirmed)) return { at: 'Rest' }
+    if (nodes.some(({ phase }) => phase === 'Staged')) return { at: 'Staged', looksAtMs: nowMs }
+    return { at: 'Staging', leftMs: Math.max(0, stagingMs - (nowMs - deliveredAtMs)) }
+  }
+
+  // Boots of which the hub has the evidence, and has not judged it.
+  #judgeBoots(): void {
+    const nodes = this.#facts.nodes.map((node) => {
+      const boot = node.boot ?? node.confirmed
+      return boot ? { ...node, boot: { ...boot, verdict: node.boot?.verdict ?? this.#verdict() } } : node
+    })
+    this.#facts = { ...this.#facts, nodes }
   }
 
   /** When something happens here next, or is concluded here from silence. */
@@ -137,7 +202,7 @@ export class SimulatedSite {
   /** What the hub has ordered here, as far as it knows what came of it. */
   ordered(): Order | undefined {
     const { assignment, refused, nodes } = this.#facts
-    if (!assignment) return undefined
+    if (assignment?.rolloutUid !== this.#world.rollout.uid) return undefined
     const isSettled =
       refused !== undefined ||
       nodes.every(({ confirmed, failure }) => confirmed ?? (failure && failure.atMs >= assignment.atMs))
@@ -238,7 +303,7 @@ export class SimulatedSite {
     this.#darkSinceMs = undefined
     for (const tell of this.#unreported) this.#facts = tell(this.#facts, this.#nowMs)
     this.#unreported = []
-    if (this.#ordered && this.#ordered.generation > (this.#held?.generation ?? 0))
+    if (this.#ordered && this.#ordered.generation > (this.#held?.generation ?? -1))
       this.#arrivesAtMs = this.#nowMs + this.#pace.deliveryMs
   }
 
@@ -378,6 +443,12 @@ export class SimulatedSite {
 }
 
 const idle: NodeFacts = { node: 'n1', phase: 'Idle', reason: 'NotStarted', message: 'has said nothing yet' }
+const well: Omit<ClusterFacts, 'name'> = { reachability: 'Online', nodes: [idle] }
+
+// Who is dark, and since when, is told by outages alone.
+function inReach({ changesAtMs: _, heardAtMs: __, ...known }: ClusterFacts): ClusterFacts {
+  return { ...known, reachability: 'Online' }
+}
 
 /** Outages in order, those that meet or overlap as one. */
 function merged(outages: readonly Outage[]): Outage[] {
