@@ -361,7 +361,7 @@ spec:
     expect(await world.run(['apply', '-f', '-'], { stdin: old })).toMatchObject({ code: 4 })
   })
 
-  test('of a rollout are previewed before: who is sent the image now, in which wave; nothing is written', async () => {
+  test('of a rollout are previewed before: who is sent the image now, in which stage; nothing is written', async () => {
     world.write('rollout.json', ROLLOUT)
     await ok('wait', 'placement', 'all-shops', '-n', 'fleet', '--for=condition=PlacementSatisfied', '--timeout', '60s')
     const preview = ['rollout', 'preview', '-n', 'fleet', '-f', 'rollout.json']
@@ -369,9 +369,9 @@ spec:
     expect(text).toMatch(/^Rollout fleet\/edge-os-2 would be created; nothing is written by this\.\n/)
     expect(text).toMatch(/\nImage: +edge-os-2, manifest sha256 [0-9a-f]{64}\nPhase: +Running\n/)
     expect(text).toMatch(
-      /\nWAVE +GROUPS +TURN +GATE +AT ONCE +MAY FAIL +SENT NOW +UNDER WAY +LATER +FINISHED\n1 +0 +now +- +1 +all +1 +0 +0 +0\n/,
+      /\nSTAGE +GROUPS +TURN +GATE +AT ONCE +MAY FAIL +SENT NOW +UNDER WAY +LATER +FINISHED\n1 +0 +now +- +1 +all +1 +0 +0 +0\n/,
     )
-    expect(text).toMatch(/\nWAVE +CLUSTER +STATE .*\n1 +shop-17 +NotStarted +Sending +is sent the image now\n$/)
+    expect(text).toMatch(/\nSTAGE +CLUSTER +STATE .*\n1 +shop-17 +NotStarted +Sending +is sent the image now\n$/)
     expect(JSON.parse(await ok(...preview, '-o', 'json'))).toMatchObject({
       ...{ rollout: 'fleet/edge-os-2', outcome: 'created', phase: 'Running', placement: 'all-shops' },
       ...{ waves: [{ groups: [{ index: 0 }], turn: 'Open', sentNow: [SITE], later: [] }], held: [] },
@@ -797,7 +797,7 @@ spec:
   test('the minute of each cluster of a rollout in waves', async () => {
     const waves = [{ startAfter: '1h', percent: 100, spread: '4h' }]
     const { out } = await preview(gated({ approvals: {}, waves }))
-    expect(out).toMatch(/\nWAVE +CLUSTER +STATE +REASON +LOOKED AT AGAIN +ITS MINUTE +MESSAGE\n/)
+    expect(out).toMatch(/\nSTAGE +CLUSTER +STATE +REASON +LOOKED AT AGAIN +ITS MINUTE +MESSAGE\n/)
     expect(out).toMatch(/\n1 +shop-17 +NotStarted +Sending +\S+:00\.000Z \(in [1-5]h\S*\) +is sent the image now\n/)
   })
 

@@ -92,7 +92,7 @@ export { decidedBy, imageFacts } from './rollout/objects.ts'
 export { planRollout, type RolloutPlan } from './rollout/plan.ts'
 export {
   type PreviewChange,
-  type PreviewWave,
+  type PreviewStage,
   previewChanges,
   previewOf,
   type RolloutPreview,

@@ -3,7 +3,7 @@ import { ApiError, type Client } from '@skerry/client'
 import {
   openingAt,
   type PreviewChange,
-  type PreviewWave,
+  type PreviewStage,
   previewChanges,
   previewOf,
   type RolloutPreview,
@@ -32,7 +32,7 @@ export function previewCommand(rollout: Command, shell: Shell): void {
     .command('preview')
     .summary('shows what a rollout would do, before anything happens')
     .description(
-      'Shows what a rollout would do when it is applied, and what an edit of one would change: the waves, who is sent the image at once and who comes later, every cluster that is held with its reason and when it is looked at again, and the gates. The hub judges it in a dry run; nothing is written or sent.',
+      'Shows what a rollout would do when it is applied, and what an edit of one would change: the stages, who is sent the image at once and who comes later, every cluster that is held with its reason and when it is looked at again, and the gates. The hub judges it in a dry run; nothing is written or sent.',
     )
     .requiredOption('-f, --filename <path...>', 'the Rollout, as apply takes it, or - for standard input')
     .option('-n, --namespace <name>', 'where the file names none')
@@ -68,10 +68,12 @@ async function foresee(client: Client, manifest: Manifest, namespace: string): P
 function toldOf({ outcome, rollout, without }: Foreseen): object {
   const { metadata, spec, status } = rollout
   const { phase, image, counts, byState, recheckAt, conditions } = status ?? {}
+  // The README promises the stages by this name.
+  const { stages: waves, ...preview } = previewOf(rollout)
   return {
     ...{ rollout: `${metadata.namespace}/${metadata.name}`, outcome, placement: spec.placementRef.name },
     ...{ image: image ?? { name: spec.image.name }, phase, counts, byState, recheckAt, conditions },
-    ...previewOf(rollout),
+    ...{ waves, ...preview },
     ...(without
       ? { edit: { phase: { was: without.status?.phase, is: phase }, clusters: previewChanges(without.status, status) } }
       : {}),
@@ -102,7 +104,7 @@ function textOf({ outcome, rollout, without }: Foreseen, nowMs: number): string 
   return [
     `Rollout ${metadata.namespace}/${metadata.name} ${OUTCOME[outcome]}; nothing is written by this.\n\n`,
     formatColumns(rows),
-    ...wavesText(preview),
+    ...stagesText(preview),
     ...clustersText(preview, status?.clusters ?? [], nowMs),
     ...backText(preview),
     ...(without ? [editText(previewChanges(without.status, status))] : []),
@@ -139,18 +141,18 @@ function activationRows({ spec: { windows, waves } }: Rollout, nowMs: number): s
   ]
 }
 
-function wavesText({ waves, completion }: RolloutPreview): string[] {
-  if (waves.length === 0) return []
-  const rows = waves.map((wave, index) => {
-    const { turn, gate, maxConcurrency, maxFailures, sentNow, underWay, later, finished } = wave
+function stagesText({ stages, completion }: RolloutPreview): string[] {
+  if (stages.length === 0) return []
+  const rows = stages.map((stage, index) => {
+    const { turn, gate, maxConcurrency, maxFailures, sentNow, underWay, later, finished } = stage
     const sizes = [sentNow, underWay, later, finished].map(({ length }) => String(length))
     // Where nobody is in reach there is nothing to work them out for.
     const limits =
       maxConcurrency === 0 ? ['-', '-'] : [`${maxConcurrency}`, maxFailures === undefined ? 'all' : `${maxFailures}`]
-    return [String(index + 1), groupsText(wave), TURN[turn], gateText(gate), ...limits, ...sizes]
+    return [String(index + 1), groupsText(stage), TURN[turn], gateText(gate), ...limits, ...sizes]
   })
   const columns = [
-    'WAVE',
+    'STAGE',
     'GROUPS',
     'TURN',
     'GATE',
@@ -167,34 +169,35 @@ function wavesText({ waves, completion }: RolloutPreview): string[] {
 
 const TURN = { Waits: 'waits', Open: 'now', Passed: 'through' } as const
 
-function groupsText({ groups, isMandatory }: PreviewWave): string {
+function groupsText({ groups, isMandatory }: PreviewStage): string {
   const names = groups.map(({ index, name }) => (name === '' ? `${index}` : `${index} (${name})`)).join(', ')
   return `${names}${isMandatory ? ', mandatory' : ''}`
 }
 
-function gateText(gate: PreviewWave['gate']): string {
+function gateText(gate: PreviewStage['gate']): string {
   if (!gate) return '-'
   const { name, approvals, isPassed } = gate
   return `${name}: ${approvals} ${approvals === 1 ? 'approval' : 'approvals'}${isPassed ? ', passed' : ''}`
 }
 
 function clustersText(
-  { waves, minutes }: RolloutPreview,
+  { stages, minutes }: RolloutPreview,
   clusters: readonly RolloutCluster[],
   nowMs: number,
 ): string[] {
   const minuteOf = new Map(minutes?.map(({ cluster, waveAt }) => [cluster, when(waveAt, nowMs)]))
   const told = new Map(clusters.map((row) => [row.name, row]))
-  const rows = waves.flatMap(({ sentNow, underWay, later }, index) =>
+  const rows = stages.flatMap(({ sentNow, underWay, later }, index) =>
     [...sentNow, ...underWay, ...later].map((name) => {
       const { state = '', reason = '', message = '', recheckAt } = told.get(name) ?? {}
       const times = [recheckAt ? when(recheckAt, nowMs) : '', ...(minutes ? [minuteOf.get(name) ?? ''] : [])]
       return [String(index + 1), name, state, reason, ...times, message]
     }),
   )
-  if (rows.length === 0) return waves.length === 0 ? [] : ['\nNobody is sent the image now, and nobody waits for it.\n']
+  if (rows.length === 0)
+    return stages.length === 0 ? [] : ['\nNobody is sent the image now, and nobody waits for it.\n']
   const times = ['LOOKED AT AGAIN', ...(minutes ? ['ITS MINUTE'] : [])]
-  return ['\n', formatColumns([['WAVE', 'CLUSTER', 'STATE', 'REASON', ...times, 'MESSAGE'], ...rows])]
+  return ['\n', formatColumns([['STAGE', 'CLUSTER', 'STATE', 'REASON', ...times, 'MESSAGE'], ...rows])]
 }
 
 function backText({ orderedBack }: RolloutPreview): string[] {

@@ -49,7 +49,7 @@ const faultsOf = (month: string, rollout = ROLLOUT): Promise<readonly string[]> 
   )
 
 describe("the README's bad month", () => {
-  test('is told as a timeline, waves, what held whom, and the end', async () => {
+  test('is told as a timeline, batches, what held whom, and the end', async () => {
     const text = await simulated()
     expect(text).toMatch(/^Rollout default\/edge-os-43, from its beginning at 2026-06-01T08:00:00Z\n\nTIME /)
     for (const line of [
@@ -71,7 +71,7 @@ describe("the README's bad month", () => {
     const told = JSON.parse(await simulated(MONTH, ROLLOUT, '-o', 'json'))
     expect(told).toMatchObject({ rollout: 'default/edge-os-43', end: { phase: 'Completed', why: 'Settled' } })
     expect(told.end.clusters).toHaveLength(22)
-    expect(told.waves[0]).toEqual({ at: '2026-06-01T08:00:00Z', clusters: ['lab-1', 'lab-2'], catchingUp: false })
+    expect(told.batches[0]).toEqual({ at: '2026-06-01T08:00:00Z', clusters: ['lab-1', 'lab-2'], catchingUp: false })
     expect(told.held.find(({ reason }: { reason: string }) => reason === 'NeverSeen')).toEqual({
       ...{ reason: 'NeverSeen', totalSeconds: 781_200 },
       clusters: [{ cluster: 'shop-20', seconds: 781_200 }],

@@ -200,7 +200,7 @@ function headline({ metadata: { namespace, name }, status }: Rollout, from: Give
 }
 
 /** Times as they are told: every `…Ms` that is an instant becomes text. */
-function timed({ timeline, waves, held, end, looks }: Played) {
+function timed({ timeline, batches, held, end, looks }: Played) {
   const at = <T extends { atMs: number }>({ atMs, ...rest }: T) => ({ at: iso(atMs), ...rest })
   const { completedAtMs, clusters, ...rest } = end
   return {
@@ -209,7 +209,7 @@ function timed({ timeline, waves, held, end, looks }: Played) {
       const { recheckAtMs, ...told } = entry
       return { ...at(told), recheckAt: iso(recheckAtMs) }
     }),
-    waves: waves.map(at),
+    batches: batches.map(at),
     held: held.map(({ reason, totalMs, clusters: by }) => ({
       ...{ reason, totalSeconds: totalMs / 1000 },
       clusters: by.map(({ cluster, ms }) => ({ cluster, seconds: ms / 1000 })),
@@ -226,9 +226,9 @@ function timed({ timeline, waves, held, end, looks }: Played) {
 /** So many clusters are named in a line; of more it says how many. */
 const NAMED = 4
 
-function textOf({ timeline, waves, held, end }: Played): string {
+function textOf({ timeline, batches, held, end }: Played): string {
   const rows = folded(timeline).map(({ atMs, text }) => [iso(atMs), text])
-  const sent = waves.map(({ atMs, clusters, catchingUp }, index) => [
+  const sent = batches.map(({ atMs, clusters, catchingUp }, index) => [
     ...[String(index + 1), iso(atMs), String(clusters.length)],
     `${some(clusters)}${catchingUp ? ' (catching up)' : ''}`,
   ])
@@ -240,9 +240,9 @@ function textOf({ timeline, waves, held, end }: Played): string {
   const over = end.why === 'Settled' ? 'nothing more is to come' : 'the time is over'
   return [
     formatColumns([['TIME', 'WHAT CHANGED'], ...rows]),
-    waves.length === 0
+    batches.length === 0
       ? '\nNobody was sent the image.\n'
-      : `\n${formatColumns([['WAVE', 'TIME', 'SENT', 'TO'], ...sent])}`,
+      : `\n${formatColumns([['BATCH', 'TIME', 'SENT', 'TO'], ...sent])}`,
     held.length === 0 ? '' : `\n${formatColumns([['HELD BY', 'CLUSTERS', 'IN ALL', 'LONGEST'], ...waits])}`,
     `\n${iso(end.atMs)}: ${end.phase}, ${over}: ${states.join(', ')}. ${end.message}\n`,
   ].join('')

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest'
 import type { ClusterFacts } from './facts.ts'
 import { cluster, type Doing, facts, image, MINUTE, NOW, progressive, rollout } from './fixture.ts'
 import { foreseenStatus } from './foresee.ts'
-import { type PreviewWave, previewChanges, previewOf } from './preview.ts'
+import { type PreviewStage, previewChanges, previewOf } from './preview.ts'
 
 type Groups = readonly (readonly [name: string, clusters: Readonly<Record<string, Doing>>])[]
 
@@ -17,7 +17,7 @@ function looked(groups: Groups, spec: Partial<RolloutSpec>, status?: RolloutStat
 }
 const preview = (groups: Groups, spec: Partial<RolloutSpec>, status?: RolloutStatus) =>
   previewOf(rollout(spec, looked(groups, spec, status)))
-const sent = ({ sentNow }: PreviewWave) => sentNow
+const sent = ({ sentNow }: PreviewStage) => sentNow
 
 const FLEET: Groups = [
   ['canary', { a: 'nothing', b: 'offline' }],
@@ -27,9 +27,9 @@ const byGroup: Partial<RolloutSpec> = {
   strategy: { type: 'ProgressivePerGroup', progressivePerGroup: { maxFailures: 1 } },
 }
 
-describe('the waves', () => {
+describe('the stages', () => {
   test('are the stages in their order, each cluster once, with who is sent the image now and who comes later', () => {
-    expect(preview(FLEET, byGroup).waves).toEqual([
+    expect(preview(FLEET, byGroup).stages).toEqual([
       {
         ...{ groups: [{ index: 0, name: 'canary' }], isMandatory: false, turn: 'Open' },
         ...{ maxConcurrency: 1, maxFailures: 1, sentNow: ['a'], underWay: [], later: ['b'], finished: [] },
@@ -41,33 +41,33 @@ describe('the waves', () => {
     ])
   })
 
-  test('of one strategy are one wave, whose limits are worked out; a mandatory group comes before it', () => {
+  test('of one strategy are one stage, whose limits are worked out; a mandatory group comes before it', () => {
     const limits = { maxConcurrency: '50%', maxFailures: '50%' }
-    const [only, ...none] = preview(FLEET, { strategy: progressive(limits) }).waves
+    const [only, ...none] = preview(FLEET, { strategy: progressive(limits) }).stages
     expect(none).toEqual([])
     expect(only).toMatchObject({ maxConcurrency: 2, maxFailures: 2, sentNow: ['a', 'c'], later: ['b', 'd', 'e'] })
     const first = preview(FLEET, {
       strategy: progressive({ ...limits, mandatoryDecisionGroups: [{ groupName: 'shops' }] }),
     })
-    expect(first.waves.map(({ groups, isMandatory }) => [groups[0]?.name, isMandatory])).toEqual([
+    expect(first.stages.map(({ groups, isMandatory }) => [groups[0]?.name, isMandatory])).toEqual([
       ['shops', true],
       ['canary', false],
     ])
-    expect(first.waves.map(sent)).toEqual([['c', 'd'], []])
-    expect(preview(FLEET, {}).waves[0]).not.toHaveProperty('maxFailures')
+    expect(first.stages.map(sent)).toEqual([['c', 'd'], []])
+    expect(preview(FLEET, {}).stages[0]).not.toHaveProperty('maxFailures')
   })
 
   test("by OCM's rules are the stages as well, and who is out of its window comes later, in reach or not", () => {
     const spec: Partial<RolloutSpec> = { semantics: 'OCM', strategy: progressive({ maxConcurrency: 2 }) }
-    const { waves, held } = preview(FLEET, spec)
-    expect(waves).toMatchObject([{ maxConcurrency: 2, sentNow: ['a', 'b'], later: ['c', 'd', 'e'] }])
+    const { stages, held } = preview(FLEET, spec)
+    expect(stages).toMatchObject([{ maxConcurrency: 2, sentNow: ['a', 'b'], later: ['c', 'd', 'e'] }])
     expect(held.map(({ reason }) => reason)).toEqual(['OutOfWindow', 'OutOfWindow', 'OutOfWindow'])
   })
 
   test('tell who is under way and who is through', () => {
     const going: Groups = [['', { a: 'staging', b: 'proven', c: 'window', d: 'rolled-back', e: 'newer', f: 'nothing' }]]
-    const { waves, held } = preview(going, { strategy: progressive({ maxConcurrency: 1, maxFailures: 3 }) })
-    expect(waves).toMatchObject([{ underWay: ['a', 'c'], finished: ['b', 'd', 'e'], later: ['f'], sentNow: [] }])
+    const { stages, held } = preview(going, { strategy: progressive({ maxConcurrency: 1, maxFailures: 3 }) })
+    expect(stages).toMatchObject([{ underWay: ['a', 'c'], finished: ['b', 'd', 'e'], later: ['f'], sentNow: [] }])
     expect(held.map(({ cluster: name }) => name)).toEqual(['a', 'c', 'f'])
   })
 })
@@ -78,9 +78,9 @@ describe('gates', () => {
     approvals: { start: 2, betweenGroups: 1, completion: 1, fourEyes: false },
   }
 
-  test('stand before each wave and the end, with how many must approve', () => {
-    const { waves, completion, held } = preview(FLEET, gated)
-    expect(waves.map(({ gate }) => gate)).toEqual([
+  test('stand before each stage and the end, with how many must approve', () => {
+    const { stages, completion, held } = preview(FLEET, gated)
+    expect(stages.map(({ gate }) => gate)).toEqual([
       { name: 'Start', approvals: 2, isPassed: false },
       { name: 'Group/1', approvals: 1, isPassed: false },
     ])
@@ -88,23 +88,23 @@ describe('gates', () => {
     expect(held.find(({ cluster: name }) => name === 'a')?.message).toMatch(/--gate Start"$/)
   })
 
-  test('the first wave is the first that somebody is in; where nobody is asked there is none', () => {
+  test('the first stage is the first that somebody is in; where nobody is asked there is none', () => {
     const nobodyFirst: Groups = [
       ['canary', { a: 'newer' }],
       ['shops', { c: 'nothing' }],
     ]
-    expect(preview(nobodyFirst, gated).waves.map(({ gate }) => gate?.name)).toEqual([undefined, 'Start'])
+    expect(preview(nobodyFirst, gated).stages.map(({ gate }) => gate?.name)).toEqual([undefined, 'Start'])
     const someFirst: Groups = [
       ['canary', { a: 'newer', b: 'nothing' }],
       ['shops', { c: 'nothing' }],
     ]
-    expect(preview(someFirst, gated).waves.map(({ gate }) => gate?.name)).toEqual(['Start', 'Group/1'])
-    expect(preview(FLEET, byGroup).waves.every(({ gate }) => gate === undefined)).toBe(true)
+    expect(preview(someFirst, gated).stages.map(({ gate }) => gate?.name)).toEqual(['Start', 'Group/1'])
+    expect(preview(FLEET, byGroup).stages.every(({ gate }) => gate === undefined)).toBe(true)
   })
 
-  test('of a wave that has its turn is passed', () => {
+  test('of a stage that has its turn is passed', () => {
     const open = looked(FLEET, byGroup)
-    expect(previewOf(rollout(gated, open)).waves.map(({ gate }) => gate?.isPassed)).toEqual([true, false])
+    expect(previewOf(rollout(gated, open)).stages.map(({ gate }) => gate?.isPassed)).toEqual([true, false])
   })
 })
 
@@ -127,8 +127,8 @@ test('while nothing can be planned nobody is sent anything, whatever was told be
   const clusters = [cluster('a', 'nothing')]
   const status = foreseenStatus({ ...facts(clusters, byGroup, before), decided: 'Missing' }, NOW)
   expect(status.clusters?.find(({ name }) => name === 'a')?.reason).toBe('Sending')
-  expect(previewOf(rollout(byGroup, status)).waves.flatMap(sent)).toEqual([])
-  expect(previewOf(rollout(byGroup))).toEqual({ waves: [], held: [], orderedBack: [] })
+  expect(previewOf(rollout(byGroup, status)).stages.flatMap(sent)).toEqual([])
+  expect(previewOf(rollout(byGroup))).toEqual({ stages: [], held: [], orderedBack: [] })
 })
 
 test('of a rollout in waves each cluster that something is to come of has its minute, the soonest first', () => {

@@ -6,7 +6,7 @@ import { gateName, isAttempted } from './stages.ts'
 import { FINISHED, UNDER_WAY } from './states.ts'
 import { type Group, type Stage, stagesOf } from './strategy.ts'
 
-// What a foreseen status comes to for whoever reads it before anything happens: who is sent the image in which wave, and who
+// What a foreseen status comes to for whoever reads it before anything happens: who is sent the image in which stage, and who
 // waits for what. Nothing is decided here.
 
 type PreviewGate = {
@@ -17,7 +17,7 @@ type PreviewGate = {
 }
 
 /** The groups of a stage, which have their turn together. Names of clusters are sorted; each is in one list. */
-export type PreviewWave = {
+export type PreviewStage = {
   readonly groups: readonly Group[]
   readonly isMandatory: boolean
   readonly turn: 'Waits' | 'Open' | 'Passed'
@@ -43,7 +43,7 @@ type PreviewHold = {
 
 export type RolloutPreview = {
   /** In the order of their turns. */
-  readonly waves: readonly PreviewWave[]
+  readonly stages: readonly PreviewStage[]
   /** Before the rollout is complete. */
   readonly completion?: PreviewGate
   /** Everybody who is neither sent the image now nor finished. */
@@ -78,7 +78,7 @@ export function previewOf({ spec, status }: Pick<ObjectOf<'Rollout'>, 'spec' | '
     .flatMap(({ name, waveAt }) => (waveAt ? [{ cluster: name, waveAt }] : []))
     .toSorted((a, b) => byCodeUnit(a.waveAt, b.waveAt))
   return {
-    waves: stages.map((stage): PreviewWave => {
+    stages: stages.map((stage): PreviewStage => {
       const { groups, isMandatory } = stage
       const members = membersOf(stage)
       const { maxConcurrency, maxFailures } = stage.sizesOf(members.filter(isAttempted).length, attempted)

@@ -81,7 +81,7 @@ describe('a site in virtual time', () => {
 
   test('that is dark is sent nothing, holds no slot, and catches up when it returns', () => {
     const outage = { fromMs: START - HOUR, toMs: at('2026-06-01T20:00:00Z') }
-    const { timeline, waves, held } = played(
+    const { timeline, batches, held } = played(
       asked([{ name: 'a', outages: [outage] }, { name: 'b' }], {
         spec: { strategy: progressive({ maxConcurrency: 1 }) },
       }),
@@ -92,7 +92,7 @@ describe('a site in virtual time', () => {
         .slice(0, 3)
         .map((line) => line.slice(12)),
     ).toEqual(['Offline Offline', 'NotStarted CatchUpDelay', 'sent'])
-    expect(waves.map(({ clusters, catchingUp }) => [clusters, catchingUp])).toEqual([
+    expect(batches.map(({ clusters, catchingUp }) => [clusters, catchingUp])).toEqual([
       [['b'], false],
       [['a'], true],
     ])
@@ -188,8 +188,8 @@ describe('a rollout that goes on from where it stands', () => {
 
   test('what had failed is in its budget, and a retry that a person makes is judged by it', () => {
     const stood = standing('rolled-back', { strategy: progressive({ maxFailures: 0 }) })
-    const { end, waves } = goneOn(stood)
-    expect([end.phase, waves]).toEqual(['Paused', []])
+    const { end, batches } = goneOn(stood)
+    expect([end.phase, batches]).toEqual(['Paused', []])
     const retry = { atMs: NOW + HOUR, verb: 'retry' as const, by: 'ann', reason: 'a loose cable' }
     expect(goneOn(stood, { acts: [retry] }).end.phase).toBe('Completed')
   })
@@ -215,11 +215,11 @@ describe('a rollout that goes on from where it stands', () => {
 
   test('an edit is played from there, as the hub would on a change of the spec', () => {
     const stood = standing('staging', { strategy: progressive({ maxConcurrency: 1 }) })
-    expect(goneOn(stood).waves).toEqual([{ atMs: NOW + 14 * MINUTE, clusters: ['c'], catchingUp: false }])
+    expect(goneOn(stood).batches).toEqual([{ atMs: NOW + 14 * MINUTE, clusters: ['c'], catchingUp: false }])
     const { metadata, spec: was } = stood.rollout
     const edited = { ...was, strategy: progressive({ maxConcurrency: 2 }) }
     const rollout = { ...stood.rollout, metadata: { ...metadata, generation: 2 }, spec: edited }
-    expect(goneOn({ ...stood, rollout }).waves).toEqual([{ atMs: NOW, clusters: ['c'], catchingUp: false }])
+    expect(goneOn({ ...stood, rollout }).batches).toEqual([{ atMs: NOW, clusters: ['c'], catchingUp: false }])
   })
 })
 
@@ -243,10 +243,10 @@ describe('people in virtual time', () => {
       { by: 'ann', afterMs: HOUR },
       { by: 'bob', afterMs: 2 * HOUR },
     ]
-    const { timeline, waves } = played(
+    const { timeline, batches } = played(
       asked([{ name: 'a' }], { spec: { approvals: { start: 1 } }, approvers, changedBy: 'ann' }),
     )
-    expect(waves.map(({ atMs }) => atMs)).toEqual([START + 2 * HOUR])
+    expect(batches.map(({ atMs }) => atMs)).toEqual([START + 2 * HOUR])
     expect(timeline.flatMap((entry) => (entry.kind === 'Act' ? [`${entry.by} ${entry.outcome}`] : []))).toEqual([
       'ann Refused',
       'bob New',
@@ -331,7 +331,7 @@ test('a bad month: a canary, nights, a storm, an image that fails here and there
     ],
     endMs: START + 30 * DAY,
   })
-  const { timeline, waves, end } = played(month)
+  const { timeline, batches, end } = played(month)
   const story = timeline.flatMap((entry) => {
     const when = new Date(entry.atMs).toISOString().slice(8, 16)
     if (entry.kind === 'Rollout') return [`${when} ${entry.phase} ${entry.reason}`]
@@ -366,7 +366,7 @@ test('a bad month: a canary, nights, a storm, an image that fails here and there
     ]
   `)
   expect(
-    waves.map((wave) => `${new Date(wave.atMs).toISOString().slice(8, 16)} ${wave.clusters.join(' ')}`),
+    batches.map((batch) => `${new Date(batch.atMs).toISOString().slice(8, 16)} ${batch.clusters.join(' ')}`),
   ).toMatchInlineSnapshot(`
     [
       "01T08:00 lab",
@@ -532,11 +532,11 @@ describe('over random months', () => {
   test('nobody is sent the image past a concurrency or a budget, nor after a breach', () => {
     fc.assert(
       fc.property(input(fc.constant([])), (given) => {
-        const { timeline, waves } = played(given)
+        const { timeline, batches } = played(given)
         const { progressive: limits } = given.rollout.spec.strategy ?? {}
         const mandatory = (limits?.mandatoryDecisionGroups ?? []).length > 0 ? (given.groups[0]?.clusters ?? []) : []
         const catching = new Set(
-          waves.flatMap((wave) => (wave.catchingUp ? wave.clusters.map((name) => `${wave.atMs} ${name}`) : [])),
+          batches.flatMap((batch) => (batch.catchingUp ? batch.clusters.map((name) => `${batch.atMs} ${name}`) : [])),
         )
         const states = new Map<string, ClusterState>()
         const regular = new Set<string>()
@@ -582,7 +582,7 @@ describe('over random months', () => {
             outages: [{ fromMs: START - DAY }],
           }))
           const given = { spec: { strategy: progressive({ maxConcurrency, minSuccessTime: '10m' }) } }
-          expect(played(asked([...dark, ...well], given)).waves).toEqual(played(asked(well, given)).waves)
+          expect(played(asked([...dark, ...well], given)).batches).toEqual(played(asked(well, given)).batches)
         },
       ),
       { numRuns: 30 },

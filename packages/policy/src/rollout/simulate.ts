@@ -17,7 +17,7 @@ import { iso } from './rows.ts'
 import { PACE, type Pace, type SimulatedCluster, SimulatedSite, type World } from './simulated-site.ts'
 import { FINISHED } from './states.ts'
 import { rolloutStatus } from './status.ts'
-import { type HeldFor, Timeline, type TimelineEntry, type Wave } from './timeline.ts'
+import { type Batch, type HeldFor, Timeline, type TimelineEntry } from './timeline.ts'
 import { wavesOf } from './waves.ts'
 
 // A rollout in virtual time: the hub's own plan, over sites that behave as real ones do. Nothing but events moves the clock.
@@ -89,7 +89,7 @@ export type Simulation =
   | {
       readonly kind: 'Played'
       readonly timeline: readonly TimelineEntry[]
-      readonly waves: readonly Wave[]
+      readonly batches: readonly Batch[]
       readonly held: readonly HeldFor[]
       readonly end: SimulatedEnd
       /** How often the plan was made. */

@@ -30,7 +30,7 @@ export type TimelineEntry = { readonly atMs: number } & (
 )
 
 /** Clusters that were sent the image together. */
-export type Wave = { readonly atMs: number; readonly clusters: readonly string[]; readonly catchingUp: boolean }
+export type Batch = { readonly atMs: number; readonly clusters: readonly string[]; readonly catchingUp: boolean }
 
 /** What one reason held, whom, and for how long; the longest first. */
 export type HeldFor = {
@@ -43,7 +43,7 @@ type Stretch = { readonly reason: string; readonly sinceMs: number }
 
 export class Timeline {
   readonly #entries: TimelineEntry[] = []
-  readonly #waves: Wave[] = []
+  readonly #batches: Batch[] = []
   readonly #waits = new Map<string, Stretch>()
   readonly #held = new Map<string, Map<string, number>>()
 
@@ -69,7 +69,7 @@ export class Timeline {
     this.#entries.push({ atMs, kind: 'Act', verb, by, outcome: judged.kind, message })
   }
 
-  toldUntil(nowMs: number): { timeline: TimelineEntry[]; waves: Wave[]; held: HeldFor[] } {
+  toldUntil(nowMs: number): { timeline: TimelineEntry[]; batches: Batch[]; held: HeldFor[] } {
     for (const cluster of [...this.#waits.keys()]) this.#endWait(cluster, nowMs)
     const held = [...this.#held].map(([reason, by]): HeldFor => {
       const clusters = [...by]
@@ -79,7 +79,7 @@ export class Timeline {
     })
     return {
       timeline: this.#entries,
-      waves: this.#waves,
+      batches: this.#batches,
       held: held.toSorted((a, b) => b.totalMs - a.totalMs || (a.reason < b.reason ? -1 : 1)),
     }
   }
@@ -109,7 +109,7 @@ export class Timeline {
     }
   }
 
-  // Of one instant there is one wave, and one of those that catch up.
+  // Of one instant there is one batch, and one of those that catch up.
   #tellSent(atMs: number, { clusters = [], groups = [] }: RolloutStatus, sent: readonly string[]): void {
     this.#entries.push({ atMs, kind: 'Sent', clusters: sent })
     const passed = new Set(groups.filter(({ passedAt }) => passedAt).map(({ index }) => index))
@@ -120,10 +120,10 @@ export class Timeline {
         return (returnedAt !== undefined || passed.has(group)) === catchingUp
       })
       if (these.length === 0) continue
-      const at = this.#waves.findIndex((wave) => wave.atMs === atMs && wave.catchingUp === catchingUp)
-      const known = this.#waves[at]
-      if (known) this.#waves[at] = { ...known, clusters: [...known.clusters, ...these].toSorted() }
-      else this.#waves.push({ atMs, clusters: these, catchingUp })
+      const at = this.#batches.findIndex((batch) => batch.atMs === atMs && batch.catchingUp === catchingUp)
+      const known = this.#batches[at]
+      if (known) this.#batches[at] = { ...known, clusters: [...known.clusters, ...these].toSorted() }
+      else this.#batches.push({ atMs, clusters: these, catchingUp })
     }
   }
 
@@ -138,7 +138,7 @@ export class Timeline {
         if (waits) this.#waits.set(name, { reason, sinceMs: atMs })
       }
       const was = rows.get(name)
-      // That it was sent is told once, as a wave.
+      // That it was sent is told once, as a batch.
       if (sent.has(name) || (was?.state === state && was.reason === reason)) continue
       const recheckAtMs = recheckAt === undefined ? holds.get(name)?.recheckAtMs : Date.parse(recheckAt)
       const more = recheckAtMs === undefined ? {} : { recheckAtMs }
