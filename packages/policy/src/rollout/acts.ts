@@ -7,7 +7,7 @@ import {
   type RolloutSpec,
 } from '@skerry/api'
 import { durationMs } from '../duration.ts'
-import { deliveryOf } from './cluster-state.ts'
+import { deliveryOf, OUT_OF_REACH } from './cluster-state.ts'
 import type { ClusterFacts, Order } from './facts.ts'
 import { FAILURES, NOTHING_LEFT } from './states.ts'
 
@@ -144,8 +144,6 @@ export function retriesOf(manifestSha256: string, acts: readonly RolloutAct[] = 
 /** Of a cluster, as far as it decides whether a pause reaches it. */
 export type Reached = Pick<ClusterFacts, 'name' | 'reachability' | 'assignment' | 'position' | 'accepted'> &
   Pick<Order, 'isSettled'>
-
-const OUT_OF_REACH: ReadonlySet<ClusterFacts['reachability']> = new Set(['Offline', 'Stale'])
 
 /**
  * Clusters that hold this rollout's order and are out of reach: they may activate it in their window whatever is done now,

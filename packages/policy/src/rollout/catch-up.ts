@@ -1,6 +1,6 @@
 import type { RolloutCluster } from '@skerry/api'
 import { fractionOf } from '../wave/minute.ts'
-import type { Progress } from './cluster-state.ts'
+import type { Progress } from './progress.ts'
 import { FINISHED } from './states.ts'
 
 // Sites that return. They have slots of their own, and each waits a part of the spread, so that a hub or a link that comes

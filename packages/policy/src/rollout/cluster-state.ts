@@ -1,5 +1,4 @@
 import {
-  type ClusterState,
   comparePositions,
   type RolloutAct,
   type RolloutCluster,
@@ -8,39 +7,24 @@ import {
   type StatementRef,
   type Waves,
 } from '@skerry/api'
-import { asGoodAs, worst } from '../attestation/findings.ts'
 import { minuteOf } from '../wave/minute.ts'
 import { openingAt } from '../window/window.ts'
-import type { Boot, ClusterFacts, NodeFacts } from './facts.ts'
+import { badBootOf, FELL_BACK, REJUDGED, soakedAtMs, soakOf, UNPROVEN } from './boots.ts'
+import type { ClusterFacts, NodeFacts } from './facts.ts'
+import { type Progress, ref } from './progress.ts'
 import { type Durations, goesAsOcm } from './strategy.ts'
-
-/** What one cluster is doing in a rollout, and why. `recheckAtMs`: when time alone may change it. */
-export type Progress = {
-  readonly state: ClusterState
-  readonly reason: string
-  readonly message: string
-  readonly recheckAtMs?: number
-  /** What is missing is missing since then: the deadline runs anew from it. */
-  readonly missingSinceMs?: number
-  readonly statement?: StatementRef
-}
 
 export const DENIED =
   'the hub does not accept this cluster; "skerry get registrations" says whether that was decided or waits for a person'
 /** A site's refusal of an order that asks for a better verdict than its nodes can have. */
 export const UNPROVABLE = 'AttestationImpossible'
-/** The newest boot is less proven than the rollout asks: waited for, to its deadline. */
-export const UNPROVEN = 'AttestationInsufficient'
-/** The node fell back to another image after it had confirmed this one. */
-export const FELL_BACK = 'AnotherImageBooted'
 /** What a row says in the hub's own words: a site that chooses one of them as its reason is told by its outcome. */
 const HUBS_OWN: ReadonlySet<string> = new Set([UNPROVABLE, UNPROVEN, FELL_BACK])
 /** Nothing was sent before, and the look that says this sends it. */
 export const SENDING = 'Sending'
-const REJUDGED = 'ReferenceValuesChanged'
 const WINDOW_CLOSED = 'WindowClosed'
 const WAVE_NOT_DUE = 'WaveNotDue'
-const OUT_OF_REACH = new Set(['Offline', 'Stale', 'NeverSeen'])
+export const OUT_OF_REACH: ReadonlySet<ClusterFacts['reachability']> = new Set(['Offline', 'Stale', 'NeverSeen'])
 /** Whoever waits for these is given the time on top of its deadline: another has to do something. */
 export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set([WINDOW_CLOSED, WAVE_NOT_DUE, 'Paused', REJUDGED])
 export const AT_WORK: ReadonlySet<string> = new Set([
@@ -203,10 +187,6 @@ export function isAskedNoMore({ state, reason }: RolloutCluster, { attestation }
   return wanted && attestation === 'warning'
 }
 
-function soakedAtMs(nodes: readonly NodeFacts[], { soakMs }: Durations): number {
-  return Math.max(...nodes.map(({ confirmed }) => confirmed?.atMs ?? 0)) + soakMs
-}
-
 /**
  * Why a cluster that another rollout assigned an image to is not this one's to have. What a rollout ordered that has the
  * cluster no more falls to whoever selects it, but for what cannot be taken back: an activation that is under way, and a
@@ -297,7 +277,7 @@ function progressOf(cluster: ClusterFacts, scope: Scope): Progress {
       reason: 'Accepted',
       message: `node ${open.node} has the desired state and has not begun`,
     }
-  return soak(cluster, spec, durations, nowMs)
+  return soakOf(cluster, spec, durations, nowMs)
 }
 
 /** A cluster's minute in the rollout's waves; undefined where it has none. */
@@ -336,104 +316,4 @@ function waiting(
     message: `node ${node}: ${wasEarly ? 'its minute has come, and its window is closed' : message}`,
     ...(opening.nextMs === undefined ? {} : { recheckAtMs: opening.nextMs }),
   }
-}
-
-/**
- * A boot of the confirmed bytes that is proven to be bad, whatever booted since. What became bad only by values that were
- * signed since it was judged is no news of the machine, and fails nobody.
- */
-function badBootOf({ node, confirmed, boot, bad }: NodeFacts): Progress | undefined {
-  const found = [bad, boot].find(
-    (one) =>
-      one?.verdict?.verdict === 'contraindicated' &&
-      !isRejudged(one.verdict) &&
-      one.imageSha256 === confirmed?.imageSha256,
-  )
-  if (!confirmed || !found?.verdict) return undefined
-  const { message, reason } = found.verdict
-  return {
-    state: 'Failed',
-    reason: 'AttestationContraindicated',
-    message: `node ${node}: ${called(found, confirmed)}: ${message} (${reason})`,
-    statement: found.statement,
-  }
-}
-
-// Worse than it was by values that were signed since: no news of the machine.
-function isRejudged({ verdict, firstVerdict = verdict }: NonNullable<Boot['verdict']>): boolean {
-  return firstVerdict !== verdict && (verdict === 'contraindicated' || worst([firstVerdict, verdict]) === verdict)
-}
-
-function called({ bootId }: Pick<Boot, 'bootId'>, confirmed: NonNullable<NodeFacts['confirmed']>): string {
-  return bootId === confirmed.bootId ? 'the boot' : `a later boot, ${bootId}`
-}
-
-// Every node confirmed the target's bytes. What is missing is a newest boot that is as good as asked, and time.
-function soak({ nodes, assignment }: ClusterFacts, spec: RolloutSpec, durations: Durations, nowMs: number): Progress {
-  const endsAtMs = soakedAtMs(nodes, durations)
-  const doubts = nodes.flatMap((node) => doubtOf(node, spec.attestation ?? 'affirming') ?? [])
-  // What a node tried under the order before this one is not held against this image.
-  const fallen = doubts.find(
-    ({ reason, missingSinceMs = 0 }) => reason === FELL_BACK && missingSinceMs >= (assignment?.atMs ?? 0),
-  )
-  if (fallen)
-    return nowMs < endsAtMs ? { ...fallen, recheckAtMs: endsAtMs } : { ...fallen, state: 'Failed', reason: FELL_BACK }
-  // Of several the one is told that an edit of the terms would not mend, and before all one that has a deadline.
-  const doubt =
-    doubts.find(({ reason }) => reason !== UNPROVEN && reason !== REJUDGED) ??
-    doubts.find(({ reason }) => reason === UNPROVEN) ??
-    doubts[0]
-  if (doubt) return doubt
-  const statement = nodes
-    .flatMap(({ confirmed }) => confirmed ?? [])
-    .reduce<NodeFacts['confirmed']>((a, b) => (a && a.atMs > b.atMs ? a : b), undefined)?.statement
-  if (nowMs < endsAtMs)
-    return {
-      state: 'Soaking',
-      reason: 'MinSuccessTime',
-      message: `confirmed; counts from ${new Date(endsAtMs).toISOString()} on`,
-      recheckAtMs: endsAtMs,
-      ...ref(statement),
-    }
-  return {
-    state: 'Succeeded',
-    reason: 'Confirmed',
-    message: 'every node runs the image in a boot that is as good as asked',
-    ...ref(statement),
-  }
-}
-
-/**
- * What keeps a node that confirmed the target's bytes from counting: its newest boot is of another image, is not judged, or
- * is less proven than asked. A later boot that is as good as asked takes the place of one that was not.
- */
-function doubtOf({ node, confirmed, boot }: NodeFacts, wanted: 'affirming' | 'warning'): Progress | undefined {
-  if (!confirmed) return undefined
-  const { verdict, imageSha256, statement, atMs } = boot ?? { ...confirmed, verdict: undefined }
-  const what = called(boot ?? confirmed, confirmed)
-  const doubt = { state: 'Soaking', missingSinceMs: atMs, statement } as const
-  if (imageSha256 !== confirmed.imageSha256)
-    return {
-      ...doubt,
-      reason: FELL_BACK,
-      message: `node ${node}: ${what}, is of another image, ${imageSha256.slice(0, 12)}…`,
-    }
-  if (!verdict)
-    return {
-      ...doubt,
-      reason: 'AwaitingAttestation',
-      message: `node ${node}: ${what} has no attestation result yet`,
-    }
-  if (asGoodAs(verdict.verdict, wanted)) return undefined
-  const rejudged = isRejudged(verdict)
-  const since = rejudged ? `, ${verdict.firstVerdict} before other reference values were signed` : ''
-  return {
-    ...doubt,
-    reason: rejudged ? REJUDGED : UNPROVEN,
-    message: `node ${node}: ${what}: the verdict is ${verdict.verdict}${since} (${verdict.reason}: ${verdict.message}), this rollout asks for ${wanted}`,
-  }
-}
-
-function ref(statement: StatementRef | undefined): { statement?: StatementRef } {
-  return statement ? { statement } : {}
 }

@@ -1,6 +1,7 @@
 import type { ClusterState, Condition, RolloutPhase, RolloutSpec } from '@skerry/api'
 import type { Steered } from './acts.ts'
-import { UNPROVABLE, UNPROVEN } from './cluster-state.ts'
+import { UNPROVEN } from './boots.ts'
+import { UNPROVABLE } from './cluster-state.ts'
 import type { Placed } from './rows.ts'
 import { type Gate, isAttempted, type Staged, type Standing, stageName } from './stages.ts'
 import { FAILURES, FINISHED, NOTHING_LEFT, SETTLED, UNDER_WAY } from './states.ts'

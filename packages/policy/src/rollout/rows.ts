@@ -1,14 +1,8 @@
 import type { ClusterState, RolloutCluster } from '@skerry/api'
-import {
-  DENIED,
-  type Delivery,
-  FELL_BACK,
-  type Progress,
-  STOPS_THE_CLOCK,
-  silenceOf,
-  UNPROVABLE,
-} from './cluster-state.ts'
+import { FELL_BACK } from './boots.ts'
+import { DENIED, type Delivery, STOPS_THE_CLOCK, silenceOf, UNPROVABLE } from './cluster-state.ts'
 import type { ClusterFacts } from './facts.ts'
+import type { Progress } from './progress.ts'
 import { FAILURES, FINISHED } from './states.ts'
 
 // From what was told of a cluster before, and what it is doing now, to what is told next: what failed stays failed.
