@@ -684,7 +684,11 @@ describe('a rollout is steered', () => {
     await ok('apply', '-f', 'idle.yaml', '-n', 'steered')
     const paused = await steer('pause', 'idle', '-n', 'steered', ...because('the tills are open'))
     expect(paused).toMatch(/^rollout\.skerry\.dev\/idle paused, by admin at \S+Z: the tills are open\n$/)
-    expect(await steer('pause', 'idle', '-n', 'steered', ...because('again'))).toBe(paused)
+    expect(await steer('pause', 'idle', '-n', 'steered', ...because('the tills are open'))).toBe(paused)
+    // The last word holds.
+    expect(await steer('pause', 'idle', '-n', 'steered', ...because('stocktaking'))).toMatch(
+      /by admin at \S+Z: stocktaking\n$/,
+    )
     expect(await steer('resume', 'idle', '-n', 'steered', ...because('closed'))).toContain('idle resumed, by admin')
     expect(await world.run(['rollout', 'resume', 'idle', '-n', 'steered', ...because('x')])).toMatchObject({
       code: 4,
@@ -702,10 +706,11 @@ describe('a rollout is steered', () => {
 
   test('and its history says who did what, when and why', async () => {
     expect(await steer('history', 'idle', '-n', 'steered')).toMatch(
-      /^TIME +WHO +DID +OF +UNTIL +WHY\n\S+Z +admin +pause +the tills are open\n\S+Z +admin +resume +closed\n$/,
+      /^TIME +WHO +DID +OF +UNTIL +WHY\n\S+Z +admin +pause +the tills are open\n\S+Z +admin +pause +stocktaking\n\S+Z +admin +resume +closed\n$/,
     )
     expect(await items('rollout', 'history', 'idle', '-n', 'steered')).toMatchObject([
       { verb: 'pause', by: 'admin' },
+      { verb: 'pause' },
       { verb: 'resume' },
     ])
     expect(await ok('audit', 'list')).toMatch(/admin +127\.0\.0\.1 +pause +Rollout\/steered\/idle/)

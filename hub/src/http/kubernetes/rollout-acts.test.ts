@@ -72,7 +72,7 @@ test('an act is written once, with who, when and why, its audit record, its even
       heldInTheDark: { count: 0, sample: [] },
     },
   })
-  const again = await fleet.act('pause', { reason: 'twice' })
+  const again = await fleet.act('pause', { reason: 'the tills are open' }, anna)
   expect(again).toMatchObject({ code: 200, body: { act: made.body.act } })
   expect(await fleet.acts()).toEqual([made.body.act])
   expect(await fleet.audit()).toEqual([{ verb: 'pause', actor: 'anna', kind: 'Rollout', name: 'r' }])

@@ -93,6 +93,8 @@ describe('an act is new, stands, or is refused', () => {
   test.each([
     ['pause', {}, {}, 'New'],
     ['pause', {}, { acts: [paused] }, paused.id],
+    ['pause', { reason: 'the tills are open' }, { acts: [paused] }, 'New'],
+    ['pause', { by: 'bert' }, { acts: [paused] }, 'New'],
     ['pause', {}, { acts: [paused, resumed] }, 'New'],
     ['pause', {}, { acts: [paused, aborted] }, 'RolloutAborted'],
     // What is not there to be sent can be paused all the same.

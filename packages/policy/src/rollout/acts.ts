@@ -54,7 +54,7 @@ export function judgeAct(asked: AskedAct, facts: ActFacts, nowMs: number): Judge
     case 'abort':
       return made(asked, facts, nowMs)
     case 'pause':
-      return steered.state === 'Paused' ? { kind: 'Stands', act: steered.act } : made(asked, facts, nowMs)
+      return isSamePause(asked, steered) ? { kind: 'Stands', act: steered.act } : made(asked, facts, nowMs)
     case 'resume':
       return judgeResume(asked, facts, steered, nowMs)
     case 'retry':
@@ -66,6 +66,11 @@ export function judgeAct(asked: AskedAct, facts: ActFacts, nowMs: number): Judge
       return never
     }
   }
+}
+
+// Another reason, or another person's, takes the place of the one that stands: whoever looks is told the last word.
+function isSamePause({ by, reason }: AskedAct, steered: Steered): steered is Steered & { state: 'Paused' } {
+  return steered.state === 'Paused' && steered.act.by === by && steered.act.reason === reason
 }
 
 /** What pause, resume and abort have come to. */
