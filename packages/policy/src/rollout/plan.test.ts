@@ -1034,6 +1034,12 @@ describe('[deviation] the rollout as a whole', () => {
       'there is no OSImage os-2: publish it, or name another one in spec.image.name',
     ],
     [
+      'an image and a placement, of which neither is there,',
+      { image: undefined, decided: 'Missing' },
+      'ImageUnknown',
+      'there is no OSImage os-2: publish it, or name another one in spec.image.name; there is no Placement p in namespace fleet: apply it, or name another one in spec.placementRef.name',
+    ],
+    [
       'a placement that is not there',
       { decided: 'Missing' },
       'PlacementMissing',

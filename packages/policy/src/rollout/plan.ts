@@ -69,19 +69,27 @@ const SLOWEST = 5
 export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   const { rollout, image, decided } = facts
   const { spec, metadata } = rollout
+  const { placementRef } = spec
+  const undecided = {
+    Missing: {
+      reason: 'PlacementMissing',
+      message: `there is no Placement ${placementRef.name} in namespace ${metadata.namespace}: apply it, or name another one in spec.placementRef.name`,
+    },
+    Undecided: {
+      reason: 'PlacementUndecided',
+      message: `Placement ${placementRef.name} is there and not decided yet, which the hub does by itself`,
+    },
+  }
   if (!image) {
-    const message = `there is no OSImage ${spec.image.name}: publish it, or name another one in spec.image.name`
+    const unknown = `there is no OSImage ${spec.image.name}: publish it, or name another one in spec.image.name`
+    const message = typeof decided === 'string' ? `${unknown}; ${undecided[decided].message}` : unknown
     return waiting(facts, undefined, 'ImageUnknown', message, nowMs)
   }
   // Statuses belong to bytes: of another image nothing is carried over.
   const before = rollout.status?.image?.manifestSha256 === image.manifestSha256 ? rollout.status : undefined
-  if (decided === 'Missing') {
-    const message = `there is no Placement ${spec.placementRef.name} in namespace ${metadata.namespace}: apply it, or name another one in spec.placementRef.name`
-    return waiting(facts, before, 'PlacementMissing', message, nowMs)
-  }
-  if (decided === 'Undecided') {
-    const message = `Placement ${spec.placementRef.name} is there and not decided yet, which the hub does by itself`
-    return waiting(facts, before, 'PlacementUndecided', message, nowMs)
+  if (typeof decided === 'string') {
+    const { reason, message } = undecided[decided]
+    return waiting(facts, before, reason, message, nowMs)
   }
 
   const acts = facts.acts ?? []
