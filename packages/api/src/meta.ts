@@ -1,5 +1,5 @@
 import { type Static, Type } from 'typebox'
-import { closed, integer, mapOf, Name, oneOf, Text, Time } from './words.ts'
+import { closed, described, integer, mapOf, Name, oneOf, Text, Time } from './words.ts'
 
 // Kubernetes' object metadata, conditions and selectors, as far as Skerry keeps them.
 
@@ -46,7 +46,7 @@ export const Condition = closed({
   status: oneOf(['True', 'False', 'Unknown']),
   reason: Type.String({ maxLength: 1024, description: 'UpperCamel' }),
   message: Type.String({ maxLength: 32_768 }),
-  lastTransitionTime: Time,
+  lastTransitionTime: described(Time, 'when its status changed last; reason and message may be newer'),
   observedGeneration: Type.Optional(integer()),
 })
 export type Condition = Static<typeof Condition>

@@ -222,7 +222,7 @@ export const RolloutCluster = closed({
   state: ClusterState,
   reason: Reason,
   message: Message,
-  since: Time,
+  since: described(Time, 'since when it is in this state; a wait that stops the clock begins one anew with its reason'),
   returnedAt: Type.Optional(described(Time, 'when it came back into reach: it catches up')),
   assignedAt: Type.Optional(Time),
   position: Type.Optional(Position),
