@@ -735,7 +735,27 @@ describe('a rollout is steered', () => {
       code: 4,
       err: expect.stringContaining('which is final: make another rollout'),
     })
-    await ok('delete', 'rollout', 'idle', '-n', 'steered')
+  })
+
+  test('and a name that two namespaces have is acted on in neither, whatever the verb, until one is said', async () => {
+    await ok('apply', '-f', 'idle.yaml', '-n', 'steered-too')
+    for (const words of [
+      ['get', 'rollout', 'idle'],
+      ['describe', 'rollout', 'idle'],
+      ['wait', 'rollout', 'idle', '--for=delete'],
+      ['rollout', 'pause', 'idle', ...because('x')],
+      ['rollout', 'history', 'idle'],
+      ['delete', 'rollout', 'idle'],
+    ])
+      expect(await world.run(words), words.join(' ')).toMatchObject({
+        code: 2,
+        out: '',
+        err: 'skerry: rollout "idle" is in the namespaces steered, steered-too: say which with -n\n',
+      })
+    expect(await ok('delete', 'rollout', 'idle', '-n', 'steered-too')).toBe(
+      'rollout.skerry.dev "idle" deleted from steered-too namespace\n',
+    )
+    expect(await ok('delete', 'rollout', 'idle')).toBe('rollout.skerry.dev "idle" deleted from steered namespace\n')
   })
 })
 
@@ -1032,7 +1052,9 @@ describe('decisions', () => {
 
   test('tokens and objects are ended by name or by file', async () => {
     expect(await ok('join-token', 'revoke', SITE)).toBe(`jointoken.skerry.dev "${SITE}" deleted\n`)
-    expect(await ok('delete', 'rollout', 'edge-os-2')).toBe('rollout.skerry.dev "edge-os-2" deleted\n')
+    expect(await ok('delete', 'rollout', 'edge-os-2')).toBe(
+      'rollout.skerry.dev "edge-os-2" deleted from fleet namespace\n',
+    )
     expect(await ok('delete', '-f', 'fleet')).toContain(
       'placement.cluster.open-cluster-management.io "all-shops" deleted',
     )

@@ -32,8 +32,10 @@ export function deleteCommand(program: Command, shell: Shell): void {
       await withHub(command, shell, async ({ client, namespace }) => {
         const remove = async (row: KindRow, name: string, find: () => Promise<string | undefined>) => {
           try {
-            await client.delete(row.kind, await find(), name)
-            line(shell, `${row.singular}.${row.group} "${name}" deleted`)
+            const from = await find()
+            await client.delete(row.kind, from, name)
+            const where = from === undefined ? '' : ` from ${from} namespace`
+            line(shell, `${row.singular}.${row.group} "${name}" deleted${where}`)
           } catch (error) {
             const missing = error instanceof NotFound || (error instanceof ApiError && error.code === 404)
             if (!missing || !options.ignoreNotFound) throw error
