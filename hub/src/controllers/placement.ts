@@ -1,14 +1,12 @@
-import { setImmediate } from 'node:timers/promises'
 import { paced, REMOVAL_GUARD, type RemovalGuard } from '@skerry/policy'
 import { type Lease, writeFenced } from '../store/leases.ts'
+import { turns } from '../turns.ts'
 import { PlacementFeed } from './placement-feed.ts'
 import { dropSlices, isStored, readSlices, saveDecided } from './placement-save.ts'
 import type { Controller } from './run.ts'
 
 /** Everything is read and decided anew so often: whatever was missed by what was told of changes ends then. */
 export const WHOLE_MS = 10 * 60_000
-/** The thread is the doors' and the others', too. */
-const TURN_MS = 20
 /** Expressions may ask for minutes of a fleet. So often it is seen whether their placement is still there. */
 const ASK_MS = 1_000
 
@@ -29,13 +27,7 @@ export function placementController(guard: RemovalGuard = REMOVAL_GUARD): Contro
       const { feed } = known
       const isWhole = nowMs >= known.wholeAtMs + WHOLE_MS
       await feed.follow(mirrors, isWhole ? 'whole' : undefined)
-      let turnAt = performance.now()
-      const letOthers = async () => {
-        if (performance.now() - turnAt < TURN_MS) return
-        await setImmediate()
-        signal.throwIfAborted()
-        turnAt = performance.now()
-      }
+      const letOthers = turns(signal)
       for (let isAsking = true; isAsking; ) {
         const followedAt = performance.now()
         isAsking = false

@@ -1,11 +1,8 @@
-import { setImmediate } from 'node:timers/promises'
 import type { ObjectOf } from '@skerry/api'
 import { type Fleet, fleetOf } from '@skerry/policy'
 import { loadFleetFacts } from '../store/placements.ts'
 import type { Reader } from '../store/store.ts'
-
-/** The thread is others', too. */
-const TURN_MS = 20
+import { turns } from '../turns.ts'
 
 /**
  * The fleet that a placement is judged over, its expressions asked already: these may take minutes, so others have their turn
@@ -13,13 +10,8 @@ const TURN_MS = 20
  */
 export async function fleetFor(reader: Reader, { spec }: ObjectOf<'Placement'>, signal: AbortSignal): Promise<Fleet> {
   const fleet = fleetOf(await loadFleetFacts(reader))
-  let turnAt = performance.now()
+  const letOthers = turns(signal)
   for (const { requiredClusterSelector: required } of spec.predicates ?? [])
-    for (const _ of fleet.askCel(required?.celSelector?.celExpressions ?? [])) {
-      if (performance.now() - turnAt < TURN_MS) continue
-      await setImmediate()
-      signal.throwIfAborted()
-      turnAt = performance.now()
-    }
+    for (const _ of fleet.askCel(required?.celSelector?.celExpressions ?? [])) await letOthers()
   return fleet
 }
