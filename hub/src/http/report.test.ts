@@ -14,7 +14,6 @@ import {
 import { placementController } from '../controllers/placement.ts'
 import { rolloutController } from '../controllers/rollout.ts'
 import { reportRoutes } from './report.ts'
-import { testApi } from './testing.ts'
 
 type Claims = { claim: string; result: string; message: string; statements: { seq: number }[] }[]
 
@@ -83,24 +82,4 @@ test('after a rollback every claim rests on the boot after it, also when the nod
     BootAttested: ['not-assessed', 4],
     ChainComplete: ['pass', 4, 6],
   })
-})
-
-test('why is asked of one placement, by its namespace and name', async () => {
-  const { ask, store } = await testApi()
-  const world = await openWorld(store)
-  await addPlacement(world)
-  await addCluster(world, 'shop')
-  await world.create('Placement', 'none', { numberOfClusters: 0 }, { namespace: 'fleet' })
-  await world.create('Placement', 'all', { clusterSets: ['none'] }, { namespace: 'other' })
-  const why = (place: string) => {
-    const [namespace, name] = place.split('/')
-    return ask('GET', `/apis/cluster.open-cluster-management.io/v1beta1/namespaces/${namespace}/placements/${name}/why`)
-  }
-  for (const [place, selected] of [
-    ['fleet/all', 1],
-    ['fleet/none', 0],
-    ['other/all', 0],
-  ] as const)
-    expect((await why(place)).body).toMatchObject({ kind: 'PlacementExplanation', placement: place, selected })
-  expect(await why('other/none')).toMatchObject({ code: 404, body: { message: expect.stringContaining('"none"') } })
 })

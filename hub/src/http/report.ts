@@ -1,38 +1,26 @@
 import { Readable } from 'node:stream'
 import { type ComplianceReport, kindRow, type SignedReferences } from '@skerry/api'
-import {
-  assess,
-  type ClusterInventory,
-  explain,
-  type ReachabilityLimits,
-  type RemovalGuard,
-  reachability,
-  schedule,
-  shapeFacts,
-} from '@skerry/policy'
+import { assess, type ClusterInventory, type ReachabilityLimits, reachability, shapeFacts } from '@skerry/policy'
 import type { FastifyInstance } from 'fastify'
 import { listAssignments } from '../store/assignments.ts'
 import { loadFleet, resultFor } from '../store/fleet.ts'
 import { keyOf } from '../store/heads.ts'
 import { hardwareIds } from '../store/profiles.ts'
-import { getObject, listObjects } from '../store/resources.ts'
+import { listObjects } from '../store/resources.ts'
 import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
-import { fleetFor } from './placement-fleet.ts'
-import { flag, type Query, single } from './query.ts'
+import { flag, type Query } from './query.ts'
 import { evidenceJson } from './report-evidence.ts'
 import { type Measured, signedReferences } from './report-references.ts'
 import { LARGE_ANSWER_MS } from './server.ts'
 import { StatusError } from './status-error.ts'
 
-// Reads that no single object answers: the report, and why a placement chose as it did. Both are policy's judgement over
-// rows, made when they are asked for.
+// A read that no single object answers: policy's judgement over rows, made when it is asked for.
 
 export type ReportOptions = {
   readonly store: Store
   readonly now: () => number
   readonly reachability: ReachabilityLimits
-  readonly removalGuard?: RemovalGuard
 }
 
 export function reportRoutes(app: FastifyInstance, options: ReportOptions): void {
@@ -44,28 +32,6 @@ export function reportRoutes(app: FastifyInstance, options: ReportOptions): void
       const found = await report(options, clustersOf(query))
       if (!flag(query, 'evidence')) return found.report
       return reply.type('application/json').send(Readable.from(withEvidence(options.store, found)))
-    },
-  )
-  const placement = kindRow('Placement')
-  app.get<{ Params: { namespace: string; name: string }; Querystring: Query }>(
-    `/apis/${placement.group}/${placement.version}/namespaces/:namespace/${placement.plural}/:name/why`,
-    { config: { access: { verb: 'get', resource: `${placement.plural}.${placement.group}` } } },
-    async ({ params, query, signal }) => {
-      const found = await getObject(options.store.sql, 'Placement', params.namespace, params.name)
-      if (!found) throw new StatusError(404, `${placement.plural}.${placement.group} "${params.name}" not found`)
-      const fleet = await fleetFor(options.store.sql, found, signal)
-      const nowMs = options.now()
-      const outcome = schedule(fleet, found, nowMs, options.removalGuard)
-      return {
-        kind: 'PlacementExplanation',
-        placement: `${params.namespace}/${params.name}`,
-        outcome: outcome.kind,
-        selected: outcome.selected.length,
-        unscheduled: outcome.unscheduled,
-        conditions: outcome.conditions,
-        heldRemoval: outcome.heldRemoval,
-        clusters: explain(fleet, found, outcome, nowMs, single(query, 'cluster')),
-      }
     },
   )
 }

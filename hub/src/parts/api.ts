@@ -16,6 +16,7 @@ import { rolloutActRoutes } from '../http/kubernetes/rollout-acts.ts'
 import { rolloutFactsRoute } from '../http/kubernetes/rollout-facts.ts'
 import { kubernetesRoutes } from '../http/kubernetes/routes.ts'
 import type { WatchPace } from '../http/kubernetes/watch.ts'
+import { whyRoutes } from '../http/kubernetes/why.ts'
 import { reportRoutes } from '../http/report.ts'
 import { resultRoutes } from '../http/results.ts'
 import { buildServer, plainListener, type Routes } from '../http/server.ts'
@@ -102,9 +103,10 @@ export function apiRoutes({
       }),
     (app) => approvalRoutes(app, { store, now }),
     (app) => removalRoutes(app, { store }),
+    (app) => whyRoutes(app, { store, now, removalGuard: config.removalGuard }),
     (app) => rolloutActRoutes(app, { store, now, reachability: config.reachability }),
     (app) => rolloutFactsRoute(app, { store, now, reachability: config.reachability }),
-    (app) => reportRoutes(app, { store, now, reachability: config.reachability, removalGuard: config.removalGuard }),
+    (app) => reportRoutes(app, { store, now, reachability: config.reachability }),
     (app) => statementRoutes(app, store),
     (app) => heardRoutes(app, store),
     (app) => resultRoutes(app, store, keys.result),

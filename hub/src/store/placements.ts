@@ -4,11 +4,13 @@ import type { AddOnScores, FleetFacts } from '@skerry/policy'
 import { listObjects } from './resources.ts'
 import type { Reader } from './store.ts'
 
-/** Everything a placement is judged by, for whoever asks why. */
-export async function loadFleetFacts(tx: Reader): Promise<FleetFacts> {
+/** Everything a placement is judged by, for whoever asks why, and the slices that its decisions are from. */
+export async function loadFleetFacts(
+  tx: Reader,
+): Promise<{ readonly facts: FleetFacts; readonly slices: readonly ObjectOf<'PlacementDecision'>[] }> {
   const slices = await listObjects(tx, 'PlacementDecision')
   const scores = await listObjects(tx, 'AddOnPlacementScore')
-  return {
+  const facts = {
     sets: await listObjects(tx, 'ManagedClusterSet'),
     bindings: await listObjects(tx, 'ManagedClusterSetBinding'),
     clusters: await listObjects(tx, 'ManagedCluster'),
@@ -21,6 +23,7 @@ export async function loadFleetFacts(tx: Reader): Promise<FleetFacts> {
     ),
     scores: scores.map(scoresIn),
   }
+  return { facts, slices }
 }
 
 /** The scores of one cluster, as placements are ranked by them. */

@@ -236,6 +236,20 @@ describe('the facts of a rollout', () => {
   })
 })
 
+/** Holds the first who asks expressions of a fleet until `end`. */
+function heldWhileAsked() {
+  const fleet = Object.getPrototypeOf(policyFleet({ sets: [], bindings: [], clusters: [], decisions: [], scores: [] }))
+  const plain = fleet.askCel
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>()
+  let isHeld = true
+  vi.spyOn(fleet, 'askCel').mockImplementationOnce(function* (this: unknown, expressions: unknown) {
+    begin()
+    while (isHeld) yield
+    yield* plain.call(this, expressions)
+  })
+  return { begun, end: () => (isHeld = false) }
+}
+
 /** Counts how often expressions were asked of a fleet until somebody stopped that before its end. */
 function askedToTheEnd() {
   const fleet = Object.getPrototypeOf(policyFleet({ sets: [], bindings: [], clusters: [], decisions: [], scores: [] }))
@@ -304,6 +318,20 @@ describe('a dry run of a placement', () => {
     await ask('PUT', '/new', edit)
     await look()
     expect(plain(held.status)).toEqual(plain(await stored('new')))
+  })
+
+  test('is of one moment: what is decided while its expressions are asked is none of its answer', async () => {
+    const { ask, look, stored, world } = await decided()
+    await world.create('Placement', 'new', half('first'), { namespace: 'fleet' })
+    const celExpressions = ['managedCluster.metadata.name != "a"']
+    const spec = { predicates: [{ requiredClusterSelector: { celSelector: { celExpressions } } }] }
+    const asking = heldWhileAsked()
+    const answer = ask('PUT', `/new${DRY}`, placement('new', spec))
+    await asking.begun
+    await look()
+    expect(await stored('new')).toMatchObject({ numberOfSelectedClusters: 4 })
+    asking.end()
+    expect((await answer).said).toContain('7 clusters would be selected, 0 are now; 7 would come')
   })
 
   test('names the first of those that come and leave', async () => {

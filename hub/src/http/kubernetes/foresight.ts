@@ -1,12 +1,11 @@
-import { type KindName, type ObjectOf, PLACEMENT_LABEL } from '@skerry/api'
-import { foreseenStatus, paced, schedule } from '@skerry/policy'
+import type { KindName, ObjectOf } from '@skerry/api'
+import { foreseenStatus, paced } from '@skerry/policy'
 import { decidedStatus } from '../../store/placement-status.ts'
-import { listObjectsIn } from '../../store/resources.ts'
 import { factsOf } from '../../store/rollout-facts.ts'
 import { loadFleetOf } from '../../store/rollout-fleet.ts'
 import { read } from '../../store/store.ts'
 import type { Changed } from '../change.ts'
-import { fleetFor } from '../placement-fleet.ts'
+import { type Look, lookAtAsked } from '../placement-look.ts'
 import type { KubernetesOptions } from './call.ts'
 
 // What a dry run answers of objects that a controller looks at: with the status that its next look would give. What that is
@@ -47,23 +46,22 @@ async function foreseenRollout(
 }
 
 async function foreseenPlacement(
-  { store, removalGuard, now }: KubernetesOptions,
-  placement: ObjectOf<'Placement'>,
+  options: KubernetesOptions,
+  asked: ObjectOf<'Placement'>,
   signal: AbortSignal,
 ): Promise<Foreseen> {
-  const { namespace = '', name } = placement.metadata
-  const fleet = await fleetFor(store.sql, placement, signal)
-  const slices = await listObjectsIn(store.sql, 'PlacementDecision', [namespace])
-  const stored = slices.filter(({ metadata }) => metadata.labels?.[PLACEMENT_LABEL] === name)
-  const nowMs = now()
-  const outcome = paced(schedule(fleet, placement, nowMs, removalGuard), placement, stored, nowMs)
-  if (outcome.kind === 'Skipped') return { after: placement as unknown as Stored, told: [] }
-  const status = decidedStatus(placement, stored, outcome, nowMs)
-  const before = stored.flatMap((slice) => (slice.status?.decisions ?? []).map(({ clusterName }) => clusterName))
-  return { after: { ...placement, status } as unknown as Stored, told: [difference(before, outcome.selected)] }
+  const look = await lookAtAsked(options, asked, signal)
+  const { placement, stored, outcome, nowMs } = look
+  const made = paced(outcome, placement, stored, nowMs)
+  if (made.kind === 'Skipped') return { after: asked as unknown as Stored, told: [] }
+  const status = decidedStatus(placement, stored, made, nowMs)
+  return { after: { ...placement, status } as unknown as Stored, told: [differenceBy(look)] }
 }
 
-function difference(before: readonly string[], selected: readonly string[]): string {
+/** In a sentence, whom a placement would choose and lose. */
+function differenceBy({ stored, outcome }: Look): string {
+  const { selected } = outcome
+  const before = stored.flatMap(({ status }) => (status?.decisions ?? []).map(({ clusterName }) => clusterName))
   const [was, is] = [new Set(before), new Set(selected)]
   const of = (names: readonly string[]) => {
     const shown = names.toSorted().slice(0, NAMED).join(', ')

@@ -43,7 +43,9 @@ function byColumns(fleet: Fleet, placement: ObjectOf<'Placement'>): Answer {
     recheckAtMs,
     totals: named(totals),
     prioritized: misconfigured ? [] : scores.map(({ name, weight, values }) => [name, weight, named(values)]),
-    reasons: misconfigured ? [] : lines(explain(fleet, placement, schedule(fleet, placement, NOW, UNGUARDED), NOW)),
+    reasons: misconfigured
+      ? []
+      : lines([...explain(fleet, placement, schedule(fleet, placement, NOW, UNGUARDED), NOW)]),
   }
 }
 

@@ -21,23 +21,24 @@ export type ClusterReason = {
   readonly scores?: readonly { readonly name: string; readonly score: number; readonly weight: number }[]
 }
 
-/** A line for every cluster of the fleet by name, or for one: `outcome` is what schedule() said of this fleet. */
-export function explain(
+/**
+ * A line for every cluster of the fleet by name, or for one: `outcome` is what schedule() said of this fleet. Expressions may be
+ * asked once more for a line, so whoever goes through them can do something else in between.
+ */
+export function* explain(
   fleet: Fleet,
   placement: ObjectOf<'Placement'>,
   outcome: PlacementOutcome,
   nowMs: number,
   only?: string,
-): readonly ClusterReason[] {
-  if (outcome.kind === 'Skipped') return []
+): Generator<ClusterReason> {
+  if (outcome.kind === 'Skipped') return
   const telling = tellingOf(fleet, placement, outcome, nowMs)
   const slots = only === undefined ? fleet.byName() : [fleet.slotOf(only) ?? -1]
-  const lines: ClusterReason[] = []
   for (const slot of slots) {
     const cluster = fleet.clusterAt(slot)
-    if (cluster) lines.push({ cluster: cluster.metadata.name, ...telling(slot, cluster) })
+    if (cluster) yield { cluster: cluster.metadata.name, ...telling(slot, cluster) }
   }
-  return lines
 }
 
 function tellingOf(

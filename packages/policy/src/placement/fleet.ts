@@ -72,8 +72,7 @@ export class Fleet {
   readonly #groupings = new Map<string, { readonly selectors: Selectors; readonly first: Int32Array }>()
   readonly #decided = new Map<string, Int32Array>()
   readonly #scores = new Map<string, Map<string, AddOnScores>>()
-  /** Every list of expressions that was asked, compiled or as its fault; and by slot whether it holds: 0 where nobody asked. */
-  readonly #cel = new Map<string, { readonly compiled: Compiled; held: Uint8Array; isOpen: boolean }>()
+  readonly #cel = new Map<string, Asked>()
   readonly #prepared: (PreparedCluster | undefined)[] = []
   #room = 64
   #order: Int32Array | undefined
@@ -194,8 +193,8 @@ export class Fleet {
     const { held } = asked
     for (let slot = 0; slot < mask.length; slot += 1) {
       if (mask[slot] !== 1) continue
-      if (held[slot] === UNASKED) held[slot] = this.#mismatch(compiled.expressions, slot) === undefined ? HOLDS : FAILS
-      if (held[slot] === FAILS) mask[slot] = 0
+      if (held[slot] === UNASKED) held[slot] = this.#answer(asked.whys, compiled.expressions, slot)
+      if (held[slot] !== HOLDS) mask[slot] = 0
     }
   }
 
@@ -205,8 +204,7 @@ export class Fleet {
     const { compiled } = asked
     if ('fault' in compiled) return true
     if (asked.held.length <= slot) asked.held = resized(asked.held, this.#room)
-    if (asked.held[slot] === UNASKED)
-      asked.held[slot] = this.#mismatch(compiled.expressions, slot) === undefined ? HOLDS : FAILS
+    if (asked.held[slot] === UNASKED) asked.held[slot] = this.#answer(asked.whys, compiled.expressions, slot)
     return asked.held[slot] === HOLDS
   }
 
@@ -227,8 +225,17 @@ export class Fleet {
 
   /** The first expression that does not hold for a cluster, as a sentence. */
   celMismatch(expressions: readonly string[], slot: number): string | undefined {
-    const { compiled } = this.#celOf(expressions)
-    return 'fault' in compiled ? compiled.fault : this.#mismatch(compiled.expressions, slot)
+    const { compiled, held, whys } = this.#celOf(expressions)
+    if ('fault' in compiled) return compiled.fault
+    return whys[(held[slot] ?? UNASKED) - FIRST_WHY] ?? this.#mismatch(compiled.expressions, slot)
+  }
+
+  #answer(whys: string[], expressions: readonly CelExpression[], slot: number): number {
+    const why = this.#mismatch(expressions, slot)
+    if (why === undefined) return HOLDS
+    const known = whys.indexOf(why)
+    if (known >= 0) return FIRST_WHY + known
+    return whys.length < WHYS ? FIRST_WHY + whys.push(why) - 1 : FAILS
   }
 
   #mismatch(expressions: readonly CelExpression[], slot: number): string | undefined {
@@ -238,13 +245,13 @@ export class Fleet {
     return celMismatch(expressions, this.#prepared[slot])
   }
 
-  #celOf(expressions: readonly string[]): { readonly compiled: Compiled; held: Uint8Array; isOpen: boolean } {
+  #celOf(expressions: readonly string[]): Asked {
     const key = JSON.stringify(expressions)
     const known = this.#cel.get(key)
     if (known) return known
     // Whoever edits a placement leaves one behind each time.
     if (this.#cel.size >= REMEMBERED) this.#cel.clear()
-    const made = { compiled: compiledAll(expressions), held: new Uint8Array(this.#room), isOpen: true }
+    const made: Asked = { compiled: compiledAll(expressions), held: new Uint8Array(this.#room), whys: [], isOpen: true }
     this.#cel.set(key, made)
     return made
   }
@@ -400,7 +407,14 @@ export class Fleet {
 
 type Compiled = { readonly expressions: readonly CelExpression[] } | { readonly fault: string }
 type Selectors = readonly (GroupSelector | undefined)[]
-const [UNASKED, HOLDS, FAILS] = [0, 1, 2] as const
+/**
+ * A list of expressions, compiled or as its fault. `held`: by slot whether it holds, and of most where it does not, which of
+ * `whys` says so; FAILS alone where another sentence does. `isOpen`: whether somebody may not have been asked.
+ */
+type Asked = { readonly compiled: Compiled; held: Uint8Array; readonly whys: string[]; isOpen: boolean }
+const [UNASKED, HOLDS, FAILS, FIRST_WHY] = [0, 1, 2, 3] as const
+/** So many different sentences are kept of a list: nearly always it is one and the same, and some are of one cluster alone. */
+const WHYS = 16
 const REMEMBERED = 4_096
 /** Of so many groups of sets the members are remembered, and of so many lists of selectors whom they take: a byte a slot, and four. */
 const TOGETHER = 256

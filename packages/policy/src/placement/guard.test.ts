@@ -169,7 +169,7 @@ describe('[deviation] D-06 the guard against large removals', () => {
     fleet.putCluster(clusterOf('new', { labels: { env: 'prod' } }))
     fleet.putCluster(clusterOf('out'))
     const placement = placementOf(prod)
-    const lines = explain(fleet, placement, schedule(fleet, placement, NOW), NOW)
+    const lines = [...explain(fleet, placement, schedule(fleet, placement, NOW), NOW)]
     expect(lines.map(({ cluster, reason }) => [cluster, reason])).toEqual([
       ...names(3).map((name) => [name, 'HeldByGuard']),
       ...names(2, 3).map((name) => [name, 'Selected']),
@@ -296,7 +296,7 @@ describe('[deviation] D-06 the guard counts over time', () => {
     expect(condition(outcome, 'RemovalHeld')?.message).toBe(
       `1 of 40 selected clusters would leave (11 of 50 with the 10 that left since ${new Date(NOW).toISOString()}), more than 20 %: c010; approve removal ${outcome.heldRemoval?.hash} to let them go ("skerry placement approve p -n fleet"), or wait until ${until}`,
     )
-    expect(explain(world.fleet, world.placement(), outcome, world.now(), 'c010')).toMatchObject([
+    expect([...explain(world.fleet, world.placement(), outcome, world.now(), 'c010')]).toMatchObject([
       {
         reason: 'HeldByGuard',
         message: `stays selected until the removal is approved, or until ${until}: label env is dev, not prod`,
@@ -506,6 +506,6 @@ describe('[deviation] D-01 and the guard', () => {
         { type: 'PlacementMisconfigured', status: 'True' },
       ],
     })
-    expect(explain(fleet, placement, outcome, NOW)[0]).toMatchObject({ reason: 'Misconfigured' })
+    expect([...explain(fleet, placement, outcome, NOW)][0]).toMatchObject({ reason: 'Misconfigured' })
   })
 })

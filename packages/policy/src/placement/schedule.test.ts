@@ -76,7 +76,7 @@ function decided({ placement, nowMs, ...facts }: SchedulingInput) {
   const fleet = fleetOf(facts)
   const outcome = schedule(fleet, placement, nowMs)
   const { found: _, ...told } = { found: undefined, ...outcome }
-  return { ...told, reasons: explain(fleet, placement, outcome, nowMs) }
+  return { ...told, reasons: [...explain(fleet, placement, outcome, nowMs)] }
 }
 const run = (given: Partial<SchedulingInput>) => decided(input(given))
 const reasonOf = (outcome: ReturnType<typeof decided>, name: string) =>

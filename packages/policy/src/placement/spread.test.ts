@@ -49,7 +49,7 @@ function look(sites: Readonly<Record<string, Site>>, spec: PlacementSpec) {
   const fleet = fleetOfSites(sites)
   const placement = placementOf(spec)
   const outcome = schedule(fleet, placement, NOW)
-  return { ...outcome, reasons: explain(fleet, placement, outcome, NOW) }
+  return { ...outcome, reasons: [...explain(fleet, placement, outcome, NOW)] }
 }
 const east = (zone: string) => ({ region: 'us-east', zone })
 const west = (zone: string) => ({ region: 'us-west', zone })
@@ -176,7 +176,7 @@ describe('[conformance: ocm] a placement that does not ask for spread', () => {
         const told = (one: PlacementSpec) => {
           const asked = { ...placement, spec: one }
           const { kind, groups, slices, conditions, recheckAtMs, unscheduled } = schedule(fleet, asked, NOW)
-          const reasons = explain(fleet, asked, schedule(fleet, asked, NOW), NOW)
+          const reasons = [...explain(fleet, asked, schedule(fleet, asked, NOW), NOW)]
           return { kind, groups, slices, conditions, recheckAtMs, unscheduled, reasons }
         }
         for (const spreadPolicy of [{}, { spreadConstraints: [] }])
