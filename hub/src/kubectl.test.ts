@@ -210,6 +210,21 @@ describe.skipIf(!kubectlPath)(on, () => {
     expect(await ok('explain rollout.status.clusters.recheckAt')).toContain('dry run')
   })
 
+  test('asks why of a placement that is not stored', async () => {
+    await ok('apply -f -', { input: `${OCM}---\n${CLUSTER}` })
+    const dry = 'create --dry-run=client -o json -f -'
+    const unstored = await ok(dry, { input: PLACEMENT.replace('all-shops', 'new') })
+    const why = '/apis/cluster.open-cluster-management.io/v1beta1/namespaces/fleet/placements/new/why'
+    const ran = await kubectl(`create --raw ${why} -f -`, { input: unstored })
+    expect(ran).toMatchObject({ code: 0, err: expect.stringContaining('dry run: 0 clusters would be selected') })
+    expect(JSON.parse(ran.out)).toMatchObject({
+      placement: 'fleet/new',
+      clusters: [{ cluster: 'shop', reason: 'NotInEligibleSet' }],
+    })
+    expect((await kubectl('get placement new')).code).toBe(1)
+    expect(await ok('auth can-i create placements/why')).toBe('yes\n')
+  })
+
   test('shows: a table of our columns, wide, YAML, jsonpath, and describe', async () => {
     await ok('apply -f -', { input: OCM })
     expect(await ok('get placements')).toMatch(/^NAME +SATISFIED +REASON +SELECTED +AGE\nall-shops /)

@@ -89,21 +89,21 @@ export function apiRoutes({
   onRefused,
   checks,
 }: RouteOptions): Routes[] {
+  const kubernetes = {
+    ...{ store, changes, now, pace },
+    reachability: config.reachability,
+    removalGuard: config.removalGuard,
+    continueSecret: keys.continueSecret,
+  }
   return [
     (app) => healthRoutes(app, { checks: [...checksOf(store, hub, keys), ...checks], metrics }),
     discoveryRoutes,
     accessReviewRoutes,
     openApiRoutes,
-    (app) =>
-      kubernetesRoutes(app, {
-        ...{ store, changes, now, pace },
-        reachability: config.reachability,
-        removalGuard: config.removalGuard,
-        continueSecret: keys.continueSecret,
-      }),
+    (app) => kubernetesRoutes(app, kubernetes),
     (app) => approvalRoutes(app, { store, now }),
     (app) => removalRoutes(app, { store }),
-    (app) => whyRoutes(app, { store, now, removalGuard: config.removalGuard }),
+    (app) => whyRoutes(app, kubernetes),
     (app) => rolloutActRoutes(app, { store, now, reachability: config.reachability }),
     (app) => rolloutFactsRoute(app, { store, now, reachability: config.reachability }),
     (app) => reportRoutes(app, { store, now, reachability: config.reachability }),

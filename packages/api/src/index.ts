@@ -83,6 +83,7 @@ export {
   type StoredMeta,
   type Verb,
 } from './kinds.ts'
+export { mergePatch } from './merge-patch.ts'
 export type { ClaimSelector, Condition, LabelSelector, ObjectMeta, SelectorRequirement, StatementRef } from './meta.ts'
 export { FAILS_BY, type FailsBy, Outages } from './outages.ts'
 export { REFUSALS, Refusal, type RefusalCode } from './refusals.ts'

@@ -219,9 +219,13 @@ export function openClient(
     acts: async (namespace: string, name: string): Promise<RolloutAct[]> =>
       (await call<RolloutActList>(`${one('Rollout', namespace, name)}/acts`)).items,
     why: (namespace: string, name: string, cluster?: string) =>
-      call<Explanation>(
-        `${one('Placement', namespace, name)}/why${cluster === undefined ? '' : `?${new URLSearchParams({ cluster })}`}`,
-      ),
+      call<Explanation>(`${one('Placement', namespace, name)}/why${query({ cluster })}`),
+    /** The same of a placement that nothing stores. */
+    whyIf: (namespace: string, name: string, placement: object, cluster?: string) =>
+      call<Explanation>(`${one('Placement', namespace, name)}/why${query({ cluster })}`, {
+        method: 'POST',
+        body: placement,
+      }),
     /** When each node of a cluster was last heard from, by the hub's clock; heartbeats change no object. */
     heard: async (cluster: string): Promise<readonly Heard[]> =>
       (await call<{ nodes: Heard[] }>(`${one('ManagedCluster', undefined, cluster)}/heard`)).nodes,
@@ -290,6 +294,8 @@ export type Table = {
 }
 export type Heard = { readonly node: string; readonly lastHeardAt: string }
 export type Explanation = {
+  /** NAMESPACE/NAME. */
+  placement: string
   outcome: string
   selected: number
   unscheduled: number

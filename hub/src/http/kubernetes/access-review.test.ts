@@ -20,6 +20,8 @@ describe('may I?', () => {
     [{ verb: 'update', group: OCM, resource: 'addonplacementscores', subresource: 'status' }, true, false],
     [{ verb: 'patch', group: OCM, resource: 'addonplacementscores', subresource: 'status' }, true, false],
     [{ verb: 'update', group: OCM, resource: 'placements', subresource: 'status' }, false, false],
+    [{ verb: 'get', group: OCM, resource: 'placements', subresource: 'why' }, true, true],
+    [{ verb: 'create', group: OCM, resource: 'placements', subresource: 'why' }, true, false],
     [{ verb: 'create', group: OURS, resource: 'osimages' }, false, false],
     [{ verb: 'get', group: '', resource: 'pods' }, false, false],
     [{ verb: '*', group: '*', resource: '*' }, true, false],

@@ -5,6 +5,7 @@ import { type Access, mayDo } from '../auth.ts'
 import { readBody } from '../bodies.ts'
 import { readKubernetesProtobuf, type Shape } from './protobuf.ts'
 import { actAccess } from './rollout-acts.ts'
+import { WHY_ACCESS } from './why.ts'
 
 const PROTOBUF = 'application/vnd.kubernetes.protobuf'
 const RESOURCE: Shape = {
@@ -56,6 +57,7 @@ function judge(
     return verb === 'create'
       ? answer(identity, actAccess(subresource))
       : { allowed: false, reason: `${verb} of ${name}/${subresource} is not offered: create is` }
+  if (row.kind === 'Placement' && subresource === 'why' && verb === 'create') return answer(identity, WHY_ACCESS)
   const known = row.verbs.find((one) => one === verb)
   const isStatus = row.clientStatus === true && subresource === 'status' && (known === 'update' || known === 'patch')
   if (!known || (subresource !== '' && known !== 'get' && !isStatus))

@@ -52,11 +52,7 @@ export function readObject(
   }
   if (path.before) {
     const { name, uid } = path.before.metadata
-    if (metadata.name !== undefined && metadata.name !== name)
-      throw new StatusError(
-        400,
-        `the name of the object (${metadata.name}) does not match the name in the URL (${name})`,
-      )
+    if (metadata.name !== undefined && metadata.name !== name) throw otherName(metadata.name, name)
     if (metadata.uid !== undefined && metadata.uid !== uid)
       throw new WriteConflict(
         'Conflict',
@@ -76,6 +72,10 @@ export function readObject(
   return { object: { metadata: { ...kept, name: generatedName(generateName), generateName }, spec }, status, warnings }
 }
 
+export function otherName(given: string, wanted: string): StatusError {
+  return new StatusError(400, `the name of the object (${given}) does not match the name in the URL (${wanted})`)
+}
+
 /** 422 in Kubernetes' words: one cause a fault. */
 export function invalid(row: KindRow, name: string, faults: readonly Cause[]): StatusError {
   const text = faults.map(({ field, message }) => `${field}: ${message}`).join(', ')
@@ -85,18 +85,6 @@ export function invalid(row: KindRow, name: string, faults: readonly Cause[]): S
     kind: row.kind,
     causes: faults,
   })
-}
-
-/** RFC 7386. */
-export function mergePatch(target: unknown, patch: unknown): unknown {
-  if (typeof patch !== 'object' || patch === null || Array.isArray(patch)) return patch
-  const merged: Record<string, unknown> =
-    typeof target === 'object' && target !== null && !Array.isArray(target) ? { ...target } : {}
-  for (const [member, value] of Object.entries(patch)) {
-    if (value === null) delete merged[member]
-    else merged[member] = mergePatch(merged[member], value)
-  }
-  return merged
 }
 
 const SUFFIX = 8

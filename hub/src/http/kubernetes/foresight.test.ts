@@ -356,5 +356,7 @@ describe('a dry run of a placement', () => {
     await world.create('Placement', 'dear', spec, { namespace: 'fleet' })
     expect((await ask('GET', '/dear/why', {})).code).toBe(504)
     await asking.stopped(2)
+    expect((await ask('POST', '/dear/why', placement('dear', spec))).code).toBe(504)
+    await asking.stopped(3)
   })
 })

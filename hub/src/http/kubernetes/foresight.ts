@@ -59,7 +59,7 @@ async function foreseenPlacement(
 }
 
 /** In a sentence, whom a placement would choose and lose. */
-function differenceBy({ stored, outcome }: Look): string {
+export function differenceBy({ stored, outcome }: Look): string {
   const { selected } = outcome
   const before = stored.flatMap(({ status }) => (status?.decisions ?? []).map(({ clusterName }) => clusterName))
   const [was, is] = [new Set(before), new Set(selected)]

@@ -3,6 +3,7 @@ import {
   Approval,
   GateApproval,
   NewApiToken,
+  objectSchema,
   RegistrationAnswer,
   RegistrationChallenge,
   RemovalApproval,
@@ -125,6 +126,13 @@ export const OTHER_ROUTES: readonly OtherRoute[] = [
     path: `${OCM}/v1beta1/namespaces/{namespace}/placements/{name}/why`,
     summary: 'why each cluster was or was not chosen, or one of them',
     query: ['cluster'],
+  },
+  {
+    method: 'POST',
+    path: `${OCM}/v1beta1/namespaces/{namespace}/placements/{name}/why`,
+    summary: 'the same of the placement in the body, as if it were stored under that name; nothing is',
+    query: ['cluster', 'fieldValidation'],
+    body: { type: 'application/json', schema: objectSchema('Placement') },
   },
   {
     method: 'GET',

@@ -1,35 +1,53 @@
-import { kindRow } from '@skerry/api'
-import { type ClusterReason, explain, type RemovalGuard } from '@skerry/policy'
-import type { FastifyInstance } from 'fastify'
-import type { Store } from '../../store/store.ts'
+import { kindRow, type ObjectOf } from '@skerry/api'
+import { type ClusterReason, explain } from '@skerry/policy'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { turns } from '../../turns.ts'
-import { type Look, lookAt } from '../placement-look.ts'
+import type { Access } from '../auth.ts'
+import { type Look, lookAt, lookAtAsked } from '../placement-look.ts'
 import { type Query, single } from '../query.ts'
-import { notFound } from './call.ts'
+import { type KubernetesOptions, notFound } from './call.ts'
+import { differenceBy } from './foresight.ts'
+import { supposed, warn } from './write.ts'
 
-type Options = { readonly store: Store; readonly now: () => number; readonly removalGuard?: RemovalGuard }
+const row = kindRow('Placement')
+const RESOURCE = `${row.plural}.${row.group}`
 
-/** GET …/placements/{name}/why: of each cluster, or of `cluster`, whether the placement chooses it as of now, and why. */
-export function whyRoutes(app: FastifyInstance, options: Options): void {
-  const row = kindRow('Placement')
-  const { group, version, plural } = row
-  app.get<{ Params: { namespace: string; name: string }; Querystring: Query }>(
-    `/apis/${group}/${version}/namespaces/:namespace/${plural}/:name/why`,
-    { config: { access: { verb: 'get', resource: `${plural}.${group}` } } },
+/** What asking why of a placement that is not stored asks of whoever does it, as Kubernetes names it: create of a subresource. */
+export const WHY_ACCESS = { verb: 'create', resource: `${RESOURCE}/why` } as const satisfies Access
+
+/**
+ * Of each cluster, or of `cluster`, whether a placement chooses it as of now, and why. GET …/placements/{name}/why: the one
+ * that is stored. POST: the one in the body, which nothing stores; as a dry run it may ask dear expressions, so it is not for
+ * whoever may only read.
+ */
+export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): void {
+  const path = `/apis/${row.group}/${row.version}/namespaces/:namespace/${row.plural}/:name/why`
+  type Asked = { Params: { namespace: string; name: string }; Querystring: Query }
+  app.get<Asked>(
+    path,
+    { config: { access: { verb: 'get', resource: RESOURCE } } },
     async ({ params, query, signal }) => {
       const { name } = params
-      const look = await lookAt(
-        options,
-        params,
-        (found) => {
-          if (!found) throw notFound({ row, name })
-          return found
-        },
-        signal,
-      )
-      return explanationOf(look, single(query, 'cluster'), signal)
+      const found = (stored: ObjectOf<'Placement'> | undefined) => {
+        if (!stored) throw notFound({ row, name })
+        return stored
+      }
+      return explanationOf(await lookAt(options, params, found, signal), single(query, 'cluster'), signal)
     },
   )
+  const asJson = async ({ headers }: FastifyRequest) => {
+    headers['content-type'] ??= 'application/json'
+  }
+  // kubectl create --raw does not say what it sends.
+  app.post<Asked>(path, { config: { access: WHY_ACCESS }, onRequest: asJson }, async (request, reply) => {
+    const { params, query, signal } = request
+    const call = { row, request, reply, query, ...params }
+    const { after, dropped } = await supposed(call, options)
+    const look = await lookAtAsked(options, after as unknown as ObjectOf<'Placement'>, signal)
+    const told = await explanationOf(look, single(query, 'cluster'), signal)
+    await warn(call, options, dropped, after, [differenceBy(look)])
+    return told
+  })
 }
 
 async function explanationOf(look: Look, only: string | undefined, signal: AbortSignal): Promise<object> {

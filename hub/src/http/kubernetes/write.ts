@@ -1,4 +1,4 @@
-import { DeleteOptions, type KindName, type KindRow, type ObjectOf } from '@skerry/api'
+import { DeleteOptions, type KindName, type KindRow, mergePatch, type ObjectOf } from '@skerry/api'
 import {
   createObject,
   deleteObject,
@@ -14,7 +14,7 @@ import { type Changed, change, tagVersion, wantsDryRun } from '../change.ts'
 import { single } from '../query.ts'
 import { StatusError } from '../status-error.ts'
 import { complete, faultsOf } from './admission.ts'
-import { type FieldValidation, generatedName, invalid, mergePatch, readObject, type Submitted } from './bodies.ts'
+import { type FieldValidation, generatedName, invalid, otherName, readObject, type Submitted } from './bodies.ts'
 import { type Call, type KubernetesOptions, notFound } from './call.ts'
 import { foreseen } from './foresight.ts'
 import { warningsOf } from './warnings.ts'
@@ -84,6 +84,32 @@ async function rewriteStatus(
   })
   await warn(call, options, dropped, after, told)
   return after
+}
+
+/**
+ * The object that the body would make, in the place of the one of its name or as a new one; nothing is stored. `dropped`: what
+ * a client that asked for it is told of unknown fields.
+ */
+export async function supposed(
+  call: Call,
+  options: KubernetesOptions,
+): Promise<{ readonly after: Stored | undefined; readonly dropped: readonly string[] }> {
+  expectType(call, 'application/json')
+  const { row, request, namespace, name } = call
+  let dropped: readonly string[] = []
+  const subject = { verb: 'create', kind: row.kind, namespace, name }
+  const { after } = await change<Stored>(options.store, request, subject, true, async (tx) => {
+    const before = await getObject(tx, row.kind, namespace, name)
+    const judge = judging(row, before, options)
+    const { object, warnings } = readObject(row, request.body, { namespace, before }, fieldValidation(call), judge)
+    dropped = warnings
+    const { metadata } = object
+    if (metadata.name !== name) throw otherName(metadata.name, name)
+    const admitted = admit(row, object, before, options.now())
+    if (before) return { before, after: await updateObject(tx, row.kind, admitted, metadata.resourceVersion) }
+    return { before, after: await createNamed(tx, row.kind, admitted) }
+  })
+  return { after, dropped }
 }
 
 export async function remove(call: Call, options: KubernetesOptions): Promise<unknown> {
@@ -226,7 +252,7 @@ function fieldValidation({ query }: Call): FieldValidation {
 
 // RFC 7234, 5.5. A field name may hold what a header may not. The write is done by now: what cannot be read any more takes
 // nothing of it back.
-async function warn(
+export async function warn(
   call: Call,
   { store }: KubernetesOptions,
   dropped: readonly string[],

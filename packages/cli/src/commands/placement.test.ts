@@ -65,3 +65,55 @@ spec: { predicates: [{ requiredClusterSelector: { labelSelector: { matchLabels: 
   )
   await eventually(async () => (await selected())?.numberOfSelectedClusters === 1, 'they left', 60_000)
 })
+
+test('a file is explained as what applying it would leave, in the same words, and nothing is written', async () => {
+  const { client } = world.hub
+  const file = (name: string, spec: string) =>
+    world.write(
+      `${name}.yaml`,
+      `apiVersion: cluster.open-cluster-management.io/v1beta1
+kind: Placement
+metadata: { name: ${name}, namespace: default }
+spec:
+  prioritizerPolicy: { mode: Exact }
+${spec}`,
+    )
+  const of = (key: string) =>
+    `  predicates: [{ requiredClusterSelector: { labelSelector: { matchLabels: { ${key} } } } }]\n`
+  const small = file('small', `${of('size: small')}  numberOfClusters: 2\n`)
+  const foreseen = await world.run(['explain', 'placement', '-f', small])
+  expect([foreseen.code, foreseen.err]).toEqual([
+    0,
+    'Warning: dry run: 2 clusters would be selected, 0 are now; 2 would come: a, b\n',
+  ])
+  expect(foreseen.out).toMatch(
+    /^Placement default\/small: Decided, 2 selected\n[\s\S]*\nCLUSTER +REASON +RANK +SCORE +MESSAGE\na +Selected +1 +0 +rank 1 of 3, score 0\nb [\s\S]*\nc +OutOfNumber[\s\S]*\nd +PredicateMismatch +label size is large, not small\n$/,
+  )
+  await expect(client.get('Placement', 'default', 'small')).rejects.toMatchObject({ code: 404 })
+  await ok('apply', '-f', small)
+  expect(await ok('explain', 'placement', 'small', '-n', 'default')).toBe(foreseen.out)
+
+  // What was declared before goes, and what somebody else has set besides stays, as when it is applied.
+  const patched = (spec: object) => client.mergePatch('Placement', 'default', 'small', { spec })
+  await patched({ numberOfClusters: 1 })
+  file('small', of('env: prod'))
+  const edited = ['explain', 'placement', '-f', small, '-o', 'json']
+  expect(JSON.parse(await ok(...edited))).toMatchObject({ placement: 'default/small', selected: 4 })
+  await patched({ clusterSets: ['nowhere'] })
+  expect(JSON.parse(await ok(...edited, '--cluster', 'd'))).toMatchObject({
+    conditions: [{ reason: 'NoIntersection' }, {}],
+    clusters: [{ cluster: 'd', reason: 'NotInEligibleSet' }],
+  })
+  expect((await client.get('Placement', 'default', 'small')).spec).toMatchObject({ numberOfClusters: 1 })
+
+  expect(await world.run([...edited, '--cluster', 'z'])).toMatchObject({ code: 3 })
+  expect(await world.run(['explain', 'placement', 'small', '-f', small])).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('skerry explain placement -f FILE'),
+  })
+  file('small', `  tolerations: [{ value: v }]\n`)
+  expect(await world.run(['explain', 'placement', '-f', small])).toMatchObject({
+    code: 1,
+    err: expect.stringMatching(/small\.yaml:6:\d+: placement\.cluster[^:]*: spec\.tolerations\[0\]\.key /),
+  })
+})

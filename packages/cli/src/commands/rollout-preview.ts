@@ -14,7 +14,7 @@ import { exitCodeOf, Faults } from '../errors.ts'
 import { type Applied, applyManifest } from '../objects/apply.ts'
 import type { Manifest } from '../objects/documents.ts'
 import { readFiles } from '../objects/files.ts'
-import { onlyRollout } from '../objects/rollouts.ts'
+import { only } from '../objects/only.ts'
 import { formatColumns } from '../output/columns.ts'
 import { formOption, toText } from '../output/forms.ts'
 import { when } from '../output/times.ts'
@@ -42,7 +42,7 @@ export function previewCommand(rollout: Command, shell: Shell): void {
       '\nExample:\n  skerry rollout preview -f rollout.yaml\n\nWhat comes after the first look, "skerry rollout simulate" plays.',
     )
     .action(async ({ filename, output, ...options }: Options, command: Command) => {
-      const manifest = onlyRollout(await readFiles(filename, shell.stdin))
+      const manifest = only('Rollout', await readFiles(filename, shell.stdin))
       const foreseen = await withHub(command, shell, ({ client, namespace }) =>
         foresee(client, manifest, options.namespace ?? namespace ?? DEFAULT_NAMESPACE),
       )

@@ -7,8 +7,8 @@ import type { Manifest } from '../objects/documents.ts'
 import { readFiles } from '../objects/files.ts'
 import { findStanding } from '../objects/fleet.ts'
 import { locate } from '../objects/locate.ts'
+import { only } from '../objects/only.ts'
 import { groupsIn, playedBy, type ReadOutages, readOutages } from '../objects/outages.ts'
-import { onlyRollout } from '../objects/rollouts.ts'
 import { formatColumns } from '../output/columns.ts'
 import { formOption, toJson } from '../output/forms.ts'
 import { type Shell, say, withHub } from '../shell.ts'
@@ -55,7 +55,7 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
       if (options.fromStart && options.fromHub === undefined)
         throw new UsageError('--from-start is said of a rollout of the hub: name it with --from-hub')
       const written = options.filename
-        ? judged(onlyRollout(await readFiles(options.filename, shell.stdin)), shell.now())
+        ? judged(only('Rollout', await readFiles(options.filename, shell.stdin)), shell.now())
         : undefined
       const { from, fleet, ...given } =
         options.fromHub === undefined
