@@ -331,6 +331,9 @@ spec:
     const { code, err } = await world.run(['apply', '-f', '-'], { stdin: bad })
     expect(code).toBe(1)
     expect(err.trimEnd().split('\n').toSorted()).toEqual([
+      expect.stringMatching(
+        /^skerry: <stdin>:10:24: rollout.skerry.dev\/bad: spec.windows.activation\[0\].at minute "61"/,
+      ),
       expect.stringMatching(/^skerry: <stdin>:6:12: rollout.skerry.dev\/bad: spec.image.nam is not a known field$/),
       expect.stringMatching(/^skerry: <stdin>:6:3: rollout.skerry.dev\/bad: spec.image.name is required$/),
       expect.stringMatching(/^skerry: <stdin>:8:11: rollout.skerry.dev\/bad: spec.strategy.type must be one of/),

@@ -40,8 +40,8 @@ export { LONGEST_REMOVAL_WINDOW_MS, REMOVAL_GUARD, type RemovalGuard } from './p
 export { paced, scoresMoved } from './placement/pace.ts'
 export { type PlacementOutcome, schedule } from './placement/schedule.ts'
 export { Scheduler } from './placement/scheduler.ts'
-export { clusterSetFault } from './placement/sets.ts'
-export { keepHubTaint, reachabilityTaints, stampTaints } from './placement/taints.ts'
+export { clusterSetFaults } from './placement/sets.ts'
+export { keepHubTaint, reachabilityTaints, stampTaints, taintFaults } from './placement/taints.ts'
 export { type NextPosition, nextPosition } from './position/next.ts'
 export { type FirstBoot, judgeFirstBoot } from './registration/first-boot.ts'
 export {

@@ -5,10 +5,9 @@ import {
   CLUSTER_SET_LABEL,
   type KindName,
   LABEL_PATTERN,
-  type ObjectOf,
   type SpecFor,
 } from '@skerry/api'
-import { admitPlacement, admitRollout, clusterSetFault, keepHubTaint, stampTaints } from '@skerry/policy'
+import { admitPlacement, admitRollout, clusterSetFaults, keepHubTaint, stampTaints, taintFaults } from '@skerry/policy'
 
 // What a write must meet beyond its schema, and what the hub adds to it. The judgements are policy's.
 
@@ -26,33 +25,34 @@ type Candidate = {
   spec?: unknown
 }
 
-/** Every fault of an object, with its field; `before`: what it takes the place of. */
+/**
+ * Every fault of an object, with its field; `before`: what it takes the place of. Of one that is not whole, whose name may be
+ * empty and whose spec may lack whatever the schema asks of it, those of the rest.
+ */
 export function faultsOf(kind: KindName, object: Candidate, before: Candidate | undefined, nowMs: number): Cause[] {
   const faults: { field: string; message: string }[] = []
   const { name } = object.metadata
-  if (ONE_LABEL.has(kind) && !LABEL.test(name))
+  if (name !== '' && ONE_LABEL.has(kind) && !LABEL.test(name))
     faults.push({ field: 'metadata.name', message: `must be one RFC 1123 label (${LABEL_PATTERN})` })
   switch (kind) {
     case 'Placement':
       faults.push(...admitPlacement(name, object.spec as SpecFor<'Placement'>, object.metadata.annotations))
       faults.push(...approvalFaults(object, before))
       break
-    case 'ManagedClusterSet': {
-      const fault = clusterSetFault(object as ObjectOf<'ManagedClusterSet'>)
-      if (fault) faults.push({ field: 'spec.clusterSelector', message: fault })
+    case 'ManagedClusterSet':
+      faults.push(...clusterSetFaults(object.spec as SpecFor<'ManagedClusterSet'>))
       break
-    }
-    case 'ManagedClusterSetBinding':
-      if ((object.spec as SpecFor<'ManagedClusterSetBinding'>).clusterSet !== name)
+    case 'ManagedClusterSetBinding': {
+      const { clusterSet } = object.spec as Partial<SpecFor<'ManagedClusterSetBinding'>>
+      if (name !== '' && clusterSet !== name)
         faults.push({ field: 'spec.clusterSet', message: "must be the binding's own name" })
       break
-    case 'ManagedCluster': {
-      const keys = ((object.spec as SpecFor<'ManagedCluster'>).taints ?? []).map(({ key }) => key)
-      if (new Set(keys).size !== keys.length) faults.push({ field: 'spec.taints', message: 'names a key twice' })
-      break
     }
+    case 'ManagedCluster':
+      faults.push(...taintFaults((object.spec as SpecFor<'ManagedCluster'>).taints ?? []))
+      break
     case 'Rollout':
-      faults.push(...admitRollout(object.spec as SpecFor<'Rollout'>, nowMs))
+      faults.push(...admitRollout(object.spec as Partial<SpecFor<'Rollout'>>, nowMs))
       break
     case 'PlacementDecision':
     case 'AddOnPlacementScore':

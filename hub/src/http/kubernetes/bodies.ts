@@ -1,8 +1,17 @@
 import { randomInt } from 'node:crypto'
 import { isDeepStrictEqual } from 'node:util'
-import { type Cause, causes, type KindName, type KindRow, type ObjectOf, objectSchema } from '@skerry/api'
+import {
+  type Cause,
+  causes,
+  type KindName,
+  type KindRow,
+  type ObjectMeta,
+  type ObjectOf,
+  objectSchema,
+} from '@skerry/api'
 import { type NewMeta, WriteConflict } from '../../store/resources.ts'
 import { StatusError } from '../status-error.ts'
+import { soundPart, takeOut } from './sound-part.ts'
 
 // A client's object: unknown in, judged object out.
 
@@ -33,22 +42,26 @@ export function readObject(
   if (row.spec && copy['spec'] === undefined) copy['spec'] = {}
   const warnings = mode === 'Strict' ? [] : prune(row, copy)
   const faults = causes(objectSchema(row.kind), copy)
-  if (faults.length > 0) throw invalid(row, nameOf(copy), [...faults, ...faultsBeside(row, copy, faults, judge)])
+  if (faults.length > 0) throw invalid(row, nameOf(copy), [...faults, ...faultsBeside(row, copy, judge, path.before)])
 
   const { metadata, spec, status } = copy as {
-    metadata: ObjectOf<KindName>['metadata'] & { generateName?: string }
+    metadata: ObjectMeta
     spec?: unknown
     status?: unknown
   }
   checkNamespace(row, metadata.namespace, path.namespace)
-  const unkept = unkeptMetadata(metadata, path.before)
-  if (unkept.length > 0) throw invalid(row, nameOf(copy), unkept)
   const { labels, annotations, ownerReferences } = metadata
   const kept = {
     namespace: path.namespace,
     ...(labels ? { labels } : {}),
     ...(annotations ? { annotations } : {}),
     ...(ownerReferences ? { ownerReferences } : {}),
+  }
+  const submitted = (named: Submitted['metadata']) => {
+    const object = { metadata: { ...kept, ...named }, spec }
+    const others = [...metadataFaults(metadata, path.before), ...judge(object)]
+    if (others.length > 0) throw invalid(row, named.name, others)
+    return { object, status, warnings }
   }
   if (path.before) {
     const { name, uid } = path.before.metadata
@@ -60,16 +73,13 @@ export function readObject(
       )
     // "0" and "" are Kubernetes' ways to say "whatever is there".
     const { resourceVersion = '' } = metadata
-    const version = resourceVersion === '' || resourceVersion === '0' ? {} : { resourceVersion }
-    return { object: { metadata: { ...kept, name, ...version }, spec }, status, warnings }
+    return submitted({ name, ...(resourceVersion === '' || resourceVersion === '0' ? {} : { resourceVersion }) })
   }
   if (metadata.resourceVersion)
     throw new StatusError(400, 'metadata.resourceVersion should not be set on an object that is to be created')
-  const { name, generateName } = metadata
-  if (name) return { object: { metadata: { ...kept, name }, spec }, status, warnings }
-  if (!generateName)
-    throw invalid(row, '', [{ field: 'metadata.name', message: 'is required', reason: 'FieldValueRequired' }])
-  return { object: { metadata: { ...kept, name: generatedName(generateName), generateName }, spec }, status, warnings }
+  const { name = '', generateName } = metadata
+  if (name === '' && generateName) return submitted({ name: generatedName(generateName), generateName })
+  return submitted({ name })
 }
 
 export function otherName(given: string, wanted: string): StatusError {
@@ -77,7 +87,7 @@ export function otherName(given: string, wanted: string): StatusError {
 }
 
 /** 422 in Kubernetes' words: one cause a fault. */
-export function invalid(row: KindRow, name: string, faults: readonly Cause[]): StatusError {
+function invalid(row: KindRow, name: string, faults: readonly Cause[]): StatusError {
   const text = faults.map(({ field, message }) => `${field}: ${message}`).join(', ')
   return new StatusError(422, `${row.kind}.${row.group} "${name}" is invalid: ${text}`, {
     name,
@@ -108,11 +118,13 @@ function checkNamespace(row: KindRow, given: string | undefined, wanted: string)
 
 // Finalizers would have to hold a deletion back, and owners would have to take what they own with them. This hub does
 // neither for what clients write, so it says so instead of storing a promise.
-function unkeptMetadata(
-  { finalizers = [], ownerReferences = [] }: ObjectOf<KindName>['metadata'],
+function metadataFaults(
+  { name, generateName, finalizers = [], ownerReferences = [] }: ObjectMeta,
   before: ObjectOf<KindName> | undefined,
 ): Cause[] {
   const faults: Cause[] = []
+  if (!before && !name && !generateName)
+    faults.push({ field: 'metadata.name', message: 'is required', reason: 'FieldValueRequired' })
   const reason = 'FieldValueForbidden'
   if (finalizers.length > 0)
     faults.push({ field: 'metadata.finalizers', message: 'this hub holds no deletion back; leave it out', reason })
@@ -127,32 +139,24 @@ function unkeptMetadata(
 
 function prune(row: KindRow, copy: Record<string, unknown>): string[] {
   const unknown = causes(objectSchema(row.kind), copy).filter(({ reason }) => reason === 'FieldValueForbidden')
-  for (const { field } of unknown) remove(copy, field)
+  for (const { field } of unknown) takeOut(copy, field)
   return unknown.map(({ field }) => `unknown field "${field}"`)
 }
 
-function remove(object: Record<string, unknown>, field: string): void {
-  const parts = field.split(/\.|\[(\d+)\]/).filter((part) => part !== undefined && part !== '')
-  const last = parts.pop()
-  let at: unknown = object
-  for (const part of parts) at = typeof at === 'object' && at !== null ? Reflect.get(at, part) : undefined
-  if (last !== undefined && typeof at === 'object' && at !== null) Reflect.deleteProperty(at, last)
-}
-
-// What is wrong beyond the schema is told in the same answer, as far as the rest of the object is one of its kind.
+// What is wrong beyond the schema is told in the same answer, as far as there is something to be judged by itself.
 function faultsBeside(
   row: KindRow,
   object: Record<string, unknown>,
-  faults: readonly Cause[],
   judge: Judge,
+  before: ObjectOf<KindName> | undefined,
 ): readonly Cause[] {
-  const rest = structuredClone(object)
-  for (const { field, reason } of faults) if (reason !== 'FieldValueRequired') remove(rest, field)
-  if (causes(objectSchema(row.kind), rest).length > 0) return []
-  const { name = '', ...metadata } = rest['metadata'] as ObjectOf<KindName>['metadata']
-  return judge({ metadata: { ...metadata, name }, spec: rest['spec'] }).filter(
-    ({ field }) => !faults.some((fault) => field.startsWith(fault.field)),
-  )
+  const sound = soundPart(objectSchema(row.kind), object)
+  if (!sound) return []
+  const { metadata = {}, spec = {} } = sound.rest as { metadata?: ObjectMeta; spec?: unknown }
+  const { name = before?.metadata.name ?? '', ...named } = metadata
+  return [...metadataFaults(metadata, before), ...judge({ metadata: { ...named, name }, spec })]
+    .map((fault) => ({ ...fault, field: sound.placeOf(fault.field) }))
+    .filter(({ field }) => !sound.isLeftOut(field))
 }
 
 function nameOf(copy: Record<string, unknown>): string {

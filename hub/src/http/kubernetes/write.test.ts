@@ -275,9 +275,126 @@ describe('fields', () => {
     expect(await told('POST', PLACEMENTS, spec)).toEqual([422, ...all])
     await ask('POST', PLACEMENTS, { body: placement({}) })
     expect(await told('PUT', `${PLACEMENTS}/all`, spec)).toEqual([422, ...all])
-    // Of what is no object of its kind, whatever is left out of it, the schema's faults are told.
     const noTexts = { ...spec, predicates: [{ requiredClusterSelector: { celSelector: { celExpressions: [1] } } }] }
-    expect(await told('POST', PLACEMENTS, noTexts)).toEqual([422, ...all.slice(0, 3)])
+    expect(await told('POST', PLACEMENTS, noTexts)).toEqual([422, ...all])
+  })
+
+  const SELECTOR = 'spec.predicates[0].requiredClusterSelector'
+  const KIND_V1BETA2 = { apiVersion: 'cluster.open-cluster-management.io/v1beta2' }
+  test.each<[string, string, object, string[]]>([
+    [
+      'a selector, a coordinate and a spread of a Placement lack a member, and a toleration and an expression are none',
+      PLACEMENTS,
+      placement({
+        predicates: [
+          {
+            requiredClusterSelector: {
+              labelSelector: { matchExpressions: [{ operator: 'Exists' }, { key: 'a b', operator: 'Exists' }] },
+              celSelector: { celExpressions: [1, 'true', 'managedCluster.'] },
+            },
+          },
+        ],
+        tolerations: ['x', { operator: 'Exists' }, { value: 'v' }],
+        spreadPolicy: { spreadConstraints: [{ topologyKey: 'zone' }] },
+        prioritizerPolicy: {
+          configurations: [
+            { scoreCoordinate: { type: 'AddOn', addOn: { resourceName: 'usage' } } },
+            { scoreCoordinate: { builtIn: 'Nope' }, weight: 11 },
+          ],
+        },
+        decisionStrategy: { groupStrategy: { clustersPerDecisionGroup: '25' } },
+      }),
+      [
+        'spec.decisionStrategy.groupStrategy.clustersPerDecisionGroup',
+        `${SELECTOR}.celSelector.celExpressions[0]`,
+        `${SELECTOR}.celSelector.celExpressions[2]`,
+        `${SELECTOR}.labelSelector.matchExpressions[0].key`,
+        `${SELECTOR}.labelSelector.matchExpressions[1].key`,
+        'spec.prioritizerPolicy.configurations[0].scoreCoordinate.addOn.scoreName',
+        'spec.prioritizerPolicy.configurations[1].scoreCoordinate.builtIn',
+        'spec.prioritizerPolicy.configurations[1].weight',
+        'spec.spreadPolicy.spreadConstraints[0].topologyKeyType',
+        'spec.tolerations[0]',
+        'spec.tolerations[2].key',
+      ],
+    ],
+    [
+      'it has no name, promises what is not kept, and is of another version',
+      PLACEMENTS,
+      {
+        ...{ apiVersion: 'cluster.open-cluster-management.io/v1', kind: 'Placement' },
+        metadata: { finalizers: ['example.com/wait'], labels: { 'a.b/c': 'd e', f: 'g' } },
+        spec: { tolerations: [{ value: 'v' }] },
+      },
+      ['apiVersion', 'metadata.finalizers', 'metadata.labels.a.b/c', 'metadata.name', 'spec.tolerations[0].key'],
+    ],
+    [
+      'a Rollout has no placement and no image, a window no length, and its waves cannot be judged',
+      ROLLOUTS,
+      {
+        ...{ apiVersion: 'skerry.dev/v1alpha1', kind: 'Rollout', metadata: { name: 'two.labels' } },
+        spec: {
+          placementRef: {},
+          semantics: 'OCM',
+          catchUp: { maxConcurrency: 'x', jitter: '9999999h' },
+          windows: {
+            activation: [
+              { at: '0 2 * * *', timeZone: 'UTC' },
+              { at: '61 2 * * *', timeZone: 'Europe/Oz', durationSeconds: 60 },
+            ],
+          },
+          waves: [{ percent: 50 }, { startAfter: '4h', percent: 10 }],
+        },
+      },
+      [
+        'metadata.name',
+        'spec.catchUp',
+        'spec.catchUp.jitter',
+        'spec.catchUp.maxConcurrency',
+        'spec.image',
+        'spec.placementRef.name',
+        'spec.waves[0].startAfter',
+        'spec.windows.activation[0].durationSeconds',
+        'spec.windows.activation[1].at',
+        'spec.windows.activation[1].timeZone',
+      ],
+    ],
+    [
+      'a requirement of a ManagedClusterSet lacks its operator',
+      `${OCM}/v1beta2/managedclustersets`,
+      {
+        ...{ ...KIND_V1BETA2, kind: 'ManagedClusterSet', metadata: { name: 's' } },
+        spec: {
+          clusterSelector: {
+            selectorType: 'LabelSelector',
+            labelSelector: {
+              matchExpressions: [{ key: 'a' }, { key: 'b', operator: 'In' }, { key: 'c', operator: 'is' }],
+            },
+          },
+        },
+      },
+      ['[0].operator', '[1].values', '[2].operator'].map(
+        (at) => `spec.clusterSelector.labelSelector.matchExpressions${at}`,
+      ),
+    ],
+    [
+      'a ManagedClusterSetBinding lacks its set and its name',
+      `${OCM}/v1beta2/namespaces/fleet/managedclustersetbindings`,
+      { ...KIND_V1BETA2, kind: 'ManagedClusterSetBinding', metadata: {} },
+      ['metadata.name', 'spec.clusterSet'],
+    ],
+    [
+      'a taint of a ManagedCluster lacks its effect, and another is there twice',
+      CLUSTERS,
+      cluster('a', {
+        spec: { taints: [{ key: 'k' }, { key: 'k', effect: 'NoSelect' }, { key: 'k', effect: 'NoSelectIfNew' }] },
+      }),
+      ['spec.taints[0].effect', 'spec.taints[2].key'],
+    ],
+  ])('where %s, all that can be judged by itself is told at once', async (_, path, wrong, fields) => {
+    const { ask } = await testApi()
+    const { code, body: status } = await ask('POST', path, { body: wrong })
+    expect([code, status.details.causes?.map(({ field }) => field).toSorted()]).toEqual([422, fields])
   })
 
   test('Strict, the default, refuses an unknown field by its path', async () => {
@@ -289,6 +406,24 @@ describe('fields', () => {
         causes: [{ field: 'spec.strategie', message: 'is not a known field', reason: 'FieldValueForbidden' }],
       })
     }
+  })
+
+  test('Warn drops one with dots in its name, or without a name, and nothing around it', async () => {
+    const { ask } = await testApi()
+    const spec = { numberOfClusters: 1, 'sort.by': 'x', '': 1 }
+    const {
+      code,
+      body: stored,
+      headers,
+    } = await ask('POST', `${PLACEMENTS}?fieldValidation=Warn`, { body: placement(spec) })
+    expect([code, stored.spec]).toEqual([201, { numberOfClusters: 1 }])
+    expect(headers['warning']).toMatch(/unknown field \\"spec.sort.by\\"".*unknown field \\"spec.\\""/)
+    const strict = await ask('POST', PLACEMENTS, { body: placement({ ...spec, tolerations: [{ value: 'v' }] }) })
+    expect(strict.body.details.causes?.map(({ field }) => field).toSorted()).toEqual([
+      'spec.',
+      'spec.sort.by',
+      'spec.tolerations[0].key',
+    ])
   })
 
   test('Warn drops it and says so in a header, Ignore drops it, anything else is 400', async () => {

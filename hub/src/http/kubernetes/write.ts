@@ -14,7 +14,7 @@ import { type Changed, change, tagVersion, wantsDryRun } from '../change.ts'
 import { single } from '../query.ts'
 import { StatusError } from '../status-error.ts'
 import { complete, faultsOf } from './admission.ts'
-import { type FieldValidation, generatedName, invalid, otherName, readObject, type Submitted } from './bodies.ts'
+import { type FieldValidation, generatedName, otherName, readObject, type Submitted } from './bodies.ts'
 import { type Call, type KubernetesOptions, notFound } from './call.ts'
 import { foreseen } from './foresight.ts'
 import { warningsOf } from './warnings.ts'
@@ -33,7 +33,7 @@ export async function create(call: Call, options: KubernetesOptions): Promise<un
   const judge = judging(row, undefined, options)
   const { object, warnings } = readObject(row, request.body, { namespace }, fieldValidation(call), judge)
   const { after, told } = await changed(call, options, 'create', async (tx) => {
-    return { before: undefined, after: await createNamed(tx, row.kind, admit(row, object, undefined, options.now())) }
+    return { before: undefined, after: await createNamed(tx, row.kind, completed(row, object, undefined, options)) }
   })
   await warn(call, options, warnings, after, [...told, ...leftAside(call)])
   call.reply.code(201)
@@ -105,7 +105,7 @@ export async function supposed(
     dropped = warnings
     const { metadata } = object
     if (metadata.name !== name) throw otherName(metadata.name, name)
-    const admitted = admit(row, object, before, options.now())
+    const admitted = completed(row, object, before, options)
     if (before) return { before, after: await updateObject(tx, row.kind, admitted, metadata.resourceVersion) }
     return { before, after: await createNamed(tx, row.kind, admitted) }
   })
@@ -182,7 +182,7 @@ async function rewrite(
     const judge = judging(row, before, options)
     const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call), judge)
     dropped = warnings
-    const admitted = admit(row, object, before, options.now())
+    const admitted = completed(row, object, before, options)
     return { before, after: await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion) }
   })
   await warn(call, options, dropped, after, [...told, ...leftAside(call)])
@@ -221,10 +221,8 @@ function judging(row: KindRow, before: Stored | undefined, { now }: KubernetesOp
   return (object: Submitted) => faultsOf(row.kind, object, before, now())
 }
 
-function admit(row: KindRow, object: Submitted, before: Stored | undefined, nowMs: number): Submitted {
-  const faults = faultsOf(row.kind, object, before, nowMs)
-  if (faults.length > 0) throw invalid(row, object.metadata.name, faults)
-  return complete(row.kind, object, before, nowMs) as Submitted
+function completed(row: KindRow, object: Submitted, before: Stored | undefined, { now }: KubernetesOptions): Submitted {
+  return complete(row.kind, object, before, now()) as Submitted
 }
 
 // Of the kinds whose status the hub writes nobody expects that his own is taken.

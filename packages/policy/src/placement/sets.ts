@@ -1,12 +1,22 @@
 import { CLUSTER_SET_LABEL, type ObjectOf } from '@skerry/api'
-import { mismatch, selectorFault } from './selectors.ts'
+import { type Fault, mismatch, selectorFaults } from './selectors.ts'
 
 /** A fault in a set's selector: an error of every evaluation in which the set is eligible. */
-export function clusterSetFault(set: ObjectOf<'ManagedClusterSet'>): string | undefined {
-  const { selectorType, labelSelector } = set.spec.clusterSelector ?? {}
-  if (!selectorType || selectorType === 'ExclusiveClusterSetLabel') return undefined
-  if (selectorType === 'LabelSelector') return selectorFault(labelSelector)
-  return `selectorType is not right: ${selectorType}`
+export function clusterSetFault({ spec }: ObjectOf<'ManagedClusterSet'>): string | undefined {
+  return clusterSetFaults(spec)[0]?.message
+}
+
+/** Everything wrong with a set beyond its schema, with the field. */
+export function clusterSetFaults({ clusterSelector }: ObjectOf<'ManagedClusterSet'>['spec']): Fault[] {
+  const { selectorType, labelSelector } = clusterSelector ?? {}
+  const at = 'spec.clusterSelector'
+  if (!selectorType || selectorType === 'ExclusiveClusterSetLabel') return []
+  if (selectorType === 'LabelSelector')
+    return selectorFaults(labelSelector).map(({ field, message }) => ({
+      field: `${at}.labelSelector.${field}`,
+      message,
+    }))
+  return [{ field: `${at}.selectorType`, message: `selectorType is not right: ${selectorType}` }]
 }
 
 /** Whether a cluster belongs to a set whose selector has no fault. */

@@ -25,6 +25,16 @@ export function tolerationFaults(tolerations: readonly Toleration[]): Fault[] {
   })
 }
 
+/** Everything wrong with a cluster's taints beyond their schema, with the field. */
+export function taintFaults(taints: readonly Taint[]): Fault[] {
+  const seen = new Set<string>()
+  return taints.flatMap(({ key }, index) => {
+    if (seen.has(key)) return [{ field: `spec.taints[${index}].key`, message: `"${key}" is there twice` }]
+    seen.add(key)
+    return []
+  })
+}
+
 export type Tolerated = { readonly refusedBy?: { taint: Taint; expired: boolean }; readonly expiresAtMs?: number }
 
 /** Whether every taint of a cluster is tolerated, and until when at the latest. `selected`: already in this placement's decisions. */

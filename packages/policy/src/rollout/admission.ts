@@ -16,8 +16,14 @@ const NOT_OF_OCM = [
   'approvals',
 ] as const satisfies readonly (keyof RolloutSpec)[]
 
-/** Every fault of a spec, with its path; none where it may be stored. `nowMs`: epoch ms, from which windows must open once. */
-export function admitRollout(spec: RolloutSpec, nowMs: number): { readonly field: string; readonly message: string }[] {
+/**
+ * Every fault of a spec, or of the members that it has, with its path; none where it may be stored. `nowMs`: epoch ms, from
+ * which windows must open once.
+ */
+export function admitRollout(
+  spec: Partial<RolloutSpec>,
+  nowMs: number,
+): { readonly field: string; readonly message: string }[] {
   const windows = (spec.windows?.activation ?? []).flatMap((window, index) =>
     windowFaults(window, nowMs).map(({ field, message }) => ({
       field: `spec.windows.activation[${index}].${field}`,
@@ -42,7 +48,12 @@ export function admitRollout(spec: RolloutSpec, nowMs: number): { readonly field
 }
 
 /** Every duration of a spec, by its path. */
-function durationsOf({ strategy, approvals, offlineAfter, catchUp }: RolloutSpec): [string, string | undefined][] {
+function durationsOf({
+  strategy,
+  approvals,
+  offlineAfter,
+  catchUp,
+}: Partial<RolloutSpec>): [string, string | undefined][] {
   const { all, progressive, progressivePerGroup } = strategy ?? {}
   return [
     ['strategy.all.progressDeadline', all?.progressDeadline],

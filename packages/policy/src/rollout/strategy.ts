@@ -21,7 +21,7 @@ export type Stage = {
 }
 
 /** Whether OCM's rules alone say who is next, gaps and defects included. */
-export function goesAsOcm({ semantics }: RolloutSpec): boolean {
+export function goesAsOcm({ semantics }: Pick<RolloutSpec, 'semantics'>): boolean {
   return semantics === 'OCM'
 }
 
