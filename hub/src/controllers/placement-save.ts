@@ -7,7 +7,7 @@ import {
   type ObjectOf,
   PLACEMENT_LABEL,
 } from '@skerry/api'
-import type { PlacementOutcome } from '@skerry/policy'
+import { counted, type PlacementOutcome } from '@skerry/policy'
 import { asStored } from '../store/as-stored.ts'
 import { recordAudit } from '../store/audit.ts'
 import { recordEvent } from '../store/events.ts'
@@ -89,7 +89,7 @@ async function tellRemoval(tx: Tx, placement: ObjectOf<'Placement'>, outcome: Pl
     type: 'Normal',
     reason: isApproved ? 'RemovalApproved' : 'RemovalNoLongerHeld',
     message: isApproved
-      ? `${before.count} of ${before.of} clusters leave: ${by ?? 'somebody'} approved removal ${before.hash}`
+      ? `${before.count} of ${counted(before.of, 'cluster')} leave: ${by ?? 'somebody'} approved removal ${before.hash}`
       : `removal ${before.hash} is held no more: what leaves now is, with what left before, no more than may`,
   })
 }

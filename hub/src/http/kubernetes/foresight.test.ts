@@ -335,13 +335,19 @@ describe('a dry run of a placement', () => {
   })
 
   test('names the first of those that come and leave', async () => {
-    const { ask } = await decided()
+    const { ask, look } = await decided()
     const annotations = { 'placement.skerry.dev/max-removal-percent': '100' }
     const edit = { ...placement('all', half('second')), metadata: { name: 'all', annotations } }
     expect((await ask('PUT', `/all${DRY}`, edit)).said).toBe(
       '299 - "dry run: 4 clusters would be selected, 8 are now; 4 would leave: a, b, c, d"',
     )
     expect((await ask('POST', DRY, placement('every', {}))).said).toContain('8 would come: a, b, c, d, e and 3 more')
+    const one = { ...placement('all', { numberOfClusters: 1 }), metadata: { name: 'all', annotations } }
+    await ask('PUT', '/all', one)
+    await look()
+    expect((await ask('PUT', `/all${DRY}`, one)).said).toBe(
+      '299 - "dry run: 1 cluster would be selected, 1 is now; nobody would come or leave"',
+    )
   })
 
   test('whose expressions ask for longer than an answer may take ends with its time, and so does the question why', async () => {

@@ -1,5 +1,5 @@
 import type { KindName, ObjectOf } from '@skerry/api'
-import { foreseenStatus, paced } from '@skerry/policy'
+import { counted, firstOf, foreseenStatus, paced } from '@skerry/policy'
 import { decidedStatus } from '../../store/placement-status.ts'
 import { factsOf } from '../../store/rollout-facts.ts'
 import { loadFleetOf } from '../../store/rollout-fleet.ts'
@@ -15,7 +15,7 @@ type Stored = ObjectOf<KindName>
 /** `told`: what a client is told beside the object. */
 type Foreseen = { readonly after: Stored | undefined; readonly told: readonly string[] }
 
-/** Clusters that a sentence names; of more it says how many. */
+/** Clusters that a sentence names. */
 const NAMED = 5
 
 export async function foreseen(
@@ -63,14 +63,11 @@ export function differenceBy({ stored, outcome }: Look): string {
   const { selected } = outcome
   const before = stored.flatMap(({ status }) => (status?.decisions ?? []).map(({ clusterName }) => clusterName))
   const [was, is] = [new Set(before), new Set(selected)]
-  const of = (names: readonly string[]) => {
-    const shown = names.toSorted().slice(0, NAMED).join(', ')
-    return names.length > NAMED ? `${shown} and ${names.length - NAMED} more` : shown
-  }
+  const of = (names: readonly string[]) => firstOf(names.toSorted(), NAMED)
   const [joining, leaving] = [selected.filter((one) => !was.has(one)), before.filter((one) => !is.has(one))]
   const changes = [
     ...(joining.length > 0 ? [`${joining.length} would come: ${of(joining)}`] : []),
     ...(leaving.length > 0 ? [`${leaving.length} would leave: ${of(leaving)}`] : []),
   ]
-  return `dry run: ${is.size} clusters would be selected, ${was.size} are now; ${changes.length > 0 ? changes.join('; ') : 'nobody would come or leave'}`
+  return `dry run: ${counted(is.size, 'cluster')} would be selected, ${counted(was.size, 'is', 'are')} now; ${changes.length > 0 ? changes.join('; ') : 'nobody would come or leave'}`
 }

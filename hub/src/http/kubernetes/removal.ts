@@ -1,4 +1,5 @@
 import { APPROVED_REMOVAL_ANNOTATION, APPROVED_REMOVAL_BY_ANNOTATION, kindRow, RemovalApproval } from '@skerry/api'
+import { counted } from '@skerry/policy'
 import type { FastifyInstance } from 'fastify'
 import { recordEvent } from '../../store/events.ts'
 import { getObject, updateObject } from '../../store/resources.ts'
@@ -34,7 +35,7 @@ export function removalRoutes(app: FastifyInstance, { store }: { store: Store })
         await recordEvent(tx, {
           type: 'Normal',
           reason: 'RemovalMayGo',
-          message: `${by} approved that ${held.count} of ${held.of} clusters leave (removal ${removal})${reason ? `: ${reason}` : ''}`,
+          message: `${by} approved that ${held.count} of ${counted(held.of, 'cluster')} leave (removal ${removal})${reason ? `: ${reason}` : ''}`,
           component: 'placement',
           regarding: { kind, namespace, name },
         })

@@ -101,7 +101,7 @@ describe('why a placement would choose as it would, before it is stored', () => 
         { cluster: 'e', reason: 'Selected', rank: 1, scores: [{ name: 'Balance' }, { name: 'Steady', weight: 3 }] },
       ],
     })
-    expect(foreseen.warned).toBe('299 - "dry run: 1 clusters would be selected, 0 are now; 1 would come: e"')
+    expect(foreseen.warned).toBe('299 - "dry run: 1 cluster would be selected, 0 are now; 1 would come: e"')
     expect(await traces()).toEqual(before)
     expect(await why('new', placement('new', spec), '?cluster=e')).toMatchObject({
       told: { clusters: [{ cluster: 'e', reason: 'Selected' }] },

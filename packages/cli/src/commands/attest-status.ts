@@ -1,4 +1,5 @@
 import type { ObjectOf } from '@skerry/api'
+import { firstOf } from '@skerry/policy'
 import type { Command } from 'commander'
 import { NotFound, UsageError } from '../errors.ts'
 import { WAITING } from '../objects/locate.ts'
@@ -59,9 +60,7 @@ function learnedRows(nodes: readonly Node[]): string[][] {
     }
   const rows = [...found.values()].toSorted((a, b) => a.pcr - b.pcr || (a.expected < b.expected ? -1 : 1))
   return rows.map(({ pcr, expected, nodes: count, from }) => {
-    const names = [...from].toSorted()
-    const more = names.length > SHOWN ? ` and ${names.length - SHOWN} more` : ''
-    return [`PCR ${pcr}`, expected, String(count), `${names.slice(0, SHOWN).join(', ')}${more}`]
+    return [`PCR ${pcr}`, expected, String(count), firstOf([...from].toSorted(), SHOWN)]
   })
 }
 

@@ -1,4 +1,5 @@
 import { kindRow, type ObjectOf } from '@skerry/api'
+import { counted, firstOf } from '@skerry/policy'
 import type { Command } from 'commander'
 import { locate } from '../objects/locate.ts'
 import { line, type Shell, withHub } from '../shell.ts'
@@ -45,8 +46,7 @@ function heldText(
 ): string {
   if (!held) return `Placement ${namespace}/${name} holds no removal`
   const { hash, count, of, sample, recent, until } = held
-  const more = count > sample.length ? ` and ${count - sample.length} more` : ''
   const before = recent === undefined ? '' : `, after ${recent} that left not long ago`
   const wait = until === undefined ? '' : `; by themselves they go at ${until}`
-  return `${count} of ${of} selected clusters would leave${before}: ${sample.join(', ')}${more}${wait}\nskerry placement approve ${name} -n ${namespace} --removal ${hash}`
+  return `${count} of ${counted(of, 'selected cluster')} would leave${before}: ${firstOf(sample, sample.length, count)}${wait}\nskerry placement approve ${name} -n ${namespace} --removal ${hash}`
 }

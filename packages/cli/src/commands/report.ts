@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs'
 import { ComplianceReport, parse, Refusal } from '@skerry/api'
-import { type CheckedReport, checkReport } from '@skerry/policy'
+import { type CheckedReport, checkReport, counted } from '@skerry/policy'
 import { parseStrictText, type ReadEvidence, readEvidence, readReferences } from '@skerry/trust'
 import type { Command } from 'commander'
 import { Faults, UsageError } from '../errors.ts'
@@ -36,7 +36,7 @@ export function reportCommand(program: Command, shell: Shell): void {
         }, EXPORT_LESS)
         if (out === undefined) return shell.out(text)
         writeOut(out, text)
-        say(shell, `${out}: ${found.clusters.length} clusters as of ${found.asOf}`)
+        say(shell, `${out}: ${counted(found.clusters.length, 'cluster')} as of ${found.asOf}`)
       })
     })
   report

@@ -1,6 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import { causes, kindRow, type ObjectOf, objectSchema } from '@skerry/api'
-import { admitRollout, type Simulation, type SimulationInput, simulate, type TimelineEntry } from '@skerry/policy'
+import {
+  admitRollout,
+  firstOf,
+  type Simulation,
+  type SimulationInput,
+  simulate,
+  type TimelineEntry,
+} from '@skerry/policy'
 import type { Command } from 'commander'
 import { Faults, UsageError } from '../errors.ts'
 import type { Manifest } from '../objects/documents.ts'
@@ -287,9 +294,8 @@ function textOfEntry(entry: Exclude<TimelineEntry, { kind: 'Cluster' }>): string
 }
 
 function some(clusters: readonly string[]): string {
-  return clusters.length > NAMED + 1
-    ? `${clusters.slice(0, NAMED).join(', ')} and ${clusters.length - NAMED} more`
-    : clusters.join(', ')
+  // Nobody is left out alone.
+  return firstOf(clusters, clusters.length > NAMED + 1 ? NAMED : clusters.length)
 }
 
 function spanOf(ms: number): string {

@@ -1,4 +1,5 @@
 import type { ActVerb, RolloutAct, RolloutActAnswer } from '@skerry/api'
+import { firstOf } from '@skerry/policy'
 
 const DONE: Record<ActVerb, string> = {
   pause: 'paused',
@@ -18,9 +19,7 @@ export function actText(act: RolloutAct): string {
 /** What an act is of, beside its rollout: a gate and a manifest, or clusters. */
 export function subjectText({ verb, gate, manifestSha256 = '', clusters = [] }: RolloutAct): string {
   if (verb === 'approve') return `${gate} of manifest ${manifestSha256.slice(0, 12)}…`
-  return clusters.length > 3
-    ? `${clusters.slice(0, 3).join(', ')} and ${clusters.length - 3} more`
-    : clusters.join(', ')
+  return firstOf(clusters, 3)
 }
 
 /** Whom a pause or an abort does not reach in time; undefined where that is nobody. */

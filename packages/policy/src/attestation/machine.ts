@@ -8,6 +8,7 @@ import {
   type SignatureEntry,
   signatureData,
 } from '@skerry/measured-boot'
+import { firstOf } from '../words.ts'
 import type { Judged } from './boot.ts'
 import { type Found, found } from './findings.ts'
 import { FIRMWARE_PCRS, type TpmReference } from './reference.ts'
@@ -119,8 +120,7 @@ const NAMED = 16
 
 /** What so many others show is what is expected: the values, and from whom they are. */
 function learned(shown: readonly { readonly index: number; readonly actual: string }[], by: readonly string[]): Judged {
-  const [named, more] = [by.slice(0, NAMED), by.length - NAMED]
-  const names = `${named.join(', ')}${more > 0 ? ` and ${more} more` : ''}`
+  const names = firstOf(by, NAMED)
   const message = `no profile lists this firmware; it is expected because ${names} show${by.length === 1 ? 's' : ''} it too`
   return {
     findings: [
@@ -128,7 +128,7 @@ function learned(shown: readonly { readonly index: number; readonly actual: stri
     ],
     pcrs: shown.map(({ index: pcr, actual }) => ({
       ...{ pcr, actual, expected: [actual], by: 'quorum' as const, ok: true },
-      learnedFrom: named,
+      learnedFrom: by.slice(0, NAMED),
     })),
   }
 }

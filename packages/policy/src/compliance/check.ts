@@ -1,6 +1,7 @@
 import type { Claim, ComplianceReport, RegistrationProof, StatementRef } from '@skerry/api'
 import { appraise } from '../attestation/appraise.ts'
 import type { AppraisalCode } from '../attestation/findings.ts'
+import { counted } from '../words.ts'
 import { type JudgedAgain, judgeAgain, type SignedFiles } from './again.ts'
 import { assess, limitation, type NodeInventory } from './assess.ts'
 import { factsOf, type KnownStatement } from './facts.ts'
@@ -114,7 +115,9 @@ export function checkReport(
   })
   for (const result of ['pass', 'fail', 'not-assessed'] as const)
     if (report.totals[result] !== made.totals[result])
-      faults.add(`${made.totals[result]} clusters are ${result}, the report counts ${report.totals[result]}`)
+      faults.add(
+        `${counted(made.totals[result], 'cluster is', 'clusters are')} ${result}, the report counts ${report.totals[result]}`,
+      )
   const told = new Set(claims.map(({ cluster, node }) => `${cluster}/${node}`))
   for (const pinned of pins.keys()) if (!told.has(pinned)) faults.add(`${pinned}: the report has no such node`)
   const listed = new Set(

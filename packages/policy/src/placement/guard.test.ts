@@ -280,6 +280,15 @@ describe('[deviation] D-06 the guard counts over time', () => {
     return gone
   }
 
+  test('the last of a few is told as one', () => {
+    const world = hub(names(3))
+    expect(trickle(world, names(2))).toBe(2)
+    world.relabel(names(1, 2))
+    expect(condition(world.look(), 'RemovalHeld')?.message).toMatch(
+      /^1 of 1 selected cluster would leave \(3 of 3 with /,
+    )
+  })
+
   test('clusters that leave one by one are held from the one on that would be too many of those that there were', () => {
     const world = hub(names(50))
     expect(trickle(world, names(10))).toBe(10)

@@ -8,6 +8,7 @@ import {
 } from '@skerry/api'
 import { durationMs } from '../duration.ts'
 import { byCodeUnit } from '../order.ts'
+import { counted, firstOf } from '../words.ts'
 import type { Fleet } from './fleet.ts'
 
 // D-06: however it came about (labels, sets, bindings, claims, an edit), and at once or one after the other, no more than so
@@ -184,11 +185,10 @@ export function removalStatus({
 
 export function removalText(removal: Removal, { namespace, name }: { namespace?: string; name: string }): string {
   const { clusters, of, maxPercent, hash, recent } = removal
-  const { sample, until } = removalStatus(removal)
-  const more = clusters.length > sample.length ? ` and ${clusters.length - sample.length} more` : ''
+  const { until } = removalStatus(removal)
   const before = recent
     ? ` (${clusters.length + recent.count} of ${recent.of} with the ${recent.count} that left since ${recent.since})`
     : ''
   const wait = until === undefined ? '' : `, or wait until ${until}`
-  return `${clusters.length} of ${of} selected clusters would leave${before}, more than ${maxPercent} %: ${sample.join(', ')}${more}; approve removal ${hash} to let them go ("skerry placement approve ${name} -n ${namespace}")${wait}`
+  return `${clusters.length} of ${counted(of, 'selected cluster')} would leave${before}, more than ${maxPercent} %: ${firstOf(clusters, SAMPLE)}; approve removal ${hash} to let them go ("skerry placement approve ${name} -n ${namespace}")${wait}`
 }

@@ -1,4 +1,5 @@
 import type { ClusterState, Condition, RolloutPhase, RolloutSpec } from '@skerry/api'
+import { counted } from '../words.ts'
 import type { Steered } from './acts.ts'
 import { UNPROVEN } from './boots.ts'
 import { UNPROVABLE } from './cluster-state.ts'
@@ -161,7 +162,7 @@ type Told = { readonly reason: string; readonly message: string }
 
 function areSaid(placed: readonly Placed[], is: (state: ClusterState) => boolean, what: string): string[] {
   const count = placed.filter(({ state }) => is(state)).length
-  return count === 0 ? [] : [`${count} ${count === 1 ? 'cluster is' : 'clusters are'} ${what}`]
+  return count === 0 ? [] : [`${counted(count, 'cluster is', 'clusters are')} ${what}`]
 }
 
 // How many succeeded and failed, and what to do; nothing where nothing failed.

@@ -1,4 +1,5 @@
 import { byCodeUnit } from '../order.ts'
+import { counted } from '../words.ts'
 import type { Scope } from './cluster-state.ts'
 import type { Placed } from './rows.ts'
 import type { Staged, Standing } from './stages.ts'
@@ -149,7 +150,7 @@ export function turnsAsOcm(
     whyNot: () =>
       stop ?? {
         reason: 'OutOfWindow',
-        message: `by OCM's rules (spec.semantics) ${names.length === 1 ? '1 cluster is' : `${names.length} clusters are`} in the window, and this one is not${held}`,
+        message: `by OCM's rules (spec.semantics) ${counted(names.length, 'cluster is', 'clusters are')} in the window, and this one is not${held}`,
       },
   }
 }

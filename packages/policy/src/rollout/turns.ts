@@ -1,4 +1,5 @@
 import { byCodeUnit } from '../order.ts'
+import { counted } from '../words.ts'
 import { spreadMs } from './catch-up.ts'
 import type { Scope } from './cluster-state.ts'
 import { gateText } from './conditions.ts'
@@ -60,7 +61,7 @@ export function turnsOf(
         : ['ConcurrencyLimit', current?.maxConcurrency ?? 0, '']
       return {
         reason,
-        message: `${most === 1 ? '1 cluster is' : `${most} clusters are`} under way${what}, which is as many as may be`,
+        message: `${counted(most, 'cluster is', 'clusters are')} under way${what}, which is as many as may be`,
       }
     },
   }

@@ -1,4 +1,5 @@
 import type { ObjectOf } from '@skerry/api'
+import { firstOf } from '../words.ts'
 import { type Group, names } from './strategy.ts'
 
 /** What a rollout names, as far as it is there when the rollout is written. */
@@ -14,7 +15,7 @@ export type References = {
   readonly above: readonly { readonly cluster: string; readonly releaseCounter: number }[]
 }
 
-/** Clusters that a sentence names; of more it says how many. */
+/** Clusters that a sentence names. */
 const NAMED = 3
 
 /** What a person who writes a rollout should know and may want: none of it keeps the rollout from being written. */
@@ -37,10 +38,9 @@ export function rolloutWarnings(
       `spec.attestation: affirming${spec.attestation === undefined ? ', the default,' : ''} asks for a boot that is proven, and nothing measures the boot of ${spec.image.name}: every site will refuse it; warning is what it can be`,
     )
   if (above.length > 0) {
-    const named = above.slice(0, NAMED).map(({ cluster, releaseCounter: counter }) => `${cluster} (${counter})`)
-    const more = above.length > NAMED ? ` and ${above.length - NAMED} more` : ''
+    const named = above.map(({ cluster, releaseCounter: counter }) => `${cluster} (${counter})`)
     warnings.push(
-      `spec.image.name: the release counter of ${spec.image.name} is ${releaseCounter}, and a site takes none below the one it confirmed: ${named.join(', ')}${more} will refuse it`,
+      `spec.image.name: the release counter of ${spec.image.name} is ${releaseCounter}, and a site takes none below the one it confirmed: ${firstOf(named, NAMED)} will refuse it`,
     )
   }
   return warnings

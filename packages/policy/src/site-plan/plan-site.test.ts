@@ -26,7 +26,7 @@ describe('planSite', () => {
     expect(planSite(desired, nodes('Staged', 'Staged').toReversed(), IN_NIGHT)).toEqual({
       turns: ['n1'],
       turnsUntilMs: Date.parse('2026-06-02T03:00:00Z'),
-      hold: [{ node: 'n2', reason: 'BudgetSpent', message: '1 nodes of the site may be down at once' }],
+      hold: [{ node: 'n2', reason: 'BudgetSpent', message: '1 node of the site may be down at once' }],
     })
   })
 

@@ -1,6 +1,7 @@
 import type { DesiredState, NodePhase } from '@skerry/api'
 import { minuteOf } from '../wave/minute.ts'
 import { type Opening, openingAt } from '../window/window.ts'
+import { counted } from '../words.ts'
 
 /** A node as the leader sees it. */
 export type SiteNode = { readonly node: string; readonly phase: NodePhase }
@@ -52,7 +53,7 @@ export function planSite(
     hold: staged.slice(free).map((node) => ({
       node,
       reason: 'BudgetSpent',
-      message: `${desired.budget.maxUnavailable} nodes of the site may be down at once`,
+      message: `${counted(desired.budget.maxUnavailable, 'node')} of the site may be down at once`,
     })),
   }
 }
