@@ -196,8 +196,13 @@ export async function openWorld() {
 
 type Speaker = Pick<TestNode, 'cluster' | 'node' | 'incarnation' | 'transcript'>
 
-/** A node's chain from its registration on: the exact texts of statements 1 to `count`. */
-export function chainOf({ cluster, node, incarnation, transcript }: Speaker, count: number, word = 'said'): string[] {
+/** A node's chain from its registration on: the exact texts of statements 1 to `count`, each of a refusal. */
+export function chainOf(
+  { cluster, node, incarnation, transcript }: Speaker,
+  count: number,
+  word = 'said',
+  codeOf: (seq: number) => string = () => 'BadSignature',
+): string[] {
   const texts: string[] = []
   let prev = transcript
   for (let seq = 1; seq <= count; seq += 1) {
@@ -210,7 +215,7 @@ export function chainOf({ cluster, node, incarnation, transcript }: Speaker, cou
       prev,
       marker: sha256Hex('marker'),
       time: { wall: '2026-01-01T00:00:00Z' },
-      body: { document: 'DesiredState', code: 'BadSignature', message: `${word} ${seq}`, digest: sha256Hex(`${seq}`) },
+      body: { document: 'DesiredState', code: codeOf(seq), message: `${word} ${seq}`, digest: sha256Hex(`${seq}`) },
     }
     const text = JSON.stringify(statement)
     prev = sha256Hex(text)

@@ -195,6 +195,18 @@ test('what a site has refused is an event of its node: one a minute for each cod
   ])
 })
 
+test('codes that a site makes up are told as one: it cannot fill the history of events by them', async () => {
+  const node = await newNode()
+  const nc = await world.connectNode(node)
+  // The node is acknowledged once all that it brought was told.
+  const acks = nc.subscribe(subjects.ack(node.cluster, node.node, node.routingToken), { max: 1 })
+  const odd = chainOf(node, 100, 'said', (seq) => `Odd${seq}`)
+  await nc.request(subjectOf(node), await batchOf(node, odd))
+  for await (const _ of acks) break
+  expect((await world.events(node.cluster)).map(({ message }) => message)).toEqual(['Odd1: said 1'])
+  await nc.close()
+})
+
 describe('what is refused has a code, is counted and shown, and changes nothing', () => {
   const cases: [string, string, (node: TestNode, texts: string[]) => Promise<string>][] = [
     [

@@ -1,5 +1,6 @@
-import type { Refusal, RefusedBody } from '@skerry/api'
+import { REFUSALS, type Refusal, type RefusedBody } from '@skerry/api'
 import type { Logger } from 'pino'
+import { makeQuiet, moreSince } from '../quiet.ts'
 import { recordEvent } from '../store/events.ts'
 import { suspendForked } from '../store/heads.ts'
 import type { NewStatement } from '../store/statements.ts'
@@ -15,35 +16,17 @@ export type RefuserOptions = {
   readonly now: () => number
 }
 
-/** One event and one line of log a node and code in so long: a site decides how often it is refused, and must not fill the history. */
-const QUIET_MS = 60_000
-const REMEMBERED = 10_000
-
 /**
  * Takes note of reports and heartbeats that were not believed: each is counted; each node's first of a code in a minute is an event, with
  * how many were kept quiet before it. A forked chain suspends the node, because two machines speak with one key.
  */
 export function makeRefuser({ store, directory, log, onRefused, now }: RefuserOptions) {
-  const told = new Map<string, { atMs: number; since: number }>()
-
-  // undefined: not now. Otherwise how many were not told since the last time.
-  function turn(key: string): number | undefined {
-    const before = told.get(key)
-    if (before && now() - before.atMs < QUIET_MS) {
-      before.since += 1
-      return undefined
-    }
-    told.delete(key)
-    told.set(key, { atMs: now(), since: 0 })
-    const [oldest] = told.keys()
-    if (told.size > REMEMBERED && oldest !== undefined) told.delete(oldest)
-    return before?.since ?? 0
-  }
+  const turn = makeQuiet()
 
   async function refuse(document: 'report' | 'heartbeat', subject: string, refusal: Refusal): Promise<void> {
     onRefused(document, refusal)
     const [, cluster = 'unknown', node = 'unknown'] = subject.split('.')
-    const since = turn(`${cluster}/${node}/${refusal.code}`)
+    const since = turn(`${cluster}/${node}/${refusal.code}`, now())
     if (since === undefined && refusal.code !== 'ForkedChain') return
     log.warn({ document, subject, code: refusal.code, reason: refusal.message, since }, 'refused')
     await write(store, async (tx) => {
@@ -52,7 +35,7 @@ export function makeRefuser({ store, directory, log, onRefused, now }: RefuserOp
       await recordEvent(tx, {
         type: 'Warning',
         reason: refusal.code,
-        message: `${refusal.message.slice(0, 1_000)}${since > 0 ? `; ${since} more since the last such event` : ''}`,
+        message: `${refusal.message.slice(0, 1_000)}${moreSince(since)}`,
         component: 'ingest',
         regarding: { kind: 'EdgeNode', namespace: cluster, name: node },
       })
@@ -60,10 +43,12 @@ export function makeRefuser({ store, directory, log, onRefused, now }: RefuserOp
     if (refusal.code === 'ForkedChain') directory.forget()
   }
 
-  // What a site has refused stands in its chain; this is for whoever looks at events. Its code is the site's word and no more.
+  // What a site has refused stands in its chain; this is for whoever looks at events. Its code is the site's word and no
+  // more: those that it makes up share one turn.
   async function tellOfSite({ cluster, node, text }: NewStatement): Promise<void> {
     const { body } = JSON.parse(text) as { body: RefusedBody }
-    const since = turn(`${cluster}/${node}/site/${body.code}`)
+    const code = Object.hasOwn(REFUSALS, body.code) ? body.code : 'unknown'
+    const since = turn(`${cluster}/${node}/site/${code}`, now())
     if (since === undefined) return
     log.warn(
       { cluster, node, document: body.document, code: body.code, reason: body.message, since },
@@ -73,7 +58,7 @@ export function makeRefuser({ store, directory, log, onRefused, now }: RefuserOp
       recordEvent(tx, {
         type: 'Warning',
         reason: `SiteRefused${body.document}`,
-        message: `${body.code}: ${body.message.slice(0, 1_000)}${since > 0 ? `; ${since} more since the last such event` : ''}`,
+        message: `${body.code}: ${body.message.slice(0, 1_000)}${moreSince(since)}`,
         component: 'ingest',
         regarding: { kind: 'EdgeNode', namespace: cluster, name: node },
       }),
