@@ -18,10 +18,10 @@ test('every boot’s evidence is judged once, and what was judged is not read ag
   await site.says({ kind: 'accepted', body: { timeline: 0, generation: 1, digest: 'a'.repeat(64) } })
   await world.look(attestationController(RESULT_KEY))
   expect([...(await verdicts(world))]).toEqual([{ boot_id: 'b1', verdict: 'warning' }])
-  expect(await unjudgedEvidence(world.store.sql, 10)).toEqual([])
+  expect(await unjudgedEvidence(world.store.sql, { most: 10 })).toEqual([])
 
   await site.says(site.boot('b2', 'os-2'))
-  expect((await unjudgedEvidence(world.store.sql, 10)).map(({ ref }) => ref.seq)).toEqual([3])
+  expect((await unjudgedEvidence(world.store.sql, { most: 10 })).map(({ ref }) => ref.seq)).toEqual([3])
   await world.look(attestationController(RESULT_KEY))
   await world.look(attestationController(RESULT_KEY))
   expect((await verdicts(world)).map(({ boot_id }) => boot_id)).toEqual(['b1', 'b2'])
@@ -49,7 +49,7 @@ test('an exception leaves no verdict, keeps the evidence, is told once, and keep
     expect(await told()).toEqual([['EvidenceUnjudged', 'a']])
   }
   expect((await verdicts(world)).map(({ boot_id }) => boot_id)).toEqual(['good'])
-  expect((await unjudgedEvidence(world.store.sql, 10)).map(({ ref }) => ref.cluster)).toEqual(['a'])
+  expect((await unjudgedEvidence(world.store.sql, { most: 10 })).map(({ ref }) => ref.cluster)).toEqual(['a'])
 })
 
 test('a text that the database cannot hold keeps nobody behind it from being judged', async () => {
@@ -63,6 +63,27 @@ test('a text that the database cannot hold keeps nobody behind it from being jud
   expect((await world.list('Event')).map(({ spec }) => [spec.reason, spec.regarding.name])).toEqual([
     ['EvidenceUnjudged', 'a'],
   ])
+})
+
+test('a node that tells of boot after boot keeps nobody behind it from being judged, and fills no history of events', async () => {
+  const world = await openWorld()
+  const [busy, whole] = [await addCluster(world, 'a'), await addCluster(world, 'b')]
+  for (let boot = 0; boot < 50; boot += 1) await busy.says(busy.boot(`b${boot}`, 'os-1', sha('another marker')))
+  await whole.says(whole.boot('good', 'os-1'))
+  const controller = attestationController(RESULT_KEY)
+  const { recheckAtMs = 0 } = await world.look(controller)
+  expect((await verdicts(world)).map(({ boot_id }) => boot_id)).toContain('good')
+  expect(await verdicts(world)).toHaveLength(21)
+  expect(recheckAtMs).toBeLessThanOrEqual(world.now())
+  while ((await world.look(controller)).recheckAtMs !== undefined);
+  expect(await verdicts(world)).toHaveLength(51)
+  expect((await world.list('Event')).map(({ spec }) => spec.reason)).toEqual(['BootContraindicated'])
+  world.pass(60_000)
+  await busy.says(busy.boot('later', 'os-1', sha('another marker')))
+  await world.look(controller)
+  expect((await world.list('Event')).map(({ spec }) => spec.message)).toContainEqual(
+    expect.stringMatching(/^boot later: .*; 49 more since the last such event$/),
+  )
 })
 
 test('who holds an old lease judges nothing', async () => {

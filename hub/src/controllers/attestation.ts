@@ -9,6 +9,7 @@ import {
   type SeenClock,
 } from '@skerry/policy'
 import { evidenceNonce, type Signer, signDocument } from '@skerry/trust'
+import { makeQuiet, moreSince, type Quiet } from '../quiet.ts'
 import {
   appendResults,
   type NewResult,
@@ -30,29 +31,31 @@ import type { Controller, Reconciling } from './run.ts'
 
 /** Evidence read at a time: of a machine with a TPM it is up to 190 KB. */
 const BATCH = 100
+/** Of one node in a look: a node that says it booted a thousand times a second keeps nobody's boot from being judged. */
+const OF_NODE = 20
 
 /**
  * Judges every boot's evidence once, and the newest of each node with a TPM again when other manifests or profiles are
  * signed. Results are EARs by `signer`. An exception leaves no verdict: nothing good is kept from before, what stands
  * behind is judged all the same, and the evidence is set aside: told once, in the log and as an event of its node, and left
- * in the queue for a hub that starts later and may know how.
+ * in the queue for a hub that starts later and may know how. Of one reason a node has one event in a minute.
  */
 export function attestationController(signer: Signer): Controller {
-  const aside = new Set<string>()
+  const aside: StatementRef[] = []
   const readReferences = openReferences()
   let judgedBy: string | undefined
+  let quiet = makeQuiet()
   return {
     name: 'attestation',
     async reconcile(context) {
-      const { store, lease, mirrors, now, log } = context
+      const { store, lease, mirrors, now, log, signal } = context
       const references = await readReferences(store, mirrors)
       if (judgedBy !== references.mark) await judgeAgain(context, references)
       judgedBy = references.mark
-      let confirmed = 0
+      let more = false
       let after: StatementRef | undefined
-      for (;;) {
-        const found = await unjudgedEvidence(store.sql, BATCH, after)
-        const due = found.filter(({ ref }) => !aside.has(placeOf(ref)))
+      while (!signal.aborted) {
+        const due = await unjudgedEvidence(store.sql, { most: BATCH, ofNode: OF_NODE, after, aside })
         const records = await nodeRecords(
           store.sql,
           due.map(({ ref }) => ref),
@@ -74,24 +77,38 @@ export function attestationController(signer: Signer): Controller {
             unjudged.push({ ref, error })
           }
         }
-        if (results.length + unjudged.length > 0)
-          confirmed += await writeFenced(store, lease, async (tx) => {
-            await recordEvents(tx, [...unjudged.map(unjudgedEvent), ...results.flatMap(badBootEvent)])
+        if (due.length > 0) {
+          const events = [...unjudged.map(unjudgedEvent), ...results.flatMap(badBootEvent)]
+          const told = events.flatMap((event) => inTurn(event, quiet, now()))
+          const confirmed = await writeFenced(store, lease, async (tx) => {
+            await recordEvents(tx, told)
             if (results.length === 0) return 0
             await appendResults(tx, results)
             await wake(tx, 'attestation')
             return confirmFirmware(tx, results, references)
+          }).catch((error: unknown) => {
+            // What was not written was not told.
+            quiet = makeQuiet()
+            throw error
           })
+          if (confirmed > 0) more = true
+        }
         for (const { ref, error } of unjudged) {
-          aside.add(placeOf(ref))
+          aside.push(ref)
           log.error({ err: error, ...ref }, 'evidence could not be judged and is set aside until a hub starts again')
         }
-        after = found.at(-1)?.ref
-        if (found.length < BATCH) break
+        after = due.at(-1)?.ref
+        if (due.length === BATCH || mostOfNode(due) === OF_NODE) more = true
+        if (due.length < BATCH) break
       }
-      return confirmed > 0 ? { recheckAtMs: now() } : {}
+      return more ? { recheckAtMs: now() } : {}
     },
   }
+}
+
+function mostOfNode(due: readonly { readonly ref: StatementRef }[]): number {
+  const byNode = Map.groupBy(due, ({ ref }) => `${ref.cluster}/${ref.node}`)
+  return Math.max(0, ...[...byNode.values()].map(({ length }) => length))
 }
 
 // A verdict rests on what was signed when it was made. The boots that run are judged by what is signed now.
@@ -122,6 +139,12 @@ function unjudgedEvent({ ref, error }: { readonly ref: StatementRef; readonly er
   const why = (error instanceof Error ? error.message : String(error)).slice(0, 1_000)
   const message = `evidence ${ref.incarnation}.${ref.seq} could not be judged and has no verdict: ${why}`
   return warningOf(ref, 'EvidenceUnjudged', message)
+}
+
+function inTurn(event: NewEvent, quiet: Quiet, nowMs: number): NewEvent[] {
+  const { reason, message, regarding } = event
+  const since = quiet(`${regarding.namespace}/${regarding.name}/${reason}`, nowMs)
+  return since === undefined ? [] : [{ ...event, message: `${message}${moreSince(since)}` }]
 }
 
 // Whatever class the evidence names: one that has a TPM and does without it is told of, too. What a warning is worth is up to each rollout.

@@ -53,19 +53,39 @@ export type ResultDetails = { findings: Finding[]; pcrs: PcrAppraisal[]; bank: B
 
 type Place = Omit<StatementRef, 'digest'>
 
-/** Evidence that was not judged yet, in the order of its place and after one. It costs what is unjudged, however much was judged. */
+/**
+ * Evidence that was not judged yet, node by node behind one, of each in its order: `most` of all, `ofNode` of one, so that
+ * a node that has much keeps nobody waiting. Without what is set aside. It costs what is unjudged, however much was judged.
+ */
 export async function unjudgedEvidence(
   tx: Reader,
-  limit: number,
-  after?: Place,
+  {
+    most,
+    ofNode = most,
+    after,
+    aside = [],
+  }: {
+    readonly most: number
+    readonly ofNode?: number
+    readonly after?: Pick<Place, 'cluster' | 'node'> | undefined
+    readonly aside?: readonly Place[]
+  },
 ): Promise<{ ref: StatementRef; text: string }[]> {
   const rows = await tx<
     { cluster: string; node: string; incarnation: number; seq: string; digest: string; text: string }[]
   >`
+    with recursive turn as (
+      (select cluster, node from evidence_queue ${after ? tx`where (cluster, node) > (${after.cluster}, ${after.node})` : tx``}
+        order by cluster, node limit 1)
+      union all
+      select n.* from turn t cross join lateral (select q.cluster, q.node from evidence_queue q
+        where (q.cluster, q.node) > (t.cluster, t.node) order by q.cluster, q.node limit 1) n
+    )
     select s.cluster, s.node, s.incarnation, s.seq, s.digest, s.text from (
-      select * from evidence_queue
-      ${after ? tx`where (cluster, node, incarnation, seq) > (${after.cluster}, ${after.node}, ${after.incarnation}, ${after.seq})` : tx``}
-      order by cluster, node, incarnation, seq limit ${limit}
+      select d.* from turn t cross join lateral (select * from evidence_queue q where q.cluster = t.cluster and q.node = t.node
+        and (q.cluster, q.node, q.incarnation, q.seq) not in (select * from unnest(${aside.map((p) => p.cluster)}::text[],
+          ${aside.map((p) => p.node)}::text[], ${aside.map((p) => p.incarnation)}::int[], ${aside.map((p) => p.seq)}::bigint[]))
+        order by q.incarnation, q.seq limit ${ofNode}) d limit ${most}
     ) q join statement s on s.cluster = q.cluster and s.node = q.node and s.incarnation = q.incarnation and s.seq = q.seq
     order by q.cluster, q.node, q.incarnation, q.seq`
   return rows.map(({ text, seq, ...id }) => ({ ref: { ...id, seq: Number(seq) }, text }))

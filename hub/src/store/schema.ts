@@ -422,7 +422,10 @@ export const attestationResult = pgTable(
   },
   (t) => [
     primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.seq, t.revision] }),
-    index('attestation_result_by_boot').on(t.cluster, t.node, t.bootId),
+    index('attestation_result_by_boot').on(t.cluster, t.node, t.bootId, t.incarnation, t.seq, t.revision),
+    index('attestation_result_clock')
+      .on(t.cluster, t.node, t.incarnation, t.seq, t.revision)
+      .where(sql`clock is not null`),
     index('attestation_result_by_firmware')
       .on(t.profile, t.firmware, t.cluster)
       .where(sql`verdict in ('affirming', 'warning')`),
