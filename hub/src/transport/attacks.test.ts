@@ -23,7 +23,7 @@ import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { sha256Hex } from '@skerry/trust'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { newNatsKeys, openWorld, type TestNode } from './fixture.ts'
-import { credsText, jwt, mintUser, sitesAccount } from './layout.ts'
+import { credsText, jwt, mintUser, ownCreds, sitesAccount } from './layout.ts'
 import { createNkey } from './nkeys.ts'
 
 // What a registered site may not do to the others, tried with raw clients of its own: foreign subjects, JetStream's verbs,
@@ -660,6 +660,31 @@ describe('credentials', () => {
         )
       })
     })
+  }
+})
+
+test('answers that nobody will give are waited for no longer than a few seconds: a million of them would be memory', async () => {
+  const system = await connect({
+    servers: world.url,
+    authenticator: credsAuthenticator(Buffer.from(ownCreds(world.keys.system, 'test'))),
+  })
+  const awaited = async () => {
+    const account = JSON.stringify({ account: world.keys.hub.pub })
+    const answer = await system.request('$SYS.REQ.SERVER.PING.ACCOUNTZ', account, { timeout: 30_000 })
+    const { data } = answer.json<{ data: { account_detail: { responses?: object } } }>()
+    return Object.keys(data.account_detail.responses ?? {}).length
+  }
+  try {
+    const inbox = subjects.inbox(c.cluster, c.node, c.routingToken)
+    const ask = async () => {
+      for (let n = 0; n < 50; n += 1)
+        asC?.publish(subjects.heartbeat(c.cluster, c.node), 'x', { reply: `${inbox}.${n}` })
+      await asC?.flush()
+    }
+    await until(() => ask().then(async () => (await awaited()) > 0), 'the server waiting', 30_000)
+    await until(async () => (await awaited()) === 0, 'the server waiting no more', 30_000)
+  } finally {
+    await system.close()
   }
 })
 

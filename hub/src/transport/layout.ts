@@ -44,10 +44,14 @@ const NODE_TEMPLATE = {
   allowed_connection_types: ['STANDARD', 'WEBSOCKET'],
 }
 
+const SECOND_NS = 1e9
+
+// The server keeps a place for each answer that was asked for: 700 bytes, two minutes unless it is told. A heartbeat has no
+// answer, and a site that asks for one with each of a million would take the server's memory.
 const EXPORTS = [
-  { name: 'report', subject: wildcards.report, type: 'service' },
-  { name: 'heartbeat', subject: wildcards.heartbeat, type: 'service' },
-  { name: 'get-desired', subject: wildcards.directGet, type: 'service' },
+  { name: 'report', subject: wildcards.report, type: 'service', response_threshold: 10 * SECOND_NS },
+  { name: 'heartbeat', subject: wildcards.heartbeat, type: 'service', response_threshold: SECOND_NS },
+  { name: 'get-desired', subject: wildcards.directGet, type: 'service', response_threshold: 10 * SECOND_NS },
   { name: 'notify', subject: wildcards.notify, type: 'stream' },
   { name: 'ack', subject: wildcards.ack, type: 'stream' },
 ] as const
