@@ -5,6 +5,8 @@ import { type NatsKeys, ownCreds, type Revocations, sitesAccount } from './layou
 
 export type HubConnection = {
   readonly nc: NatsConnection
+  /** For what sites send as often as they like. Whoever floods it has the server cut it off, and orders and reports go on. */
+  readonly hearing: NatsConnection
   /** undefined when connected, otherwise what is wrong. */
   fault(): string | undefined
   /** Resolves when the server has answered. A server that hangs keeps the connection and does not: the caller has a deadline. */
@@ -49,6 +51,7 @@ export async function connectHub({
     noAsyncTraces: true,
   })
   const nc = await connect(options(ownCreds(keys.hub, 'hub')))
+  const hearing = await connect(options(ownCreds(keys.hub, 'hub-hearing')))
   const system = await connect(options(ownCreds(keys.system, 'hub-keeper')))
   endCrowds({ system, account: keys.sites.pub, log, now: () => performance.now() })
   const push = async (revocations: Revocations): Promise<void> => {
@@ -58,6 +61,10 @@ export async function connectHub({
   }
   let notTold: string | undefined
   const listeners = new Set<() => void>()
+  void (async () => {
+    for await (const { type } of hearing.status())
+      if (type === 'disconnect') log.warn('the connection for heartbeats ended and is made anew')
+  })()
   let up = true
   void (async () => {
     for await (const status of nc.status()) {
@@ -74,6 +81,7 @@ export async function connectHub({
   })()
   return {
     nc,
+    hearing,
     fault: () => (up && !nc.isClosed() ? undefined : 'no connection to NATS'),
     answers: () => nc.flush().then(() => undefined),
     onConnected(listener) {
@@ -96,7 +104,7 @@ export async function connectHub({
       notTold = undefined
     },
     async close() {
-      await Promise.allSettled([nc.close(), system.close()])
+      await Promise.allSettled([nc.close(), hearing.close(), system.close()])
     },
   }
 }

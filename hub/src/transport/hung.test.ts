@@ -1,5 +1,7 @@
 import { getEventListeners } from 'node:events'
+import { subjects } from '@skerry/api'
 import { until } from '@skerry/supervise'
+import { signDocument } from '@skerry/trust'
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { makeAcknowledger } from './acknowledger.ts'
 import { connectHub } from './connection.ts'
@@ -62,4 +64,35 @@ test('heartbeats that NATS gives no more are an error and no silence', async () 
   await hub.close()
   await expect(listening).rejects.toThrow('the subscription to heartbeats ended')
   expect(getEventListeners(signal, 'abort')).toHaveLength(0)
+})
+
+test('a node that floods its heartbeats is read a few times, the others are heard, and nothing else shares the connection', async () => {
+  const [loud, quiet] = [await world.addNode('loud'), await world.addNode('quiet')]
+  const parts = { store: world.store, hub: world.hub, directory: nodeDirectory(world.store), log: silent }
+  const acknowledger = makeAcknowledger({
+    store: world.store,
+    nc: world.hub.nc,
+    signer: world.ackSigner,
+    now: Date.now,
+  })
+  const over = new AbortController()
+  const before = world.hub.nc.stats().inMsgs
+  let refused = 0
+  const onRefused = () => {
+    refused += 1
+  }
+  const listening = runHeartbeats({ ...parts, onRefused, acknowledger, now: Date.now, signal: over.signal })
+  await world.hub.hearing.flush()
+  const [asLoud, asQuiet] = [await world.connectNode(loud), await world.connectNode(quiet)]
+  for (let n = 0; n < 5_000; n += 1) asLoud.publish(subjects.heartbeat(loud.cluster, loud.node), 'noise')
+  await asLoud.flush()
+  const { cluster, node, incarnation, signer } = quiet
+  const heartbeat = { kind: 'Heartbeat' as const, cluster, node, incarnation, seq: 0 }
+  asQuiet.publish(subjects.heartbeat(cluster, node), await signDocument('Heartbeat', heartbeat, signer))
+  await until(async () => (await world.head(quiet)) !== undefined, 'the quiet node being heard', 30_000)
+  expect(refused).toBeGreaterThan(0)
+  expect(refused).toBeLessThan(1_000)
+  expect(world.hub.nc.stats().inMsgs - before).toBeLessThan(1_000)
+  over.abort()
+  await listening
 })
