@@ -3,10 +3,10 @@ import { openProfiles } from '../store/profiles.ts'
 import { answerOf } from './agent/answer.ts'
 import { ask } from './agent/ask.ts'
 import { makeBudget } from './agent/budget.ts'
-import { LineFull, makeGate } from './agent/gate.ts'
 import { callerOf, exchangeCaller, exchangePurse, keyPurse } from './agent/known.ts'
 import { proofs } from './agent/prove.ts'
 import { type RefusedRegistrations, tellRefusals } from './agent/refused.ts'
+import { LineFull, makeGate } from './gate.ts'
 import { toStatusError } from './status-error.ts'
 
 // The three calls by which a node asks to belong, comes back and renews. Each may be repeated: one row, keyed by the
@@ -36,8 +36,8 @@ export function agentRoutes(app: FastifyInstance, door: AgentDoor): void {
   const { store, now } = door
   const budget = makeBudget(now)
   const tell = tellRefusals(door)
-  const calls = makeGate(AT_ONCE, MAX_WAITING)
-  const proofCalls = makeGate(PROOFS_AT_ONCE, MAX_WAITING)
+  const calls = makeGate('registrations', AT_ONCE, MAX_WAITING)
+  const proofCalls = makeGate('registrations', PROOFS_AT_ONCE, MAX_WAITING)
   const profiles = openProfiles(store.sql)
   const prove = proofs(store, profiles, calls)
   const judged = async <T>(document: string, caller: Caller, act: () => Promise<T>, gate = calls): Promise<T> => {

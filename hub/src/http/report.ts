@@ -9,6 +9,7 @@ import { hardwareIds } from '../store/profiles.ts'
 import { listObjects } from '../store/resources.ts'
 import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
+import { makeGate } from './gate.ts'
 import { flag, type Query } from './query.ts'
 import { evidenceJson } from './report-evidence.ts'
 import { type Measured, signedReferences } from './report-references.ts'
@@ -16,6 +17,10 @@ import { LARGE_ANSWER_MS } from './server.ts'
 import { StatusError } from './status-error.ts'
 
 // A read that no single object answers: policy's judgement over rows, made when it is asked for.
+
+/** Made at once: each holds a connection, of which there are twelve for everything, and a fleet. Everybody may ask for them. */
+const AT_ONCE = 2
+const MAX_WAITING = 20
 
 export type ReportOptions = {
   readonly store: Store
@@ -25,11 +30,12 @@ export type ReportOptions = {
 
 export function reportRoutes(app: FastifyInstance, options: ReportOptions): void {
   const ours = kindRow('Rollout')
+  const reports = makeGate('reports', AT_ONCE, MAX_WAITING)
   app.get<{ Querystring: Query }>(
     `/apis/${ours.group}/${ours.version}/report`,
     { config: { access: { verb: 'get', resource: `report.${ours.group}` } }, handlerTimeout: LARGE_ANSWER_MS },
     async ({ query }, reply) => {
-      const found = await report(options, clustersOf(query))
+      const found = await reports(() => report(options, clustersOf(query)))
       if (!flag(query, 'evidence')) return found.report
       return reply.type('application/json').send(Readable.from(withEvidence(options.store, found)))
     },

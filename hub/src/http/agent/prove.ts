@@ -27,10 +27,10 @@ import type { Profiles } from '../../store/profiles.ts'
 import { createObjects, getObjects, saveStatuses, updateObjects } from '../../store/resources.ts'
 import { type Store, type Tx, write } from '../../store/store.ts'
 import { wake } from '../../store/wake.ts'
+import type { Gate } from '../gate.ts'
 import { StatusError } from '../status-error.ts'
 import { coalesce } from './coalesce.ts'
 import { type Admitted, admitEntry, knownNodes, loadSurroundings, type Token } from './entry.ts'
-import type { Gate } from './gate.ts'
 import { judgeTpmProof, tpmSpecOf } from './hardware.ts'
 
 export type Caller = { readonly sourceIp: string; readonly requestId: string }

@@ -5,10 +5,15 @@ import { getObject } from '../../store/resources.ts'
 import { factsOf } from '../../store/rollout-facts.ts'
 import { loadFleetOf } from '../../store/rollout-fleet.ts'
 import { read, type Store } from '../../store/store.ts'
+import { makeGate } from '../gate.ts'
 import { type Query, single } from '../query.ts'
 import { notFound } from './call.ts'
 
 const row = kindRow('Rollout')
+
+/** Read at once: each holds a connection and all clusters of a rollout. Everybody may ask. */
+const AT_ONCE = 4
+const MAX_WAITING = 20
 
 type Options = { readonly store: Store; readonly now: () => number; readonly reachability: ReachabilityLimits }
 
@@ -17,18 +22,21 @@ type Options = { readonly store: Store; readonly now: () => number; readonly rea
  * `placement`: as if its spec named these, which is answered as it is stored.
  */
 export function rolloutFactsRoute(app: FastifyInstance, { store, now, reachability }: Options): void {
+  const gate = makeGate('facts of rollouts', AT_ONCE, MAX_WAITING)
   app.get<{ Params: { namespace: string; name: string }; Querystring: Query }>(
     `/apis/${row.group}/${row.version}/namespaces/:namespace/${row.plural}/:name/facts`,
     { config: { access: { verb: 'get', resource: `${row.plural}.${row.group}` } } },
     async ({ params: { namespace, name }, query }): Promise<StandingRollout> => {
-      const { fleet, entry, spec } = await read(store, async (tx) => {
-        const rollout = await getObject(tx, 'Rollout', namespace, name)
-        if (!rollout) throw notFound({ row, name })
-        const { spec } = rollout
-        const image = { name: single(query, 'image') ?? spec.image.name }
-        const placementRef = { name: single(query, 'placement') ?? spec.placementRef.name }
-        return { spec, ...(await loadFleetOf(tx, { ...rollout, spec: { ...spec, image, placementRef } })) }
-      })
+      const { fleet, entry, spec } = await gate(() =>
+        read(store, async (tx) => {
+          const rollout = await getObject(tx, 'Rollout', namespace, name)
+          if (!rollout) throw notFound({ row, name })
+          const { spec } = rollout
+          const image = { name: single(query, 'image') ?? spec.image.name }
+          const placementRef = { name: single(query, 'placement') ?? spec.placementRef.name }
+          return { spec, ...(await loadFleetOf(tx, { ...rollout, spec: { ...spec, image, placementRef } })) }
+        }),
+      )
       const nowMs = now()
       const { gone, orders: _, ...facts } = factsOf(fleet, entry, reachability, nowMs)
       const rollout = { ...facts.rollout, spec }

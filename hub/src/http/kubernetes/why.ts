@@ -3,6 +3,7 @@ import { type ClusterReason, explain } from '@skerry/policy'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { turns } from '../../turns.ts'
 import type { Access } from '../auth.ts'
+import { makeGate } from '../gate.ts'
 import { type Look, lookAt, lookAtAsked } from '../placement-look.ts'
 import { type Query, single } from '../query.ts'
 import { type KubernetesOptions, notFound } from './call.ts'
@@ -15,6 +16,10 @@ const RESOURCE = `${row.plural}.${row.group}`
 /** What asking why of a placement that is not stored asks of whoever does it, as Kubernetes names it: create of a subresource. */
 export const WHY_ACCESS = { verb: 'create', resource: `${RESOURCE}/why` } as const satisfies Access
 
+/** Explained at once: each reads a fleet and asks expressions of it. Everybody may ask. */
+const AT_ONCE = 4
+const MAX_WAITING = 20
+
 /**
  * Of each cluster, or of `cluster`, whether a placement chooses it as of now, and why. GET …/placements/{name}/why: the one
  * that is stored. POST: the one in the body, which nothing stores; as a dry run it may ask dear expressions, so it is not for
@@ -22,6 +27,7 @@ export const WHY_ACCESS = { verb: 'create', resource: `${RESOURCE}/why` } as con
  */
 export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): void {
   const path = `/apis/${row.group}/${row.version}/namespaces/:namespace/${row.plural}/:name/why`
+  const gate = makeGate('explanations', AT_ONCE, MAX_WAITING)
   type Asked = { Params: { namespace: string; name: string }; Querystring: Query }
   app.get<Asked>(
     path,
@@ -32,7 +38,9 @@ export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): voi
         if (!stored) throw notFound({ row, name })
         return stored
       }
-      return explanationOf(await lookAt(options, params, found, signal), single(query, 'cluster'), signal)
+      return gate(async () =>
+        explanationOf(await lookAt(options, params, found, signal), single(query, 'cluster'), signal),
+      )
     },
   )
   const asJson = async ({ headers }: FastifyRequest) => {
@@ -43,10 +51,12 @@ export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): voi
     const { params, query, signal } = request
     const call = { row, request, reply, query, ...params }
     const { after, dropped } = await supposed(call, options)
-    const look = await lookAtAsked(options, after as unknown as ObjectOf<'Placement'>, signal)
-    const told = await explanationOf(look, single(query, 'cluster'), signal)
-    await warn(call, options, dropped, after, [differenceBy(look)])
-    return told
+    return gate(async () => {
+      const look = await lookAtAsked(options, after as unknown as ObjectOf<'Placement'>, signal)
+      const told = await explanationOf(look, single(query, 'cluster'), signal)
+      await warn(call, options, dropped, after, [differenceBy(look)])
+      return told
+    })
   })
 }
 

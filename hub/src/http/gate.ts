@@ -1,24 +1,24 @@
-import { StatusError } from '../status-error.ts'
+import { StatusError } from './status-error.ts'
 
 export type Gate = <T>(act: () => Promise<T>) => Promise<T>
 
 /** The line is full: nothing that the caller did. */
 export class LineFull extends StatusError {
-  constructor() {
-    super(429, 'too many registrations at once', { retryAfterSeconds: 5, code: 'TooManyRequests' })
+  constructor(what: string) {
+    super(429, `too many ${what} at once`, { retryAfterSeconds: 5, code: 'TooManyRequests' })
   }
 }
 
 /**
  * Lets so many through at a time; the others wait in line, and past its end they are told when to come back
- * (LineFull): many sites that return at once must not take the database from those that are there.
+ * (LineFull): whoever asks for much at once must not take the database from the others. `what` is asked for, in the plural.
  */
-export function makeGate(atOnce: number, maxWaiting: number): Gate {
+export function makeGate(what: string, atOnce: number, maxWaiting: number): Gate {
   const waiting: (() => void)[] = []
   let inside = 0
   return async (act) => {
     if (inside >= atOnce) {
-      if (waiting.length >= maxWaiting) throw new LineFull()
+      if (waiting.length >= maxWaiting) throw new LineFull(what)
       await new Promise<void>((enter) => waiting.push(enter))
     } else inside += 1
     try {
