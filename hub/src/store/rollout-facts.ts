@@ -132,6 +132,7 @@ function assignmentFacts(
     atMs: assignment.assignedAt.getTime(),
     holder: holderOf(fleet, assignment, rollout),
     attestation: assignment.terms.attestation,
+    paused: assignment.terms.paused ?? false,
     ...(assignment.terms.retry ? { retry: assignment.terms.retry.act } : {}),
     confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === assignment.imageSha256),
     ...(releaseCounter === undefined ? {} : { releaseCounter }),

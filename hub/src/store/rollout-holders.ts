@@ -48,6 +48,7 @@ async function some(
         atMs: assignedAt.getTime(),
         holder: 'This',
         attestation: terms.attestation,
+        paused: terms.paused ?? false,
         confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === imageSha256),
       },
       isSettled: isSettled(assignment, nodes, position),

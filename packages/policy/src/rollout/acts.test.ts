@@ -277,6 +277,7 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
       atMs: NOW - 5 * MINUTE,
       holder: 'This',
       attestation: 'affirming',
+      paused: false,
       confirmed: false,
     },
     position,

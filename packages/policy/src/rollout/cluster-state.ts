@@ -24,9 +24,10 @@ const HUBS_OWN: ReadonlySet<string> = new Set([UNPROVABLE, UNPROVEN, FELL_BACK])
 export const SENDING = 'Sending'
 const WINDOW_CLOSED = 'WindowClosed'
 const WAVE_NOT_DUE = 'WaveNotDue'
+const PAUSED = 'Paused'
 export const OUT_OF_REACH: ReadonlySet<ClusterFacts['reachability']> = new Set(['Offline', 'Stale', 'NeverSeen'])
 /** Whoever waits for these is given the time on top of its deadline: another has to do something. */
-export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set([WINDOW_CLOSED, WAVE_NOT_DUE, 'Paused', REJUDGED])
+export const STOPS_THE_CLOCK: ReadonlySet<string> = new Set([WINDOW_CLOSED, WAVE_NOT_DUE, PAUSED, REJUDGED])
 export const AT_WORK: ReadonlySet<string> = new Set([
   'Draining',
   'Activating',
@@ -267,8 +268,7 @@ function progressOf(cluster: ClusterFacts, scope: Scope): Progress {
   if (open && (open.phase === 'Preflight' || open.phase === 'Staging' || open.phase === 'Staged'))
     return {
       state: 'Staging',
-      reason: open.reason || open.phase,
-      message: `node ${open.node}: ${open.message}`,
+      ...stagingWhy(open, cluster.assignment?.paused === true),
       ...ref(open.statement),
     }
   if (open)
@@ -278,6 +278,15 @@ function progressOf(cluster: ClusterFacts, scope: Scope): Progress {
       message: `node ${open.node} has the desired state and has not begun`,
     }
   return soakOf(cluster, spec, durations, nowMs)
+}
+
+// No word of a site stops its own clock: nobody would ever be given its slot. A pause does that it was told of.
+function stagingWhy({ node, phase, reason, message }: NodeFacts, isPaused: boolean) {
+  const held = phase === 'Staged' && reason === PAUSED
+  if (held && !isPaused)
+    return { reason: phase, message: `node ${node}: the pause is over, and it has not said yet that it heard so` }
+  const told = reason === '' || (STOPS_THE_CLOCK.has(reason) && !held) ? phase : reason
+  return { reason: told, message: `node ${node}: ${message}` }
 }
 
 /** A cluster's minute in the rollout's waves; undefined where it has none. */

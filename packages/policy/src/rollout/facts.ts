@@ -82,6 +82,8 @@ export type ClusterFacts = {
     readonly holder: Holder
     /** What the terms that are stored ask for: an edit may have changed that since. */
     readonly attestation: 'affirming' | 'warning'
+    /** Whether they hold what is not activated yet. */
+    readonly paused: boolean
     /** The act by which it was sent once more, if it was. */
     readonly retry?: string
     /** A node confirmed a boot of the image that is assigned. */

@@ -68,6 +68,7 @@ export function cluster(name: string, doing: Doing, atMs = NOW - MINUTE): Cluste
     atMs: NOW - 3 * MINUTE,
     holder: 'This' as const,
     attestation: 'warning' as const,
+    paused: false,
     confirmed: false,
   }
   const other = { ...assignment, rolloutUid: 'other', rolloutName: 'newer' }

@@ -2,6 +2,7 @@ import type { ClusterState, NodePhase, RolloutSpec, RolloutStatus, Verdict } fro
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { durationMs } from '../duration.ts'
+import { STOPS_THE_CLOCK } from './cluster-state.ts'
 import type { Boot, ClusterFacts, NodeFacts, RolloutFacts } from './facts.ts'
 import {
   cluster,
@@ -24,6 +25,13 @@ import {
 } from './fixture.ts'
 import { planRollout, type RolloutPlan } from './plan.ts'
 import { durationsOf, type Sizes, stagesOf } from './strategy.ts'
+
+/** A cluster `a` whose node, sent the image, says that of itself. */
+function saying(phase: NodePhase, reason: string, terms: { readonly paused?: boolean } = {}): ClusterFacts {
+  const { assignment, ...rest } = cluster('a', 'staging')
+  if (!assignment) throw new Error('a cluster that stages is assigned its image')
+  return { ...rest, assignment: { ...assignment, ...terms }, nodes: [node('a', phase, { reason, message: reason })] }
+}
 
 /** The sizes of a strategy that is one stage. */
 function sizesOf(spec: RolloutSpec, total: number): Sizes | undefined {
@@ -821,14 +829,32 @@ describe('[deviation] the rollout as a whole', () => {
   test('a pause stops the clock as a closed window does', () => {
     const spec = { strategy: progressive({ progressDeadline: '10m', maxFailures: 5 }) }
     const base = cluster('a', 'staging')
-    const hold = { ...base, nodes: [node('a', 'Staged', { reason: 'Paused', message: 'paused' })] }
+    const hold = saying('Staged', 'Paused', { paused: true })
     const before = plan([base], spec)
     const paused = plan([hold], spec, saved(before))
     const later = plan([hold], spec, saved(paused), NOW + 60 * MINUTE)
     expect(row(later)).toMatchObject({ state: 'Staging', reason: 'Paused' })
-    const released = plan([base], spec, saved(later), NOW + 61 * MINUTE)
-    expect(row(released)).toMatchObject({ state: 'Staging', waitedSeconds: 61 * 60 })
+    // It has not said yet that it heard of the end of the pause.
+    const released = plan([saying('Staged', 'Paused')], spec, saved(later), NOW + 61 * MINUTE)
+    expect(row(released)).toMatchObject({
+      ...{ state: 'Staging', reason: 'Staged', waitedSeconds: 61 * 60 },
+      message: 'node n1: the pause is over, and it has not said yet that it heard so',
+    })
     expect(row(plan([base], spec, saved(released), NOW + 70 * MINUTE))?.state).toBe('TimeOut')
+  })
+
+  test.each(
+    (['Preflight', 'Staging', 'Staged'] as const).flatMap((phase) =>
+      [...STOPS_THE_CLOCK].flatMap((reason) => [false, true].map((paused) => ({ phase, reason, paused }))),
+    ),
+  )('a site that says $reason in $phase gets no time by it, whatever is true (paused: $paused)', (said) => {
+    const { phase, reason, paused } = said
+    const spec = { strategy: progressive({ maxConcurrency: 1, maxFailures: 5, progressDeadline: '10m' }) }
+    const fleet = [saying(phase, reason, { paused }), cluster('z', 'nothing')]
+    const later = plan(fleet, spec, saved(plan(fleet, spec)), NOW + 60 * MINUTE)
+    const isPaused = paused && phase === 'Staged' && reason === 'Paused'
+    expect(row(later)?.state).toBe(isPaused ? 'Staging' : 'TimeOut')
+    expect(later.advance).toEqual(isPaused ? [] : ['z'])
   })
 
   test('other terms for the same bytes are no new delivery: nothing begins again, and the clock goes on', () => {

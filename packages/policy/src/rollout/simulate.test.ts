@@ -232,6 +232,7 @@ describe('people in virtual time', () => {
     const { timeline, held } = played(asked([{ name: 'a' }], { acts }))
     expect(told(timeline, 'a').slice(3)).toEqual([
       '01T08:10:05 Staging Paused',
+      '01T17:00:00 Staging Staged',
       '01T17:00:05 Activating Activating',
       '01T17:05:05 Succeeded Confirmed',
     ])

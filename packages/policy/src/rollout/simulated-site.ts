@@ -230,6 +230,7 @@ export class SimulatedSite {
         ...{ rolloutUid: rollout.uid, rolloutName: rollout.name, manifestSha256, atMs, holder: 'This', attestation },
         ...{ confirmed: manifestSha256 === this.#facts.lastGood?.manifestSha256, releaseCounter },
         ...(retry === undefined ? {} : { retry }),
+        paused: false,
       },
     }
   }
@@ -246,8 +247,8 @@ export class SimulatedSite {
     const position = { timeline, generation: generation + 1 }
     this.#ordered = { ...terms, generation: position.generation }
     // What was refused was the order before this one.
-    const { refused: _, ...facts } = this.#facts
-    this.#facts = { ...facts, position }
+    const { refused: _, assignment, ...facts } = this.#facts
+    this.#facts = { ...facts, position, ...(assignment ? { assignment: { ...assignment, paused: terms.paused } } : {}) }
     if (this.#isLinked()) this.#arrivesAtMs = this.#nowMs + this.#pace.deliveryMs
   }
 
