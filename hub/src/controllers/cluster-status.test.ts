@@ -17,6 +17,7 @@ import {
   addMeasuredImage,
   addPlacement,
   addProfile,
+  type Body,
   LIMITS,
   newest,
   openWorld,
@@ -286,6 +287,98 @@ test('a node is Degraded for as long as it says so, with its own reason and time
     },
   ])
   expect(await shown()).toBeUndefined()
+})
+
+const GAP_STANDS_MS = 300_000
+const went = (to: NodePhase): Body => ({
+  kind: 'transition',
+  body: { from: 'Staging', to, reason: to === 'Idle' ? 'Confirmed' : 'Failed', message: 'x' },
+})
+const chainOf = async (world: World, by = quiet()) => {
+  const { recheckAtMs = 0 } = await world.look(by)
+  const { conditions = [] } = (await world.get('EdgeNode', 'shop', 'shop')).status ?? {}
+  return { recheckAtMs, chain: conditions.find(({ type }) => type === 'ChainComplete') }
+}
+const gapEvents = async (world: World) =>
+  (await world.list('Event'))
+    .filter(({ spec }) => spec.component === 'cluster-status')
+    .map(({ spec }) => `${spec.type} ${spec.reason} of ${spec.regarding.name}: ${spec.message}`)
+
+test('numbers that are missing in a chain are told on the node once they have been so for minutes, as one event, until they are there', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await site.says(went('Idle'))
+  await site.says(went('Idle'), { at: 4 })
+  // Nothing else wakes it: it looks again by itself, and not before.
+  const day = 86_400_000
+  const following = clusterStatusController({ lateMs: day, offlineMs: 2 * day, staleMs: 3 * day }, () => {})
+  await chainOf(world, following)
+  const young = await chainOf(world, following)
+  expect(young.chain).toBeUndefined()
+  expect(young.recheckAtMs).toBeLessThanOrEqual(world.now() + GAP_STANDS_MS)
+  world.pass(young.recheckAtMs - world.now())
+  const { chain, recheckAtMs } = await chainOf(world, following)
+  expect(recheckAtMs).toBeGreaterThan(world.now() + GAP_STANDS_MS)
+  expect(chain).toMatchObject({ status: 'False', reason: 'StatementsMissing' })
+  expect(chain?.message).toMatch(/^statements 2 to 3 are missing below 4, and the newest is 4: .*skerry node revoke/)
+  expect(await gapEvents(world)).toEqual([`Warning StatementsMissing of shop: ${chain?.message}`])
+
+  // Neither more above it, nor half of what is missing, nor another hub's first look is another event.
+  await site.says(went('Failed'), { at: 5 })
+  await chainOf(world)
+  await site.says(went('Idle'))
+  const { chain: half } = await chainOf(world)
+  expect(half?.message).toMatch(/^statement 3 is missing below 4, and the newest is 5: /)
+  expect(half?.lastTransitionTime).toBe(chain?.lastTransitionTime)
+  expect(await gapEvents(world)).toHaveLength(1)
+
+  await site.says(went('Idle'))
+  expect((await chainOf(world)).chain).toBeUndefined()
+  expect(await gapEvents(world)).toHaveLength(1)
+})
+
+test('a gap that is filled within minutes, as after a restore, is no word to anybody', async () => {
+  const world = await openWorld()
+  const site = await addCluster(world, 'shop')
+  await site.says(went('Idle'), { at: 3 })
+  await chainOf(world)
+  world.pass(GAP_STANDS_MS / 2)
+  await site.saysAll([went('Idle'), went('Idle')])
+  world.pass(GAP_STANDS_MS)
+  const { chain } = await chainOf(world)
+  expect(chain).toBeUndefined()
+  expect(await gapEvents(world)).toEqual([])
+})
+
+test('[attack] who has a node’s key and speaks above all that it will ever say is told of, and found out by the node’s next word', async () => {
+  const world = await openWorld()
+  const { sql } = world.store
+  const site = await addCluster(world, 'shop')
+  const madeAt = (digest: string, minutes: number) =>
+    sql`insert into epoch_marker (number, at, jws, digest) values (${minutes}, now() + ${minutes} * interval '1 minute', ${digest}, ${digest})`
+  await madeAt(sha('before'), 1)
+  await madeAt(sha('since'), 10)
+  await site.says(went('Staging'), { marker: sha('before') })
+  await site.saysAll([went('Idle'), went('Idle')], { at: Number.MAX_SAFE_INTEGER - 1, marker: sha('made up') })
+  world.pass(2 * GAP_STANDS_MS)
+  const { chain } = await chainOf(world)
+  expect(chain?.reason).toBe('StatementsMissing')
+  expect(chain?.message).toMatch(
+    /^statements 2 to 9007199254740989 are missing below 9007199254740990, and the newest is 9007199254740991: /,
+  )
+  await site.says(went('Failed'), { marker: sha('since') })
+  expect((await chainOf(world)).chain).toMatchObject({
+    reason: 'StatementsContradict',
+    message: expect.stringMatching(/^statements 3 to 9007199254740989 .*two speak with this node's key/),
+  })
+  // However often the words of either change what stands below the gap.
+  for (const marker of [sha('made up'), sha('since'), sha('before')]) {
+    await site.says(went('Failed'), { marker })
+    expect((await chainOf(world)).chain?.reason).toBe('StatementsContradict')
+  }
+  expect(await gapEvents(world)).toHaveLength(2)
+  // What is shown is still the newest by number: DESIGN.md says why.
+  expect((await world.get('EdgeNode', 'shop', 'shop')).status).toMatchObject({ phase: 'Idle', watermark: 5 })
 })
 
 test('a boot that is told of without a quote has no verdict until the quote comes, in the same boot', async () => {

@@ -8,13 +8,22 @@ import {
   setCondition,
 } from '@skerry/policy'
 import { placeOf, type ResultDetails, resultDetails } from '../store/attestations.ts'
+import { recordEvents } from '../store/events.ts'
 import { type FleetNode, resultFor } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
 import { getObjects, listObjects, saveStatuses, updateObjects } from '../store/resources.ts'
+import { type Gap, lowestGaps } from '../store/statements.ts'
+import { chainCondition, gapEvent, standsAtMs } from './missing-statements.ts'
 import type { Controller } from './run.ts'
 
 /** From what a node's status was worked out, beside the images, and the version that it had then. */
-type Shown = { readonly state: Reachability; readonly mark: string; readonly version: string | undefined }
+type Shown = {
+  readonly state: Reachability
+  readonly mark: string
+  readonly version: string | undefined
+  /** When a gap in its chain, which is too young to be told of, will be told of. */
+  readonly gapStandsAtMs: number | undefined
+}
 
 /** Objects written in one transaction. */
 const AT_ONCE = 500
@@ -81,21 +90,56 @@ export function clusterStatusController(
         const place = `${node.cluster}/${node.node}`
         const held = shown.get(place)
         const same = held?.state === state && held.mark === node.mark && held.version === versions.get(place)
-        return same ? [] : [{ node, state, place }]
+        if (!same || nowMs >= (held.gapStandsAtMs ?? Number.POSITIVE_INFINITY)) return [{ node, state, place }]
+        if (held.gapStandsAtMs !== undefined) rechecks.push(held.gapStandsAtMs)
+        return []
       })
       for (const some of chunks(due)) {
-        const details = await resultDetails(
-          store.sql,
-          some.flatMap(({ node }) => resultOf(node) ?? []),
-        )
-        const statuses = some.map(({ node, state }) => ({
-          namespace: node.cluster,
-          name: node.node,
-          status: shownNode(node, state, bySha256, details),
-        }))
-        const written = await writeFenced(store, lease, (tx) => saveStatuses(tx, 'EdgeNode', statuses))
-        for (const { node, state, place } of some)
-          shown.set(place, { state, mark: node.mark, version: written.get(place) ?? versions.get(place) })
+        const [details, gaps] = await Promise.all([
+          resultDetails(
+            store.sql,
+            some.flatMap(({ node }) => resultOf(node) ?? []),
+          ),
+          lowestGaps(
+            store.sql,
+            some.map(({ node }) => node),
+          ),
+        ])
+        const written = await writeFenced(store, lease, async (tx) => {
+          const gapped = some.filter(({ place }) => gaps.has(place))
+          const before = await getObjects(
+            tx,
+            'EdgeNode',
+            gapped.map(({ node }) => ({ namespace: node.cluster, name: node.node })),
+          )
+          const statuses = some.map(({ node, state, place }) => {
+            const chain = chainCondition(gaps.get(place), before.get(place)?.status?.conditions, nowMs)
+            return {
+              namespace: node.cluster,
+              name: node.node,
+              status: shownNode(node, state, chain, bySha256, details),
+            }
+          })
+          const saved = await saveStatuses(tx, 'EdgeNode', statuses)
+          await recordEvents(
+            tx,
+            statuses.flatMap((node) => {
+              const held = before.get(`${node.namespace}/${node.name}`)
+              return held ? gapEvent(node, node.status.conditions, held.status?.conditions) : []
+            }),
+          )
+          return saved
+        })
+        for (const { node, state, place } of some) {
+          const gapStandsAtMs = young(gaps.get(place), nowMs)
+          if (gapStandsAtMs !== undefined) rechecks.push(gapStandsAtMs)
+          shown.set(place, {
+            state,
+            mark: node.mark,
+            version: written.get(place) ?? versions.get(place),
+            gapStandsAtMs,
+          })
+        }
       }
       if (shown.size > fleet.length) {
         const there = new Set(fleet.map(({ cluster, node }) => `${cluster}/${node}`))
@@ -202,6 +246,11 @@ function shownReachability(
   return { ...current.status, conditions }
 }
 
+function young(gap: Gap | undefined, nowMs: number): number | undefined {
+  const atMs = gap && standsAtMs(gap)
+  return atMs !== undefined && nowMs < atMs ? atMs : undefined
+}
+
 // The node's own word: by its clock, and no longer than it says so.
 function degraded([first, ...more]: readonly NodeTrouble[]): Condition[] {
   if (!first) return []
@@ -224,6 +273,7 @@ function resultOf({ booted, status, results }: FleetNode): FleetNode['results'][
 function shownNode(
   node: FleetNode,
   state: Reachability,
+  chain: Condition | undefined,
   images: ReadonlyMap<string, ObjectOf<'OSImage'>>,
   details: ReadonlyMap<string, ResultDetails>,
 ): EdgeNodeStatus {
@@ -233,6 +283,7 @@ function shownNode(
   const phase = transition?.body.to ?? status?.phase ?? 'Idle'
   const booted = node.booted?.body.imageSha256 ?? status?.booted.imageSha256
   const image = booted === undefined ? undefined : images.get(booted)
+  const conditions = [...(chain ? [chain] : []), ...degraded(status?.troubles ?? [])]
   return {
     class: node.class,
     reachability: state,
@@ -246,7 +297,7 @@ function shownNode(
           failed: status.failed,
         }
       : {}),
-    ...(status?.troubles?.length ? { conditions: degraded(status.troubles) } : {}),
+    ...(conditions.length > 0 ? { conditions } : {}),
     ...(status?.nextWindow ? { nextWindow: status.nextWindow } : {}),
     phase,
     // A status may be older than the newest statement.

@@ -131,7 +131,7 @@ export function rolloutSpec(image: string, more: Partial<RolloutSpec> = {}): Rol
   return { placementRef: { name: 'all' }, image: { name: image }, attestation: 'warning', ...more }
 }
 
-type Body = {
+export type Body = {
   [K in Statement['kind']]: { kind: K; body: Extract<Statement, { kind: K }>['body'] }
 }[Statement['kind']]
 
@@ -184,10 +184,17 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
   let [seq, prev] = [0, START]
   let counter = 0
   const id = { cluster: name, node: name, incarnation: 1 }
-  type Manner = { text?: string; wall?: string; unsigned?: boolean; marker?: string }
-  /** Stored as ingest does: the statements of one batch, its signature, their place, the head. */
+  // What stands above a gap, and where the chain stands without it.
+  const above = new Set<number>()
+  type Manner = { text?: string; wall?: string; unsigned?: boolean; marker?: string; at?: number }
+  /**
+   * Stored as ingest does: the statements of one batch, its signature, their place, the head. With `at` they stand there,
+   * and the next ones follow what was below them.
+   */
   async function saysAll(given: readonly Body[], as: Manner = {}): Promise<number> {
     const rows: NewStatement[] = []
+    const [below, tail] = [seq, prev]
+    if (as.at !== undefined) seq = as.at - 1
     const first = seq + 1
     for (const one of given) {
       seq += 1
@@ -198,16 +205,24 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
       rows.push({ ...id, seq, prev, kind: one.kind, phase, digest, text })
       prev = digest
     }
+    const last = seq
+    if (as.at !== undefined) {
+      for (const row of rows) above.add(row.seq)
+      ;[seq, prev] = [below, tail]
+    }
+    let watermark = seq
+    while (above.has(watermark + 1)) watermark += 1
+    const newestSeq = Math.max(watermark, last, ...above)
     const statements = rows.map(({ text }) => text)
     const batch = await signDocument('StatementBatch', { kind: 'StatementBatch', ...id, statements }, signer)
     const { seal } = await openBatch(batch, keyRing([jwk]))
     await write(store, async (tx) => {
       await lockHeads(tx, [id])
       await appendStatements(tx, rows)
-      if (!as.unsigned) await appendBatches(tx, [{ ...id, first, last: seq, ...seal }])
-      await saveHeads(tx, [{ ...id, watermark: seq, newestSeq: seq }])
+      if (!as.unsigned) await appendBatches(tx, [{ ...id, first, last, ...seal }])
+      await saveHeads(tx, [{ ...id, watermark, newestSeq }])
     })
-    return seq
+    return last
   }
   return {
     name,

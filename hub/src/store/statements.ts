@@ -131,6 +131,55 @@ export async function runsAbove(
   return Map.groupBy(runs, ({ key }) => key)
 }
 
+/** The lowest stretch of numbers that is missing in a chain above which something is stored. */
+export type Gap = Run & {
+  readonly newest: number
+  /** When the first of what is stored above the watermark came. */
+  readonly since: Date
+  /** When the marker was made that the statement below the gap answers; undefined where this hub knows none such. */
+  readonly markedAt: Date | undefined
+}
+
+/** The gap above each node's watermark; by `cluster/node`. Of a node without one nothing is read. */
+export async function lowestGaps(
+  tx: Reader,
+  nodes: readonly (NodeId & { readonly watermark: number; readonly newestSeq: number })[],
+): Promise<Map<string, Gap>> {
+  const gapped = nodes.filter(({ watermark, newestSeq }) => watermark < newestSeq)
+  if (gapped.length === 0) return new Map()
+  const rows = await tx<
+    {
+      cluster: string
+      node: string
+      below: string
+      above: string
+      newest: string
+      since: Date
+      marked_at: Date | null
+    }[]
+  >`
+    select u.c as cluster, u.n as node, u.w as below, a.above, a.newest, a.since, m.at as marked_at
+    from unnest(${gapped.map((g) => g.cluster)}::text[], ${gapped.map((g) => g.node)}::text[], ${gapped.map((g) => g.incarnation)}::int[],
+      ${gapped.map((g) => g.watermark)}::bigint[]) as u(c, n, i, w)
+    cross join lateral (select min(s.seq) as above, max(s.seq) as newest, min(s.received_at) as since from statement s
+      where s.cluster = u.c and s.node = u.n and s.incarnation = u.i and s.seq > u.w) a
+    left join statement b on b.cluster = u.c and b.node = u.n and b.incarnation = u.i and b.seq = u.w
+    left join epoch_marker m on m.digest = b.text::jsonb->>'marker'
+    where a.above > u.w + 1`
+  return new Map(
+    rows.map(({ below, above, newest, since, marked_at, ...id }) => [
+      keyOf(id),
+      {
+        first: Number(below) + 1,
+        last: Number(above) - 1,
+        newest: Number(newest),
+        since,
+        markedAt: marked_at ?? undefined,
+      },
+    ]),
+  )
+}
+
 /** The last number of the run without a gap that begins above `seq`, or `seq` when the next one is not stored. */
 export async function endOfRun(tx: Reader, id: Omit<Stretch, 'first' | 'last'>, seq: number): Promise<number> {
   const { cluster, node, incarnation } = id

@@ -1,12 +1,12 @@
 import { jetstreamManager } from '@nats-io/jetstream'
-import { type NodeEvidence, STREAM_REPORTS, subjects } from '@skerry/api'
+import { type NodeEvidence, STREAM_REPORTS, type Statement, subjects } from '@skerry/api'
 import { until } from '@skerry/supervise'
 import { createKey, keyRing, readEvidence, sha256Hex, signBytes, signDocument, verifyDocument } from '@skerry/trust'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { lockHeads, saveHeads } from '../store/heads.ts'
 import { setIdentityState } from '../store/identities.ts'
-import { listBatches, listStatements } from '../store/statements.ts'
+import { listBatches, listStatements, lowestGaps } from '../store/statements.ts'
 import { MAX_ABOVE } from './chain.ts'
 import { commitReports } from './commit.ts'
 import { batchOf, chainOf, openWorld, type TestNode } from './fixture.ts'
@@ -316,6 +316,24 @@ describe('what is refused has a code, is counted and shown, and changes nothing'
     await nc.close()
     expect(ingest.refused.slice(before)).toEqual([])
     expect(await stored(node)).toEqual(texts)
+  })
+
+  test('what one with the node’s key says above all numbers stands above a gap that what is said below does not close', async () => {
+    const node = await newNode()
+    const texts = chainOf(node, 4)
+    const far = chainOf(node, 2, 'otherwise').map((text) => JSON.parse(text) as Statement)
+    const before = JSON.stringify({ ...far[0], seq: Number.MAX_SAFE_INTEGER - 1 })
+    const thief = [before, JSON.stringify({ ...far[1], seq: Number.MAX_SAFE_INTEGER, prev: sha256Hex(before) })]
+    await send(node, await batchOf(node, texts.slice(0, 2)))
+    await send(node, await batchOf(node, thief))
+    await send(node, await batchOf(node, texts.slice(2)))
+    const head = await world.head(node)
+    expect(head).toMatchObject({ watermark: 4, newestSeq: Number.MAX_SAFE_INTEGER })
+    const [gap] = (
+      await lowestGaps(world.store.sql, [{ ...node, watermark: 4, newestSeq: Number.MAX_SAFE_INTEGER }])
+    ).values()
+    expect(gap).toMatchObject({ first: 5, last: Number.MAX_SAFE_INTEGER - 2, newest: Number.MAX_SAFE_INTEGER })
+    expect((await world.events(node.cluster)).filter(({ reason }) => !reason.startsWith('SiteRefused'))).toEqual([])
   })
 
   test('a batch below that does not lead to what is stored above', async () => {

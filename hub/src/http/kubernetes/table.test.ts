@@ -4,7 +4,7 @@ import { toTable } from './table.ts'
 
 const condition = (type: string, status: string, reason: string) => ({ type, status, reason })
 
-function cellsOf(kind: 'Placement' | 'Rollout', object: object): Record<string, unknown> {
+function cellsOf(kind: 'EdgeNode' | 'Placement' | 'Rollout', object: object): Record<string, unknown> {
   const { columnDefinitions, rows } = toTable(kindRow(kind), [object as ObjectOf<KindName>], {}) as {
     columnDefinitions: { name: string }[]
     rows: { cells: unknown[] }[]
@@ -37,4 +37,18 @@ test('a rollout says in a list what it waits for', () => {
   const spec = { placementRef: { name: 'shops' }, image: { name: 'os-2' } }
   const status = { phase: 'Running', conditions: [condition('Completed', 'False', 'OutOfReach')] }
   expect(cellsOf('Rollout', { metadata, spec, status })).toMatchObject({ Phase: 'Running', Reason: 'OutOfReach' })
+})
+
+test.each([
+  ['is well', [], 'no'],
+  ['is not well by its own word', [condition('Degraded', 'True', 'Lockout')], 'Lockout'],
+  ['has a gap in its chain', [condition('ChainComplete', 'False', 'StatementsMissing')], 'StatementsMissing'],
+  [
+    'has both',
+    [condition('ChainComplete', 'False', 'StatementsMissing'), condition('Degraded', 'True', 'Lockout')],
+    'Lockout,StatementsMissing',
+  ],
+])('a node that %s says so in a list', (_, conditions, reason) => {
+  const metadata = { name: 'shop', namespace: 'shop', creationTimestamp: '2026-01-01T00:00:00Z' }
+  expect(cellsOf('EdgeNode', { metadata, status: { conditions } })).toMatchObject({ Degraded: reason })
 })

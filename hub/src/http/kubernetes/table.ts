@@ -27,6 +27,9 @@ const placementReason = (o: ObjectOf<'Placement'>) =>
     ? 'Misconfigured'
     : condition(o, 'PlacementSatisfied')?.reason)
 
+const notWell = (o: ObjectOf<'EdgeNode'>) =>
+  ['Degraded', 'ChainComplete'].flatMap((type) => condition(o, type)?.reason ?? []).join(',') || 'no'
+
 const COLUMNS: Columns = {
   ManagedCluster: [
     { name: 'Accepted', of: (o) => o.spec.hubAcceptsClient === true },
@@ -61,7 +64,7 @@ const COLUMNS: Columns = {
     { name: 'Class', of: (o) => o.status?.class },
     { name: 'Verdict', of: (o) => o.status?.attestation?.verdict ?? 'none' },
     { name: 'Reachability', of: (o) => o.status?.reachability },
-    { name: 'Degraded', of: (o) => condition(o, 'Degraded')?.reason ?? 'no' },
+    { name: 'Degraded', of: (o) => notWell(o), description: "by the node's own word, or by a gap in what it said" },
     { name: 'Slot', priority: 1, of: (o) => o.status?.slot },
     { name: 'Driver', priority: 1, of: (o) => o.status?.driver },
     { name: 'Message', priority: 1, of: (o) => o.status?.message },
