@@ -105,6 +105,7 @@ export async function testApi(
         store,
         hub: {
           fault: options.natsFault ?? (() => undefined),
+          hearingFault: () => undefined,
           answers: async () => undefined,
           revocationsFault: () => undefined,
         },

@@ -9,6 +9,8 @@ export type HubConnection = {
   readonly hearing: NatsConnection
   /** undefined when connected, otherwise what is wrong. */
   fault(): string | undefined
+  /** What is wrong with `hearing`, once it has been away for longer than being cut off and connecting anew takes. */
+  hearingFault(): string | undefined
   /** Resolves when the server has answered. A server that hangs keeps the connection and does not: the caller has a deadline. */
   answers(): Promise<undefined>
   /** The listener is called at once and after every reconnect, until the returned function is. */
@@ -22,6 +24,9 @@ export type HubConnection = {
   close(): Promise<void>
 }
 
+/** Whoever floods heartbeats has them cut off for less than a second, again and again: no reason to take a hub out of service. */
+const CUT_OFF_MS = 10_000
+
 /** Connects the hub in its two accounts, for ever: a server that is away is a fault to report, never an end. */
 export async function connectHub({
   url,
@@ -29,6 +34,7 @@ export async function connectHub({
   keys,
   log,
   name,
+  clock = () => performance.now(),
 }: {
   url: string
   /** Of the server's certificate, for a `tls:` url. */
@@ -36,6 +42,8 @@ export async function connectHub({
   keys: NatsKeys
   log: Logger
   name: string
+  /** Milliseconds of a clock that nobody sets. */
+  clock?: () => number
 }): Promise<HubConnection> {
   const options = (creds: string) => ({
     servers: url,
@@ -53,7 +61,7 @@ export async function connectHub({
   const nc = await connect(options(ownCreds(keys.hub, 'hub')))
   const hearing = await connect(options(ownCreds(keys.hub, 'hub-hearing')))
   const system = await connect(options(ownCreds(keys.system, 'hub-keeper')))
-  endCrowds({ system, account: keys.sites.pub, log, now: () => performance.now() })
+  endCrowds({ system, account: keys.sites.pub, log, now: clock })
   const push = async (revocations: Revocations): Promise<void> => {
     const answer = await system.request('$SYS.REQ.CLAIMS.UPDATE', sitesAccount(keys, revocations), { timeout: 5_000 })
     const { error } = answer.json<{ error?: { description?: string } }>()
@@ -61,9 +69,14 @@ export async function connectHub({
   }
   let notTold: string | undefined
   const listeners = new Set<() => void>()
+  let deafSinceMs: number | undefined
   void (async () => {
-    for await (const { type } of hearing.status())
-      if (type === 'disconnect') log.warn('the connection for heartbeats ended and is made anew')
+    for await (const { type } of hearing.status()) {
+      if (type === 'reconnect') deafSinceMs = undefined
+      if (type !== 'disconnect') continue
+      deafSinceMs ??= clock()
+      log.warn('the connection for heartbeats ended and is made anew')
+    }
   })()
   let up = true
   void (async () => {
@@ -83,6 +96,11 @@ export async function connectHub({
     nc,
     hearing,
     fault: () => (up && !nc.isClosed() ? undefined : 'no connection to NATS'),
+    hearingFault() {
+      const deafMs = deafSinceMs === undefined ? 0 : clock() - deafSinceMs
+      const deaf = hearing.isClosed() || deafMs > CUT_OFF_MS
+      return deaf ? 'no connection to NATS for heartbeats; sites that speak read as offline meanwhile' : undefined
+    },
     answers: () => nc.flush().then(() => undefined),
     onConnected(listener) {
       listeners.add(listener)

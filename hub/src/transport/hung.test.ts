@@ -1,4 +1,5 @@
 import { getEventListeners } from 'node:events'
+import type { NatsConnection } from '@nats-io/transport-node'
 import { subjects } from '@skerry/api'
 import { until } from '@skerry/supervise'
 import { signDocument } from '@skerry/trust'
@@ -16,6 +17,10 @@ beforeAll(async () => {
   world = await openWorld()
 })
 afterAll(() => world?.close())
+
+async function disconnected(nc: NatsConnection): Promise<void> {
+  for await (const { type } of nc.status()) if (type === 'disconnect') return
+}
 
 test('ingest that is ended while it asks a hung server for its consumer ends, though the server goes on and gives it', async () => {
   const goOn = await world.hangNats()
@@ -55,6 +60,26 @@ test('whoever listens for connections is told of each, until it ends', async () 
   expect(told.ended).toBe(1)
 })
 
+test('a server that is away takes the connection for heartbeats along, which is a fault once that takes longer than connecting anew', async () => {
+  let clockMs = 0
+  const own = { url: world.url, caPem: '', keys: world.keys, log: silent, name: 'deaf', clock: () => clockMs }
+  const hub = await connectHub(own)
+  onTestFinished(() => hub.close())
+  const cut = disconnected(hub.hearing)
+  await world.restartNats({
+    async meanwhile() {
+      await cut
+      clockMs = 10_000
+      expect(hub.hearingFault()).toBeUndefined()
+      clockMs = 10_001
+      expect(hub.hearingFault()).toMatch(/^no connection to NATS for heartbeats/)
+    },
+  })
+  await until(() => hub.hearingFault() === undefined, 'the connection for heartbeats', 30_000)
+  await hub.close()
+  expect(hub.hearingFault()).toMatch(/^no connection to NATS for heartbeats/)
+})
+
 test('heartbeats that NATS gives no more are an error and no silence', async () => {
   const hub = await connectHub({ url: world.url, caPem: '', keys: world.keys, log: silent, name: 'closed' })
   const parts = { store: world.store, hub, directory: nodeDirectory(world.store), log: silent, onRefused: () => {} }
@@ -82,7 +107,15 @@ test('a node that floods its heartbeats is read a few times, the others are hear
     refused += 1
   }
   const listening = runHeartbeats({ ...parts, onRefused, acknowledger, now: Date.now, signal: over.signal })
-  await world.hub.hearing.flush()
+  await until(
+    () =>
+      world.hub.hearing.flush().then(
+        () => true,
+        () => false,
+      ),
+    'the connection for heartbeats',
+    30_000,
+  )
   const [asLoud, asQuiet] = [await world.connectNode(loud), await world.connectNode(quiet)]
   for (let n = 0; n < 5_000; n += 1) asLoud.publish(subjects.heartbeat(loud.cluster, loud.node), 'noise')
   await asLoud.flush()
