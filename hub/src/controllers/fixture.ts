@@ -255,7 +255,7 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
       }
       await write(store, async (tx) => {
         await lockHeads(tx, [id])
-        await saveNodeStatuses(tx, [status])
+        await saveNodeStatuses(tx, [{ status, heardAt: new Date() }])
       })
     },
     /** The hub heard it now; it said nothing new. */

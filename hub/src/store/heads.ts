@@ -101,14 +101,26 @@ export async function saveHeads(
     where h.cluster = u.c and h.node = u.n and h.incarnation = u.i`
 }
 
-/** Keeps each node's newest status by its counter; the heads are locked. At most one status a node. */
-export async function saveNodeStatuses(tx: Tx, statuses: readonly NodeStatus[]): Promise<void> {
-  if (statuses.length === 0) return
+/** A status, and when NATS took it in: by a clock that no node can write into. */
+export type HeardStatus = { readonly status: NodeStatus; readonly heardAt: Date }
+
+/**
+ * Keeps each node's newest status by its counter; the heads are locked. At most one status a node. Resolves with what is
+ * shown of these nodes from now on, by `keyOf`; a node in another life than its status is not among them.
+ */
+export async function saveNodeStatuses(tx: Tx, heard: readonly HeardStatus[]): Promise<Map<string, HeardStatus>> {
+  if (heard.length === 0) return new Map()
+  const statuses = heard.map(({ status }) => status)
   await tx`
-    update cluster_head h set status_counter = u.k, status = u.s::jsonb, status_at = now()
+    update cluster_head h set status_counter = u.k, status = u.s::jsonb, status_at = u.t::timestamptz
     from unnest(${statuses.map((s) => s.cluster)}::text[], ${statuses.map((s) => s.node)}::text[], ${statuses.map((s) => s.incarnation)}::int[],
-      ${statuses.map((s) => s.counter)}::bigint[], ${statuses.map((s) => JSON.stringify(s))}::text[]) as u(c, n, i, k, s)
+      ${statuses.map((s) => s.counter)}::bigint[], ${statuses.map((s) => JSON.stringify(s))}::text[],
+      ${heard.map(({ heardAt }) => heardAt.toISOString())}::text[]) as u(c, n, i, k, s, t)
     where h.cluster = u.c and h.node = u.n and h.incarnation = u.i and u.k > h.status_counter`
+  const rows = await tx<{ status: NodeStatus; status_at: Date }[]>`
+    select h.status, h.status_at from ${idsOf(tx, statuses)} join cluster_head h on h.cluster = u.c and h.node = u.n and h.incarnation = u.i
+    where h.status is not null and h.status_at is not null`
+  return new Map(rows.map((row) => [keyOf(row.status), { status: row.status, heardAt: row.status_at }]))
 }
 
 export function keyOf({ cluster, node }: { cluster: string; node: string }): string {

@@ -310,6 +310,7 @@ export const clusterHead = pgTable(
     /** Rises with everything that is stored or judged of what the node said: whoever remembers it by this need not read it again. */
     revision: big('revision').notNull().default(0),
     status: jsonb().$type<NodeStatus>(),
+    /** When NATS took the status in. */
     statusAt: at('status_at'),
   },
   (t) => [primaryKey({ columns: [t.cluster, t.node] })],

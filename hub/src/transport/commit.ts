@@ -1,5 +1,6 @@
-import { type NodeStatus, parse, Refusal, Statement } from '@skerry/api'
-import { keyOf, type LockedHead, lockHeads, saveHeads, saveNodeStatuses } from '../store/heads.ts'
+import { isDeepStrictEqual } from 'node:util'
+import { parse, Refusal, Statement } from '@skerry/api'
+import { type HeardStatus, keyOf, type LockedHead, lockHeads, saveHeads, saveNodeStatuses } from '../store/heads.ts'
 import {
   appendBatches,
   appendStatements,
@@ -35,7 +36,8 @@ export async function commitReports(store: Store, reports: readonly Report[]): P
     const { fresh, sealed, fitting, unfit } = await fitAll(tx, reports, heads)
     await appendStatements(tx, fresh)
     await appendBatches(tx, sealed)
-    await saveNodeStatuses(tx, newestStatuses(reports))
+    const shown = await saveNodeStatuses(tx, newestStatuses(reports))
+    for (const [report, refusal] of overtaken(reports, shown)) unfit.set(report, refusal)
     const appended = new Set(fresh.map(keyOf))
     const marks: { sender: KnownNode; watermark: number; moved: boolean }[] = []
     const moved: (KnownNode & LockedHead)[] = []
@@ -123,14 +125,27 @@ async function advance(tx: Tx, sender: KnownNode, head: LockedHead, batches: rea
 }
 
 // The newest of each node, by its counter.
-function newestStatuses(reports: readonly Report[]): NodeStatus[] {
-  const newest = new Map<string, NodeStatus>()
+function newestStatuses(reports: readonly Report[]): HeardStatus[] {
+  const newest = new Map<string, HeardStatus>()
   for (const report of reports) {
     if (report.kind !== 'status') continue
     const held = newest.get(keyOf(report.sender))
-    if (!held || report.status.counter > held.counter) newest.set(keyOf(report.sender), report.status)
+    if (!held || report.status.counter > held.status.counter) newest.set(keyOf(report.sender), report)
   }
   return [...newest.values()]
+}
+
+// A counter rises with every status, so one that came after what is shown counts higher. One that overtook another on its
+// way came before, and one that comes again is the same.
+function* overtaken(reports: readonly Report[], shown: ReadonlyMap<string, HeardStatus>): Generator<[Report, Refusal]> {
+  for (const report of reports) {
+    const above = report.kind === 'status' ? shown.get(keyOf(report.sender)) : undefined
+    if (report.kind !== 'status' || !above || report.heardAt <= above.heardAt) continue
+    const [counter, held] = [report.status.counter, above.status.counter]
+    if (counter > held || (counter === held && isDeepStrictEqual(report.status, above.status))) continue
+    const message = `a status that came after ${above.heardAt.toISOString()} counts ${counter}, and the one of then, which stays shown, ${held}: two speak with this node's key, or its disk was put back. Where nobody put it back, end it with skerry node revoke; then delete its Registration, and let the machine enter anew with empty data`
+    yield [report, new Refusal('StatusOvertaken', message)]
+  }
 }
 
 function prevOf(text: string): string {

@@ -23,6 +23,11 @@ afterAll(async () => {
   await world?.close()
 })
 
+const messageOf = (node: TestNode, text: string) => ({
+  subject: subjectOf(node),
+  data: Buffer.from(text),
+  time: new Date(),
+})
 const subjectOf = ({ cluster, node }: TestNode) => subjects.report(cluster, node, 'statements')
 const stored = async (node: TestNode) => (await world.rows(node)).map(({ text }) => text)
 const untilQuiet = () =>
@@ -91,7 +96,7 @@ describe('a statement is stored once, whatever the way it came', () => {
           const batches = cuts.map(([from, length]) => texts.slice(from % count, (from % count) + length + 1))
           const reports: Report[] = []
           for (const batch of batches)
-            reports.push(await readReport(subjectOf(node), Buffer.from(await batchOf(node, batch)), ingest.directory))
+            reports.push(await readReport(messageOf(node, await batchOf(node, batch)), ingest.directory))
           // A worker that died after its commit leaves its messages to another, which commits them again beside new ones.
           const work: Promise<unknown>[] = []
           for (let at = 0, turn = 0; at < reports.length; turn += 1) {
@@ -120,7 +125,7 @@ describe('the signature under which a statement came', () => {
   test('is kept with it in one transaction: whoever dies in between has stored neither', async () => {
     const node = await newNode()
     const texts = chainOf(node, 3)
-    const report = await readReport(subjectOf(node), Buffer.from(await batchOf(node, texts)), ingest.directory)
+    const report = await readReport(messageOf(node, await batchOf(node, texts)), ingest.directory)
     const { sql } = world.store
     let work: Promise<unknown> = Promise.resolve()
     await sql.begin(async (tx) => {
@@ -140,11 +145,7 @@ describe('the signature under which a statement came', () => {
 
   test('is not kept alone: what fails after it takes it back', async () => {
     const node = await newNode()
-    const report = await readReport(
-      subjectOf(node),
-      Buffer.from(await batchOf(node, chainOf(node, 2))),
-      ingest.directory,
-    )
+    const report = await readReport(messageOf(node, await batchOf(node, chainOf(node, 2))), ingest.directory)
     const { sql } = world.store
     await sql`alter table cluster_head add constraint never check (cluster <> ${sql.unsafe(`'${node.cluster}'`)} or watermark < 1) not valid`
     await expect(commitReports(world.store, [report])).rejects.toThrow(/never/)
@@ -285,7 +286,7 @@ describe('what is refused has a code, is counted and shown, and changes nothing'
     const pair = [await batchOf(node, texts.slice(100, 200)), await batchOf(node, chainOf(node, 100, 'otherwise'))]
     const { unfit } = await commitReports(
       world.store,
-      await Promise.all(pair.map((text) => readReport(subjectOf(node), Buffer.from(text), ingest.directory))),
+      await Promise.all(pair.map((text) => readReport(messageOf(node, text), ingest.directory))),
     )
     expect([...unfit.values()].map(({ code }) => code).toSorted()).toEqual(['BrokenChain', 'ChainGap'])
     const before = ingest.refused.length
@@ -510,10 +511,8 @@ describe('faults', () => {
     await untilQuiet()
   })
 
-  test('the newest status counts, by its counter', async () => {
-    const node = await newNode()
-    const nc = await world.connectNode(node)
-    const status = (counter: number, message: string) =>
+  describe('of a status', () => {
+    const statusOf = (node: TestNode, counter: number, message = `status ${counter}`) =>
       signDocument(
         'NodeStatus',
         {
@@ -537,15 +536,68 @@ describe('faults', () => {
         },
         node.signer,
       )
-    for (const [counter, message] of [
-      [2, 'second'],
-      [3, 'third'],
-      [1, 'first'],
-    ] as const)
-      await nc.request(subjects.report(node.cluster, node.node, 'status'), await status(counter, message))
-    await untilQuiet()
-    const [row] = await world.store
-      .sql`select status->>'message' as message from cluster_head where cluster = ${node.cluster}`
-    expect(row).toEqual({ message: 'third' })
+    const statusSubject = (node: TestNode) => subjects.report(node.cluster, node.node, 'status')
+    async function shown({ cluster }: TestNode): Promise<unknown> {
+      const [row] = await world.store
+        .sql`select status->>'message' as message from cluster_head where cluster = ${cluster}`
+      return row?.message
+    }
+    /** Sends these, and gives the codes of those that are refused. */
+    async function codesOf(node: TestNode, texts: readonly string[]): Promise<string[]> {
+      const before = ingest.refused.length
+      const nc = await world.connectNode(node)
+      for (const text of texts) await nc.request(statusSubject(node), text)
+      await untilQuiet()
+      return ingest.refused.slice(before).map(({ code }) => code)
+    }
+    /** Commits one that NATS took in so many seconds after the first second of 2026, and gives the codes of what is refused. */
+    async function commit(node: TestNode, ...heard: readonly (readonly [counter: number, second: number])[]) {
+      const reports = heard.map(async ([counter, second]) => {
+        const data = Buffer.from(await statusOf(node, counter))
+        const time = new Date(Date.UTC(2026, 0, 1, 0, 0, second))
+        return readReport({ subject: statusSubject(node), data, time }, ingest.directory)
+      })
+      const { unfit } = await commitReports(world.store, await Promise.all(reports))
+      return [...unfit.values()].map(({ code }) => code)
+    }
+
+    test('the newest counts, by its counter; the same once more is no second one', async () => {
+      const node = await newNode()
+      const texts = [await statusOf(node, 2), await statusOf(node, 3)]
+      expect(await codesOf(node, [...texts, ...texts.slice(1)])).toEqual([])
+      expect(await shown(node)).toBe('status 3')
+    })
+
+    test('one that came later and counts lower, or as much and says something else, is told: two speak as this node', async () => {
+      const node = await newNode()
+      const last = Number.MAX_SAFE_INTEGER
+      expect(await codesOf(node, [await statusOf(node, last)])).toEqual([])
+      expect(await codesOf(node, [await statusOf(node, 4)])).toEqual(['StatusOvertaken'])
+      expect(await codesOf(node, [await statusOf(node, last, 'another')])).toEqual(['StatusOvertaken'])
+      expect(await shown(node)).toBe(`status ${last}`)
+      const [event, ...more] = await world.events(node.cluster)
+      expect(event).toMatchObject({ reason: 'StatusOvertaken', regarding: { kind: 'EdgeNode', name: node.node } })
+      expect(event?.message).toMatch(/counts 4, and the one of then, which stays shown, 9007199254740991: two speak/)
+      expect(more).toEqual([])
+    })
+
+    test('one that another overtook on its way is none: it was made before', async () => {
+      const node = await newNode()
+      expect([await commit(node, [6, 20]), await commit(node, [5, 10]), await commit(node, [6, 20])]).toEqual([
+        [],
+        [],
+        [],
+      ])
+      expect(await commit(node, [8, 40], [7, 30])).toEqual([])
+      expect(await commit(node, [9, 50], [2, 60])).toEqual(['StatusOvertaken'])
+      expect(await shown(node)).toBe('status 9')
+    })
+
+    test('a node in another life counts anew', async () => {
+      const node = await newNode()
+      expect(await commit(node, [6, 20])).toEqual([])
+      await world.store.sql`update cluster_head set incarnation = 2 where cluster = ${node.cluster}`
+      expect(await commit(node, [5, 30])).toEqual([])
+    })
   })
 })

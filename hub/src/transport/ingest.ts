@@ -9,7 +9,7 @@ import { commitReports } from './commit.ts'
 import type { HubConnection } from './connection.ts'
 import { makeInbox } from './inbox.ts'
 import { makeRefuser, type Refuser } from './refusals.ts'
-import { type Directory, type Report, readReport } from './reports.ts'
+import { type Directory, type Report, readReport, type StoredMessage } from './reports.ts'
 
 /** Messages in one transaction, at most; a message is up to 100 statements. */
 const MESSAGES_PER_COMMIT = 64
@@ -191,9 +191,9 @@ function* inGroups(messages: readonly JsMsg[]): Generator<[number, JsMsg][]> {
   if (group.length > 0) yield group
 }
 
-async function readOrRefusal({ subject, data }: JsMsg, directory: Directory): Promise<Report | Refusal> {
+async function readOrRefusal(message: StoredMessage, directory: Directory): Promise<Report | Refusal> {
   try {
-    return await readReport(subject, data, directory)
+    return await readReport(message, directory)
   } catch (error) {
     if (error instanceof Refusal) return error
     throw error

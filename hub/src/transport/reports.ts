@@ -16,6 +16,7 @@ import {
   type VerifyKey,
   verifyDocument,
 } from '@skerry/trust'
+import type { HeardStatus } from '../store/heads.ts'
 import type { NewStatement } from '../store/statements.ts'
 import type { Store } from '../store/store.ts'
 
@@ -94,14 +95,18 @@ export type Report = { readonly sender: KnownNode } & (
       /** What the node signed beside their texts. */
       readonly seal: BatchSeal
     }
-  | { readonly kind: 'status'; readonly status: NodeStatus }
+  | ({ readonly kind: 'status' } & HeardStatus)
 )
 
+/** Of a message that JetStream stored. `time`: when it did. */
+export type StoredMessage = { readonly subject: string; readonly data: Uint8Array; readonly time: Date }
+
 /** A message of REPORTS, believed as far as its own bytes go. Throws the Refusal. */
-export async function readReport(subject: string, bytes: Uint8Array, directory: Directory): Promise<Report> {
-  const { sender, kind } = await senderOf(subject, directory)
-  const text = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1')
-  if (kind === 'status') return { kind, sender, status: await readStatus(text, sender) }
+export async function readReport(message: StoredMessage, directory: Directory): Promise<Report> {
+  const { sender, kind } = await senderOf(message.subject, directory)
+  const { buffer, byteOffset, byteLength } = message.data
+  const text = Buffer.from(buffer, byteOffset, byteLength).toString('latin1')
+  if (kind === 'status') return { kind, sender, status: await readStatus(text, sender), heardAt: message.time }
   return { kind, sender, ...(await readBatch(text, sender)) }
 }
 

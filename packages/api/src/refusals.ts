@@ -59,6 +59,10 @@ export const REFUSALS = {
   NotAllowed: { retry: 'later', means: 'denied, suspended or revoked; a person decides' },
   ForkedChain: { retry: 'never', means: 'two different statements with one number: a copied node' },
   BrokenChain: { retry: 'never', means: 'a statement does not follow from the one before it' },
+  StatusOvertaken: {
+    retry: 'never',
+    means: 'counts lower than a status that came before it: a copied node, or its disk was put back',
+  },
   ChainGap: {
     retry: 'later',
     means: 'as much is stored above a gap in this chain as may be: what is missing below it has to come first',
