@@ -104,13 +104,14 @@ export async function startHub(
 
     if (config.roles.includes('ingest')) {
       const onCommitted = (count: number) => metrics.statements.inc(count)
-      loops.run('ingest', takeIn({ store, hub, signer: keys.ack, wakes, now, log, signal, onRefused, onCommitted }))
+      loops.run('ingest', () =>
+        takeIn({ store, hub, signer: keys.ack, wakes, now, log, signal, onRefused, onCommitted }),
+      )
     }
     if (config.roles.includes('controllers')) {
       const { reachability, removalGuard } = config
       const onPublished = (count: number) => metrics.publications.inc(count)
-      loops.run(
-        'controllers',
+      loops.run('controllers', () =>
         runSingletons({
           ...{ store, hub, keys, reachability, removalGuard, sealer, log, now, signal, wakes, onPublished },
           onReachability: metrics.showReachability,

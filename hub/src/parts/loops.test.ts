@@ -11,35 +11,44 @@ const ENDINGS: [string, () => Promise<unknown>, string][] = [
 ]
 
 test.each(ENDINGS)(
-  'a loop that %s: /readyz names its part, why, and what to do; the others are well',
+  'a loop that %s is begun again until it goes on; until it has for a minute, /readyz names its part and why',
   async (_, ending, why) => {
-    const loops = makeLoops(pino({ level: 'silent' }))
-    const going = new Promise<void>((done) => loops.signal.addEventListener('abort', () => done()))
+    let clockMs = 0
+    const loops = makeLoops(pino({ level: 'silent' }), () => clockMs, 1)
+    const going = () => new Promise<void>((done) => loops.signal.addEventListener('abort', () => done()))
     loops.run('ingest', going)
     const { ask } = await testApi({ checks: ['ingest', 'controllers'].map(loops.check) })
     const ready = () => ask('GET', '/readyz?verbose', { token: '' })
     expect(await ready()).toMatchObject({ code: 200, text: expect.stringContaining('[+]controllers ok\n') })
-    loops.run('controllers', ending())
-    await until(async () => (await ready()).code === 503, 'unreadiness', 30_000)
-    const { text } = await ready()
+    let begun = 0
+    loops.run('controllers', () => {
+      begun += 1
+      return begun < 4 ? ending() : going()
+    })
+    await until(() => begun === 4, 'the fourth beginning', 30_000)
+    const { code, text } = await ready()
+    expect(code).toBe(503)
     expect(text).toContain('[+]ingest ok\n')
-    expect(text).toContain(`[-]controllers failed: it ended and does not begin again (${why}); restart this hub\n`)
+    expect(text).toContain(`[-]controllers failed: it ended (${why}), and begins again by itself`)
+    clockMs = 60_001
+    expect((await ready()).code).toBe(200)
     await loops.end()
+    expect(begun).toBe(4)
   },
 )
 
 test('loops that end because they are told to are no fault', async () => {
   const loops = makeLoops(pino({ level: 'silent' }))
   const told = () => new Promise<never>((_, no) => loops.signal.addEventListener('abort', () => no(new Error('told'))))
-  loops.run('ingest', told())
+  loops.run('ingest', told)
   await loops.end()
   expect(await loops.check('ingest').fault()).toBeUndefined()
 })
 
 test('of loops that are told to end, those that do not are named', async () => {
   const loops = makeLoops(pino({ level: 'silent' }))
-  loops.run('ingest', new Promise<void>((done) => loops.signal.addEventListener('abort', () => done())))
-  loops.run('controllers', new Promise(() => {}))
+  loops.run('ingest', () => new Promise<void>((done) => loops.signal.addEventListener('abort', () => done())))
+  loops.run('controllers', () => new Promise(() => {}))
   const ends: Ends = [{ what: () => `loops (${loops.still()})`, end: loops.end, withinMs: 50 }]
   const faults: string[] = []
   await endAll(ends, (what) => faults.push(what))

@@ -1,33 +1,54 @@
 import type { Logger } from 'pino'
 import type { Check } from '../http/health.ts'
+import { pause } from '../pause.ts'
+
+/** A loop that runs so long has begun again well: until then its part is not ready. */
+const WELL_AFTER_MS = 60_000
+const LEAST_WAIT_MS = 1_000
+const MOST_WAIT_MS = 30_000
 
 /**
  * What this hub does without being asked, for as long as it runs. A loop that ends by itself, whether it failed or just
- * returned, is a fault of its part until the hub is started again.
+ * returned, is begun again after a second, then two, and 30 at most; until it has run for a minute that is a fault of its part.
  */
-export function makeLoops(log: Logger) {
+export function makeLoops(log: Logger, clock: () => number = () => performance.now(), leastWaitMs = LEAST_WAIT_MS) {
   const over = new AbortController()
   const running = new Map<string, Promise<void>>()
-  const faults = new Map<string, string>()
+  const ended = new Map<string, { readonly why: string; readonly atMs: number }>()
+
+  async function keep(what: string, begin: () => Promise<unknown>): Promise<void> {
+    let waitMs = leastWaitMs
+    while (!over.signal.aborted) {
+      const begunAtMs = clock()
+      const error: unknown = await begin().then(
+        () => new Error('it returned without being asked'),
+        (thrown: unknown) => thrown,
+      )
+      if (over.signal.aborted) return
+      if (clock() - begunAtMs >= WELL_AFTER_MS) waitMs = leastWaitMs
+      log.error({ err: error, what, waitMs }, 'a loop of this hub ended and begins again')
+      ended.set(what, { why: error instanceof Error ? error.message : String(error), atMs: clock() })
+      await pause(waitMs, over.signal)
+      waitMs = Math.min(2 * waitMs, MOST_WAIT_MS)
+    }
+  }
+
   return {
     signal: over.signal,
-    run(what: string, loop: Promise<unknown>): void {
-      const ended = loop.then(
-        () => new Error('it returned without being asked'),
-        (error: unknown) => error,
-      )
+    run(what: string, begin: () => Promise<unknown>): void {
       running.set(
         what,
-        ended.then((error) => {
-          running.delete(what)
-          if (over.signal.aborted) return
-          log.error({ err: error, what }, 'a loop of this hub ended; restart this hub')
-          const why = error instanceof Error ? error.message : String(error)
-          faults.set(what, `it ended and does not begin again (${why}); restart this hub`)
-        }),
+        keep(what, begin).then(() => void running.delete(what)),
       )
     },
-    check: (what: string): Check => ({ name: what, fault: async () => faults.get(what) }),
+    check: (what: string): Check => ({
+      name: what,
+      async fault() {
+        const last = ended.get(what)
+        if (!last || clock() - last.atMs > WELL_AFTER_MS) return undefined
+        return `it ended (${last.why}), and begins again by itself; where that goes on, restart this hub`
+      },
+    }),
     /** Those that have not ended, by name. */
     still: (): string => [...running.keys()].join(', '),
     async end(): Promise<void> {
