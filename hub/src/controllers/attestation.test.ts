@@ -6,7 +6,16 @@ import { describe, expect, test } from 'vitest'
 import { unjudgedEvidence } from '../store/attestations.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
 import { attestationController } from './attestation.ts'
-import { addCluster, addMeasuredImage, addProfile, openWorld, RESULT_KEY, sha, type World } from './fixture.ts'
+import {
+  addCluster,
+  addMeasuredImage,
+  addProfile,
+  type Body,
+  openWorld,
+  RESULT_KEY,
+  sha,
+  type World,
+} from './fixture.ts'
 
 const verdicts = ({ store }: World) =>
   store.sql<{ boot_id: string; verdict: string }[]>`select boot_id, verdict from attestation_result order by boot_id`
@@ -128,6 +137,11 @@ async function measured(more: Partial<HardwareProfile> = {}) {
   return { world, tpm, signed, judge: () => world.look(controller) }
 }
 
+const confirms = (manifestSha256: string, bootId: string): Body => ({
+  kind: 'transition',
+  body: { from: 'Confirming', to: 'Idle', reason: 'Confirmed', message: 'runs it', manifestSha256, bootId },
+})
+
 describe('a node with a TPM', () => {
   test('that booted what is signed is affirming; the result is an EAR by the hub’s result key, and keeps what it rests on', async () => {
     const { world, tpm, signed, judge } = await measured()
@@ -228,6 +242,60 @@ describe('a node with a TPM', () => {
     )
     const events = (await world.list('Event')).map(({ spec }) => [spec.reason, spec.regarding.name, spec.message])
     expect(events).toEqual([['BootContraindicated', 'shop', expect.stringContaining('boot b1: ')]])
+  })
+
+  test('that boots an image older than one it confirmed is contraindicated, however good its signature; the confirmed one is not', async () => {
+    const { world, tpm, judge } = await measured()
+    const newer = await addMeasuredImage(world, 'os-2', referenceOf(tpm).image, 2)
+    const site = await addCluster(world, 'shop', { tpm })
+    const starts = (resetCount: number) => ({ clock: { ...CLOCK, resetCount } })
+    await site.says(site.quotes('b1', 'os-1', starts(1)))
+    await site.says(site.quotes('b2', 'os-2', starts(2)))
+    await site.says(confirms(newer, 'b2'))
+    await site.says(site.quotes('b3', 'os-2', starts(3)))
+    await site.says(site.quotes('b4', 'os-1', starts(4)))
+    // That it says now that the older one is what it runs takes nothing back.
+    await site.says(confirms(sha('os-1'), 'b4'))
+    await site.says(site.quotes('b5', 'os-1', starts(5)))
+    await judge()
+    expect(await told(world)).toEqual([
+      ['b1', 'affirming', 'Matches'],
+      ['b2', 'affirming', 'Matches'],
+      ['b3', 'affirming', 'Matches'],
+      ['b4', 'contraindicated', 'OlderThanConfirmed'],
+      ['b5', 'contraindicated', 'OlderThanConfirmed'],
+    ])
+    // The same bytes, signed once more under a counter that is high enough, whichever of their manifests is read first.
+    const again: string[] = []
+    for (const [name, counter] of [
+      ['os-3', 2],
+      ['os-4', 1],
+      ['os-5', 1],
+    ] as const)
+      again.push(await addMeasuredImage(world, 'os-1', referenceOf(tpm).image, counter, name))
+    expect(again.toSorted()[0]).not.toBe(again[0])
+    await judge()
+    expect((await told(world)).at(-1)).toEqual(['b5', 'affirming', 'Matches'])
+  })
+
+  test('whose confirmation fills a gap below a boot that was judged has that boot judged again', async () => {
+    const { world, tpm, judge } = await measured()
+    const newer = await addMeasuredImage(world, 'os-2', referenceOf(tpm).image, 2)
+    const site = await addCluster(world, 'shop', { tpm })
+    const codes = async () =>
+      (
+        await world.store.sql<
+          { findings: { code: string }[] }[]
+        >`select findings from attestation_result order by revision`
+      ).map(({ findings }) => findings.map(({ code }) => code))
+    await site.says(site.quotes('b1', 'os-1'), { at: 2 })
+    await judge()
+    await site.says(confirms(newer, 'b0'))
+    await judge()
+    expect(await codes()).toEqual([
+      ['NonceMismatch', 'WrongNonce'],
+      ['NonceMismatch', 'WrongNonce', 'OlderThanConfirmed'],
+    ])
   })
 
   test('that runs what people signed for other hardware is contraindicated, and judged no more often for that', async () => {

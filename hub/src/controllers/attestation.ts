@@ -6,6 +6,7 @@ import {
   appraise,
   attestationResult,
   FIRMWARE_PCRS,
+  highestRelease,
   type SeenClock,
 } from '@skerry/policy'
 import { evidenceNonce, type Signer, signDocument } from '@skerry/trust'
@@ -59,6 +60,7 @@ export function attestationController(signer: Signer): Controller {
         const records = await nodeRecords(
           store.sql,
           due.map(({ ref }) => ref),
+          [...references.releases.keys()],
         )
         const results: NewResult[] = []
         const unjudged: { readonly ref: StatementRef; readonly error: unknown }[] = []
@@ -113,11 +115,11 @@ function mostOfNode(due: readonly { readonly ref: StatementRef }[]): number {
 
 // A verdict rests on what was signed when it was made. The boots that run are judged by what is signed now.
 async function judgeAgain({ store, lease }: Reconciling, references: References): Promise<void> {
-  const outdated = (await newestByPolicy(store.sql)).filter(({ policyId, imageSha256, hardwareId }) => {
+  const outdated = (await newestByPolicy(store.sql)).filter(({ policyId, imageSha256, hardwareId, isOlder }) => {
     const profileSha256 = references.profileOf(hardwareId)?.profileSha256
     const manifests = references.manifestsOf(imageSha256, hardwareId)
     const named = manifests.length > 0 ? manifests : [undefined]
-    return !named.some((manifestSha256) => policyId === appraisalPolicyId({ manifestSha256, profileSha256 }))
+    return isOlder || !named.some((manifestSha256) => policyId === appraisalPolicyId({ manifestSha256, profileSha256 }))
   })
   if (outdated.length > 0) await writeFenced(store, lease, (tx) => requeue(tx, outdated))
 }
@@ -229,8 +231,14 @@ async function againstEach(
   const others = references.othersOf(imageSha256, record?.hardwareId ?? null)
   const images = references.imagesOf(imageSha256, record?.hardwareId ?? null)
   const boot = references.isSigned(imageSha256) ? ('other-hardware' as const) : ('unknown' as const)
-  const named = images.length > 0 ? images : [{ manifestSha256: undefined, boot }]
-  return named.map(({ manifestSha256, boot }) => ({
+  const named = images.length > 0 ? images : [{ manifestSha256: undefined, boot, releaseCounter: undefined }]
+  const confirmed = highestRelease(
+    (record?.confirmed ?? []).map(({ manifestSha256, seq }) => ({
+      counter: references.releases.get(manifestSha256) ?? 0,
+      seq,
+    })),
+  )
+  return named.map(({ manifestSha256, boot, releaseCounter: counter }) => ({
     manifestSha256,
     appraisal: appraise(evidence, {
       nonce,
@@ -242,6 +250,7 @@ async function againstEach(
         profile: learning,
         firmware: { atRegistration: record?.firmware ?? undefined, shownBy },
         before: before ?? undefined,
+        release: confirmed && counter !== undefined ? { counter, confirmed } : undefined,
       },
     }),
   }))

@@ -11,6 +11,7 @@ import {
   type Statement,
   type UkiBoot,
 } from '@skerry/api'
+import { confirmedManifest } from '@skerry/policy'
 import { evidenceOf, type Tpm } from '@skerry/policy/testing'
 import { createKey, evidenceNonce, keyRing, openBatch, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
@@ -97,8 +98,14 @@ export function addImage(world: World, name: string, releaseCounter = 1) {
 }
 
 /** An OSImage of hardware `shop-box` and `kiosk` whose manifest, as signers sign it, holds this boot block. */
-export async function addMeasuredImage(world: World, name: string, boot: UkiBoot, releaseCounter = 1): Promise<string> {
-  const image = { sha256: sha(name), length: 1, mediaType: 'application/octet-stream' }
+export async function addMeasuredImage(
+  world: World,
+  bytesOf: string,
+  boot: UkiBoot,
+  releaseCounter = 1,
+  name = bytesOf,
+): Promise<string> {
+  const image = { sha256: sha(bytesOf), length: 1, mediaType: 'application/octet-stream' }
   const says = { family: 'os', version: name, releaseCounter, hardwareIds: ['shop-box', 'kiosk'], image }
   const bytes = Buffer.from(JSON.stringify({ kind: 'OSImageManifest', ...says, boot }))
   const target = manifestTarget('os', name)
@@ -201,8 +208,9 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
       const time = { wall: as.wall ?? new Date().toISOString() }
       const text = as.text ?? JSON.stringify({ ...id, seq, prev, marker: as.marker ?? START, time, ...one })
       const phase = one.kind === 'transition' ? one.body.to : ''
+      const confirms = confirmedManifest(JSON.parse(text) as Statement)
       const digest = sha(text)
-      rows.push({ ...id, seq, prev, kind: one.kind, phase, digest, text })
+      rows.push({ ...id, seq, prev, kind: one.kind, phase, confirms, digest, text })
       prev = digest
     }
     const last = seq

@@ -6,14 +6,14 @@ import type { Store } from '../store/store.ts'
 import { loadTargetFiles } from '../store/trust.ts'
 
 /** What people signed of one image: the digest of the manifest, and its boot block. */
-type SignedImage = { readonly manifestSha256: string; readonly boot: Boot }
+type SignedImage = { readonly manifestSha256: string; readonly boot: Boot; readonly releaseCounter: number }
 
 /** The reference values that are signed now. */
 export type References = {
   /** Changes with what is signed, and with nothing else. */
   readonly mark: string
   /**
-   * The manifests that name these bytes for this hardware, each boot block once; of a node whose hardware nobody knows, for any. An error where a
+   * The manifests that name these bytes for this hardware, each boot block once, with the highest of its release counters; of a node whose hardware nobody knows, for any. An error where a
    * manifest's file is not there to be read.
    */
   imagesOf(imageSha256: string, hardwareId: string | null): SignedImage[]
@@ -23,6 +23,8 @@ export type References = {
   isSigned(imageSha256: string): boolean
   /** Boot blocks of what else is for this hardware. */
   othersOf(imageSha256: string, hardwareId: string | null): UkiBoot[]
+  /** Release counters of all signed manifests, by digest. */
+  readonly releases: ReadonlyMap<string, number>
   profileOf(hardwareId: string | null): SignedProfile | undefined
   /** How many clusters this profile asks for, where it learns by them. */
   quorumOf(profile: string): number | undefined
@@ -60,6 +62,7 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
         .join(),
       imagesOf: (...image) => unique(imagesFor(...image).map((found) => signedImage(found, boots))),
       manifestsOf: (...image) => imagesFor(...image).map(({ spec }) => spec.manifestSha256),
+      releases: new Map([...images.values()].map(({ spec }) => [spec.manifestSha256, spec.releaseCounter])),
       isSigned: (imageSha256) => byImage.has(imageSha256),
       othersOf: (imageSha256, hardwareId) =>
         measured.flatMap(({ spec }) => {
@@ -77,16 +80,19 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
 }
 
 function signedImage({ spec }: ObjectOf<'OSImage'>, boots: ReadonlyMap<string, UkiBoot>): SignedImage {
-  const { target, manifestSha256, boot } = spec
-  if (boot.kind === 'none') return { manifestSha256, boot: { kind: 'none' } }
+  const { target, manifestSha256, boot, releaseCounter } = spec
+  if (boot.kind === 'none') return { manifestSha256, releaseCounter, boot: { kind: 'none' } }
   const read = boots.get(manifestSha256)
   if (!read) throw new Error(`the signed manifest ${target} (${manifestSha256}) is not in this hub’s database`)
-  return { manifestSha256, boot: read }
+  return { manifestSha256, releaseCounter, boot: read }
 }
 
 function unique(images: readonly SignedImage[]): SignedImage[] {
   const byBoot = new Map<string, SignedImage>()
-  for (const image of images.toSorted((a, b) => (a.manifestSha256 < b.manifestSha256 ? -1 : 1)))
-    if (!byBoot.has(JSON.stringify(image.boot))) byBoot.set(JSON.stringify(image.boot), image)
+  for (const image of images.toSorted((a, b) => (a.manifestSha256 < b.manifestSha256 ? -1 : 1))) {
+    const key = JSON.stringify(image.boot)
+    const { releaseCounter, ...first } = byBoot.get(key) ?? image
+    byBoot.set(key, { ...first, releaseCounter: Math.max(releaseCounter, image.releaseCounter) })
+  }
   return [...byBoot.values()]
 }

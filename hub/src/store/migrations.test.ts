@@ -120,3 +120,29 @@ test('what was judged before results were signed stays as it was, and a verdict 
   ])
   expect((await resultDetails(sql, [place])).size).toBe(1)
 })
+
+test('what nodes confirmed before it was kept by itself is read out of their statements', async () => {
+  const database = await testDatabase()
+  const { sql, close } = openStore(database.connection)
+  onTestFinished(async () => {
+    await close()
+    await database.drop()
+  })
+  const own = postgres(toOptions(database.connection, { max: 1, onnotice: () => {} }))
+  await migrate(drizzle(own), { migrationsFolder: migrationsBefore('0016_confirmed_manifest') })
+  await own.end()
+  const [first, second] = [sha256Hex('first'), sha256Hex('second')]
+  const bodies = [
+    { to: 'Staged', manifestSha256: first },
+    { to: 'Idle', manifestSha256: first, bootId: 'b1' },
+    { to: 'Idle', manifestSha256: second },
+    { to: 'Idle', manifestSha256: first, bootId: 'b2' },
+  ]
+  for (const [at, body] of bodies.entries())
+    await sql`insert into statement (cluster, node, incarnation, seq, kind, digest, text, received_at)
+      values ('shop', 'a', 1, ${at + 1}, 'transition', ${`${at}`}, ${JSON.stringify({ body })}, now())`
+  await migrateStore(database.connection)
+  expect(await sql`select * from confirmed_manifest`).toEqual([
+    { cluster: 'shop', node: 'a', incarnation: 1, manifest_sha256: first, seq: '2' },
+  ])
+})

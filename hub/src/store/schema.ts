@@ -354,6 +354,19 @@ export const statementBatch = pgTable(
   (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.lastSeq, t.firstSeq] })],
 )
 
+/** Which manifests a node has confirmed in a life, and by which statement first: below its release counter no boot is good. */
+export const confirmedManifest = pgTable(
+  'confirmed_manifest',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    incarnation: integer().notNull(),
+    manifestSha256: text('manifest_sha256').notNull(),
+    seq: big('seq').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.manifestSha256] })],
+)
+
 /** Evidence that was stored and not judged yet: ingest puts it here, judging takes it away. */
 export const evidenceQueue = pgTable(
   'evidence_queue',

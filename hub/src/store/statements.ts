@@ -13,6 +13,8 @@ export type NewStatement = {
   readonly kind: StatementKind
   /** The phase a transition went to; `order` for a refusal that names a position; empty for all else. */
   readonly phase: string
+  /** The manifest that the node confirms by it. */
+  readonly confirms?: string | undefined
   readonly digest: string
   readonly text: string
 }
@@ -36,6 +38,7 @@ export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): P
     await tx`insert into evidence_queue (cluster, node, incarnation, seq)
       select * from unnest(${evidence.map((r) => r.cluster)}::text[], ${evidence.map((r) => r.node)}::text[],
         ${evidence.map((r) => r.incarnation)}::int[], ${evidence.map((r) => r.seq)}::bigint[])`
+  await appendConfirmed(tx, rows)
   const newest = newestOfEach(rows)
   await tx`
     insert into statement_newest as held (cluster, node, kind, phase, incarnation, seq)
@@ -43,6 +46,31 @@ export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): P
       ${newest.map((r) => r.phase)}::text[], ${newest.map((r) => r.incarnation)}::int[], ${newest.map((r) => r.seq)}::bigint[])
     on conflict (cluster, node, kind, phase) do update set incarnation = excluded.incarnation, seq = excluded.seq
     where (excluded.incarnation, excluded.seq) > (held.incarnation, held.seq)`
+}
+
+// What is confirmed comes after the boot's evidence. What fills a gap below a boot that was judged has it judged again.
+async function appendConfirmed(tx: Tx, rows: readonly NewStatement[]): Promise<void> {
+  const first = new Map<string, NewStatement & { readonly confirms: string }>()
+  for (const row of rows) {
+    const { confirms } = row
+    if (confirms === undefined) continue
+    const key = `${row.cluster}/${row.node}/${row.incarnation}/${confirms}`
+    if (row.seq < (first.get(key)?.seq ?? Number.POSITIVE_INFINITY)) first.set(key, { ...row, confirms })
+  }
+  if (first.size === 0) return
+  const all = [...first.values()]
+  const given = tx`unnest(${all.map((r) => r.cluster)}::text[], ${all.map((r) => r.node)}::text[], ${all.map((r) => r.incarnation)}::int[],
+      ${all.map((r) => r.confirms)}::text[], ${all.map((r) => r.seq)}::bigint[])`
+  await tx`
+    insert into confirmed_manifest as held (cluster, node, incarnation, manifest_sha256, seq) select * from ${given}
+    on conflict (cluster, node, incarnation, manifest_sha256) do update set seq = excluded.seq where excluded.seq < held.seq`
+  await tx`
+    insert into evidence_queue (cluster, node, incarnation, seq)
+    select distinct u.c, u.n, u.i, r.seq from ${given} as u(c, n, i, m, s)
+    cross join lateral (select r.seq from attestation_result r where r.cluster = u.c and r.node = u.n and r.incarnation = u.i
+      order by r.seq desc limit 1) r
+    where r.seq > u.s
+    on conflict do nothing`
 }
 
 /** The signature of a batch that brought at least one new statement, and which numbers it is over. */

@@ -62,6 +62,41 @@ async function send(node: TestNode, text: string, as = node): Promise<void> {
 }
 
 describe('a statement is stored once, whatever the way it came', () => {
+  test('a manifest that a node confirms is kept with the first statement that does, also where that comes last', async () => {
+    const node = await newNode()
+    const { cluster, incarnation, transcript } = node
+    const manifest = sha256Hex('manifest')
+    const bodies = [
+      { to: 'Idle', bootId: 'b1' },
+      { to: 'Idle' },
+      { to: 'Idle', bootId: 'b2' },
+      { to: 'Failed', bootId: 'b3' },
+    ] as const
+    let prev = transcript
+    const texts = bodies.map((body, at) => {
+      const text = JSON.stringify({
+        ...{
+          kind: 'transition',
+          cluster,
+          node: node.node,
+          incarnation,
+          seq: at + 1,
+          prev,
+          marker: sha256Hex('marker'),
+        },
+        time: { wall: '2026-01-01T00:00:00Z' },
+        body: { from: 'Confirming', reason: 'Confirmed', message: 'runs it', manifestSha256: manifest, ...body },
+      } satisfies Statement)
+      prev = sha256Hex(text)
+      return text
+    })
+    const kept = () => world.store.sql`select manifest_sha256, seq from confirmed_manifest where cluster = ${cluster}`
+    await send(node, await batchOf(node, texts.slice(1)))
+    expect(await kept()).toEqual([{ manifest_sha256: manifest, seq: '3' }])
+    await send(node, await batchOf(node, texts.slice(0, 1)))
+    expect(await kept()).toEqual([{ manifest_sha256: manifest, seq: '1' }])
+  })
+
   test('batches with other boundaries, out of order and with gaps; the watermark is the highest number without a gap', async () => {
     const node = await newNode()
     const texts = chainOf(node, 12)

@@ -7,6 +7,7 @@ import {
   Refusal,
   Statement,
 } from '@skerry/api'
+import { confirmedManifest } from '@skerry/policy'
 import {
   type BatchSeal,
   keyRing,
@@ -140,7 +141,8 @@ function readStatement(line: string, sender: KnownNode): NewStatement {
   belongsTo(statement, sender)
   const { cluster, node, incarnation, seq, prev, kind } = statement
   const phase = statement.kind === 'transition' ? statement.body.to : isOrderRefused(statement) ? 'order' : ''
-  return { cluster, node, incarnation, seq, prev, kind, phase, digest: sha256Hex(line), text: line }
+  const confirms = confirmedManifest(statement)
+  return { cluster, node, incarnation, seq, prev, kind, phase, confirms, digest: sha256Hex(line), text: line }
 }
 
 // The newest status of a node, signed by its key.

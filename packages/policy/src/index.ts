@@ -11,6 +11,7 @@ export {
   type SeenClock,
   type TpmReference,
 } from './attestation/reference.ts'
+export { confirmedManifest, highestRelease } from './attestation/release.ts'
 export { appraisalPolicyId, attestationResult } from './attestation/result.ts'
 export { assess, type ClusterInventory } from './compliance/assess.ts'
 export { type CheckedReport, checkReport, type Proven, type SignedFiles } from './compliance/check.ts'

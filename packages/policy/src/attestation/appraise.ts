@@ -6,6 +6,7 @@ import { type Area, type Found, found, listed, made, worst } from './findings.ts
 import { judgeMachine } from './machine.ts'
 import { readMeasurements } from './measurements.ts'
 import { QUOTED_PCRS, type Reference, type SeenClock, type TpmReference } from './reference.ts'
+import { judgeRelease } from './release.ts'
 
 /** An attestation result of one boot: the verdict, its reason (UpperCamel), a sentence, and everything they rest on. */
 export type Appraisal = {
@@ -84,7 +85,15 @@ export function appraise(evidence: EvidenceBody, reference: Reference): Appraisa
   const unquoted = QUOTED_PCRS.filter((pcr) => !hex.has(pcr)).map((pcr) =>
     found('PcrNotQuoted', `PCR ${pcr} was not quoted, so nothing of it is known`, { pcr }),
   )
-  const all = [...nonce, ...identity, ...unquoted, ...measurements.findings, ...image.findings, ...machine.findings]
+  const all = [
+    ...nonce,
+    ...identity,
+    ...unquoted,
+    ...measurements.findings,
+    ...image.findings,
+    ...judgeRelease(tpm.release),
+    ...machine.findings,
+  ]
   const table = [...image.pcrs, ...machine.pcrs].toSorted((a, b) => a.pcr - b.pcr)
   return {
     ...result(all, table),

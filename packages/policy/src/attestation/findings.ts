@@ -37,6 +37,7 @@ const CODES = {
   ImageNotStarted: ['contraindicated', 'executables'],
   KernelNotOfImage: ['contraindicated', 'executables'],
   OtherImageTried: ['warning', 'executables'],
+  OlderThanConfirmed: ['contraindicated', 'executables'],
   PcrMismatch: ['contraindicated', 'executables'],
   NoProfile: ['warning', 'hardware'],
   SecureBootOff: ['contraindicated', 'configuration'],

@@ -32,6 +32,14 @@ export type TpmReference = {
    */
   readonly firmware: { readonly atRegistration: PcrValues | undefined; readonly shownBy: readonly string[] }
   readonly before: SeenClock | undefined
+  /** The image's release counter, and what this node confirmed in its life before this boot; nothing where neither is known. */
+  readonly release?: Release | undefined
+}
+
+export type Release = {
+  readonly counter: number
+  /** The highest release counter of what it confirmed, and the statement in which it did. */
+  readonly confirmed: { readonly counter: number; readonly seq: number }
 }
 
 export type Reference = {

@@ -4,6 +4,7 @@ import type {
   RegistrationProof,
   Statement,
   TpmQuote,
+  TransitionBody,
   UkiBoot,
   Verdict,
 } from '@skerry/api'
@@ -52,7 +53,7 @@ type Node = {
   cluster: string
   incarnation?: number
   by?: Tpm
-  bodies?: EvidenceBody[]
+  bodies?: (EvidenceBody | TransitionBody)[]
   proof?: RegistrationProof | undefined
 }
 const proofOf = (by: Tpm, values = valuesOf('secure-boot-off')): RegistrationProof => {
@@ -69,6 +70,11 @@ const boot = (seq: number, by: Tpm, more: Parameters<typeof evidenceOf>[2] = {})
   bootId: `b${seq}`,
 })
 
+/** It ran what this manifest names, and took it for good. */
+const confirms = (manifestSha256: string): TransitionBody => ({
+  ...{ from: 'Confirming', to: 'Idle', reason: 'Confirmed', message: 'runs it', bootId: 'b', manifestSha256 },
+})
+
 /** A report of nodes that booted, with what a hub said of each newest boot, and what its statements prove. */
 function world(
   nodes: readonly Node[],
@@ -83,8 +89,7 @@ function world(
     const statements = bodies.map(
       (body, at): Statement => ({
         ...{ ...id, seq: at + 1, prev: digest(at), marker: digest(0), time: { wall: '2026-06-01T11:00:00Z' } },
-        kind: 'evidence',
-        body,
+        ...('to' in body ? { kind: 'transition', body } : { kind: 'evidence', body }),
       }),
     )
     const known = statements.map((statement) => ({ statement, digest: digest(statement.seq) }))
@@ -100,8 +105,9 @@ function world(
       ),
     })
     const newest = statements.length
-    const statement = { ...id, seq: newest, digest: digest(newest) }
-    const verdict = { bootId: `b${newest}`, ...said, statement }
+    const booted = statements.findLast(({ kind }) => kind === 'evidence')?.seq ?? 0
+    const statement = { ...id, seq: booted, digest: digest(booted) }
+    const verdict = { bootId: `b${booted}`, ...said, statement }
     return {
       cluster,
       reachability: 'Online' as const,
@@ -194,6 +200,26 @@ describe('a boot with a TPM, judged again by what people signed', () => {
           fault.includes(`is ${due}, the report says ${said.verdict}`),
       ),
     ]).toEqual(['not-verified', true])
+  })
+
+  test('of an image that is older than one it confirmed is contraindicated here as at the hub', () => {
+    const [first] = signedFiles().manifests
+    if (!first) throw new Error('no manifest')
+    const newer = { sha256: '9'.repeat(64), manifest: { ...first.manifest, version: '2', releaseCounter: 2 } }
+    const both = {
+      ...signedFiles(),
+      manifests: [
+        first,
+        { ...newer, manifest: { ...newer.manifest, image: { ...first.manifest.image, sha256: TRANSCRIPT } } },
+      ],
+    }
+    const downgraded = { ...shop, bodies: [confirms(newer.sha256), boot(2, tpm)] }
+    expect(world([downgraded], { verdict: 'contraindicated', reason: 'OlderThanConfirmed' })(both)).toEqual(verified)
+    expect(world([downgraded], GOOD)(both)).toMatchObject({ outcome: 'not-verified' })
+    // The same bytes under the newer manifest are no older ones; what it confirms afterwards says nothing of this boot.
+    expect(world([downgraded], GOOD)({ ...signedFiles(), manifests: [first, newer] })).toEqual(verified)
+    expect(world([{ ...shop, bodies: [confirms(first.sha256), boot(2, tpm)] }], GOOD)(both)).toEqual(verified)
+    expect(world([{ ...shop, bodies: [boot(1, tpm), confirms(newer.sha256)] }], GOOD)(both)).toEqual(verified)
   })
 
   test.each<[string, Node, string | null, string]>([

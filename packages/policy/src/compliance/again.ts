@@ -9,7 +9,8 @@ import {
 } from '@skerry/api'
 import { Malformed, nameOf, parsePublic } from '@skerry/measured-boot'
 import { type Appraisal, appraise, NOTHING_KNOWN } from '../attestation/appraise.ts'
-import { FIRMWARE_PCRS, type SeenClock, type TpmReference } from '../attestation/reference.ts'
+import { FIRMWARE_PCRS, type Release, type SeenClock, type TpmReference } from '../attestation/reference.ts'
+import { confirmedManifest, highestRelease } from '../attestation/release.ts'
 import type { KnownStatement } from './facts.ts'
 
 // Boots of nodes with a TPM, judged again by whoever checks a report: against manifests and profiles that he read by a root
@@ -126,10 +127,32 @@ function best(node: Node, life: Life, at: Evidence, signed: SignedFiles, shown: 
     },
     before: clockBefore(life, at, registered.akName),
   }
-  const boots = named.length > 0 ? named.map(({ manifest }) => manifest.boot) : (['unknown'] as const)
-  const made = boots.map((image) => appraise(body, { nonce, class: node.class, tpm: { ...tpm, image } }))
+  const confirmed = confirmedBefore(life, at, manifests)
+  const images =
+    named.length > 0
+      ? named.map(({ manifest: { boot, releaseCounter: counter } }) => ({
+          image: boot,
+          release: confirmed && { counter, confirmed },
+        }))
+      : [{ image: 'unknown' as const }]
+  const made = images.map((image) => appraise(body, { nonce, class: node.class, tpm: { ...tpm, ...image } }))
   const [first] = made.toSorted((a, b) => VERDICTS.indexOf(a.verdict) - VERDICTS.indexOf(b.verdict))
   return first ?? { why: 'nothing names its image' }
+}
+
+/** The highest release counter that it confirmed before this boot, in the same life, by the manifests that it named. */
+function confirmedBefore(
+  { statements }: Life,
+  { statement: { seq } }: Evidence,
+  manifests: SignedFiles['manifests'],
+): Release['confirmed'] | undefined {
+  const counters = new Map(manifests.map(({ sha256, manifest }) => [sha256, manifest.releaseCounter]))
+  const said = [...statements.values()].flatMap(({ statement }) => {
+    const manifest = statement.seq < seq ? confirmedManifest(statement) : undefined
+    const counter = manifest === undefined ? undefined : counters.get(manifest)
+    return counter === undefined ? [] : [{ counter, seq: statement.seq }]
+  })
+  return highestRelease(said)
 }
 
 /** The key and the firmware that the node showed when it registered, as far as its own signature over that reaches. */
