@@ -34,7 +34,8 @@ function migrationsBefore(tag: string): string {
   return folder
 }
 
-test('what a hub held before it kept signatures stays, with the key of each node and without what was never kept', async () => {
+/** A store as it was before the migration of this name, and how it takes the rest. */
+async function storeBefore(tag: string) {
   const database = await testDatabase()
   const { sql, close } = openStore(database.connection)
   onTestFinished(async () => {
@@ -43,8 +44,13 @@ test('what a hub held before it kept signatures stays, with the key of each node
   })
   // A connection that drizzle has had reads and writes JSON its own way.
   const own = postgres(toOptions(database.connection, { max: 1, onnotice: () => {} }))
-  await migrate(drizzle(own), { migrationsFolder: migrationsBefore('0009_proofs') })
+  await migrate(drizzle(own), { migrationsFolder: migrationsBefore(tag) })
   await own.end()
+  return { sql, migrateOn: () => migrateStore(database.connection) }
+}
+
+test('what a hub held before it kept signatures stays, with the key of each node and without what was never kept', async () => {
+  const { sql, migrateOn } = await storeBefore('0009_proofs')
   const { jwk, thumbprint } = createKey('ES256')
   const life = { cluster: 'shop', node: 'a', incarnation: 3 }
   const transcript = sha256Hex('exchange')
@@ -53,22 +59,14 @@ test('what a hub held before it kept signatures stays, with the key of each node
     values ('shop', 'a', 'Accepted', 'software-key', ${sql.json(jwk)}, ${thumbprint}, 'U', 3, 'r', ${transcript}, '', '', now(), now(), 'anna', now())`
   await sql`insert into statement (cluster, node, incarnation, seq, kind, digest, text, received_at)
     values ('shop', 'a', 3, 1, 'refused', ${sha256Hex('{}')}, '{}', now())`
-  await migrateStore(database.connection)
+  await migrateOn()
   expect(await loadLife(sql, life)).toMatchObject({ nodeKey: jwk, transcript, proof: null, decidedBy: 'anna' })
   expect(await listStatements(sql, { ...life, fromSeq: 1, limit: 9 })).toMatchObject([{ seq: 1, text: '{}' }])
   expect(await listBatches(sql, { ...life, newestSeq: 9, after: undefined, limit: 9 })).toEqual([])
 })
 
 test('who may approve a rollout from before acts were kept is told by the audit: not whoever changed it last', async () => {
-  const database = await testDatabase()
-  const { sql, close } = openStore(database.connection)
-  onTestFinished(async () => {
-    await close()
-    await database.drop()
-  })
-  const own = postgres(toOptions(database.connection, { max: 1, onnotice: () => {} }))
-  await migrate(drizzle(own), { migrationsFolder: migrationsBefore('0014_acts') })
-  await own.end()
+  const { sql, migrateOn } = await storeBefore('0014_acts')
   for (const [name, uid] of [
     ['edge-os', 'u1'],
     ['unheard-of', 'u2'],
@@ -82,21 +80,13 @@ test('who may approve a rollout from before acts were kept is told by the audit:
   ] as const)
     await sql`insert into audit_record (at, actor, source_ip, verb, kind, namespace, name, request_id, hash)
       values (now(), ${actor}, '', ${verb}, 'Rollout', 'fleet', 'edge-os', 'r', '')`
-  await migrateStore(database.connection)
+  await migrateOn()
   expect(await listSpecAuthors(sql, 'Rollout')).toEqual(new Map([['u1', 'bert']]))
   expect(await listActs(sql, 'u1')).toEqual([])
 })
 
 test('what was judged before results were signed stays as it was, and a verdict may be made anew beside it', async () => {
-  const database = await testDatabase()
-  const { sql, close } = openStore(database.connection)
-  onTestFinished(async () => {
-    await close()
-    await database.drop()
-  })
-  const own = postgres(toOptions(database.connection, { max: 1, onnotice: () => {} }))
-  await migrate(drizzle(own), { migrationsFolder: migrationsBefore('0010_attested') })
-  await own.end()
+  const { sql, migrateOn } = await storeBefore('0010_attested')
   const evidence = {
     class: 'software-key',
     bootId: 'b1',
@@ -109,7 +99,7 @@ test('what was judged before results were signed stays as it was, and a verdict 
     values ('shop', 'a', 1, 1, 'evidence', ${sha256Hex('{}')}, '{}', now())`
   await sql`insert into attestation_result (cluster, node, incarnation, seq, boot_id, verdict, reason, message, evidence, judged_at)
     values ('shop', 'a', 1, 1, 'b1', 'warning', 'SoftwareKey', 'm', ${sql.json(evidence)}, now())`
-  await migrateStore(database.connection)
+  await migrateOn()
   const place = { cluster: 'shop', node: 'a', incarnation: 1, seq: 1 }
   expect(await resultDetails(sql, [place])).toEqual(new Map())
   const anew = { bootId: 'b1', verdict: 'affirming', reason: 'Matches', message: 'm', evidence } as const
@@ -122,15 +112,7 @@ test('what was judged before results were signed stays as it was, and a verdict 
 })
 
 test('what nodes confirmed before it was kept by itself is read out of their statements', async () => {
-  const database = await testDatabase()
-  const { sql, close } = openStore(database.connection)
-  onTestFinished(async () => {
-    await close()
-    await database.drop()
-  })
-  const own = postgres(toOptions(database.connection, { max: 1, onnotice: () => {} }))
-  await migrate(drizzle(own), { migrationsFolder: migrationsBefore('0016_confirmed_manifest') })
-  await own.end()
+  const { sql, migrateOn } = await storeBefore('0016_confirmed_manifest')
   const [first, second] = [sha256Hex('first'), sha256Hex('second')]
   const bodies = [
     { to: 'Staged', manifestSha256: first },
@@ -141,7 +123,7 @@ test('what nodes confirmed before it was kept by itself is read out of their sta
   for (const [at, body] of bodies.entries())
     await sql`insert into statement (cluster, node, incarnation, seq, kind, digest, text, received_at)
       values ('shop', 'a', 1, ${at + 1}, 'transition', ${`${at}`}, ${JSON.stringify({ body })}, now())`
-  await migrateStore(database.connection)
+  await migrateOn()
   expect(await sql`select * from confirmed_manifest`).toEqual([
     { cluster: 'shop', node: 'a', incarnation: 1, manifest_sha256: first, seq: '2' },
   ])
