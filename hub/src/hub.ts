@@ -96,7 +96,10 @@ export async function startHub(
         {
           ...{ config, port, store, hub, keys, changes, door, now, certificates, metrics, log, onRefused },
           pace: WATCH_PACE,
-          checks: config.roles.filter((role) => role !== 'api').map(loops.check),
+          checks: [
+            ...config.roles.filter((role) => role !== 'api').map(loops.check),
+            ...(config.roles.includes('ingest') ? [{ name: 'heartbeats', fault: async () => hub.hearingFault() }] : []),
+          ],
         },
         ends,
       )

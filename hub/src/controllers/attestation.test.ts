@@ -278,7 +278,7 @@ describe('a node with a TPM', () => {
     expect((await told(world)).at(-1)).toEqual(['b5', 'affirming', 'Matches'])
   })
 
-  test('whose confirmation fills a gap below a boot that was judged has that boot judged again', async () => {
+  test('whose confirmation comes below a boot that was judged, or while it is, has that boot judged again within ten minutes, once', async () => {
     const { world, tpm, judge } = await measured()
     const newer = await addMeasuredImage(world, 'os-2', referenceOf(tpm).image, 2)
     const site = await addCluster(world, 'shop', { tpm })
@@ -288,13 +288,53 @@ describe('a node with a TPM', () => {
           { findings: { code: string }[] }[]
         >`select findings from attestation_result order by revision`
       ).map(({ findings }) => findings.map(({ code }) => code))
+    const late = ['NonceMismatch', 'WrongNonce']
     await site.says(site.quotes('b1', 'os-1'), { at: 2 })
     await judge()
     await site.says(confirms(newer, 'b0'))
     await judge()
-    expect(await codes()).toEqual([
-      ['NonceMismatch', 'WrongNonce'],
-      ['NonceMismatch', 'WrongNonce', 'OlderThanConfirmed'],
+    expect(await codes()).toEqual([late])
+    for (let minutes = 10; minutes <= 40; minutes += 10) {
+      world.pass(10 * 60_000)
+      await judge()
+    }
+    expect(await codes()).toEqual([late, [...late, 'OlderThanConfirmed']])
+  })
+
+  test('that confirms no more than its own image, or quotes nothing, is judged once, however often that is looked at', async () => {
+    const { world, tpm, judge } = await measured()
+    const newer = await addMeasuredImage(world, 'os-2', referenceOf(tpm).image, 2)
+    const [fine, mute] = [await addCluster(world, 'fine', { tpm }), await addCluster(world, 'mute', { tpm: makeTpm() })]
+    await fine.says(confirms(newer, 'b0'))
+    await fine.says(fine.quotes('b1', 'os-2'))
+    await mute.says(confirms(newer, 'b0'))
+    await mute.says(mute.boot('b1', 'os-1'))
+    for (let looks = 0; looks < 3; looks += 1) {
+      await judge()
+      world.pass(10 * 60_000)
+    }
+    expect((await results(world)).map(({ cluster, verdict, revision }) => [cluster, verdict, revision])).toEqual([
+      ['fine', 'affirming', 1],
+      ['mute', 'contraindicated', 1],
+    ])
+  })
+
+  test('whose confirmation a hub of an older version took in is held to it as well, and to none of another life', async () => {
+    const { world, tpm, judge } = await measured()
+    const newer = await addMeasuredImage(world, 'os-2', referenceOf(tpm).image, 2)
+    const sites = [await addCluster(world, 'old-hub', { tpm }), await addCluster(world, 'wiped', { tpm: makeTpm() })]
+    for (const site of sites) {
+      await site.says(confirms(newer, 'b0'))
+      await site.says(site.quotes('b1', 'os-1'))
+    }
+    const { sql } = world.store
+    await sql`delete from confirmed_manifest where cluster = 'old-hub'`
+    await sql`update confirmed_manifest set incarnation = 9 where cluster = 'wiped'`
+    await sql`update statement_newest set incarnation = 9 where cluster = 'wiped'`
+    await judge()
+    expect((await results(world)).map(({ cluster, reason }) => [cluster, reason])).toEqual([
+      ['old-hub', 'OlderThanConfirmed'],
+      ['wiped', 'Matches'],
     ])
   })
 

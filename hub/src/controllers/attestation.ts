@@ -8,16 +8,19 @@ import {
   FIRMWARE_PCRS,
   highestRelease,
   type SeenClock,
+  type SignedManifest,
 } from '@skerry/policy'
 import { evidenceNonce, type Signer, signDocument } from '@skerry/trust'
 import { makeQuiet, moreSince, type Quiet } from '../quiet.ts'
 import {
   appendResults,
+  type JudgedBy,
   type NewResult,
   type NodeRecord,
   newestByPolicy,
   nodeRecords,
   nodesShowing,
+  type Place,
   placeOf,
   requeue,
   requeueUnconfirmed,
@@ -25,6 +28,7 @@ import {
 } from '../store/attestations.ts'
 import { type NewEvent, recordEvents } from '../store/events.ts'
 import { writeFenced } from '../store/leases.ts'
+import { confirmedOf } from '../store/statements.ts'
 import type { Reader, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 import { openReferences, type References } from './references.ts'
@@ -34,6 +38,9 @@ import type { Controller, Reconciling } from './run.ts'
 const BATCH = 100
 /** Of one node in a look: a node that says it booted a thousand times a second keeps nobody's boot from being judged. */
 const OF_NODE = 20
+
+/** A statement may come below a boot that was judged, or while it is: so often the boots that run are held against what their nodes confirmed. */
+const COMPARE_MS = 10 * 60_000
 
 /**
  * Judges every boot's evidence once, and the newest of each node with a TPM again when other manifests or profiles are
@@ -45,14 +52,18 @@ export function attestationController(signer: Signer): Controller {
   const aside: StatementRef[] = []
   const readReferences = openReferences()
   let judgedBy: string | undefined
+  let comparedAtMs = 0
   let quiet = makeQuiet()
   return {
     name: 'attestation',
     async reconcile(context) {
       const { store, lease, mirrors, now, log, signal } = context
       const references = await readReferences(store, mirrors)
-      if (judgedBy !== references.mark) await judgeAgain(context, references)
-      judgedBy = references.mark
+      if (judgedBy !== references.mark || now() - comparedAtMs >= COMPARE_MS) {
+        await judgeAgain(context, references, judgedBy !== references.mark)
+        judgedBy = references.mark
+        comparedAtMs = now()
+      }
       let more = false
       let after: StatementRef | undefined
       while (!signal.aborted) {
@@ -60,7 +71,6 @@ export function attestationController(signer: Signer): Controller {
         const records = await nodeRecords(
           store.sql,
           due.map(({ ref }) => ref),
-          [...references.releases.keys()],
         )
         const results: NewResult[] = []
         const unjudged: { readonly ref: StatementRef; readonly error: unknown }[] = []
@@ -113,15 +123,46 @@ function mostOfNode(due: readonly { readonly ref: StatementRef }[]): number {
   return Math.max(0, ...[...byNode.values()].map(({ length }) => length))
 }
 
-// A verdict rests on what was signed when it was made. The boots that run are judged by what is signed now.
-async function judgeAgain({ store, lease }: Reconciling, references: References): Promise<void> {
-  const outdated = (await newestByPolicy(store.sql)).filter(({ policyId, imageSha256, hardwareId, isOlder }) => {
+// A verdict rests on what was signed when it was made. The boots that run are judged by what is signed now, and by what their
+// nodes are known to have confirmed.
+async function judgeAgain(
+  { store, lease }: Reconciling,
+  references: References,
+  isNewlySigned: boolean,
+): Promise<void> {
+  const newest = await newestByPolicy(store.sql)
+  const older = await olderThanConfirmed(store.sql, newest, references)
+  const outdated = newest.filter((judged) => {
+    const isOlder = older.has(judged)
+    if (isOlder && judged.isMeasured && !judged.isOlder) return true
+    if (!isNewlySigned) return false
+    const { policyId, imageSha256, hardwareId } = judged
     const profileSha256 = references.profileOf(hardwareId)?.profileSha256
-    const manifests = references.manifestsOf(imageSha256, hardwareId)
+    const manifests = references.manifestsOf(imageSha256, hardwareId).map(({ sha256 }) => sha256)
     const named = manifests.length > 0 ? manifests : [undefined]
-    return isOlder || !named.some((manifestSha256) => policyId === appraisalPolicyId({ manifestSha256, profileSha256 }))
+    const isSame = named.some((manifestSha256) => policyId === appraisalPolicyId({ manifestSha256, profileSha256 }))
+    return !isSame || (judged.isOlder && !isOlder)
   })
   if (outdated.length > 0) await writeFenced(store, lease, (tx) => requeue(tx, outdated))
+}
+
+// Those boots whose image is below what their node has confirmed, under each manifest that names it.
+async function olderThanConfirmed<Judged extends Place & JudgedBy>(
+  sql: Reader,
+  judged: readonly Judged[],
+  references: References,
+): Promise<Set<Judged>> {
+  const asked = judged.flatMap((one) => {
+    const { cluster, node, incarnation, seq, hardwareId } = one
+    const mine = references.manifestsOf(one.imageSha256, hardwareId)
+    if (mine.length === 0) return []
+    const releaseCounter = Math.max(...mine.map((manifest) => manifest.releaseCounter))
+    return references
+      .above([{ releaseCounter }], hardwareId)
+      .map(({ sha256 }) => ({ cluster, node, incarnation, seq, manifestSha256: sha256 }))
+  })
+  const confirmed = new Set((await confirmedOf(sql, asked)).map(placeOf))
+  return new Set(judged.filter((one) => confirmed.has(placeOf(one))))
 }
 
 // The clusters that complete a quorum confirm what the others showed before them.
@@ -190,7 +231,7 @@ async function judge(sql: Reader, ref: StatementRef, text: string, by: By): Prom
   const firmware = firmwareDigest(evidence)
   const judged =
     evidence.class === 'tpm'
-      ? bestOf(await againstEach(sql, { evidence, nonce, cluster: ref.cluster, profile, firmware }, by))
+      ? bestOf(await againstEach(sql, { ref, evidence, nonce, profile, firmware }, by))
       : { appraisal: appraise(evidence, { nonce, class: record?.class ?? undefined }), manifestSha256: undefined }
   const { appraisal, manifestSha256 } = judged
   const policyId = appraisalPolicyId({ manifestSha256, profileSha256: profile?.profileSha256 })
@@ -209,9 +250,9 @@ async function judge(sql: Reader, ref: StatementRef, text: string, by: By): Prom
 
 type Judged = { readonly appraisal: Appraisal; readonly manifestSha256: string | undefined }
 type Boot = {
+  readonly ref: StatementRef
   readonly evidence: EvidenceBody
   readonly nonce: string
-  readonly cluster: string
   readonly profile: ReturnType<References['profileOf']>
   readonly firmware: string | undefined
 }
@@ -219,25 +260,20 @@ type Boot = {
 /** A verdict by each signed manifest that names the bytes: people may have signed them under several versions. */
 async function againstEach(
   sql: Reader,
-  { evidence, nonce, cluster, profile, firmware }: Boot,
+  { ref, evidence, nonce, profile, firmware }: Boot,
   { references, record, before }: By,
 ): Promise<Judged[]> {
   const { imageSha256 } = evidence
   const learning = profile?.profile
   const shownBy =
     learning?.learn === 'quorum' && firmware !== undefined
-      ? await nodesShowing(sql, { profile: learning.name, firmware, but: cluster, most: learning.quorum ?? 2 })
+      ? await nodesShowing(sql, { profile: learning.name, firmware, but: ref.cluster, most: learning.quorum ?? 2 })
       : []
   const others = references.othersOf(imageSha256, record?.hardwareId ?? null)
   const images = references.imagesOf(imageSha256, record?.hardwareId ?? null)
   const boot = references.isSigned(imageSha256) ? ('other-hardware' as const) : ('unknown' as const)
   const named = images.length > 0 ? images : [{ manifestSha256: undefined, boot, releaseCounter: undefined }]
-  const confirmed = highestRelease(
-    (record?.confirmed ?? []).map(({ manifestSha256, seq }) => ({
-      counter: references.releases.get(manifestSha256) ?? 0,
-      seq,
-    })),
-  )
+  const confirmed = await confirmedAbove(sql, ref, references.above(images, record?.hardwareId ?? null))
   return named.map(({ manifestSha256, boot, releaseCounter: counter }) => ({
     manifestSha256,
     appraisal: appraise(evidence, {
@@ -254,6 +290,20 @@ async function againstEach(
       },
     }),
   }))
+}
+
+// The highest release that the node confirmed before, of these.
+async function confirmedAbove(sql: Reader, ref: StatementRef, above: readonly SignedManifest[]) {
+  const counters = new Map(above.map(({ sha256, releaseCounter }) => [sha256, releaseCounter]))
+  const { cluster, node, incarnation, seq } = ref
+  const asked = above.map(({ sha256 }) => ({ cluster, node, incarnation, seq, manifestSha256: sha256 }))
+  const found = await confirmedOf(sql, asked)
+  return highestRelease(
+    found.flatMap(({ manifestSha256, confirmedIn }) => {
+      const counter = counters.get(manifestSha256)
+      return counter === undefined ? [] : [{ counter, seq: confirmedIn }]
+    }),
+  )
 }
 
 function bestOf(judged: readonly Judged[]): Judged {

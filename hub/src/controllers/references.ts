@@ -1,30 +1,28 @@
-import type { Boot, ObjectOf, UkiBoot } from '@skerry/api'
+import type { Boot, UkiBoot } from '@skerry/api'
+import { manifestsAbove, type SignedImage, type SignedManifest, signedImages } from '@skerry/policy'
 import { readManifest } from '@skerry/trust'
 import type { Mirrors } from '../store/mirrors.ts'
 import { profilesByHardware, type SignedProfile } from '../store/profiles.ts'
 import type { Store } from '../store/store.ts'
 import { loadTargetFiles } from '../store/trust.ts'
 
-/** What people signed of one image: the digest of the manifest, and its boot block. */
-type SignedImage = { readonly manifestSha256: string; readonly boot: Boot; readonly releaseCounter: number }
-
 /** The reference values that are signed now. */
 export type References = {
   /** Changes with what is signed, and with nothing else. */
   readonly mark: string
   /**
-   * The manifests that name these bytes for this hardware, each boot block once, with the highest of its release counters; of a node whose hardware nobody knows, for any. An error where a
-   * manifest's file is not there to be read.
+   * What is signed of these bytes for this hardware (policy, `signedImages`); of a node whose hardware nobody knows, for any.
+   * An error where a manifest's file is not there to be read.
    */
   imagesOf(imageSha256: string, hardwareId: string | null): SignedImage[]
-  /** Digests of all manifests that name these bytes for this hardware. */
-  manifestsOf(imageSha256: string, hardwareId: string | null): string[]
+  /** All manifests that name these bytes for this hardware. */
+  manifestsOf(imageSha256: string, hardwareId: string | null): SignedManifest[]
   /** Whether any manifest names these bytes. */
   isSigned(imageSha256: string): boolean
   /** Boot blocks of what else is for this hardware. */
   othersOf(imageSha256: string, hardwareId: string | null): UkiBoot[]
-  /** Release counters of all signed manifests, by digest. */
-  readonly releases: ReadonlyMap<string, number>
+  /** What for this hardware is above these images. */
+  above(images: readonly Pick<SignedImage, 'releaseCounter'>[], hardwareId: string | null): SignedManifest[]
   profileOf(hardwareId: string | null): SignedProfile | undefined
   /** How many clusters this profile asks for, where it learns by them. */
   quorumOf(profile: string): number | undefined
@@ -47,12 +45,17 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
       const boot = bytes && readManifest(bytes, path).boot
       if (boot?.kind === 'uki') boots.set(sha256, boot)
     }
-    const byImage = Map.groupBy(images.values(), ({ spec }) => spec.image.sha256)
+    const manifests = [...images.values()].map(({ spec }) => ({
+      ...{ sha256: spec.manifestSha256, imageSha256: spec.image.sha256, hardwareIds: spec.hardwareIds },
+      ...{ releaseCounter: spec.releaseCounter, target: spec.target, kind: spec.boot.kind },
+    }))
+    const bootOf = ({ sha256, target, kind }: (typeof manifests)[number]): Boot => {
+      const read = kind === 'none' ? { kind } : boots.get(sha256)
+      if (!read) throw new Error(`the signed manifest ${target} (${sha256}) is not in this hub’s database`)
+      return read
+    }
+    const byImage = Map.groupBy(manifests, ({ imageSha256 }) => imageSha256)
     const profileOf = profilesByHardware(profiles.values())
-    const imagesFor = (imageSha256: string, hardwareId: string | null) =>
-      (byImage.get(imageSha256) ?? []).filter(
-        ({ spec }) => hardwareId === null || spec.hardwareIds.includes(hardwareId),
-      )
     return {
       mark: [
         ...[...images.values()].map(({ spec }) => spec.manifestSha256),
@@ -60,9 +63,13 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
       ]
         .toSorted()
         .join(),
-      imagesOf: (...image) => unique(imagesFor(...image).map((found) => signedImage(found, boots))),
-      manifestsOf: (...image) => imagesFor(...image).map(({ spec }) => spec.manifestSha256),
-      releases: new Map([...images.values()].map(({ spec }) => [spec.manifestSha256, spec.releaseCounter])),
+      imagesOf: (imageSha256, hardwareId) =>
+        signedImages(byImage.get(imageSha256) ?? [], { imageSha256, hardwareId }, bootOf),
+      manifestsOf: (imageSha256, hardwareId) =>
+        (byImage.get(imageSha256) ?? []).filter(
+          ({ hardwareIds }) => hardwareId === null || hardwareIds.includes(hardwareId),
+        ),
+      above: (found, hardwareId) => manifestsAbove(manifests, found, hardwareId),
       isSigned: (imageSha256) => byImage.has(imageSha256),
       othersOf: (imageSha256, hardwareId) =>
         measured.flatMap(({ spec }) => {
@@ -77,22 +84,4 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
       },
     }
   }
-}
-
-function signedImage({ spec }: ObjectOf<'OSImage'>, boots: ReadonlyMap<string, UkiBoot>): SignedImage {
-  const { target, manifestSha256, boot, releaseCounter } = spec
-  if (boot.kind === 'none') return { manifestSha256, releaseCounter, boot: { kind: 'none' } }
-  const read = boots.get(manifestSha256)
-  if (!read) throw new Error(`the signed manifest ${target} (${manifestSha256}) is not in this hub’s database`)
-  return { manifestSha256, releaseCounter, boot: read }
-}
-
-function unique(images: readonly SignedImage[]): SignedImage[] {
-  const byBoot = new Map<string, SignedImage>()
-  for (const image of images.toSorted((a, b) => (a.manifestSha256 < b.manifestSha256 ? -1 : 1))) {
-    const key = JSON.stringify(image.boot)
-    const { releaseCounter, ...first } = byBoot.get(key) ?? image
-    byBoot.set(key, { ...first, releaseCounter: Math.max(releaseCounter, image.releaseCounter) })
-  }
-  return [...byBoot.values()]
 }

@@ -13,7 +13,7 @@ describe('/livez and /readyz', () => {
     expect(await ask('GET', '/readyz', { token: '' })).toMatchObject({ code: 200, text: 'ok' })
     expect(await ask('GET', '/readyz?verbose', { token: '' })).toMatchObject({
       code: 200,
-      text: '[+]database ok\n[+]migrations ok\n[+]nats ok\n[+]heartbeats ok\n[+]revocations ok\n[+]keys ok\nreadyz check passed\n',
+      text: '[+]database ok\n[+]migrations ok\n[+]nats ok\n[+]revocations ok\n[+]keys ok\nreadyz check passed\n',
     })
   })
 

@@ -8,8 +8,8 @@ export type Measured = { readonly images: ReadonlySet<string>; readonly hardware
 
 /**
  * What people signed of these images and this hardware, with the metadata by which anybody with root 1 can see that. Nothing
- * where no node has a TPM, or nothing was signed yet. Images of the same hardware are among them: a firmware may have
- * tried one before.
+ * where no node has a TPM, or nothing was signed yet. All images of the same hardware are among them: a firmware may have
+ * tried one before, and a node may have confirmed one that is newer.
  */
 export async function signedReferences(
   tx: Reader,
@@ -25,7 +25,7 @@ export async function signedReferences(
   const profiles = await listObjects(tx, 'HardwareProfile')
   const wanted = [
     ...images
-      .filter(({ spec }) => measured.images.has(spec.image.sha256) || (spec.boot.kind === 'uki' && ofHardware(spec)))
+      .filter(({ spec }) => measured.images.has(spec.image.sha256) || ofHardware(spec))
       .map(({ spec }) => ({ path: spec.target, sha256: spec.manifestSha256 })),
     ...profiles
       .filter(({ spec }) => ofHardware(spec))

@@ -105,7 +105,6 @@ export async function testApi(
         store,
         hub: {
           fault: options.natsFault ?? (() => undefined),
-          hearingFault: () => undefined,
           answers: async () => undefined,
           revocationsFault: () => undefined,
         },

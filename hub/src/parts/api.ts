@@ -34,7 +34,7 @@ export type ApiOptions = {
   readonly config: HubConfig
   readonly port: number
   readonly store: Store
-  readonly hub: Pick<HubConnection, 'fault' | 'answers' | 'hearingFault' | 'revocationsFault'>
+  readonly hub: Pick<HubConnection, 'fault' | 'answers' | 'revocationsFault'>
   readonly keys: HubKeys
   readonly changes: Changes
   readonly door: TufDoor
@@ -122,7 +122,6 @@ function checksOf(store: Store, hub: RouteOptions['hub'], keys: HubKeys): Check[
     { name: 'database', fault: async () => (await store.sql`select 1`) && undefined },
     { name: 'migrations', fault: () => migrationFault(store) },
     { name: 'nats', fault: async () => hub.fault() ?? hub.answers() },
-    { name: 'heartbeats', fault: async () => hub.hearingFault() },
     { name: 'revocations', fault: async () => hub.revocationsFault() },
     { name: 'keys', fault: async () => keys.fault() },
   ]

@@ -14,7 +14,7 @@ test.each(ENDINGS)(
   'a loop that %s is begun again until it goes on; until it has for a minute, /readyz names its part and why',
   async (_, ending, why) => {
     let clockMs = 0
-    const loops = makeLoops(pino({ level: 'silent' }), () => clockMs, 1)
+    const loops = makeLoops(pino({ level: 'silent' }), () => clockMs, { leastWaitMs: 1, mostWaitMs: 1 })
     const going = () => new Promise<void>((done) => loops.signal.addEventListener('abort', () => done()))
     loops.run('ingest', going)
     const { ask } = await testApi({ checks: ['ingest', 'controllers'].map(loops.check) })
@@ -53,4 +53,22 @@ test('of loops that are told to end, those that do not are named', async () => {
   const faults: string[] = []
   await endAll(ends, (what) => faults.push(what))
   expect(faults).toEqual(['loops (controllers)'])
+})
+
+test('it is begun again later and later, 30 s at most, and soon again once it has run for a minute; a pause is no running', async () => {
+  let clockMs = 0
+  const waits: number[] = []
+  const log = pino({ level: 'error' }, { write: (line: string) => void waits.push(JSON.parse(line).waitMs) })
+  const loops = makeLoops(log, () => clockMs, { leastWaitMs: 20, mostWaitMs: 80 })
+  const check = loops.check('ingest')
+  const runs = [1, 1, 1, 59_999, 60_000, 1]
+  loops.run('ingest', async () => {
+    if (waits.length > 0) expect(await check.fault()).toMatch(/^it ended \(it returned without being asked\)/)
+    const ranMs = runs[waits.length]
+    if (ranMs === undefined) await new Promise((done) => loops.signal.addEventListener('abort', done))
+    clockMs += ranMs ?? 0
+  })
+  await until(() => waits.length === runs.length, 'six ends', 30_000)
+  expect(waits).toEqual([20, 40, 80, 80, 20, 40])
+  await loops.end()
 })

@@ -51,7 +51,7 @@ export type AttestationResult = Pick<
 /** What a verdict rests on, as it is shown. */
 export type ResultDetails = { findings: Finding[]; pcrs: PcrAppraisal[]; bank: BankName | null }
 
-type Place = Omit<StatementRef, 'digest'>
+export type Place = Omit<StatementRef, 'digest'>
 
 /**
  * Evidence that was not judged yet, node by node behind one, of each in its order: `most` of all, `ofNode` of one, so that
@@ -127,32 +127,23 @@ export type NodeRecord = {
   hardwareId: string | null
   /** What its TPM counted in the newest judged boot before this statement, in the same life: the next may have another TPM. */
   before: SeenClock | null
-  /** Which of the manifests that were asked of the node has confirmed before this statement, in the same life, and where first. */
-  confirmed: { manifestSha256: string; seq: number }[]
 }
 
-/** The records behind these statements, by `cluster/node incarnation.seq`. `manifests`: those that are signed now. */
-export async function nodeRecords(
-  tx: Reader,
-  places: readonly Place[],
-  manifests: readonly string[],
-): Promise<Map<string, NodeRecord>> {
+/** The records behind these statements, by `cluster/node incarnation.seq`. */
+export async function nodeRecords(tx: Reader, places: readonly Place[]): Promise<Map<string, NodeRecord>> {
   if (places.length === 0) return new Map()
   const rows = await tx<
     (NodeRecord & Place & { seq: string; bootId: string | null; clock: Appraisal['clock'] | null })[]
   >`
     select u.c as cluster, u.n as node, u.i as incarnation, u.s as seq, i.class, i.ak_name as "akName", i.firmware,
-      o.spec->>'hardwareId' as "hardwareId", b.boot_id as "bootId", b.clock, coalesce(m.confirmed, '[]'::json) as confirmed
+      o.spec->>'hardwareId' as "hardwareId", b.boot_id as "bootId", b.clock
     from unnest(${places.map((p) => p.cluster)}::text[], ${places.map((p) => p.node)}::text[],
       ${places.map((p) => p.incarnation)}::int[], ${places.map((p) => p.seq)}::bigint[]) as u(c, n, i, s)
     left join node_identity i on i.cluster = u.c and i.node = u.n
     left join resource o on o.kind = 'Registration' and o.namespace = u.c and o.name = u.n
     left join lateral (select r.boot_id, r.clock from attestation_result r where r.cluster = u.c and r.node = u.n
       and r.incarnation = u.i and r.seq < u.s and r.clock is not null
-      order by r.seq desc, r.revision desc limit 1) b on true
-    left join lateral (select json_agg(json_build_object('manifestSha256', m.manifest_sha256, 'seq', m.seq)) as confirmed
-      from confirmed_manifest m where m.cluster = u.c and m.node = u.n and m.incarnation = u.i
-      and m.manifest_sha256 = any (${manifests}::text[]) and m.seq < u.s) m on true`
+      order by r.seq desc, r.revision desc limit 1) b on true`
   return new Map(
     rows.map(({ bootId, clock, ...row }) => [
       placeOf(row),
@@ -197,14 +188,20 @@ export async function requeueUnconfirmed(
   return rows.length
 }
 
-/** By which policy, for which image and on which hardware a boot was judged. `isOlder`: also by another image's manifest. */
-type JudgedBy = { policyId: string | null; imageSha256: string; hardwareId: string | null; isOlder: boolean }
+/** How a boot was judged: by which policy, for which image and on which hardware; from a quote or not; and whether it was found older than one confirmed. */
+export type JudgedBy = {
+  policyId: string | null
+  imageSha256: string
+  hardwareId: string | null
+  isMeasured: boolean
+  isOlder: boolean
+}
 
 /** The newest result of each node with a TPM, and what it was judged by. */
 export async function newestByPolicy(tx: Reader): Promise<(Place & JudgedBy)[]> {
   const rows = await tx<(Place & JudgedBy & { seq: string })[]>`
     select r.cluster, r.node, r.incarnation, r.seq, r.policy_id as "policyId", r.evidence->>'imageSha256' as "imageSha256", o.spec->>'hardwareId' as "hardwareId",
-      coalesce(r.findings @> '[{"code": "OlderThanConfirmed"}]'::jsonb, false) as "isOlder"
+      r.bank is not null as "isMeasured", coalesce(r.findings @> '[{"code": "OlderThanConfirmed"}]'::jsonb, false) as "isOlder"
     from node_identity i cross join lateral (select * from attestation_result r where r.cluster = i.cluster and r.node = i.node
       order by r.incarnation desc, r.seq desc, r.revision desc limit 1) r
     left join resource o on o.kind = 'Registration' and o.namespace = i.cluster and o.name = i.node

@@ -48,7 +48,7 @@ export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): P
     where (excluded.incarnation, excluded.seq) > (held.incarnation, held.seq)`
 }
 
-// What is confirmed comes after the boot's evidence. What fills a gap below a boot that was judged has it judged again.
+// Each manifest once, with the lowest number that confirms it: also where that one comes last.
 async function appendConfirmed(tx: Tx, rows: readonly NewStatement[]): Promise<void> {
   const first = new Map<string, NewStatement & { readonly confirms: string }>()
   for (const row of rows) {
@@ -59,18 +59,11 @@ async function appendConfirmed(tx: Tx, rows: readonly NewStatement[]): Promise<v
   }
   if (first.size === 0) return
   const all = [...first.values()]
-  const given = tx`unnest(${all.map((r) => r.cluster)}::text[], ${all.map((r) => r.node)}::text[], ${all.map((r) => r.incarnation)}::int[],
-      ${all.map((r) => r.confirms)}::text[], ${all.map((r) => r.seq)}::bigint[])`
   await tx`
-    insert into confirmed_manifest as held (cluster, node, incarnation, manifest_sha256, seq) select * from ${given}
+    insert into confirmed_manifest as held (cluster, node, incarnation, manifest_sha256, seq)
+    select * from unnest(${all.map((r) => r.cluster)}::text[], ${all.map((r) => r.node)}::text[], ${all.map((r) => r.incarnation)}::int[],
+      ${all.map((r) => r.confirms)}::text[], ${all.map((r) => r.seq)}::bigint[])
     on conflict (cluster, node, incarnation, manifest_sha256) do update set seq = excluded.seq where excluded.seq < held.seq`
-  await tx`
-    insert into evidence_queue (cluster, node, incarnation, seq)
-    select distinct u.c, u.n, u.i, r.seq from ${given} as u(c, n, i, m, s)
-    cross join lateral (select r.seq from attestation_result r where r.cluster = u.c and r.node = u.n and r.incarnation = u.i
-      order by r.seq desc limit 1) r
-    where r.seq > u.s
-    on conflict do nothing`
 }
 
 /** The signature of a batch that brought at least one new statement, and which numbers it is over. */
@@ -291,4 +284,26 @@ export async function newestStatements(tx: Reader, nodes: readonly NodeId[]): Pr
     text,
     receivedAt: received_at,
   }))
+}
+
+/** Which manifest was confirmed before which statement of the same life is asked; and, where it was, in which statement first. */
+export type Asked = Pick<NewStatement, 'cluster' | 'node' | 'incarnation' | 'seq'> & { readonly manifestSha256: string }
+export type Confirmed = Asked & { readonly confirmedIn: number }
+
+/**
+ * Those of them that were confirmed. A hub of an older version keeps none by itself, so the newest statement of a node that
+ * is idle is read too.
+ */
+export async function confirmedOf(tx: Reader, asked: readonly Asked[]): Promise<Confirmed[]> {
+  if (asked.length === 0) return []
+  const rows = await tx<(Asked & { seq: string; confirmedIn: string })[]>`
+    select u.c as cluster, u.n as node, u.i as incarnation, u.s as seq, u.m as "manifestSha256", least(m.seq, w.seq) as "confirmedIn"
+    from unnest(${asked.map((a) => a.cluster)}::text[], ${asked.map((a) => a.node)}::text[], ${asked.map((a) => a.incarnation)}::int[],
+      ${asked.map((a) => a.seq)}::bigint[], ${asked.map((a) => a.manifestSha256)}::text[]) as u(c, n, i, s, m)
+    left join confirmed_manifest m on m.cluster = u.c and m.node = u.n and m.incarnation = u.i and m.manifest_sha256 = u.m and m.seq < u.s
+    left join (statement_newest w join statement t on t.cluster = w.cluster and t.node = w.node and t.incarnation = w.incarnation and t.seq = w.seq)
+      on w.cluster = u.c and w.node = u.n and w.incarnation = u.i and w.kind = 'transition' and w.phase = 'Idle' and w.seq < u.s
+      and t.text::jsonb->'body'->>'manifestSha256' = u.m and t.text::jsonb->'body' ? 'bootId'
+    where m.seq is not null or w.seq is not null`
+  return rows.map((row) => ({ ...row, seq: Number(row.seq), confirmedIn: Number(row.confirmedIn) }))
 }

@@ -136,14 +136,21 @@ function newestStatuses(reports: readonly Report[]): HeardStatus[] {
 }
 
 // A counter rises with every status, so one that came after what is shown counts higher. One that overtook another on its
-// way came before, and one that comes again is the same.
+// way came before, and one that comes again is the same. Of those that are taken in together the order says it, whatever
+// NATS's clock did between them.
 function* overtaken(reports: readonly Report[], shown: ReadonlyMap<string, HeardStatus>): Generator<[Report, Refusal]> {
+  const passed = new Set<string>()
+  const isAmong = new Set(newestStatuses(reports).map(({ status }) => status))
   for (const report of reports) {
-    const above = report.kind === 'status' ? shown.get(keyOf(report.sender)) : undefined
-    if (report.kind !== 'status' || !above || report.heardAt <= above.heardAt) continue
+    if (report.kind !== 'status') continue
+    const key = keyOf(report.sender)
+    const above = shown.get(key)
+    if (isAmong.has(report.status)) passed.add(key)
+    else if (!passed.has(key)) continue
+    if (!above || report.heardAt <= above.heardAt) continue
     const [counter, held] = [report.status.counter, above.status.counter]
     if (counter > held || (counter === held && isDeepStrictEqual(report.status, above.status))) continue
-    const message = `a status that came after ${above.heardAt.toISOString()} counts ${counter}, and the one of then, which stays shown, ${held}: two speak with this node's key, or its disk was put back. Where nobody put it back, end it with skerry node revoke; then delete its Registration, and let the machine enter anew with empty data`
+    const message = `a status that came after ${above.heardAt.toISOString()} counts ${counter}, and the one of then, which stays shown, ${held}. Told once, it was long on its way, or somebody sent an old one again. Where it goes on, two speak with this node's key, or its disk was put back: end it with skerry node revoke; then delete its Registration, and let the machine enter anew with empty data`
     yield [report, new Refusal('StatusOvertaken', message)]
   }
 }

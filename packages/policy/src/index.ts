@@ -11,8 +11,15 @@ export {
   type SeenClock,
   type TpmReference,
 } from './attestation/reference.ts'
-export { confirmedManifest, highestRelease } from './attestation/release.ts'
+export { confirmedManifest } from './attestation/release.ts'
 export { appraisalPolicyId, attestationResult } from './attestation/result.ts'
+export {
+  highestRelease,
+  manifestsAbove,
+  type SignedImage,
+  type SignedManifest,
+  signedImages,
+} from './attestation/signed.ts'
 export { assess, type ClusterInventory } from './compliance/assess.ts'
 export { type CheckedReport, checkReport, type Proven, type SignedFiles } from './compliance/check.ts'
 export { shapeFacts } from './compliance/facts.ts'

@@ -32,7 +32,7 @@ export type TpmReference = {
    */
   readonly firmware: { readonly atRegistration: PcrValues | undefined; readonly shownBy: readonly string[] }
   readonly before: SeenClock | undefined
-  /** The image's release counter, and what this node confirmed in its life before this boot; nothing where neither is known. */
+  /** The image's release counter, and what this node confirmed in its life before this boot; nothing where either is not known. */
   readonly release?: Release | undefined
 }
 

@@ -1,6 +1,7 @@
 import type { Statement, TransitionBody } from '@skerry/api'
 import { expect, test } from 'vitest'
-import { confirmedManifest, highestRelease, judgeRelease } from './release.ts'
+import { confirmedManifest, judgeRelease } from './release.ts'
+import { highestRelease } from './signed.ts'
 
 const MANIFEST = 'a'.repeat(64)
 const went = (body: Partial<TransitionBody>): Statement => ({

@@ -9,7 +9,7 @@ import type { Release } from './reference.ts'
 export function judgeRelease(release: Release | undefined): Found[] {
   if (!release || release.counter >= release.confirmed.counter) return []
   const { counter, confirmed } = release
-  const message = `the image is older than one that this node has confirmed (statement ${confirmed.seq}): somebody booted it, or what was confirmed does not come up any more`
+  const message = `the image is older than one that this node has confirmed (statement ${confirmed.seq}): somebody booted it, or what was confirmed does not come up any more; boot that again at the site, or roll out a newer image`
   const where = { expected: [`a release counter of at least ${confirmed.counter}`], actual: `${counter}` }
   return [found('OlderThanConfirmed', message, where)]
 }
@@ -19,17 +19,4 @@ export function confirmedManifest(statement: Statement): string | undefined {
   if (statement.kind !== 'transition' || statement.body.to !== 'Idle' || statement.body.bootId === undefined)
     return undefined
   return statement.body.manifestSha256
-}
-
-/** The highest release counter of what a node confirmed; of equal ones the first. */
-export function highestRelease(said: readonly Release['confirmed'][]): Release['confirmed'] | undefined {
-  return said.reduce<Release['confirmed'] | undefined>(
-    (highest, one) =>
-      highest === undefined ||
-      one.counter > highest.counter ||
-      (one.counter === highest.counter && one.seq < highest.seq)
-        ? one
-        : highest,
-    undefined,
-  )
 }

@@ -10,14 +10,16 @@ import {
 import { Malformed, nameOf, parsePublic } from '@skerry/measured-boot'
 import { type Appraisal, appraise, NOTHING_KNOWN } from '../attestation/appraise.ts'
 import { FIRMWARE_PCRS, type Release, type SeenClock, type TpmReference } from '../attestation/reference.ts'
-import { confirmedManifest, highestRelease } from '../attestation/release.ts'
+import { confirmedManifest } from '../attestation/release.ts'
+import { highestRelease, manifestsAbove, type SignedManifest, signedImages } from '../attestation/signed.ts'
 import type { KnownStatement } from './facts.ts'
 
 // Boots of nodes with a TPM, judged again by whoever checks a report: against manifests and profiles that he read by a root
 // of his own. The hub's word is left for one thing: which hardware a node is.
 
-/** What people signed, each with the digest of its file. */
+/** What people signed, each with the digest of its file; and the digests of all manifests that they signed, whoever has them. */
 export type SignedFiles = {
+  readonly named: ReadonlySet<string>
   readonly manifests: readonly { readonly sha256: string; readonly manifest: OSImageManifest }[]
   readonly profiles: readonly { readonly sha256: string; readonly profile: HardwareProfile }[]
 }
@@ -110,10 +112,14 @@ function best(node: Node, life: Life, at: Evidence, signed: SignedFiles, shown: 
   const profile = profileOf(node, signed)
   const { body } = statement
   const { manifests } = signed
+  const about = manifests.map(({ sha256, manifest }) => ({
+    ...{ sha256, imageSha256: manifest.image.sha256, hardwareIds: manifest.hardwareIds },
+    ...{ releaseCounter: manifest.releaseCounter, boot: manifest.boot },
+  }))
   // In the hub's order: of two that leave the same verdict the first one's reason is told.
-  const named = manifests
-    .filter(({ manifest }) => manifest.image.sha256 === body.imageSha256)
-    .toSorted((a, b) => (a.sha256 < b.sha256 ? -1 : 1))
+  const named = signedImages(about, { imageSha256: body.imageSha256, hardwareId }, ({ boot }) => boot)
+  const confirmed = confirmedBefore(life, at, manifestsAbove(about, named, hardwareId), signed)
+  if (confirmed && 'why' in confirmed) return confirmed
   const others = manifests.flatMap(({ manifest: { image, hardwareIds, boot } }): UkiBoot[] =>
     image.sha256 !== body.imageSha256 && hardwareIds.includes(hardwareId) && boot.kind === 'uki' ? [boot] : [],
   )
@@ -127,31 +133,42 @@ function best(node: Node, life: Life, at: Evidence, signed: SignedFiles, shown: 
     },
     before: clockBefore(life, at, registered.akName),
   }
-  const confirmed = confirmedBefore(life, at, manifests)
+  const other = about.some(({ imageSha256 }) => imageSha256 === body.imageSha256) ? 'other-hardware' : 'unknown'
   const images =
     named.length > 0
-      ? named.map(({ manifest: { boot, releaseCounter: counter } }) => ({
+      ? named.map(({ boot, releaseCounter: counter }) => ({
           image: boot,
           release: confirmed && { counter, confirmed },
         }))
-      : [{ image: 'unknown' as const }]
+      : [{ image: other } as const]
   const made = images.map((image) => appraise(body, { nonce, class: node.class, tpm: { ...tpm, ...image } }))
   const [first] = made.toSorted((a, b) => VERDICTS.indexOf(a.verdict) - VERDICTS.indexOf(b.verdict))
   return first ?? { why: 'nothing names its image' }
 }
 
-/** The highest release counter that it confirmed before this boot, in the same life, by the manifests that it named. */
+/**
+ * The highest release counter that it confirmed before this boot, in the same life, of these manifests. One that is signed
+ * and was left out of the file might be above the image: then nobody here can say.
+ */
 function confirmedBefore(
   { statements }: Life,
   { statement: { seq } }: Evidence,
-  manifests: SignedFiles['manifests'],
-): Release['confirmed'] | undefined {
-  const counters = new Map(manifests.map(({ sha256, manifest }) => [sha256, manifest.releaseCounter]))
-  const said = [...statements.values()].flatMap(({ statement }) => {
+  above: readonly SignedManifest[],
+  { named, manifests }: SignedFiles,
+): Release['confirmed'] | { readonly why: string } | undefined {
+  const here = new Set(manifests.map(({ sha256 }) => sha256))
+  const counters = new Map(above.map(({ sha256, releaseCounter }) => [sha256, releaseCounter]))
+  const said: Release['confirmed'][] = []
+  for (const { statement } of statements.values()) {
     const manifest = statement.seq < seq ? confirmedManifest(statement) : undefined
-    const counter = manifest === undefined ? undefined : counters.get(manifest)
-    return counter === undefined ? [] : [{ counter, seq: statement.seq }]
-  })
+    if (manifest === undefined) continue
+    if (named.has(manifest) && !here.has(manifest))
+      return {
+        why: `the signed manifest ${manifest}, which the node confirmed in statement ${statement.seq}, is not in this file`,
+      }
+    const counter = counters.get(manifest)
+    if (counter !== undefined) said.push({ counter, seq: statement.seq })
+  }
   return highestRelease(said)
 }
 

@@ -110,7 +110,7 @@ function doubtOf({ node, confirmed, boot }: NodeFacts, wanted: 'affirming' | 'wa
     }
   if (asGoodAs(verdict.verdict, wanted)) return undefined
   const rejudged = isRejudged(verdict)
-  const since = rejudged ? `, ${verdict.firstVerdict} before other reference values were signed` : ''
+  const since = rejudged ? `, ${verdict.firstVerdict} before it was judged again` : ''
   return {
     ...doubt,
     reason: rejudged ? REJUDGED : UNPROVEN,

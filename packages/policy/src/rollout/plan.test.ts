@@ -401,7 +401,7 @@ describe('[deviation] states of a cluster', () => {
         state: 'Soaking',
         reason: 'ReferenceValuesChanged',
         message:
-          'node n1: the boot: the verdict is contraindicated, affirming before other reference values were signed (PcrMismatch: PCR 9 is not what it was), this rollout asks for affirming',
+          'node n1: the boot: the verdict is contraindicated, affirming before it was judged again (PcrMismatch: PCR 9 is not what it was), this rollout asks for affirming',
       })
       expect(row(plan([confirmed()], spec, saved(still), END + 600 * MINUTE))?.state).toBe('Succeeded')
     })
