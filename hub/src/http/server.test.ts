@@ -1,5 +1,5 @@
 import { connect } from 'node:net'
-import { freePort, until } from '@skerry/supervise'
+import { until } from '@skerry/supervise'
 import { expect, onTestFinished, test } from 'vitest'
 import { plainListener } from './server.ts'
 import { testApi } from './testing.ts'
@@ -41,10 +41,9 @@ test('a body that never ends is cut off in time, but an image may take as long a
 test('whoever never ends the first lines of a request is cut off, over either door', async () => {
   const { app } = await testApi({ headersMs: 300 })
   const url = await app.listen({ host: '127.0.0.1', port: 0 })
-  const plainPort = await freePort()
-  const plain = await plainListener(app, plainPort, 300)
+  const plain = await plainListener(app, 0, 300)
   onTestFinished(() => plain.close())
-  for (const each of [url, `http://127.0.0.1:${plainPort}`])
+  for (const each of [url, `http://127.0.0.1:${plain.port}`])
     expect(await sendHalf(each, 'GET /livez HTTP/1.1\r\nhost: x\r\nx-slow: ')).toMatch(/^HTTP\/1.1 408/)
 })
 

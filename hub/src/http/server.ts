@@ -1,4 +1,5 @@
 import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { parseStrictJson } from '@skerry/trust'
 import Fastify, {
   type FastifyBaseLogger,
@@ -113,18 +114,19 @@ export function buildServer({
   return app
 }
 
-/** The same routes over plain HTTP, on loopback alone. `close` ends every connection, also one that is in the middle of a watch. */
+/** The same routes over plain HTTP, on loopback alone, at `port` (0: whichever is free). `close` ends every connection, also one that is in the middle of a watch. */
 export async function plainListener(
   app: FastifyInstance,
   port: number,
   headersMs = HEADERS_MS,
-): Promise<{ close(): Promise<void> }> {
+): Promise<{ readonly port: number; close(): Promise<void> }> {
   const server = createServer(within(headersMs), (request, response) => app.routing(request, response))
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, '127.0.0.1', resolve)
   })
   return {
+    port: (server.address() as AddressInfo).port,
     close: () =>
       new Promise((done) => {
         server.close(() => done())
