@@ -5,8 +5,8 @@ import { createServer } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { openClient } from '@skerry/client'
-import { createDatabase, freePort, isFree, startPostgres, until } from '@skerry/supervise'
-import { hang, testFolder, testNatsServer } from '@skerry/supervise/testing'
+import { createDatabase, isFree, startPostgres, until } from '@skerry/supervise'
+import { childrenOf, hang, testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { describe, expect, inject, onTestFinished, test } from 'vitest'
 import type { Hub, HubConfig } from './index.ts'
 import { parseDatabaseUrl } from './parts/database.ts'
@@ -195,7 +195,7 @@ describe('NATS', () => {
 
   test('a server that does not answer is waited for in a sentence, and a hub that waits ends when it is told to', async () => {
     const { dataDir, databaseUrl } = await configure()
-    const env = { ...process.env, DATABASE_URL: databaseUrl, NATS_URL: `nats://127.0.0.1:${await freePort()}` }
+    const env = { ...process.env, DATABASE_URL: databaseUrl, NATS_URL: 'nats://127.0.0.1:1' }
     const child = spawn(process.execPath, [MAIN, 'serve', '--data', dataDir, '--port', '0'], { env })
     onTestFinished(() => void child.kill('SIGKILL'))
     let said = ''
@@ -303,10 +303,6 @@ async function hangAll(server: number): Promise<() => void> {
   return () => {
     for (const letGo of [...letChildrenGo, letServerGo]) letGo()
   }
-}
-
-function childrenOf(pid: number): number[] {
-  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
 }
 
 function clientOf({ apiUrl, caPem, adminToken }: Hub) {

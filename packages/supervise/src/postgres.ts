@@ -6,7 +6,9 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   renameSync,
   rmSync,
   statSync,
@@ -180,12 +182,29 @@ function openPassword(path: string, uid: number | undefined): string {
   return readFileSync(path, 'utf8')
 }
 
-// When our own process was killed, PostgreSQL lives on; its lock file names it.
+// When our own process was killed, PostgreSQL lives on; its lock file names it. When it was killed itself, its children end
+// a moment later, each when it notices, and until then no other server starts on their memory.
 async function endEarlierServer(data: string, say: Say): Promise<void> {
   const lock = join(data, 'postmaster.pid')
   if (!existsSync(lock)) return
   const pid = Number(readFileSync(lock, 'utf8').split('\n')[0])
   if (Number.isInteger(pid) && pid > 1) await endOrphan(pid, data, 'SIGINT', say)
+  const left = () => standingIn(data)
+  if (left().length > 0) say(`what a PostgreSQL that was killed left behind on ${data} is waited for`)
+  await until(() => left().length === 0, `the end of what a killed PostgreSQL left on ${data}`, 30_000)
+}
+
+/** The processes whose folder this is, where the system tells: PostgreSQL and its children stand in their data. */
+function standingIn(folder: string): string[] {
+  if (!existsSync('/proc/self/cwd')) return []
+  return readdirSync('/proc').filter((name) => {
+    try {
+      return /^\d+$/.test(name) && readlinkSync(join('/proc', name, 'cwd')) === folder
+    } catch {
+      // It has ended, or is none of ours.
+      return false
+    }
+  })
 }
 
 // The checkout may lie where `nobody` cannot go, so the programs are copied once for each version.

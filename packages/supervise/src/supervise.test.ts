@@ -1,16 +1,16 @@
 import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
-import { afterAll, describe, expect, inject, test } from 'vitest'
+import { afterAll, describe, expect, inject, onTestFinished, test } from 'vitest'
 import { commandLine, isAlive, until } from './child.ts'
 import { findNatsServer, isRecent } from './nats-server.ts'
-import { freePort } from './ports.ts'
 import { startPostgres, toOptions } from './postgres.ts'
 import { keepRunning } from './restarting.ts'
-import { removeFolder, testFolder, testNatsServer } from './testing.ts'
+import { childrenOf, hang, removeFolder, testFolder, testNatsServer } from './testing.ts'
 
 const dir = mkdtempSync(join(tmpdir(), 'skerry-supervise-'))
 afterAll(() => removeFolder(dir))
@@ -29,6 +29,22 @@ describe('PostgreSQL', () => {
     expect(await again`select n from kept`).toMatchObject([{ n: 42 }])
     await again.end()
     await second.stop()
+  })
+
+  test('one that was killed and whose child has not noticed yet is waited for to the last: two never share a memory', async () => {
+    const dataDir = join(dir, 'half')
+    const killed = await startPostgres({ dataDir, durable: false, say: () => {} })
+    const [child = 0] = childrenOf(killed.pid)
+    const letGo = await hang(child)
+    onTestFinished(letGo)
+    process.kill(killed.pid, 'SIGKILL')
+    await killed.exited
+    const said: string[] = []
+    const next = startPostgres({ dataDir, durable: false, say: (sentence) => said.push(sentence) })
+    await Promise.race([next, until(() => said.length > 0, 'the sentence that something is waited for', 30_000)])
+    expect(said).toEqual([expect.stringMatching(/that was killed left behind on .* is waited for$/)])
+    letGo()
+    await (await next).stop()
   })
 
   test('a server that outlived its parent is ended before a new one starts on the same data', async () => {
@@ -60,9 +76,9 @@ describe('nats-server', () => {
   ])('version %s is recent enough: %s', (version, recent) => expect(isRecent(version)).toBe(recent))
 
   test('takes another port when the wanted one is taken, and says so', async () => {
-    const port = await freePort()
-    const other = createServer().listen(port, '127.0.0.1')
-    await until(() => other.listening, 'listening', 30_000)
+    const other = createServer().listen(0, '127.0.0.1')
+    await once(other, 'listening')
+    const { port } = other.address() as AddressInfo
     const server = await testNatsServer('', { port })
     expect(server.port).not.toBe(port)
     await server.stop()

@@ -119,6 +119,11 @@ export async function hang(pid: number): Promise<() => void> {
   return () => send(pid, 'SIGCONT')
 }
 
+/** The processes that this one started and that have not ended. */
+export function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number)
+}
+
 function stands(pid: number): boolean {
   const tasks = `/proc/${pid}/task`
   // It has ended, or nobody can say here.
