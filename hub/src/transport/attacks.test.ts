@@ -22,7 +22,7 @@ import { until } from '@skerry/supervise'
 import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { sha256Hex } from '@skerry/trust'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { newNatsKeys, openWorld, type TestNode } from './fixture.ts'
+import { IN_TIME, newNatsKeys, openWorld, type TestNode } from './fixture.ts'
 import { credsText, jwt, mintUser, ownCreds, sitesAccount } from './layout.ts'
 import { createNkey } from './nkeys.ts'
 
@@ -47,11 +47,11 @@ beforeAll(async () => {
   b = await world.addNode('site-10')
   c = await world.addNode('site-2')
   ;[asA, asB, asC] = [await world.connectNode(a), await world.connectNode(b), await world.connectNode(c)]
-  const js = jetstream(world.hub.nc)
+  const js = jetstream(world.hub.nc, IN_TIME)
   await js.publish(subjects.desired(a.cluster, a.routingToken), 'the desired state of A')
   await js.publish(subjects.desired(b.cluster, b.routingToken), 'the desired state of B')
-  await asB.request(subjects.report(b.cluster, b.node, 'status'), 'a report of B')
-  await (await jetstreamManager(world.hub.nc)).consumers.add(STREAM_REPORTS, {
+  await asB.request(subjects.report(b.cluster, b.node, 'status'), 'a report of B', IN_TIME)
+  await (await jetstreamManager(world.hub.nc, IN_TIME)).consumers.add(STREAM_REPORTS, {
     durable_name: 'ingest',
     ack_policy: AckPolicy.Explicit,
   })
@@ -103,7 +103,7 @@ async function fence(nc: NatsConnection, node: TestNode): Promise<void> {
 
 /** All that the hub keeps in NATS, without the reports of the attackers themselves. */
 async function kept(nc: NatsConnection, attackers: readonly string[]): Promise<object> {
-  const jsm = await jetstreamManager(nc)
+  const jsm = await jetstreamManager(nc, IN_TIME)
   const streams: object[] = []
   for await (const { config } of jsm.streams.list()) {
     const held: Record<string, string> = {}
@@ -200,9 +200,12 @@ describe('foreign subjects', () => {
     // Now there is something to hear, on every kind of subject.
     const [to] = [subjects.ack(b.cluster, b.node, b.routingToken)]
     world.hub.nc.publish(to, 'an ack for B')
-    await jetstream(world.hub.nc).publish(subjects.desired(b.cluster, b.routingToken), 'the desired state of B')
+    await jetstream(world.hub.nc, IN_TIME).publish(
+      subjects.desired(b.cluster, b.routingToken),
+      'the desired state of B',
+    )
     asB?.publish(subjects.heartbeat(b.cluster, b.node), 'B lives')
-    await asB?.request(`get.desired.${b.cluster}.${b.routingToken}`)
+    await asB?.request(`get.desired.${b.cluster}.${b.routingToken}`, '', IN_TIME)
     await Promise.all([asB?.flush(), world.hub.nc.flush()])
     await asA?.flush()
     expect(heard).toEqual([])
@@ -368,7 +371,7 @@ describe('JetStream', () => {
       headers: header({ 'Nats-Msg-Id': 'site-10/n1/2' }),
       timeout: 30_000,
     })
-    const answer = await asB?.request(subjects.report(b.cluster, b.node, 'status'), 'another report of B')
+    const answer = await asB?.request(subjects.report(b.cluster, b.node, 'status'), 'another report of B', IN_TIME)
     expect(answer?.json()).not.toHaveProperty('duplicate')
   })
 })
@@ -462,7 +465,7 @@ describe('answers sent to foreign subjects', () => {
     )
     const join = (name: string) => connect({ servers: server.url, user: name, pass: 'x' })
     const [hub, flatA, flatC] = [await join('hub'), await join(a.cluster), await join(c.cluster)]
-    const jsm = await jetstreamManager(hub)
+    const jsm = await jetstreamManager(hub, IN_TIME)
     await jsm.streams.add({
       name: STREAM_DESIRED,
       subjects: ['desired.*.*'],
@@ -477,8 +480,8 @@ describe('answers sent to foreign subjects', () => {
     })
     await jsm.consumers.add(STREAM_REPORTS, { durable_name: 'ingest', ack_policy: AckPolicy.Explicit })
     for (const node of [a, b])
-      await jetstream(hub).publish(subjects.desired(node.cluster, node.routingToken), node.cluster)
-    await jetstream(hub).publish(subjects.report(b.cluster, b.node, 'status'), 'a report of B')
+      await jetstream(hub, IN_TIME).publish(subjects.desired(node.cluster, node.routingToken), node.cluster)
+    await jetstream(hub, IN_TIME).publish(subjects.report(b.cluster, b.node, 'status'), 'a report of B')
     return {
       hub,
       asA: flatA,
@@ -692,11 +695,15 @@ describe('what is honest', () => {
   test('a node that floods its reports is refused alone', async () => {
     const subject = subjects.report(a.cluster, a.node, 'statements')
     const answers: object[] = []
-    for (let n = 0; n < 105; n += 1) answers.push((await asA?.request(subject, `${n}`))?.json() ?? {})
+    for (let n = 0; n < 105; n += 1) answers.push((await asA?.request(subject, `${n}`, IN_TIME))?.json() ?? {})
     expect(answers.filter((answer) => 'error' in answer)).toHaveLength(5)
     expect(answers.at(-1)).toMatchObject({ error: { err_code: 10077 } })
-    expect((await asB?.request(subjects.report(b.cluster, b.node, 'statements'), 'x'))?.json()).toHaveProperty('seq')
-    expect((await asA?.request(subjects.report(a.cluster, a.node, 'status'), 'x'))?.json()).toHaveProperty('seq')
+    expect((await asB?.request(subjects.report(b.cluster, b.node, 'statements'), 'x', IN_TIME))?.json()).toHaveProperty(
+      'seq',
+    )
+    expect((await asA?.request(subjects.report(a.cluster, a.node, 'status'), 'x', IN_TIME))?.json()).toHaveProperty(
+      'seq',
+    )
   })
 
   test('after all that a site still gets its state, hears its notification and its ack, and is heard', async () => {
@@ -708,7 +715,7 @@ describe('what is honest', () => {
     asA?.subscribe(subjects.notify(a.cluster, a.routingToken), hear)
     asA?.subscribe(subjects.ack(a.cluster, a.node, a.routingToken), hear)
     await asA?.flush()
-    await jetstream(world.hub.nc).publish(subjects.desired(a.cluster, a.routingToken), 'a newer state')
+    await jetstream(world.hub.nc, IN_TIME).publish(subjects.desired(a.cluster, a.routingToken), 'a newer state')
     world.hub.nc.publish(subjects.ack(a.cluster, a.node, a.routingToken), 'ack')
     await until(() => heard.length === 2, 'notification and ack', 30_000)
     // The notification is a hint: it has no body.
@@ -716,7 +723,9 @@ describe('what is honest', () => {
       `${subjects.ack(a.cluster, a.node, a.routingToken)} 3`,
       `${subjects.notify(a.cluster, a.routingToken)} 0`,
     ])
-    expect((await asA?.request(subjects.getDesired(a.cluster, a.routingToken)))?.string()).toBe('a newer state')
+    expect((await asA?.request(subjects.getDesired(a.cluster, a.routingToken), '', IN_TIME))?.string()).toBe(
+      'a newer state',
+    )
     if (asA) await fence(asA, a)
   })
 })

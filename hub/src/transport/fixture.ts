@@ -21,6 +21,9 @@ import { ensureStreams } from './streams.ts'
 
 export const silent = pino({ level: 'silent' })
 
+/** For what is asked of NATS: the client's own deadline is a second or five, which a busy machine takes. */
+export const IN_TIME = { timeout: 30_000 }
+
 export function newNatsKeys(): NatsKeys {
   return {
     operator: createNkey('operator'),

@@ -1,4 +1,4 @@
-import { jetstreamManager } from '@nats-io/jetstream'
+import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { type Position, STREAM_DESIRED, subjects, wildcards } from '@skerry/api'
 import { until } from '@skerry/supervise'
 import { createKey, sha256Hex } from '@skerry/trust'
@@ -6,7 +6,7 @@ import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { appendDesired } from '../store/desired-states.ts'
 import { acquireLease, type Lease } from '../store/leases.ts'
-import { openWorld, silent } from './fixture.ts'
+import { IN_TIME, openWorld, silent } from './fixture.ts'
 import { looksWhole, type PublisherOptions, publishNew, refill } from './publisher.ts'
 
 // What leaves is what was kept, however often it leaves and wherever it was cut off. More clusters than leave at a time.
@@ -58,7 +58,7 @@ test('a text that was kept and not known to have arrived is the text that leaves
 
 test('a stream that was emptied is seen at a look and filled with the very same texts at once', async () => {
   const before = await texts()
-  const jsm = await jetstreamManager(world.hub.nc)
+  const jsm = await jetstreamManager(world.hub.nc, IN_TIME)
   await jsm.streams.purge(STREAM_DESIRED)
   expect(await looksWhole(publisher)).toBe(false)
   expect(await refill(publisher)).toBe(CLUSTERS)
@@ -68,10 +68,9 @@ test('a stream that was emptied is seen at a look and filled with the very same 
 
 test('one message that is gone, or is not ours, is put right and no other is sent', async () => {
   const before = await texts()
-  const jsm = await jetstreamManager(world.hub.nc)
+  const jsm = await jetstreamManager(world.hub.nc, IN_TIME)
   await jsm.streams.purge(STREAM_DESIRED, { filter: subjectOf('site-3') })
-  world.hub.nc.publish(subjectOf('site-4'), 'something else')
-  await world.hub.nc.flush()
+  await jetstream(world.hub.nc, IN_TIME).publish(subjectOf('site-4'), 'something else')
   const sent = published
   expect(await refill(publisher)).toBe(2)
   expect(published - sent).toBe(2)
@@ -207,12 +206,12 @@ async function sentOf(generation: number): Promise<number> {
 }
 
 async function stream(): Promise<{ messages: number; last_seq: number }> {
-  const jsm = await jetstreamManager(world.hub.nc)
+  const jsm = await jetstreamManager(world.hub.nc, IN_TIME)
   return (await jsm.streams.info(STREAM_DESIRED)).state
 }
 
 async function texts(): Promise<Map<string, string>> {
-  const jsm = await jetstreamManager(world.hub.nc)
+  const jsm = await jetstreamManager(world.hub.nc, IN_TIME)
   const held = new Map<string, string>()
   // A server gives a thousand at a time.
   for (let seq = 1; seq <= (await stream()).last_seq; ) {
