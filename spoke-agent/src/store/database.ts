@@ -40,11 +40,14 @@ export type Database = {
   close(): void
 }
 
+/** Whoever opens it after a power cut, or is the last to close it, has the whole database for a moment: others wait, from their first word on. */
+const BUSY_MS = 5_000
+
 /** The database as it lies there, to look at and nothing else; undefined where there is none. */
 export function readDatabase(dataDir: string): Pick<Database, 'load' | 'sql' | 'close'> | undefined {
   const file = join(dataDir, 'agent.db')
   if (!existsSync(file)) return undefined
-  const sql = new DatabaseSync(file, { readOnly: true })
+  const sql = new DatabaseSync(file, { readOnly: true, timeout: BUSY_MS })
   try {
     const { user_version: version } = sql.prepare('pragma user_version').get() as { user_version: number }
     if (version !== SCHEMA.length)
@@ -67,8 +70,8 @@ export function readDatabase(dataDir: string): Pick<Database, 'load' | 'sql' | '
 export function openDatabase(dataDir: string): Database {
   mkdirSync(dataDir, { recursive: true, mode: 0o700 })
   const file = join(dataDir, 'agent.db')
-  const sql = new DatabaseSync(file)
-  sql.exec('pragma journal_mode = wal; pragma synchronous = full; pragma busy_timeout = 5000')
+  const sql = new DatabaseSync(file, { timeout: BUSY_MS })
+  sql.exec('pragma journal_mode = wal; pragma synchronous = full')
   chmodSync(file, 0o600)
   const { user_version: version } = sql.prepare('pragma user_version').get() as { user_version: number }
   if (version > SCHEMA.length)

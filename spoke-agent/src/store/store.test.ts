@@ -1,6 +1,30 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
 import { testFolder } from '@skerry/supervise/testing'
 import { expect, onTestFinished, test } from 'vitest'
-import { openDatabase } from './database.ts'
+import { openDatabase, readDatabase } from './database.ts'
+
+const HOLD = `const { DatabaseSync } = await import('node:sqlite')
+const sql = new DatabaseSync(process.argv[1])
+sql.exec('pragma locking_mode = exclusive; begin immediate; insert into kept (name, value) values (1, 1); commit')
+console.log('held'); setInterval(() => {}, 1000)`
+
+test.each([
+  ['the agent', openDatabase],
+  ['a look at it', readDatabase],
+])('somebody who has the whole database at this moment is waited for by %s', async (_, open) => {
+  const dir = testFolder()
+  openDatabase(dir).close()
+  const holder = spawn(process.execPath, ['--input-type=module', '-e', HOLD, join(dir, 'agent.db')], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  onTestFinished(() => void holder.kill('SIGKILL'))
+  await once(holder.stdout, 'data')
+  // It ends while the database is opened: nothing else of this process comes in between.
+  holder.kill('SIGKILL')
+  open(dir)?.close()
+})
 
 test('a full disk is told as a full disk, and the next transaction is taken', () => {
   const database = openDatabase(testFolder())
