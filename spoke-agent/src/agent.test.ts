@@ -85,7 +85,7 @@ test.each<[string, (dataDir: string) => () => void]>([
     ended = error
   })
   try {
-    await until(() => ended !== 'it runs' || hub.asked() > 0, 'the node asks its hub', 20_000)
+    await until(() => ended !== 'it runs' || hub.asked() > 0, 'the node asks its hub', 120_000)
     expect([ended, hub.asked() > 0]).toEqual(['it runs', true])
   } finally {
     over.abort(new Error('the end'))

@@ -82,7 +82,7 @@ describe.skipIf(lacksTpm)('an emulated TPM', () => {
     const pid = Number(String(said))
     expect(isAlive(pid)).toBe(true)
     other.kill('SIGKILL')
-    await until(() => !isAlive(pid), 'its end', 10_000)
+    await until(() => !isAlive(pid), 'its end', 30_000)
     expect(readdirSync(stateDir)).toContain('tpm2-00.permall')
   })
 

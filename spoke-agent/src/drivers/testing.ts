@@ -10,6 +10,12 @@ export type TestImage = { readonly target: Target; readonly file: string }
 /** How an image's program behaves: well, never healthy, gone at once, or as if it were other bytes. */
 export type Behaviour = 'healthy' | 'ill' | 'dies' | 'lies'
 
+/** One that is well has the time that a busy machine takes to start it; of one that never is, no test waits longer than it must. */
+export const gatesOf = (behaviour: Behaviour) => ({
+  healthySeconds: 0,
+  timeoutSeconds: behaviour === 'healthy' ? 60 : 1,
+})
+
 /** Writes the program of an image and the target that names it. */
 export function testImage(dir: string, version: string, behaviour: Behaviour = 'healthy'): TestImage {
   const text = program(version, behaviour)
@@ -26,7 +32,7 @@ export function testImage(dir: string, version: string, behaviour: Behaviour = '
       imageLength: Buffer.byteLength(text),
       version,
       releaseCounter: Number(version),
-      gates: { healthySeconds: 0, timeoutSeconds: 4 },
+      gates: gatesOf(behaviour),
     },
   }
 }

@@ -8,7 +8,7 @@ import { beforeEach, describe, expect, test } from 'vitest'
 import type { Driver } from '../drivers/driver.ts'
 import { openSlots } from '../drivers/slots.ts'
 import type { Machine } from '../drivers/test-contract.ts'
-import { type TestImage, testImage } from '../drivers/testing.ts'
+import { gatesOf, type TestImage, testImage } from '../drivers/testing.ts'
 import { type Disk, realDisk } from '../drivers/uki/disk.ts'
 import type { UkiOptions } from '../drivers/uki/index.ts'
 import { type Dark, type UkiMachine, ukiMachine } from '../drivers/uki/testing.ts'
@@ -118,7 +118,7 @@ function siteOf(root: string, machine: Omit<Machine, 'factory'>) {
       bus.saveSite({ ...site, plan: { turns: ['shop'], hold: [], staged: position } })
     }, 20)
     try {
-      await until(() => over.signal.aborted || done(transitions(database), bus.node()), 'the end', 30_000)
+      await until(() => over.signal.aborted || done(transitions(database), bus.node()), 'the end', 120_000)
     } finally {
       clearInterval(turns)
       over.abort(new Error('the end'))
@@ -359,7 +359,8 @@ describe('an image whose boots cannot be looked at', () => {
     const dark = machine()
     dark.hide('2', what)
     const left = siteOf(testFolder(), ukiSite(dark, { tries }))
-    const bad = left.image('2')
+    const { file, target } = left.image('2')
+    const bad = { file, target: { ...target, gates: gatesOf('ill') } }
     await left.live(bad, failed)
     expect(left.told().map(({ to }) => to)).toEqual([
       ...WAY.slice(0, 4),

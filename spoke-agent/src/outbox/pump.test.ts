@@ -10,7 +10,7 @@ import pino, { type Logger } from 'pino'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import { openClock } from '../store/clock.ts'
 import { openDatabase } from '../store/database.ts'
-import { enrollment as known } from '../testing.ts'
+import { IN_TIME, enrollment as known } from '../testing.ts'
 import { openCourier } from '../transport/courier.ts'
 import { openOutbox } from './outbox.ts'
 import { startPump } from './pump.ts'
@@ -221,6 +221,7 @@ test('what the stream took is sent again until the hub acknowledges it, after a 
   await hub.request(
     '$JS.API.STREAM.CREATE.REPORTS',
     JSON.stringify({ name: 'REPORTS', subjects: ['report.*.*.*'], storage: 'memory' }),
+    IN_TIME,
   )
   const waited: number[] = []
   let longer = false
@@ -240,8 +241,8 @@ test('what the stream took is sent again until the hub acknowledges it, after a 
   const say = (seq: number) =>
     second.outbox.append({ kind: 'gap', body: { fromSeq: seq, toSeq: seq, reason: 'Compacted' } })
   say(1)
-  await until(() => waited.length >= 3, 'two repeats', 30_000)
-  expect(waited.slice(0, 3)).toEqual([0, 1, 2])
+  // One that a busy machine answers too late is no repeat: it begins anew.
+  await until(() => waited.join().includes('0,1,2'), 'two repeats', 30_000)
   longer = true
   const before = waited.length
   await until(() => waited.length > before, 'the repeat after which it waits', 30_000)
@@ -263,6 +264,7 @@ test('a status that is not taken keeps no statement and no heartbeat back, and i
   await hub.request(
     '$JS.API.STREAM.CREATE.REPORTS',
     JSON.stringify({ name: 'REPORTS', subjects: [subjects.report(cluster, node, 'statements')], storage: 'memory' }),
+    IN_TIME,
   )
   const came = { statements: 0, heartbeats: 0 }
   hub.subscribe(subjects.report(cluster, node, 'statements'), { callback: () => void came.statements++ })

@@ -140,7 +140,7 @@ test('one by a key that nobody listed is not, and no key is spent on it', async 
   const hub = await openHub([createKey('EdDSA')])
   const { entered, said, database, over } = enter(hub.url, [key(serving)])
   entered.catch(() => {})
-  await until(() => said.length >= 2, 'two refusals', 10_000)
+  await until(() => said.length >= 2, 'two refusals', 60_000)
   over.abort()
   expect(said[0]).toContain('not listed')
   expect(new Set(hub.natsKeys).size).toBe(1)
@@ -174,7 +174,7 @@ describe('what a site says of itself when its entry was refused', () => {
   const tried = async (url: string, before: Enrollment | undefined) => {
     const { entered, said, database, over } = enter(url, [key(serving)], before)
     entered.catch(() => {})
-    await until(() => said.length >= 2, 'two refusals', 10_000)
+    await until(() => said.length >= 2, 'two refusals', 60_000)
     for (const line of said) expect(line, 'the log says that a person decides').toContain('"decided":true')
     const word = database.load<HubWord>('registration')
     over.abort()

@@ -7,7 +7,7 @@ import { until } from '@skerry/supervise'
 import { testFolder, testNatsServer } from '@skerry/supervise/testing'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { enrollment } from '../testing.ts'
+import { enrollment, IN_TIME } from '../testing.ts'
 import { openCourier } from './courier.ts'
 
 // The courier on a real nats-server in operator mode, with a stream of desired states behind an import, as the hub lays it out.
@@ -87,6 +87,7 @@ const makeStreams = async () => {
     const answer = await hub.request(
       `$JS.API.STREAM.CREATE.${name}`,
       JSON.stringify({ name, ...more, storage: 'file' }),
+      IN_TIME,
     )
     expect(answer.json()).not.toHaveProperty('error')
   }
@@ -134,7 +135,7 @@ describe('looking', () => {
     await makeStreams()
     expect(await site.courier.getDesired()).toEqual({ found: 'none' })
     await site.courier.publishStatements('x')
-    await hub.request(subjects.desired(cluster, t), 'the newest')
+    await hub.request(subjects.desired(cluster, t), 'the newest', IN_TIME)
     expect(await site.courier.getDesired()).toEqual({ found: 'desired', jws: 'the newest' })
   })
 
@@ -149,7 +150,7 @@ describe('looking', () => {
     expect(site.seen.repeated).toEqual([0, 1, 2])
     await makeStreams()
     expect(await site.courier.getDesired()).toEqual({ found: 'none' })
-    await hub.request('$JS.API.STREAM.DELETE.DESIRED')
+    await hub.request('$JS.API.STREAM.DELETE.DESIRED', '', IN_TIME)
     await unanswered(3)
     expect(site.seen.repeated).toEqual([0, 1, 2, 0])
   })

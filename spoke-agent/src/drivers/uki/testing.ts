@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { join } from 'node:path'
 import { assembleUki, parseUki } from '@skerry/measured-boot'
 import type { Driver } from '../driver.ts'
-import type { Behaviour, TestImage } from '../testing.ts'
+import { type Behaviour, gatesOf, type TestImage } from '../testing.ts'
 import type { Disk } from './disk.ts'
 import { parseEntryName } from './entry-name.ts'
 import { openUki, type UkiOptions } from './index.ts'
@@ -147,10 +147,10 @@ function ukiImage(dir: string, version: string, behaviour: Behaviour, osRelease?
   ])
   const file = join(dir, `uki-${version}-${behaviour}-${randomUUID()}.efi`)
   writeFileSync(file, uki)
-  return { file, target: targetOf(uki, version) }
+  return { file, target: targetOf(uki, version, behaviour) }
 }
 
-export function targetOf(bytes: Uint8Array, version: string): TestImage['target'] {
+export function targetOf(bytes: Uint8Array, version: string, behaviour: Behaviour = 'healthy'): TestImage['target'] {
   return {
     position: { timeline: 0, generation: 1 },
     manifestSha256: createHash('sha256').update(`manifest ${version}`).digest('hex'),
@@ -158,7 +158,7 @@ export function targetOf(bytes: Uint8Array, version: string): TestImage['target'
     imageLength: bytes.length,
     version,
     releaseCounter: 1,
-    gates: { healthySeconds: 0, timeoutSeconds: 4 },
+    gates: gatesOf(behaviour),
   }
 }
 
