@@ -147,7 +147,8 @@ describe.skipIf(!kubectlPath)(on, () => {
     )
     expect(resources).toMatch(/^rollouts +ro +skerry.dev\/v1alpha1 +true +Rollout$/m)
     expect(await ok('version')).toContain('Server Version: v1.')
-    expect(await ok('get --raw /readyz?verbose')).toContain('readyz check passed')
+    const ready = async () => (await kubectl('get --raw /readyz?verbose')).out.includes('readyz check passed')
+    await until(ready, 'readiness', 120_000)
   })
 
   test("applies Open Cluster Management's YAML as it is: created, unchanged, configured, a removed field goes", async () => {
@@ -168,6 +169,8 @@ describe.skipIf(!kubectlPath)(on, () => {
 
   test('diff exits 1 and shows what would change, 0 when nothing would, and writes nothing', async () => {
     await ok('apply -f -', { input: PLACEMENT })
+    // A status that is written while kubectl compares would be a difference.
+    await ok('wait --for=condition=PlacementSatisfied=False placement/all-shops --timeout=50s')
     expect((await kubectl('diff -f -', { input: PLACEMENT })).code).toBe(0)
     const changed = await kubectl('diff -f -', {
       input: PLACEMENT.replace('numberOfClusters: 3', 'numberOfClusters: 4'),
@@ -204,7 +207,7 @@ describe.skipIf(!kubectlPath)(on, () => {
 
     // What is stored lacks the times that only news ends, and nothing differs by that.
     await ok('apply -f -', { input: ROLLOUT_PER_GROUP })
-    await ok("wait rollout/wave --for=jsonpath='{.status.phase}'=Running --timeout=30s")
+    await ok("wait rollout/wave --for=jsonpath='{.status.phase}'=Running --timeout=50s")
     expect(await ok("get rollout wave -o 'jsonpath={.status.clusters[*].recheckAt}'")).toBe('')
     expect(await kubectl('diff -f -', { input: ROLLOUT_PER_GROUP })).toMatchObject({ code: 0, out: '' })
     expect(await ok('explain rollout.status.clusters.recheckAt')).toContain('dry run')
@@ -295,9 +298,9 @@ describe.skipIf(!kubectlPath)(on, () => {
 
   test('waits: for a condition that the hub writes, for a value, and for a deletion', async () => {
     await ok('apply -f -', { input: PLACEMENT })
-    await ok('wait --for=condition=PlacementSatisfied=False placement/all-shops --timeout=20s')
-    await ok("wait --for=jsonpath='{.spec.numberOfClusters}'=3 placement/all-shops --timeout=20s")
-    const gone = kubectl('wait --for=delete placement/all-shops --timeout=20s')
+    await ok('wait --for=condition=PlacementSatisfied=False placement/all-shops --timeout=50s')
+    await ok("wait --for=jsonpath='{.spec.numberOfClusters}'=3 placement/all-shops --timeout=50s")
+    const gone = kubectl('wait --for=delete placement/all-shops --timeout=50s')
     expect(await ok('delete placement all-shops')).toContain('"all-shops" deleted')
     expect(await gone).toMatchObject({ code: 0 })
     const missing = await kubectl('wait --for=condition=X placement/all-shops --timeout=5s')

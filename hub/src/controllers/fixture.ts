@@ -42,7 +42,7 @@ export type World = Awaited<ReturnType<typeof openWorld>>
 /** A migrated database with a lease, gone with the test, or around a store. Its clock is the real one, moved by `pass()`. */
 export async function openWorld(given?: Store) {
   const store = given ?? (await openTestStore())
-  const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(30_000))
+  const lease = await acquireLease(store, 'controllers', AbortSignal.timeout(120_000))
   onTestFinished(() => lease.release().catch(() => undefined))
   const mirrors = openMirrors(store)
   let offsetMs = 0
@@ -61,7 +61,7 @@ export async function openWorld(given?: Store) {
         mirrors,
         now,
         log: pino({ level: 'silent' }),
-        signal: AbortSignal.timeout(30_000),
+        signal: AbortSignal.timeout(120_000),
       }),
     create: <K extends KindName>(kind: K, name: string, spec: unknown, more: object = {}) =>
       write(store, (tx) => createObject(tx, kind, { metadata: { name, ...more }, spec })),

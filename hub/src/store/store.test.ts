@@ -61,11 +61,11 @@ test('a connection that the server cut keeps nothing of its end: the query after
   const one = store.own(() => {})
   onTestFinished(() => one.end({ timeout: 5 }))
   const cut = expect(one`select pg_sleep(60)`).rejects.toThrow()
-  await until(() => sleeps(store), 'the long query', 10_000)
+  await until(() => sleeps(store), 'the long query', 30_000)
   await store.sql`select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep' and datname = current_database()`
   await cut
   expect(await one`select 1 as answer`).toEqual([{ answer: 1 }])
-}, 30_000)
+})
 
 test('a query that failed after its first rows leaves none: the next answer begins at its beginning', async () => {
   const store = await openTestStore()
@@ -83,7 +83,7 @@ test('a connection that is reset under a transaction keeps nothing of it: the ne
   await reset()
   await cut
   expect(await one.begin((tx) => tx`select 1 as answer`)).toEqual([{ answer: 1 }])
-}, 30_000)
+})
 
 test('a transaction that lost its connection cannot write into the one that came after it', async () => {
   const { one, reset } = await overLine()
@@ -109,7 +109,7 @@ test('a transaction that lost its connection cannot write into the one that came
     await tx`insert into kept values ('the second again')`
   })
   expect(await one`select of from kept order by of`).toEqual([{ of: 'the second' }, { of: 'the second again' }])
-}, 30_000)
+})
 
 test('a query of a transaction that nobody waited for is refused when the transaction has ended', async () => {
   const { one } = await overLine()
@@ -164,7 +164,7 @@ async function overLine() {
     one,
     /** Resets the line as soon as the long query is under way. */
     async reset(): Promise<void> {
-      await until(() => sleeps(store), 'the long query', 10_000)
+      await until(() => sleeps(store), 'the long query', 30_000)
       for (const line of lines) line.resetAndDestroy()
     },
   }

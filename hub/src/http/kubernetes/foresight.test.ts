@@ -351,7 +351,7 @@ describe('a dry run of a placement', () => {
   })
 
   test('whose expressions ask for longer than an answer may take ends with its time, and so does the question why', async () => {
-    const { ask, world } = await decided({ answerMs: 1_000 })
+    const { ask, world } = await decided({ answerMs: 3_000 })
     const ten = '[0,1,2,3,4,5,6,7,8,9]'
     const dear = [0, 1, 2, 3, 4].reduce((inner, n) => `${ten}.all(v${n}, ${inner})`, '1 < 2 && 2 < 3')
     const spec = { predicates: [{ requiredClusterSelector: { celSelector: { celExpressions: [dear] } } }] }

@@ -42,7 +42,7 @@ async function watchable(options: Parameters<typeof testApi>[0] = {}) {
         ended,
         stop: () => over.abort(),
         async count(n: number): Promise<Line[]> {
-          await until(() => lines.length >= n, `${n} frames (${lines.length} came)`, 10_000)
+          await until(() => lines.length >= n, `${n} frames (${lines.length} came)`, 30_000)
           return lines
         },
         told: () => lines.map(({ type, object }) => `${type} ${object.metadata.name ?? ''}`.trim()),
@@ -261,7 +261,7 @@ test('whatever several writers do, every watcher ends with what the list shows, 
         await until(
           () => watch.lines.at(-1)?.object.metadata.resourceVersion === end.metadata.resourceVersion,
           `the last change in watch ${index}`,
-          10_000,
+          30_000,
         )
         const view = new Map<string, string>()
         const seen = new Set<string>()

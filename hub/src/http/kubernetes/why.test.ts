@@ -27,7 +27,7 @@ test('why is asked of one placement, by its namespace and name', async () => {
 })
 
 test('lines that have to be asked for once more stop nobody, and end with the time of the answer', async () => {
-  const { ask, store } = await testApi({ answerMs: 1_000 })
+  const { ask, store } = await testApi({ answerMs: 3_000 })
   const world = await openWorld(store)
   await world.create('ManagedClusterSet', 'all', {
     clusterSelector: { selectorType: 'LabelSelector', labelSelector: {} },
