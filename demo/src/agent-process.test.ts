@@ -27,7 +27,7 @@ test('of two agents, the one that is killed is named on the screen with its log;
     onTestFinished(() => agent.kill())
     const told = tellEnd(agent, place, { bad: (text) => void said.push(text) }, () => stopping)
     const waits = (line: string) => line.includes('registration waits') || undefined
-    return { agent, told, there: agent.line(waits, 'an agent that waits for its hub', 30_000) }
+    return { agent, told, there: agent.line(waits, 'an agent that waits for its hub', 120_000) }
   }
   const [one, two] = [site('shop-1'), site('shop-2')]
   await Promise.all([one.there, two.there])

@@ -88,14 +88,14 @@ describe('the README', () => {
       const { spec } = await eventually(
         async () => (await world.hub.client.list('Registration'))[0],
         'the registration',
-        30_000,
+        120_000,
       )
       const status = inline.filter((command) => command.startsWith('skerry-agent status'))
       expect(status.length).toBeGreaterThan(0)
       for (const command of status) expect(await sh(here(command))).toContain(spec.fingerprint)
       const accept = /`(skerry cluster accept [^`]+)`/.exec(README)?.[1] ?? ''
       await sh(here(accept.replace(/--fingerprint \S+/, `--fingerprint ${spec.fingerprint}`)))
-      await sh('skerry wait cluster shop-17 --for=condition=ManagedClusterJoined --timeout 60s')
+      await sh('skerry wait cluster shop-17 --for=condition=ManagedClusterJoined --timeout 120s')
       // The hub says that it is a member a moment before the node has heard so, and said a first word.
       for (const command of status)
         await eventually(
@@ -104,7 +104,7 @@ describe('the README', () => {
             return view['cluster'] === 'shop-17' && view['newestStatement'] !== null && view['statementsWaiting'] === 0
           },
           'the node knowing its cluster, and the hub its first word',
-          60_000,
+          120_000,
         )
     } finally {
       agent.kill('SIGTERM')

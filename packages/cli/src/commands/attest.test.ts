@@ -263,7 +263,7 @@ describe('attest verify', () => {
     /** A process of its own, for one that waited for ever would take this one with it. */
     const shell = (script: string, ...files: string[]) =>
       new Promise<{ code: unknown; killed: boolean; out: { error?: { code: string; message: string } } }>((resolve) => {
-        execFile('sh', ['-c', script, process.execPath, skerry, ...files], { timeout: 30_000 }, (error, out) =>
+        execFile('sh', ['-c', script, process.execPath, skerry, ...files], { timeout: 120_000 }, (error, out) =>
           resolve({ code: error ? error.code : 0, killed: error?.killed ?? false, out: JSON.parse(out || '{}') }),
         )
       })
