@@ -21,15 +21,13 @@ import {
 import { command, measuredIn, parseEventLog } from '@skerry/measured-boot'
 import { logOf, makeTpm, referenceOf } from '@skerry/policy/testing'
 import { lacksTpm, type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
-import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { type Ground, hubGround, siteStatus } from './testing.ts'
 
 // Registration by hardware with real processes and emulated TPMs, in whose PCRs stands what a real machine's firmware
 // measured (packages/measured-boot, recordings): the emulator has no firmware of its own.
 
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 120_000 })
-
-const WAIT_MS = 60_000
+const WAIT_MS = 120_000
 let dir: string
 let ground: Ground
 let hub: HubProcess
