@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import postgres from 'postgres'
 import { afterAll, describe, expect, inject, onTestFinished, test } from 'vitest'
 import { commandLine, isAlive, until } from './child.ts'
@@ -12,8 +11,12 @@ import { startPostgres, toOptions } from './postgres.ts'
 import { keepRunning } from './restarting.ts'
 import { childrenOf, hang, removeFolder, testFolder, testNatsServer } from './testing.ts'
 
-const dir = mkdtempSync(join(tmpdir(), 'skerry-supervise-'))
+const dir = testFolder()
 afterAll(() => removeFolder(dir))
+
+test('a folder that is made outside of a test lies in the one that goes with the run', () => {
+  expect(dirname(dir)).toBe(inject('runFolder'))
+})
 
 describe('PostgreSQL', () => {
   test('comes back with its data after it was killed, though its lock file still lies there', async () => {

@@ -90,15 +90,15 @@ function copyState(original: TpmState, dir: string): TpmState {
   return { ...original, stateDir }
 }
 
-/** An empty folder that goes with the test. */
+/** An empty folder that goes with the test, or with the whole run when it is made outside of one (beforeAll). */
 export function testFolder(): string {
-  const dir = mkdtempSync(join(tmpdir(), 'skerry-test-'))
+  let dir = ''
   try {
     onTestFinished(() => removeFolder(dir))
   } catch {
-    // Outside a test (beforeAll): the folder goes with the run's end.
-    process.once('exit', () => removeFolder(dir))
+    return mkdtempSync(join(inject('runFolder'), 'skerry-test-'))
   }
+  dir = mkdtempSync(join(tmpdir(), 'skerry-test-'))
   return dir
 }
 
@@ -115,7 +115,7 @@ export function removeFolder(dir: string): void {
  */
 export async function hang(pid: number): Promise<() => void> {
   send(pid, 'SIGSTOP')
-  await until(() => stands(pid), `every thread of process ${pid} being stopped`, 10_000)
+  await until(() => stands(pid), `every thread of process ${pid} being stopped`, 30_000)
   return () => send(pid, 'SIGCONT')
 }
 
