@@ -105,7 +105,7 @@ export async function manufactureTpm(options: {
         '--lock-nvram',
         '--overwrite',
       ],
-      { timeout: 60_000, killSignal: 'SIGKILL' },
+      { timeout: 180_000, killSignal: 'SIGKILL' },
     )
   } catch (cause) {
     const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).slice(-1500) : ''
@@ -163,7 +163,7 @@ export async function startTpm({ stateDir }: { stateDir: string }): Promise<Tpm>
           return existsSync(socketPath) && (await answers(socketPath))
         },
         'the emulated TPM answering',
-        20_000,
+        60_000,
       )
       return child
     } catch (error) {

@@ -16,7 +16,7 @@ export const FOREVER = new AbortController().signal
 /** Runs one of tpm2-tools on an emulated TPM; its standard output. Rejects when it fails. */
 export async function tool(tpm: TestTpm, name: string, ...args: readonly string[]): Promise<string> {
   const env = { ...process.env, TPM2TOOLS_TCTI: tpm.tcti }
-  const { stdout } = await promisify(execFile)(`tpm2_${name}`, args, { env, timeout: 20_000 })
+  const { stdout } = await promisify(execFile)(`tpm2_${name}`, args, { env, timeout: 120_000 })
   return stdout
 }
 

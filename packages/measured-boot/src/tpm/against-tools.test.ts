@@ -29,7 +29,7 @@ describe.skipIf(lacksTools)(sentence, () => {
   const run = async (name: string, args: readonly string[]) => {
     try {
       const env = { ...process.env, TPM2TOOLS_TCTI: tpm.tcti }
-      const { stdout, stderr } = await promisify(execFile)(`tpm2_${name}`, args, { env, cwd: dir, timeout: 20_000 })
+      const { stdout, stderr } = await promisify(execFile)(`tpm2_${name}`, args, { env, cwd: dir, timeout: 120_000 })
       return { failed: false, said: stdout + stderr }
     } catch (error) {
       return { failed: true, said: error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error) }
