@@ -1,14 +1,13 @@
-import type { ActivationWindow, ActVerb, ObjectOf, RolloutAct, RolloutSpec } from '@skerry/api'
+import type { ActivationWindow, ActVerb, RolloutAct, RolloutSpec } from '@skerry/api'
 import { minuteOf } from '@skerry/policy'
 import { CLOCK, makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
 import pino from 'pino'
 import { describe, expect, test } from 'vitest'
-import { appendAct } from '../store/acts.ts'
 import { listAssignments } from '../store/assignments.ts'
 import { newestDesired } from '../store/desired-states.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
-import { createObject, deleteObject, getObject, updateObject } from '../store/resources.ts'
+import { createObject, deleteObject, updateObject } from '../store/resources.ts'
 import { write } from '../store/store.ts'
 import { attestationController } from './attestation.ts'
 import { desiredController } from './desired.ts'
@@ -28,97 +27,12 @@ import {
 } from './fixture.ts'
 import { placementController } from './placement.ts'
 import { rolloutController } from './rollout.ts'
+import { desired, fleetOf, fleetOn, generations, progressive, rollout } from './rollout-fixture.ts'
 
-const rollout = rolloutController(LIMITS)
-const desired = desiredController()
 const night: ActivationWindow = { at: '0 2 * * *', timeZone: 'UTC', durationSeconds: 3600 }
 
-/** Clusters with these names, heard of, under a decided placement. */
-async function fleetOf(...names: string[]) {
-  const world = await openWorld()
-  await addImage(world, 'os-1')
-  await addPlacement(world)
-  const sites: Record<string, Awaited<ReturnType<typeof addCluster>>> = {}
-  for (const name of names) sites[name] = await addCluster(world, name)
-  return fleetOn(world, sites)
-}
-
-async function fleetOn(world: World, sites: Record<string, Awaited<ReturnType<typeof addCluster>>>) {
-  for (const site of Object.values(sites)) await site.heartbeat()
-  await world.look(placementController())
-  const site = (name: string) => {
-    const found = sites[name]
-    if (!found) throw new Error(`there is no site ${name}`)
-    return found
-  }
-  return {
-    world,
-    site,
-    roll: (name: string, spec: RolloutSpec) => world.create('Rollout', name, spec, { namespace: 'fleet' }),
-    reroll: (name: string, spec: RolloutSpec) => world.edit('Rollout', name, 'fleet', spec),
-    /** What the hub does by itself until it rests. */
-    async rest() {
-      for (let n = 0; n < 3; n += 1) {
-        await world.look(attestationController(RESULT_KEY))
-        await world.look(rollout)
-        await world.look(desired)
-      }
-    },
-    rolloutOf: (name: string): Promise<ObjectOf<'Rollout'>> => world.get('Rollout', name, 'fleet'),
-    async stateOf(name: string, cluster: string) {
-      const { status } = await world.get('Rollout', name, 'fleet')
-      return status?.clusters?.find((found) => found.name === cluster)
-    },
-    /** Which rollout has each cluster. */
-    async owners() {
-      return Object.fromEntries((await listAssignments(world.store.sql)).map((a) => [a.cluster, a.rolloutName]))
-    },
-    /** Makes a rollout older than any that follows. */
-    async age(name: string) {
-      await world.store
-        .sql`update resource set created_at = now() - interval '1 hour' where kind = 'Rollout' and name = ${name}`
-    },
-    async documentOf(cluster: string) {
-      return (await newestDesired(world.store.sql)).find((found) => found.cluster === cluster)?.document
-    },
-    /** The site takes its newest desired state. */
-    async accepts(cluster: string) {
-      const state = (await newestDesired(world.store.sql)).find((found) => found.cluster === cluster)
-      if (!state) throw new Error(`${cluster} has no desired state`)
-      await site(cluster).says({ kind: 'accepted', body: { ...state.position, digest: state.digest } })
-    },
-    async stages(cluster: string, image: string) {
-      await this.goes(cluster, 'Staging', 'Staged', { imageSha256: sha(image) })
-    },
-    async goes(
-      cluster: string,
-      from: 'Staging' | 'Confirming' | 'RollingBack',
-      to: 'Staged' | 'Idle' | 'Failed',
-      more: object,
-    ) {
-      await site(cluster).says({
-        kind: 'transition',
-        body: { from, to, reason: to, message: `went to ${to}`, ...more },
-      })
-    },
-    /** The site boots the image, shows its evidence and confirms it. */
-    async confirms(cluster: string, image: string, bootId: string) {
-      await site(cluster).says(site(cluster).boot(bootId, image))
-      await this.goes(cluster, 'Confirming', 'Idle', { imageSha256: sha(image), bootId })
-    },
-    async fails(cluster: string, image: string) {
-      await this.goes(cluster, 'RollingBack', 'Failed', { imageSha256: sha(image), outcome: 'RolledBack' })
-    },
-  }
-}
-
-const generations = async ({ store }: World) =>
-  Object.fromEntries((await newestDesired(store.sql)).map(({ cluster, position }) => [cluster, position.generation]))
 const events = async (world: World) =>
   (await world.list('Event')).map(({ spec }) => `${spec.reason} ${spec.message}`).toSorted()
-const progressive = (p: NonNullable<NonNullable<RolloutSpec['strategy']>['progressive']>): Partial<RolloutSpec> => ({
-  strategy: { type: 'Progressive', progressive: p },
-})
 
 test('assignments and status are written together, and a look without news writes nothing', async () => {
   const { world, roll, rest, rolloutOf } = await fleetOf('a', 'b', 'c')
@@ -664,18 +578,7 @@ describe('what people do', () => {
   async function steered(spec: Partial<RolloutSpec> = {}) {
     const fleet = await fleetOf('a', 'b')
     await fleet.roll('r', rolloutSpec('os-1', { ...progressive({ maxConcurrency: 1 }), ...spec }))
-    const { uid: rolloutUid } = (await fleet.rolloutOf('r')).metadata
-    return {
-      ...fleet,
-      act: (verb: ActVerb, more: Partial<RolloutAct> = {}) =>
-        write(fleet.world.store, (tx) =>
-          appendAct(tx, {
-            ...{ verb, by: 'anna', reason: 'a loose cable', rolloutUid, manifestSha256: sha('manifest os-1') },
-            at: new Date(fleet.world.now()).toISOString(),
-            ...more,
-          }),
-        ),
-    }
+    return { ...fleet, act: (verb: ActVerb, more: Partial<RolloutAct> = {}) => fleet.does('r', verb, more) }
   }
 
   test('a pause reaches who is under way as a signed order, and so does a resume', async () => {
@@ -713,14 +616,7 @@ describe('what people do', () => {
       for (const name of ['a', 'b']) await fleet.stages(name, 'os-1')
       await fleet.confirms('c', 'os-1', 'boot-c')
       await fleet.rest()
-      const { uid: rolloutUid } = (await fleet.rolloutOf('r')).metadata
-      const act = (verb: ActVerb) =>
-        write(fleet.world.store, (tx) =>
-          appendAct(tx, {
-            ...{ verb, by: 'anna', reason: 'a loose cable', rolloutUid, manifestSha256: sha('manifest os-1') },
-            at: new Date(fleet.world.now()).toISOString(),
-          }),
-        )
+      const act = (verb: ActVerb) => fleet.does('r', verb)
       const told = async () =>
         Object.fromEntries(
           (await newestDesired(fleet.world.store.sql)).map(({ cluster, document: { paused, image } }) => [
@@ -1057,7 +953,7 @@ test('a newer rollout that selects a cluster no more lets an older one have it',
 })
 
 test('a newer rollout has whom it selects before it sends them anything, and an older one goes on when it is deleted', async () => {
-  const { world, roll, age, owners, stateOf } = await fleetOf('a', 'b')
+  const { world, roll, age, owners, stateOf, does } = await fleetOf('a', 'b')
   await addImage(world, 'os-2')
   await roll('old', rolloutSpec('os-1', { approvals: { start: 1 } }))
   await age('old')
@@ -1072,13 +968,7 @@ test('a newer rollout has whom it selects before it sends them anything, and an 
   })
   expect(await stateOf('new', 'b')).toMatchObject({ state: 'NotStarted', reason: 'WaitingForApproval' })
   // One that was aborted leaves clusters what they have, and says how the older one goes on.
-  const { metadata } = (await getObject(world.store.sql, 'Rollout', 'fleet', 'new')) ?? { metadata: { uid: '' } }
-  await write(world.store, (tx) =>
-    appendAct(tx, {
-      ...{ verb: 'abort', by: 'anna', reason: 'withdrawn', rolloutUid: metadata.uid },
-      at: new Date(world.now()).toISOString(),
-    }),
-  )
+  await does('new', 'abort')
   await world.look(rollout)
   await world.look(rollout)
   expect(await owners()).toEqual({})
