@@ -280,9 +280,15 @@ function progressOf(cluster: ClusterFacts, scope: Scope): Progress {
   return soakOf(cluster, spec, durations, nowMs)
 }
 
+/** The node says that a pause holds what it has staged. */
+export function isHeldByPause({ phase, reason }: NodeFacts): boolean {
+  return phase === 'Staged' && reason === PAUSED
+}
+
 // No word of a site stops its own clock: nobody would ever be given its slot. A pause does that it was told of.
-function stagingWhy({ node, phase, reason, message }: NodeFacts, isPaused: boolean) {
-  const held = phase === 'Staged' && reason === PAUSED
+function stagingWhy(open: NodeFacts, isPaused: boolean) {
+  const { node, phase, reason, message } = open
+  const held = isHeldByPause(open)
   if (held && !isPaused)
     return { reason: phase, message: `node ${node}: the pause is over, and it has not said yet that it heard so` }
   const told = reason === '' || (STOPS_THE_CLOCK.has(reason) && !held) ? phase : reason

@@ -32,8 +32,8 @@ export type RolloutPlan = {
   readonly phase: RolloutPhase
   readonly advance: readonly string[]
   /**
-   * Clusters that were sent the image and are not finished, and whether what is not activated there is to hold.
-   * The rollout's present terms are theirs; who is finished keeps the terms it finished under.
+   * Clusters that were sent the image, are not finished and not ordered back, and whether what is not activated there is to
+   * hold. The rollout's present terms are theirs; who is finished keeps the terms it finished under.
    */
   readonly underWay: readonly Holding[]
   /**
@@ -170,15 +170,12 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
   // Who failed and was dropped then is in the budget, and so it is here.
   const dropped = deselected.filter(({ state }) => FAILURES.has(state))
   const states = [...placed, ...dropped].map(({ state }) => state)
+  const goesBack = new Set(back?.orders.map(({ cluster }) => cluster))
   // Of who soaks, every node is through its activation: there is nothing left to hold.
   const underWay = placed
-    .filter(({ assigned, state }) => assigned && !FINISHED.has(state))
+    .filter(({ cluster, assigned, state }) => assigned && !FINISHED.has(state) && !goesBack.has(cluster.name))
     .map(({ cluster, state }) => ({ cluster: cluster.name, paused: stop !== undefined && state !== 'Soaking' }))
-  const isHeld = new Set([
-    ...underWay.map(({ cluster }) => cluster),
-    ...turns.advance,
-    ...(back?.orders ?? []).map(({ cluster }) => cluster),
-  ])
+  const isHeld = new Set([...underWay.map(({ cluster }) => cluster), ...turns.advance, ...goesBack])
   return {
     phase,
     advance: turns.advance,

@@ -83,6 +83,8 @@ describe('[deviation] onBreach', () => {
   test('RollbackAll orders back who has not confirmed the image too; who has stays, and is told why', () => {
     const stopped = plan([...fleet(), known('e', 'confirmed')], asks('RollbackAll'))
     expect(stopped.back.map(({ cluster: name }) => name)).toEqual(['a', 'b'])
+    // The order back has terms of its own, and no pause is among them.
+    expect(stopped.underWay).toEqual([{ cluster: 'e', paused: false }])
     expect(row(stopped, 'c')?.backTo).toBeUndefined()
     expect(row(stopped, 'e')?.backTo).toMatchObject({
       state: 'Impossible',

@@ -150,8 +150,14 @@ describe('a rollout that goes on from where it stands', () => {
   function standing(doing: Doing, given: Partial<RolloutSpec> = {}, acts: RolloutAct[] = []) {
     const clusters = [cluster('a', doing, before), cluster('b', 'proven', before), cluster('c', 'nothing')]
     const of = { ...facts(clusters, { strategy: progressive({ maxConcurrency: 3, maxFailures: 1 }), ...given }), acts }
-    const status = rolloutStatus(of, planRollout(of, before), before)
-    return { rollout: { ...of.rollout, status }, clusters, acts }
+    const looked = planRollout(of, before)
+    const status = rolloutStatus(of, looked, before)
+    const holding = new Set(looked.underWay.filter(({ paused }) => paused).map(({ cluster: name }) => name))
+    const told = clusters.map(({ assignment, ...rest }) => ({
+      ...rest,
+      ...(assignment ? { assignment: { ...assignment, paused: holding.has(rest.name) } } : {}),
+    }))
+    return { rollout: { ...of.rollout, status }, clusters: told, acts }
   }
   const goneOn = ({ rollout, clusters, acts }: ReturnType<typeof standing>, more: Partial<SimulationInput> = {}) =>
     played(
@@ -211,6 +217,23 @@ describe('a rollout that goes on from where it stands', () => {
     ]
     const heard = played(asked(clusters, { rollout: stood.rollout, done: [pause], startMs: NOW, endMs: NOW + DAY }))
     expect(told(heard.timeline, 'a').at(-1)).toBe('01T13:00:00 Succeeded Confirmed')
+  })
+
+  test.each([
+    ['said that a pause holds it', 'Paused', '01T13:00:05 Activating Activating'],
+    ['said nothing of a pause', 'WindowClosed', '01T13:00:00 Succeeded Confirmed'],
+  ])('who %s, and is dark while later terms are on their way, does as it said', (_, reason, heard) => {
+    const [a, ...others] = standing('window').clusters
+    const nodes = a?.nodes.map((node) => ({ ...node, reason })) ?? []
+    const behind = { ...a, position: { timeline: 0, generation: 2 }, reachability: 'Offline', nodes } as ClusterFacts
+    const dark = [{ fromMs: NOW - HOUR, toMs: NOW + HOUR }]
+    const clusters = [
+      { name: 'a', known: behind, outages: dark },
+      ...others.map((known) => ({ name: known.name, known })),
+    ]
+    const { rollout: going } = standing('window')
+    const { timeline } = played(asked(clusters, { rollout: going, startMs: NOW, endMs: NOW + DAY }))
+    expect(told(timeline, 'a').find((line) => line.startsWith('01T13:00'))).toBe(heard)
   })
 
   test('an edit is played from there, as the hub would on a change of the spec', () => {

@@ -139,16 +139,12 @@ export function simulate(input: SimulationInput): Simulation {
 
 // What sites that were sent something hold of it, as far as the status tells.
 function storedIn({ spec, status }: Rollout): World['stored'] {
-  const { phase, firstSent, clusters = [] } = status ?? {}
+  const { firstSent, clusters = [] } = status ?? {}
   return {
     rows: new Map(clusters.map((row) => [row.name, row])),
     waves: firstSent && wavesOf(spec, Date.parse(firstSent.at)),
-    paused: phase !== undefined && STOPPED.has(phase),
   }
 }
-
-/** What is not activated holds in these. */
-const STOPPED: ReadonlySet<RolloutPhase> = new Set(['Paused', 'Aborted', 'RollingBack', 'RolledBack'])
 
 /** The hub's side: what it knows, what it stored, what people did. */
 class SimulatedHub {

@@ -8,7 +8,7 @@ import {
 } from '@skerry/api'
 import { type ReachabilityLimits, reachability } from '../compliance/reachability.ts'
 import { planSite } from '../site-plan/plan-site.ts'
-import { AT_WORK, deliveryOf } from './cluster-state.ts'
+import { AT_WORK, deliveryOf, isHeldByPause } from './cluster-state.ts'
 import type { ClusterFacts, NodeFacts, Order } from './facts.ts'
 import type { Image } from './roll-back.ts'
 
@@ -56,12 +56,8 @@ export type World = {
   readonly before: Image
   readonly attestation: 'affirming' | 'warning'
   readonly windows: ActivationWindow[]
-  /** Of a rollout that goes on: what was told of each cluster, and on what terms its sites hold what they were sent. */
-  readonly stored: {
-    readonly rows: ReadonlyMap<string, RolloutCluster>
-    readonly waves: Waves | undefined
-    readonly paused: boolean
-  }
+  /** Of a rollout that goes on: what was told of each cluster, and the waves of what sites were sent. */
+  readonly stored: { readonly rows: ReadonlyMap<string, RolloutCluster>; readonly waves: Waves | undefined }
   readonly limits: ReachabilityLimits
   readonly pace: Pace
 }
@@ -121,7 +117,8 @@ export class SimulatedSite {
     const { rollout, image, stored } = this.#world
     const { assignment, position, accepted, refused, nodes } = this.#facts
     if (assignment?.rolloutUid !== rollout.uid) return
-    const { waves, paused } = stored
+    const { waves } = stored
+    const { paused } = assignment
     const isBack = assignment.manifestSha256 !== image.manifestSha256
     const row = stored.rows.get(this.name)
     this.#orders = 1
@@ -135,8 +132,9 @@ export class SimulatedSite {
     const isNewest = refused !== undefined || (accepted && comparePositions(accepted.position, position) >= 0)
     const delivered = deliveryOf(this.#facts, true, row)
     const holds = isNewest || delivered !== undefined
-    // Later terms of what it holds may be on their way: it has heard of no pause then, and of no end of one.
-    if (holds) this.#held = isNewest ? this.#ordered : { ...this.#ordered, generation: -1, paused: !paused }
+    // Later terms of what it holds may be on their way: whether those that it has hold it, it says itself.
+    if (holds)
+      this.#held = isNewest ? this.#ordered : { ...this.#ordered, generation: -1, paused: nodes.some(isHeldByPause) }
     if (!isNewest && this.#isLinked())
       this.#arrivesAtMs = Math.max(startMs, (holds ? startMs : assignment.atMs) + this.#pace.deliveryMs)
     if (!holds || isBack || refused || nodes.some(({ failure }) => failure)) return
