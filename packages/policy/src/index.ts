@@ -110,7 +110,7 @@ export {
   type SimulationInput,
   simulate,
 } from './rollout/simulate.ts'
-export type { SimulatedCluster } from './rollout/simulated-site.ts'
+export type { SimulatedCluster } from './rollout/simulated-world.ts'
 export { FAILURES as FAILURE_STATES, FINISHED as FINISHED_STATES } from './rollout/states.ts'
 export { rolloutStatus } from './rollout/status.ts'
 export type { TimelineEntry } from './rollout/timeline.ts'

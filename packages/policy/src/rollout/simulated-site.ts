@@ -1,66 +1,13 @@
-import {
-  type ActivationWindow,
-  comparePositions,
-  type FailsBy,
-  type RolloutCluster,
-  type StatementRef,
-  type Waves,
-} from '@skerry/api'
-import { type ReachabilityLimits, reachability } from '../compliance/reachability.ts'
+import type { FailsBy, StatementRef, Waves } from '@skerry/api'
+import { reachability } from '../compliance/reachability.ts'
 import { planSite } from '../site-plan/plan-site.ts'
-import { AT_WORK, deliveryOf, isHeldByPause } from './cluster-state.ts'
 import type { ClusterFacts, NodeFacts, Order } from './facts.ts'
 import type { Image } from './roll-back.ts'
+import { type Doing, type Started, startedAs, type Terms } from './simulated-start.ts'
+import { edgesOf, type Pace, type SimulatedCluster, type World } from './simulated-world.ts'
 
 // A site in virtual time, as the real one behaves (the offline contract): it takes an order and bytes only over its link, and
 // all that comes after goes on in the dark, in windows of its own. The hub knows of it what was reported while the link was up.
-
-/** A time without a link, from its first to before its last moment; without `toMs` it does not end. */
-type Outage = { readonly fromMs: number; readonly toMs?: number }
-
-/** What a site takes: until it has an order, has the image's bytes, and has booted and confirmed it. */
-export type Pace = { readonly deliveryMs: number; readonly stagingMs: number; readonly activationMs: number }
-
-export type SimulatedCluster = Partial<Pace> & {
-  readonly name: string
-  readonly outages?: readonly Outage[]
-  /** The image fails here. `times`: so often, and then no more, which a retry finds out; without it always. */
-  readonly fails?: { readonly by: FailsBy; readonly times?: number }
-  /** It is first heard then. */
-  readonly joinsAtMs?: number
-  /** What is known of it already; by default it is well and was sent nothing. */
-  readonly known?: ClusterFacts
-}
-
-export const PACE: Pace = { deliveryMs: 5_000, stagingMs: 10 * 60_000, activationMs: 5 * 60_000 }
-
-/** `order`: later terms of one order are no new one. `isBack`: it is to keep what it runs. */
-type Terms = {
-  readonly generation: number
-  readonly order: number
-  readonly isBack: boolean
-  readonly paused: boolean
-  readonly waves?: Waves
-}
-type Doing =
-  | { readonly at: 'Rest' }
-  | { readonly at: 'Staging'; readonly leftMs: number }
-  | { readonly at: 'Staged'; readonly looksAtMs?: number }
-  | { readonly at: 'Activating'; readonly endsAtMs: number }
-
-/** What all sites of a simulation have in common. */
-export type World = {
-  readonly rollout: { readonly uid: string; readonly name: string }
-  readonly image: Image
-  /** What sites run before, where nothing else is known. */
-  readonly before: Image
-  readonly attestation: 'affirming' | 'warning'
-  readonly windows: ActivationWindow[]
-  /** Of a rollout that goes on: what was told of each cluster, and the waves of what sites were sent. */
-  readonly stored: { readonly rows: ReadonlyMap<string, RolloutCluster>; readonly waves: Waves | undefined }
-  readonly limits: ReachabilityLimits
-  readonly pace: Pace
-}
 
 type Told = (facts: ClusterFacts, atMs: number) => ClusterFacts
 
@@ -98,62 +45,24 @@ export class SimulatedSite {
     this.#fails = given.fails
     this.#facts = given.known ? inReach(given.known) : { ...well, name: given.name, lastGood: world.before }
     this.#nowMs = startMs
-    const outages = merged([
-      ...(given.joinsAtMs === undefined ? [] : [{ fromMs: Number.NEGATIVE_INFINITY, toMs: given.joinsAtMs }]),
-      ...(given.outages ?? []),
-    ])
-    const edges = outages.flatMap(({ fromMs, toMs }) => [
-      { atMs: fromMs, up: false },
-      ...(toMs === undefined ? [] : [{ atMs: toMs, up: true }]),
-    ])
+    const edges = edgesOf(given)
     for (const { atMs, up } of edges.filter((edge) => edge.atMs <= startMs)) this.#darkSinceMs = up ? undefined : atMs
     this.#edges = edges.filter(({ atMs }) => atMs > startMs)
-    this.#goOn()
+    this.#goOn(startedAs(this.#facts, world, this.#pace, this.#isLinked(), startMs))
   }
 
-  // What it does with what it was sent before, as far as the hub knows; what the hub does not know has just begun.
-  #goOn(): void {
-    const startMs = this.#nowMs
-    const { rollout, image, stored } = this.#world
-    const { assignment, position, accepted, refused, nodes } = this.#facts
-    if (assignment?.rolloutUid !== rollout.uid) return
-    const { waves } = stored
-    const { paused } = assignment
-    const isBack = assignment.manifestSha256 !== image.manifestSha256
-    const row = stored.rows.get(this.name)
+  #goOn(from: Started | undefined): void {
+    if (!from) return
     this.#orders = 1
-    const terms = { order: this.#orders, isBack, paused, ...(waves ? { waves } : {}) }
-    // It was not composed yet: it is now.
-    if (!position) {
-      this.#send(terms)
+    if (from.kind === 'Due') {
+      this.#send(from.terms)
       return
     }
-    this.#ordered = { ...terms, generation: position.generation }
-    const isNewest = refused !== undefined || (accepted && comparePositions(accepted.position, position) >= 0)
-    const delivered = deliveryOf(this.#facts, true, row)
-    const holds = isNewest || delivered !== undefined
-    // Later terms of what it holds may be on their way: whether those that it has hold it, it says itself.
-    if (holds)
-      this.#held = isNewest ? this.#ordered : { ...this.#ordered, generation: -1, paused: nodes.some(isHeldByPause) }
-    if (!isNewest && this.#isLinked())
-      this.#arrivesAtMs = Math.max(startMs, (holds ? startMs : assignment.atMs) + this.#pace.deliveryMs)
-    if (!holds || isBack || refused || nodes.some(({ failure }) => failure)) return
-    this.#doing = this.#begun(row, delivered?.atMs ?? startMs)
-    if (nodes.every(({ confirmed }) => confirmed)) this.#judgeBoots()
-  }
-
-  // How far its nodes are with the image by now. Bytes are taken to have come since it was delivered.
-  #begun(row: RolloutCluster | undefined, deliveredAtMs: number): Doing {
-    const { nodes } = this.#facts
-    const { stagingMs, activationMs } = this.#pace
-    const nowMs = this.#nowMs
-    if (nodes.some(({ phase }) => AT_WORK.has(phase))) {
-      const sinceMs = row?.state === 'Activating' ? Date.parse(row.since) : nowMs
-      return { at: 'Activating', endsAtMs: Math.max(nowMs, sinceMs + activationMs) }
-    }
-    if (nodes.every(({ confirmed }) => confirmed)) return { at: 'Rest' }
-    if (nodes.some(({ phase }) => phase === 'Staged')) return { at: 'Staged', looksAtMs: nowMs }
-    return { at: 'Staging', leftMs: Math.max(0, stagingMs - (nowMs - deliveredAtMs)) }
+    this.#ordered = from.ordered
+    this.#held = from.held
+    this.#arrivesAtMs = from.arrivesAtMs
+    this.#doing = from.doing
+    if (from.isConfirmed) this.#judgeBoots()
   }
 
   // Boots of which the hub has the evidence, and has not judged it.
@@ -447,18 +356,4 @@ const well: Omit<ClusterFacts, 'name'> = { reachability: 'Online', nodes: [idle]
 // Who is dark, and since when, is told by outages alone.
 function inReach({ changesAtMs: _, heardAtMs: __, ...known }: ClusterFacts): ClusterFacts {
   return { ...known, reachability: 'Online' }
-}
-
-/** Outages in order, those that meet or overlap as one. */
-function merged(outages: readonly Outage[]): Outage[] {
-  const all: Outage[] = []
-  for (const next of outages.toSorted((a, b) => a.fromMs - b.fromMs)) {
-    const last = all.at(-1)
-    if (!last || (last.toMs !== undefined && last.toMs < next.fromMs)) all.push(next)
-    else if (last.toMs !== undefined) {
-      const { toMs } = next
-      all[all.length - 1] = toMs === undefined ? { fromMs: last.fromMs } : { ...last, toMs: Math.max(last.toMs, toMs) }
-    }
-  }
-  return all
 }
