@@ -1,5 +1,7 @@
 import { expect, test } from 'vitest'
+import { addPlacement, openWorld, rolloutSpec } from '../controllers/fixture.ts'
 import { LineFull, makeGate } from './gate.ts'
+import { testApi } from './testing.ts'
 
 test('so many are let through, so many wait, and one more is told that the line is full', async () => {
   const gate = makeGate('calls', 1, 1)
@@ -18,3 +20,48 @@ test('so many are let through, so many wait, and one more is told that the line 
   await enter('fourth')
   expect(entered).toEqual(['first', 'second', 'fourth'])
 })
+
+const OURS = '/apis/skerry.dev/v1alpha1'
+const PLACEMENT = '/apis/cluster.open-cluster-management.io/v1beta1/namespaces/fleet/placements/all'
+const asked = {
+  ...{ apiVersion: 'cluster.open-cluster-management.io/v1beta1', kind: 'Placement' },
+  ...{ metadata: { name: 'all' }, spec: {} },
+}
+
+test.each<[what: string, method: string, path: string, body: object | undefined, atOnce: number]>([
+  ['reports', 'GET', `${OURS}/report`, undefined, 2],
+  ['explanations of a placement', 'GET', `${PLACEMENT}/why`, undefined, 4],
+  ['explanations of one that is not stored', 'POST', `${PLACEMENT}/why`, asked, 4],
+  ['facts of a rollout', 'GET', `${OURS}/namespaces/fleet/rollouts/r/facts`, undefined, 4],
+])(
+  'however many %s are asked for at once, few are made at a time and the database is left to others',
+  async (...row) => {
+    const [, method, path, body, atOnce] = row
+    const { ask, store } = await testApi()
+    const world = await openWorld(store)
+    await addPlacement(world)
+    await world.create('Rollout', 'r', rolloutSpec('os-1'), { namespace: 'fleet' })
+    const locked = Promise.withResolvers<void>()
+    const over = Promise.withResolvers<void>()
+    const lock = store.sql.begin(async (tx) => {
+      await tx`lock table resource in access exclusive mode`
+      locked.resolve()
+      await over.promise
+    })
+    await locked.promise
+    const full = Promise.withResolvers<void>()
+    const answers = Array.from({ length: 32 }, async () => {
+      const { code, headers } = await ask(method, path, body ? { body } : {})
+      if (code === 429) full.resolve()
+      return { code, again: headers['retry-after'] }
+    })
+    await full.promise
+    const left = await store.sql`select 1 as one`
+    over.resolve()
+    await lock
+    expect(left).toEqual([{ one: 1 }])
+    const all = await Promise.all(answers)
+    expect(all.filter(({ code }) => code === 200)).toHaveLength(atOnce + 20)
+    expect(all.filter(({ code }) => code !== 200)).toEqual(Array(12 - atOnce).fill({ code: 429, again: '5' }))
+  },
+)

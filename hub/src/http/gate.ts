@@ -9,11 +9,15 @@ export class LineFull extends StatusError {
   }
 }
 
+/** Of what holds a connection, of which there are twelve for everything, and a fleet. */
+const AT_ONCE = 4
+const MAX_WAITING = 20
+
 /**
  * Lets so many through at a time; the others wait in line, and past its end they are told when to come back
  * (LineFull): whoever asks for much at once must not take the database from the others. `what` is asked for, in the plural.
  */
-export function makeGate(what: string, atOnce: number, maxWaiting: number): Gate {
+export function makeGate(what: string, atOnce = AT_ONCE, maxWaiting = MAX_WAITING): Gate {
   const waiting: (() => void)[] = []
   let inside = 0
   return async (act) => {

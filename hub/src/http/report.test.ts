@@ -14,7 +14,6 @@ import {
 import { placementController } from '../controllers/placement.ts'
 import { rolloutController } from '../controllers/rollout.ts'
 import { reportRoutes } from './report.ts'
-import { testApi } from './testing.ts'
 
 type Claims = { claim: string; result: string; message: string; statements: { seq: number }[] }[]
 
@@ -83,29 +82,4 @@ test('after a rollback every claim rests on the boot after it, also when the nod
     BootAttested: ['not-assessed', 4],
     ChainComplete: ['pass', 4, 6],
   })
-})
-
-test('however many reports are asked for at once, two are made at a time and everything else is answered meanwhile', async () => {
-  const { ask, store } = await testApi()
-  const locked = Promise.withResolvers<void>()
-  const over = Promise.withResolvers<void>()
-  const lock = store.sql.begin(async (tx) => {
-    await tx`lock table assignment in access exclusive mode`
-    locked.resolve()
-    await over.promise
-  })
-  await locked.promise
-  const full = Promise.withResolvers<void>()
-  const asked = Array.from({ length: 30 }, async () => {
-    const { code, headers } = await ask('GET', '/apis/skerry.dev/v1alpha1/report')
-    if (code === 429) full.resolve()
-    return [code, headers['retry-after']]
-  })
-  await full.promise
-  expect((await ask('GET', '/apis/skerry.dev/v1alpha1/rollouts')).code).toBe(200)
-  over.resolve()
-  await lock
-  const answers = await Promise.all(asked)
-  expect(answers.filter(([code]) => code === 200)).toHaveLength(22)
-  expect(answers.filter(([code]) => code !== 200)).toEqual(Array(8).fill([429, '5']))
 })

@@ -18,9 +18,8 @@ import { StatusError } from './status-error.ts'
 
 // A read that no single object answers: policy's judgement over rows, made when it is asked for.
 
-/** Made at once: each holds a connection, of which there are twelve for everything, and a fleet. Everybody may ask for them. */
+/** Made at once: each holds a fleet with all that was signed for it. Everybody may ask for them. */
 const AT_ONCE = 2
-const MAX_WAITING = 20
 
 export type ReportOptions = {
   readonly store: Store
@@ -30,7 +29,7 @@ export type ReportOptions = {
 
 export function reportRoutes(app: FastifyInstance, options: ReportOptions): void {
   const ours = kindRow('Rollout')
-  const reports = makeGate('reports', AT_ONCE, MAX_WAITING)
+  const reports = makeGate('reports', AT_ONCE)
   app.get<{ Querystring: Query }>(
     `/apis/${ours.group}/${ours.version}/report`,
     { config: { access: { verb: 'get', resource: `report.${ours.group}` } }, handlerTimeout: LARGE_ANSWER_MS },

@@ -11,10 +11,6 @@ import { notFound } from './call.ts'
 
 const row = kindRow('Rollout')
 
-/** Read at once: each holds a connection and all clusters of a rollout. Everybody may ask. */
-const AT_ONCE = 4
-const MAX_WAITING = 20
-
 type Options = { readonly store: Store; readonly now: () => number; readonly reachability: ReachabilityLimits }
 
 /**
@@ -22,7 +18,7 @@ type Options = { readonly store: Store; readonly now: () => number; readonly rea
  * `placement`: as if its spec named these, which is answered as it is stored.
  */
 export function rolloutFactsRoute(app: FastifyInstance, { store, now, reachability }: Options): void {
-  const gate = makeGate('facts of rollouts', AT_ONCE, MAX_WAITING)
+  const gate = makeGate('facts of rollouts')
   app.get<{ Params: { namespace: string; name: string }; Querystring: Query }>(
     `/apis/${row.group}/${row.version}/namespaces/:namespace/${row.plural}/:name/facts`,
     { config: { access: { verb: 'get', resource: `${row.plural}.${row.group}` } } },

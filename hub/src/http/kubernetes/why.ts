@@ -16,10 +16,6 @@ const RESOURCE = `${row.plural}.${row.group}`
 /** What asking why of a placement that is not stored asks of whoever does it, as Kubernetes names it: create of a subresource. */
 export const WHY_ACCESS = { verb: 'create', resource: `${RESOURCE}/why` } as const satisfies Access
 
-/** Explained at once: each reads a fleet and asks expressions of it. Everybody may ask. */
-const AT_ONCE = 4
-const MAX_WAITING = 20
-
 /**
  * Of each cluster, or of `cluster`, whether a placement chooses it as of now, and why. GET …/placements/{name}/why: the one
  * that is stored. POST: the one in the body, which nothing stores; as a dry run it may ask dear expressions, so it is not for
@@ -27,7 +23,7 @@ const MAX_WAITING = 20
  */
 export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): void {
   const path = `/apis/${row.group}/${row.version}/namespaces/:namespace/${row.plural}/:name/why`
-  const gate = makeGate('explanations', AT_ONCE, MAX_WAITING)
+  const gate = makeGate('explanations')
   type Asked = { Params: { namespace: string; name: string }; Querystring: Query }
   app.get<Asked>(
     path,
@@ -50,8 +46,8 @@ export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): voi
   app.post<Asked>(path, { config: { access: WHY_ACCESS }, onRequest: asJson }, async (request, reply) => {
     const { params, query, signal } = request
     const call = { row, request, reply, query, ...params }
-    const { after, dropped } = await supposed(call, options)
     return gate(async () => {
+      const { after, dropped } = await supposed(call, options)
       const look = await lookAtAsked(options, after as unknown as ObjectOf<'Placement'>, signal)
       const told = await explanationOf(look, single(query, 'cluster'), signal)
       await warn(call, options, dropped, after, [differenceBy(look)])
