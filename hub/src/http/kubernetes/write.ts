@@ -1,4 +1,4 @@
-import { DeleteOptions, type KindName, type KindRow, mergePatch, type ObjectOf } from '@skerry/api'
+import { DeleteOptions, type KindName, mergePatch, type ObjectOf } from '@skerry/api'
 import {
   createObject,
   deleteObject,
@@ -29,13 +29,9 @@ const NAME_ATTEMPTS = 8
 
 export async function create(call: Call, options: KubernetesOptions): Promise<unknown> {
   expectType(call, 'application/json')
-  const { row, request, namespace } = call
-  const judge = judging(row, undefined, options)
-  const { object, warnings } = readObject(row, request.body, { namespace }, fieldValidation(call), judge)
-  const { after, told } = await changed(call, options, 'create', async (tx) => {
-    return { before: undefined, after: await createNamed(tx, row.kind, completed(row, object, undefined, options)) }
-  })
-  await warn(call, options, warnings, after, [...told, ...leftAside(call)])
+  const { object, dropped } = judged(call, options, call.request.body, undefined)
+  const { after, told } = await changed(call, options, 'create', (tx) => save(tx, call, options, object, undefined))
+  await warn(call, options, dropped, after, [...told, ...leftAside(call)])
   call.reply.code(201)
   return after
 }
@@ -100,14 +96,11 @@ export async function supposed(
   const subject = { verb: 'create', kind: row.kind, namespace, name }
   const { after } = await change<Stored>(options.store, request, subject, true, async (tx) => {
     const before = await getObject(tx, row.kind, namespace, name)
-    const judge = judging(row, before, options)
-    const { object, warnings } = readObject(row, request.body, { namespace, before }, fieldValidation(call), judge)
-    dropped = warnings
-    const { metadata } = object
+    const asked = judged(call, options, request.body, before)
+    dropped = asked.dropped
+    const { metadata } = asked.object
     if (metadata.name !== name) throw otherName(metadata.name, name)
-    const admitted = completed(row, object, before, options)
-    if (before) return { before, after: await updateObject(tx, row.kind, admitted, metadata.resourceVersion) }
-    return { before, after: await createNamed(tx, row.kind, admitted) }
+    return save(tx, call, options, asked.object, before)
   })
   return { after, dropped }
 }
@@ -175,15 +168,12 @@ async function rewrite(
   verb: string,
   bodyOf: (before: Stored) => unknown,
 ): Promise<Stored | undefined> {
-  const { row, namespace } = call
   let dropped: readonly string[] = []
   const { after, told } = await changed(call, options, verb, async (tx) => {
     const before = await current(tx, call)
-    const judge = judging(row, before, options)
-    const { object, warnings } = readObject(row, bodyOf(before), { namespace, before }, fieldValidation(call), judge)
-    dropped = warnings
-    const admitted = completed(row, object, before, options)
-    return { before, after: await updateObject(tx, row.kind, admitted, object.metadata.resourceVersion) }
+    const asked = judged(call, options, bodyOf(before), before)
+    dropped = asked.dropped
+    return save(tx, call, options, asked.object, before)
   })
   await warn(call, options, dropped, after, [...told, ...leftAside(call)])
   return after
@@ -217,12 +207,32 @@ async function createNamed(tx: Tx, kind: KindName, object: Submitted): Promise<S
   }
 }
 
-function judging(row: KindRow, before: Stored | undefined, { now }: KubernetesOptions) {
-  return (object: Submitted) => faultsOf(row.kind, object, before, now())
+// What a body makes of what is stored, or of nothing, judged. Where it may not be stored, every fault of it is thrown.
+function judged(
+  call: Call,
+  { now }: KubernetesOptions,
+  body: unknown,
+  before: Stored | undefined,
+): { readonly object: Submitted; readonly dropped: readonly string[] } {
+  const { row, namespace } = call
+  const judge = (object: Submitted) => faultsOf(row.kind, object, before, now())
+  const { object, warnings } = readObject(row, body, { namespace, before }, fieldValidation(call), judge)
+  return { object, dropped: warnings }
 }
 
-function completed(row: KindRow, object: Submitted, before: Stored | undefined, { now }: KubernetesOptions): Submitted {
-  return complete(row.kind, object, before, now()) as Submitted
+// Stores it in the place of what is stored, or as a new one.
+async function save(
+  tx: Tx,
+  { row }: Call,
+  { now }: KubernetesOptions,
+  object: Submitted,
+  before: Stored | undefined,
+): Promise<Changed<Stored>> {
+  const admitted = complete(row.kind, object, before, now()) as Submitted
+  const after = before
+    ? await updateObject(tx, row.kind, admitted, admitted.metadata.resourceVersion)
+    : await createNamed(tx, row.kind, admitted)
+  return { before, after }
 }
 
 // Of the kinds whose status the hub writes nobody expects that his own is taken.
