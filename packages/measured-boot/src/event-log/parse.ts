@@ -115,8 +115,7 @@ function event(reader: Reader, bytes: Uint8Array, banks: readonly LogBank[], ind
   for (let nth = 0; nth < count; nth++) {
     const at = reader.offset()
     const id = reader.u16()
-    // They stand in the order of the header's, as a rule.
-    const bank = banks[nth]?.id === id ? banks[nth] : banks.find((one) => one.id === id)
+    const bank = banks.find((one) => one.id === id)
     if (bank === undefined) return reader.fail('BadValue', `event ${index} has a digest of ${id}, not announced`, at)
     if (digests.has(bank.name)) reader.fail('BadValue', `event ${index} has two digests of ${bank.name}`, at)
     digests.set(bank.name, reader.raw(bank.size))
