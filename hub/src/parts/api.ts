@@ -1,5 +1,6 @@
 import { isIPv6 } from 'node:net'
 import type { Refusal } from '@skerry/api'
+import { counted } from '@skerry/policy'
 import { freePort } from '@skerry/supervise'
 import type { Logger } from 'pino'
 import type { HubConfig } from '../config.ts'
@@ -129,6 +130,6 @@ function checksOf(store: Store, hub: RouteOptions['hub'], keys: HubKeys): Check[
 
 async function migrationFault(store: Store): Promise<string | undefined> {
   const pending = await pendingMigrations(store)
-  if (pending > 0) return `${pending} steps are not taken yet`
+  if (pending > 0) return `${counted(pending, 'step is', 'steps are')} not taken yet`
   return pending < 0 ? 'the database was brought to a newer form by a newer hub' : undefined
 }

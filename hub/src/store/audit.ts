@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { counted } from '@skerry/policy'
 import type { Reader, Tx } from './store.ts'
 
 // Who changed what: each record's hash covers the one before it, and the newest hash stands apart, so that neither a
@@ -120,7 +121,7 @@ export async function verifyAudit(tx: Reader): Promise<AuditVerdict> {
     return {
       whole: false,
       head,
-      reason: `${head.count} records were written and ${count} are there: the newest are missing`,
+      reason: `${counted(head.count, 'record was', 'records were')} written and ${counted(count, 'is', 'are')} there: the newest are missing`,
     }
   return { whole: true, head }
 }

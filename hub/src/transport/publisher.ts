@@ -1,5 +1,6 @@
 import { jetstream, jetstreamManager } from '@nats-io/jetstream'
 import { comparePositions, STREAM_DESIRED, subjects, TIMELINE_AHEAD_MS, wildcards } from '@skerry/api'
+import { counted } from '@skerry/policy'
 import { type Signer, sha256Hex, signBytes } from '@skerry/trust'
 import type { Logger } from 'pino'
 import {
@@ -154,7 +155,10 @@ async function recordAnswers(
   onPublished(sent.length)
   const failed = answers.find((answer) => answer.status === 'rejected')
   if (failed)
-    throw new Error(`${answers.length - sent.length} of ${answers.length} desired states were not taken by NATS`, {
-      cause: failed.reason,
-    })
+    throw new Error(
+      `NATS did not take ${answers.length - sent.length} of ${counted(answers.length, 'desired state')}`,
+      {
+        cause: failed.reason,
+      },
+    )
 }

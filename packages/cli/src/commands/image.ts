@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { BANK_NAMES, type BankName, OSImageManifest, osImageName, parse } from '@skerry/api'
 import { ApiError, publishReleases } from '@skerry/client'
+import { counted } from '@skerry/policy'
 import { openSigningFolder, openTrust, readManifest, rootThumbprint, type SigningFolder } from '@skerry/trust'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import { UsageError } from '../errors.ts'
@@ -215,7 +216,7 @@ function verifyCommand(image: Command, shell: Shell): void {
           const { spec } = await client.get('OSImage', undefined, name)
           const { image: named } = await site.manifest(spec.target, spec.manifestSha256, shell.now())
           line(shell, `${name}: ${spec.target} is signed by a threshold under root ${rootThumbprint(root)}`)
-          line(shell, `image sha256 ${named.sha256}, ${named.length} bytes`)
+          line(shell, `image sha256 ${named.sha256}, ${counted(named.length, 'byte')}`)
           if (options.image === undefined) return
           const found = await digestOf(options.image)
           if (found.sha256 !== named.sha256)

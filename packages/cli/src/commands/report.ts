@@ -172,7 +172,9 @@ function checkedText({ asOf, only }: ComplianceReport, { claims }: CheckedReport
     `As of ${asOf}, by the hub's clock${only ? `, of ${only.join(', ')} alone` : ''}:`,
     `${count('verified')}, ${count('not-verified')}, ${count('not-assessed')}`,
     ...(onWord.size > 0
-      ? [`That the keys of ${onWord.size} nodes are theirs is the hub’s word: compare them with --key.`]
+      ? [
+          `${counted(onWord.size, 'node’s key is', 'nodes’ keys are')} known by the hub’s word alone: compare with --key.`,
+        ]
       : []),
     ...(unproven.length > 0 ? [`Joined before the proof of registration was kept: ${unproven.join(', ')}`] : []),
   ]

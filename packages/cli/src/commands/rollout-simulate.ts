@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { causes, kindRow, type ObjectOf, objectSchema } from '@skerry/api'
 import {
   admitRollout,
+  counted,
   firstOf,
   type Simulation,
   type SimulationInput,
@@ -130,7 +131,7 @@ async function fromHub(
     if (late > 0)
       say(
         shell,
-        `it is played from ${iso(nowMs)} on: ${late} of the acts in the outages file are before that, and are left out`,
+        `it is played from ${iso(nowMs)} on: of the acts in the outages file ${counted(late, 'is', 'are')} before that and left out`,
       )
     if (outages.start !== undefined && Date.parse(outages.start) > nowMs)
       throw new Faults([

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { HUB_TARGET } from '@skerry/api'
+import { counted } from '@skerry/policy'
 import { hubTarget, initSigningFolder, openSigningFolder, readRoot, signerKeyFile } from '@skerry/trust'
 import type { Command } from 'commander'
 import { UsageError } from '../errors.ts'
@@ -51,7 +52,7 @@ function initCommand(trust: Command, shell: Shell): void {
     .action((options: InitOptions) => {
       const { introduction, out, threshold, name } = options
       if (name && options.keys !== undefined && options.keys !== name.length)
-        throw new UsageError(`--keys ${options.keys} and ${name.length} names: give one of them`)
+        throw new UsageError(`--keys ${options.keys} and ${counted(name.length, 'name')}: give one of them`)
       const names = name ?? Array.from({ length: options.keys ?? 3 }, (_, index) => `signer-${index + 1}`)
       if (threshold > names.length)
         throw new UsageError(`--threshold ${threshold} asks for more signers than there are (${names.length})`)
@@ -99,7 +100,7 @@ function statusCommand(trust: Command, shell: Shell): void {
           { label: 'Thumbprint', value: folder.thumbprint },
           {
             label: 'Root',
-            value: `version 1, ${folder.threshold} of ${folder.names.length} signers, expires ${readRoot(folder.root).signed.expires}`,
+            value: `version 1, ${folder.threshold} of ${counted(folder.names.length, 'signer')}, expires ${readRoot(folder.root).signed.expires}`,
           },
           { label: 'Hub', value: folder.introduction.hub.apiUrls.join(', ') },
           {

@@ -1,5 +1,5 @@
 import type { ActVerb, RolloutAct, RolloutActAnswer } from '@skerry/api'
-import { firstOf } from '@skerry/policy'
+import { counted, firstOf } from '@skerry/policy'
 
 const DONE: Record<ActVerb, string> = {
   pause: 'paused',
@@ -27,5 +27,5 @@ export function missedText({ heldInTheDark: held }: RolloutActAnswer): string | 
   if (!held || held.count === 0) return undefined
   const one = held.count === 1
   const more = held.count > held.sample.length ? ', …' : ''
-  return `${one ? '1 cluster holds' : `${held.count} clusters hold`} the order and ${one ? 'is' : 'are'} out of reach, and may activate it in a window until this is heard there: ${held.sample.join(', ')}${more}`
+  return `${counted(held.count, 'cluster holds', 'clusters hold')} the order and ${one ? 'is' : 'are'} out of reach, and may activate it in a window until this is heard there: ${held.sample.join(', ')}${more}`
 }

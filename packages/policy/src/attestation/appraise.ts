@@ -1,6 +1,7 @@
 import type { BankName, EvidenceBody, Finding, PcrAppraisal, TrustVector, Verdict } from '@skerry/api'
 import { BANK_NAMES } from '@skerry/api'
 import { type CheckedQuote, type ClockInfo, checkQuote } from '@skerry/measured-boot'
+import { counted } from '../words.ts'
 import { judgeImage } from './boot.ts'
 import { type Area, type Found, found, listed, made, worst } from './findings.ts'
 import { judgeMachine } from './machine.ts'
@@ -195,7 +196,10 @@ function judgeClock(checked: CheckedQuote, { bootId }: EvidenceBody, before: See
   const jump = resetCount - before.resetCount
   if (jump > 1)
     findings.push(
-      found('UnattestedBoots', `${jump - 1} starts of the machine lie between this boot and the one seen before it`),
+      found(
+        'UnattestedBoots',
+        `${counted(jump - 1, 'start of the machine lies', 'starts of the machine lie')} between this boot and the one seen before it`,
+      ),
     )
   return findings
 }

@@ -1,4 +1,5 @@
 import type { Finding, Verdict } from '@skerry/api'
+import { counted } from '../words.ts'
 
 /** What a finding says something about: the claims of AR4SI's trustworthiness vector that are made here. */
 export type Area = 'instance-identity' | 'hardware' | 'executables' | 'configuration'
@@ -107,7 +108,7 @@ export function listed(findings: readonly Finding[], most: number): Finding[] {
     {
       code: LEFT_OUT,
       tier: tiers.includes('contraindicated') ? 'contraindicated' : worst(tiers),
-      message: `${count} more ${count === 1 ? 'finding is' : 'findings are'} left out here`,
+      message: `${counted(count, 'more finding is', 'more findings are')} left out here`,
       actual: `${count}`,
     },
   ]

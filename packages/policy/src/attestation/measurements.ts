@@ -15,6 +15,7 @@ import {
   replay,
   replayRecords,
 } from '@skerry/measured-boot'
+import { counted } from '../words.ts'
 import { type Found, found, made } from './findings.ts'
 
 /** The logs that were replayed against the quoted values, as far as they could be read. */
@@ -103,7 +104,7 @@ function afterFirmware(
     findings.push(
       found(
         'RecordsAfterQuote',
-        `the last ${behind} records of systemd’s log came after the quote: nothing vouches for them`,
+        `of systemd’s log the last ${counted(behind, 'record')} came after the quote: nothing vouches for them`,
       ),
     )
   return { findings, values: led.values }

@@ -1,4 +1,5 @@
 import { type JoinTokenSpec, LABEL_PATTERN, Refusal, type RegistrationRequest } from '@skerry/api'
+import { counted } from '../words.ts'
 import type { TpmIdentity } from './hardware.ts'
 import { nodeIdOf } from './names.ts'
 import { AWAITING_PROOF, type Standing } from './standing.ts'
@@ -145,7 +146,7 @@ function judgeToken(
   if (Date.parse(spec.expiresAt) <= nowMs)
     return new Refusal('TokenExpired', `join token ${name} expired at ${spec.expiresAt}`)
   if (uses >= spec.maxUses)
-    return new Refusal('TokenUsedUp', `join token ${name} was used ${uses} times, which is all it allows`)
+    return new Refusal('TokenUsedUp', `join token ${name} was used ${counted(uses, 'time')}, which is all it allows`)
   // No token may push a node into a foreign cluster.
   if (standing && spec.cluster !== cluster)
     return new Refusal('TokenOutOfScope', `cluster ${cluster} exists; a further node needs a token bound to it`)

@@ -9,6 +9,7 @@ import {
 } from '@skerry/api'
 import type { ReachabilityLimits } from '../compliance/reachability.ts'
 import { byCodeUnit } from '../order.ts'
+import { counted } from '../words.ts'
 import { type AskedAct, judgeAct, retriesOf } from './acts.ts'
 import type { RolloutFacts } from './facts.ts'
 import { planRollout, type RolloutPlan } from './plan.ts'
@@ -217,7 +218,7 @@ class SimulatedHub {
   #tooManyLooks(nowMs: number): SimulationFault {
     return {
       field: 'end',
-      message: `after ${this.#maxLooks} looks it has only come to ${iso(nowMs)}: choose an earlier end, fewer clusters or fewer outages`,
+      message: `after ${counted(this.#maxLooks, 'look')} it has only come to ${iso(nowMs)}: choose an earlier end, fewer clusters or fewer outages`,
     }
   }
 
