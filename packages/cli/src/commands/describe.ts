@@ -1,5 +1,4 @@
 import {
-  CLUSTER_STATES,
   type ClusterState,
   type KindName,
   type KindRow,
@@ -8,24 +7,21 @@ import {
   type SkerryObject,
 } from '@skerry/api'
 import { ApiError, type Client } from '@skerry/client'
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
+import { type ClusterChoice, parseLimit, parseStates, SHOWN } from '../cluster-choice.ts'
 import { describeAny } from '../describe/any.ts'
 import { type ClusterSurroundings, describeCluster } from '../describe/cluster.ts'
 import { describeNode } from '../describe/node.ts'
 import { eventTable, metadataEntries, regards } from '../describe/parts.ts'
 import { describePlacement } from '../describe/placement.ts'
-import { type ClusterChoice, describeRollout } from '../describe/rollout.ts'
+import { describeRollout } from '../describe/rollout.ts'
 import { UsageError } from '../errors.ts'
-import { didYouMean } from '../nearby.ts'
 import { namespaceFor, parseTargets } from '../objects/kinds.ts'
 import { listObjects, locate } from '../objects/locate.ts'
 import { type Entry, formatEntries } from '../output/sections.ts'
 import { type Shell, say, withHub } from '../shell.ts'
 
 type Options = { namespace?: string; allNamespaces?: boolean; state?: readonly ClusterState[]; limit?: number }
-
-/** So many clusters of a rollout are told of where nobody says how many. */
-const SHOWN = 100
 
 export function describeCommand(program: Command, shell: Shell): void {
   program
@@ -63,23 +59,6 @@ export function describeCommand(program: Command, shell: Shell): void {
         shell.out(texts.join('\n\n'))
       })
     })
-}
-
-function parseStates(text: string): ClusterState[] {
-  return text.split(',').map((word) => {
-    const found = CLUSTER_STATES.find((state) => state.toLowerCase() === word.toLowerCase())
-    if (found) return found
-    throw new InvalidArgumentError(
-      `There is no state "${word}"${didYouMean(word, CLUSTER_STATES)}; there are ${CLUSTER_STATES.join(', ')}.`,
-    )
-  })
-}
-
-function parseLimit(text: string): number {
-  const limit = Number(text)
-  if (text === '' || !Number.isSafeInteger(limit) || limit < 0)
-    throw new InvalidArgumentError('A whole number is wanted, 0 for all of them.')
-  return limit
 }
 
 async function describe(

@@ -1,6 +1,7 @@
-import type { ObjectOf, RolloutCluster, SkerryObject } from '@skerry/api'
+import type { ClusterState, ObjectOf, RolloutCluster, RolloutStatus, SkerryObject } from '@skerry/api'
 import { ApiError, type Client } from '@skerry/client'
 import {
+  firstOf,
   openingAt,
   type PreviewChange,
   type PreviewStage,
@@ -9,8 +10,9 @@ import {
   type RolloutPreview,
 } from '@skerry/policy'
 import type { Command } from 'commander'
+import { type ClusterChoice, cutAt, LEFT_OUT, parseLimit, parseStates, SHOWN } from '../cluster-choice.ts'
 import { waveText, windowText } from '../describe/rollout.ts'
-import { exitCodeOf, Faults } from '../errors.ts'
+import { exitCodeOf, Faults, UsageError } from '../errors.ts'
 import { type Applied, applyManifest } from '../objects/apply.ts'
 import type { Manifest } from '../objects/documents.ts'
 import { readFiles } from '../objects/files.ts'
@@ -22,7 +24,13 @@ import { type Shell, withHub } from '../shell.ts'
 import { DEFAULT_NAMESPACE, faultsOf } from './apply.ts'
 
 type Rollout = ObjectOf<'Rollout'>
-type Options = { filename: string[]; namespace?: string; output: 'table' | 'json' | 'yaml' }
+type Options = {
+  filename: string[]
+  namespace?: string
+  state?: readonly ClusterState[]
+  limit?: number
+  output: 'table' | 'json' | 'yaml'
+}
 
 /** What the hub foresees of a rollout as the file has it, and of a stored one as it is without the file. */
 type Foreseen = { readonly outcome: Applied['outcome']; readonly rollout: Rollout; readonly without?: Rollout }
@@ -36,17 +44,26 @@ export function previewCommand(rollout: Command, shell: Shell): void {
     )
     .requiredOption('-f, --filename <path...>', 'the Rollout, as apply takes it, or - for standard input')
     .option('-n, --namespace <name>', 'where the file names none')
+    .option('--state <state,…>', 'in the table only the clusters in these states', parseStates)
+    .option(
+      '--limit <count>',
+      `in the table at most so many clusters a list, 0 for all (default: ${SHOWN})`,
+      parseLimit,
+    )
     .addOption(formOption('table', 'json', 'yaml'))
     .addHelpText(
       'after',
-      '\nExample:\n  skerry rollout preview -f rollout.yaml\n\nWhat comes after the first look, "skerry rollout simulate" plays.',
+      '\nExample:\n  skerry rollout preview -f rollout.yaml\n  skerry rollout preview -f rollout.yaml --state Offline --limit 0\n\nWhat comes after the first look, "skerry rollout simulate" plays.',
     )
-    .action(async ({ filename, output, ...options }: Options, command: Command) => {
+    .action(async ({ filename, output, state, limit, ...options }: Options, command: Command) => {
+      if (output !== 'table' && (state !== undefined || limit !== undefined))
+        throw new UsageError(`--state and --limit choose what the table shows: -o ${output} tells of all clusters`)
+      const choice = { limit: limit ?? SHOWN, ...(state ? { states: state } : {}) }
       const manifest = only('Rollout', await readFiles(filename, shell.stdin))
       const foreseen = await withHub(command, shell, ({ client, namespace }) =>
         foresee(client, manifest, options.namespace ?? namespace ?? DEFAULT_NAMESPACE),
       )
-      shell.out(output === 'table' ? textOf(foreseen, shell.now()) : toText(toldOf(foreseen), output))
+      shell.out(output === 'table' ? textOf(foreseen, choice, shell.now()) : toText(toldOf(foreseen), output))
     })
 }
 
@@ -86,7 +103,7 @@ const OUTCOME = {
   unchanged: 'is stored as the file has it',
 } as const
 
-function textOf({ outcome, rollout, without }: Foreseen, nowMs: number): string {
+function textOf({ outcome, rollout, without }: Foreseen, choice: ClusterChoice, nowMs: number): string {
   const { metadata, spec, status } = rollout
   const { image, phase = 'Pending', conditions = [] } = status ?? {}
   const conditionOf = (wanted: string) => conditions.find(({ type }) => type === wanted)
@@ -105,9 +122,9 @@ function textOf({ outcome, rollout, without }: Foreseen, nowMs: number): string 
     `Rollout ${metadata.namespace}/${metadata.name} ${OUTCOME[outcome]}; nothing is written by this.\n\n`,
     formatColumns(rows),
     ...stagesText(preview),
-    ...clustersText(preview, status?.clusters ?? [], nowMs),
-    ...backText(preview),
-    ...(without ? [editText(previewChanges(without.status, status))] : []),
+    ...clustersText(preview, status, choice, nowMs),
+    ...backText(preview, status, choice),
+    ...(without ? [editText(previewChanges(without.status, status), choice)] : []),
   ].join('')
 }
 
@@ -182,33 +199,83 @@ function gateText(gate: PreviewStage['gate']): string {
 
 function clustersText(
   { stages, minutes }: RolloutPreview,
-  clusters: readonly RolloutCluster[],
+  status: RolloutStatus | undefined,
+  { states, limit }: ClusterChoice,
   nowMs: number,
 ): string[] {
   const minuteOf = new Map(minutes?.map(({ cluster, waveAt }) => [cluster, when(waveAt, nowMs)]))
-  const told = new Map(clusters.map((row) => [row.name, row]))
-  const rows = stages.flatMap(({ sentNow, underWay, later }, index) =>
-    [...sentNow, ...underWay, ...later].map((name) => {
-      const { state = '', reason = '', message = '', recheckAt } = told.get(name) ?? {}
-      const times = [recheckAt ? when(recheckAt, nowMs) : '', ...(minutes ? [minuteOf.get(name) ?? ''] : [])]
-      return [String(index + 1), name, state, reason, ...times, message]
+  const told = rowsOf(status)
+  const open = stages.flatMap(({ sentNow, underWay, later }, index) =>
+    [...sentNow, ...underWay, ...later].flatMap((name) => {
+      const row = told.get(name)
+      return row ? [{ stage: index + 1, row }] : []
     }),
   )
-  if (rows.length === 0)
-    return stages.length === 0 ? [] : ['\nNobody is sent the image now, and nobody waits for it.\n']
+  const chosen = open.filter(({ row }) => states?.includes(row.state) ?? true)
+  if (chosen.length === 0) {
+    if (stages.length === 0) return []
+    return [`\nNobody${states ? ` in ${states.join(' or ')}` : ''} is sent the image now, and nobody waits for it.\n`]
+  }
+  const { shown, left } = cutAt(chosen, limit)
   const times = ['LOOKED AT AGAIN', ...(minutes ? ['ITS MINUTE'] : [])]
-  return ['\n', formatColumns([['STAGE', 'CLUSTER', 'STATE', 'REASON', ...times, 'MESSAGE'], ...rows])]
+  const rows = shown.map(({ stage, row: { name, state, reason, message, recheckAt } }) => {
+    const at = [recheckAt ? when(recheckAt, nowMs) : '', ...(minutes ? [minuteOf.get(name) ?? ''] : [])]
+    return [String(stage), name, state, reason, ...at, message]
+  })
+  return [
+    '\n',
+    formatColumns([['STAGE', 'CLUSTER', 'STATE', 'REASON', ...times, 'MESSAGE'], ...rows]),
+    moreText(left.map(({ row }) => stateText(row))),
+  ]
 }
 
-function backText({ orderedBack }: RolloutPreview): string[] {
-  if (orderedBack.length === 0) return []
-  const rows = orderedBack.map(({ cluster, target, state, message }) => [cluster, target, state, message])
-  return ['\n', formatColumns([['ORDERED BACK', 'TO', 'STATE', 'MESSAGE'], ...rows])]
+function rowsOf(status: RolloutStatus | undefined): ReadonlyMap<string, RolloutCluster> {
+  return new Map(status?.clusters?.map((row) => [row.name, row]))
 }
 
-function editText(changes: readonly PreviewChange[]): string {
+function stateText({ state, reason }: Pick<RolloutCluster, 'state' | 'reason'>): string {
+  return `${state} (${reason})`
+}
+
+/** So many kinds of what is left out are named. */
+const KINDS = 8
+
+// What a list that was cut short leaves out: how many, and how many of each kind, those of which there are most first.
+function moreText(left: readonly string[]): string {
+  if (left.length === 0) return ''
+  const kinds = [...Map.groupBy(left, (kind) => kind)]
+    .map(([kind, all]) => ({ kind, count: all.length }))
+    .toSorted((a, b) => b.count - a.count)
+    .map(({ kind, count }) => `${count} ${kind}`)
+  return `… and ${left.length} more, ${firstOf(kinds, KINDS)}: ${LEFT_OUT}\n`
+}
+
+function backText(
+  { orderedBack }: RolloutPreview,
+  status: RolloutStatus | undefined,
+  { states, limit }: ClusterChoice,
+): string[] {
+  const told = rowsOf(status)
+  const chosen = orderedBack.filter(({ cluster }) => {
+    const row = told.get(cluster)
+    return !states || (row && states.includes(row.state))
+  })
+  if (chosen.length === 0) return []
+  const { shown, left } = cutAt(chosen, limit)
+  const rows = shown.map(({ cluster, target, state, message }) => [cluster, target, state, message])
+  const columns = ['ORDERED BACK', 'TO', 'STATE', 'MESSAGE']
+  return ['\n', formatColumns([columns, ...rows]), moreText(left.map(({ state }) => state))]
+}
+
+function editText(changes: readonly PreviewChange[], { states, limit }: ClusterChoice): string {
   if (changes.length === 0) return '\nFor no cluster does the edit change what happens next.\n'
-  const told = (of: PreviewChange['is']) => (of ? `${of.state} (${of.reason})` : 'not in it')
-  const rows = changes.map(({ cluster, was, is }) => [cluster, told(was), told(is)])
-  return `\n${formatColumns([['WHAT CHANGES FOR', 'WITHOUT THE EDIT', 'WITH IT'], ...rows])}`
+  const isChosen = (of: PreviewChange['is']) => of && states?.includes(of.state)
+  const chosen = states ? changes.filter(({ was, is }) => isChosen(was) || isChosen(is)) : changes
+  if (chosen.length === 0)
+    return `\nFor no cluster in ${states?.join(' or ')} does the edit change what happens next.\n`
+  const told = (of: PreviewChange['is']) => (of ? stateText(of) : 'not in it')
+  const { shown, left } = cutAt(chosen, limit)
+  const rows = shown.map(({ cluster, was, is }) => [cluster, told(was), told(is)])
+  const columns = ['WHAT CHANGES FOR', 'WITHOUT THE EDIT', 'WITH IT']
+  return `\n${formatColumns([columns, ...rows])}${moreText(left.map(({ is }) => told(is)))}`
 }

@@ -1,7 +1,8 @@
 import type { ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
 import { expect, test } from 'vitest'
+import type { ClusterChoice } from '../cluster-choice.ts'
 import { formatEntries } from '../output/sections.ts'
-import { type ClusterChoice, describeRollout } from './rollout.ts'
+import { describeRollout } from './rollout.ts'
 
 const NOW = Date.parse('2026-06-01T00:00:00Z')
 const described = (

@@ -1,11 +1,9 @@
-import type { ActivationWindow, ClusterState, ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
+import type { ActivationWindow, ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
 import { FAILURE_STATES, FINISHED_STATES } from '@skerry/policy'
+import { type ClusterChoice, cutAt, LEFT_OUT } from '../cluster-choice.ts'
 import { type Entry, entries, entry, table } from '../output/sections.ts'
 import { ago, when } from '../output/times.ts'
 import { conditionTable, statementText } from './parts.ts'
-
-/** Which clusters of a rollout are told of: those in `states`, all of them without; at most `limit`, 0 is no limit. */
-export type ClusterChoice = { readonly states?: readonly ClusterState[]; readonly limit: number }
 
 /** A rollout: how far it is, and for the clusters that are chosen what each does, why, since when and on whose word. */
 export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, choice: ClusterChoice, nowMs: number): Entry[] {
@@ -46,15 +44,12 @@ export function describeRollout({ spec, status }: ObjectOf<'Rollout'>, choice: C
 function clusterList(clusters: readonly RolloutCluster[], { states, limit }: ClusterChoice, nowMs: number): Entry {
   const chosen = clusters.filter(({ state }) => states?.includes(state) ?? true).toSorted(whatIsOpenFirst)
   if (chosen.length === 0) return { label: 'Clusters', value: '<none>' }
-  const shown = limit === 0 ? chosen : chosen.slice(0, limit)
-  const more = chosen.length - shown.length
+  const { shown, left } = cutAt(chosen, limit)
   return {
     label: 'Clusters',
     entries: [
       ...shown.map((cluster) => ({ label: cluster.name, entries: clusterEntries(cluster, nowMs) })),
-      ...(more > 0
-        ? [{ label: `… and ${more} more`, value: '--limit 0 shows all, --state STATE,… those in some states' }]
-        : []),
+      ...(left.length > 0 ? [{ label: `… and ${left.length} more`, value: LEFT_OUT }] : []),
     ],
   }
 }
