@@ -99,6 +99,7 @@ export {
   Rotation,
 } from './requests.ts'
 export { jsonSchemas } from './schemas.ts'
+export { soundPart, takeOut } from './sound-part.ts'
 export {
   parseReportSubject,
   REPORT_KINDS,

@@ -8,10 +8,11 @@ import {
   type ObjectMeta,
   type ObjectOf,
   objectSchema,
+  soundPart,
+  takeOut,
 } from '@skerry/api'
 import { type NewMeta, WriteConflict } from '../../store/resources.ts'
 import { StatusError } from '../status-error.ts'
-import { soundPart, takeOut } from './sound-part.ts'
 
 // A client's object: unknown in, judged object out.
 

@@ -389,7 +389,7 @@ describe('fields', () => {
       cluster('a', {
         spec: { taints: [{ key: 'k' }, { key: 'k', effect: 'NoSelect' }, { key: 'k', effect: 'NoSelectIfNew' }] },
       }),
-      ['spec.taints[0].effect', 'spec.taints[2].key'],
+      ['spec.taints[0].effect', 'spec.taints[1].key', 'spec.taints[2].key'],
     ],
   ])('where %s, all that can be judged by itself is told at once', async (_, path, wrong, fields) => {
     const { ask } = await testApi()

@@ -80,7 +80,10 @@ export function policyFaults({
     else if (type === 'BuiltIn' && !BUILT_IN.includes(builtIn ?? ''))
       faults.push({ field: `${field}.builtIn`, message: `"${builtIn ?? ''}" is none of ${BUILT_IN.join(', ')}` })
     else {
-      const name = addOn ? `${addOn.resourceName}/${addOn.scoreName}` : (builtIn ?? '')
+      const { resourceName, scoreName }: Partial<NonNullable<typeof addOn>> = addOn ?? {}
+      // A score that lacks a name is nobody's second.
+      if (addOn && (resourceName === undefined || scoreName === undefined)) continue
+      const name = addOn ? `${resourceName}/${scoreName}` : (builtIn ?? '')
       if (seen.has(`${type}/${name}`)) faults.push({ field, message: `names ${name} twice` })
       seen.add(`${type}/${name}`)
     }

@@ -614,6 +614,7 @@ describe('[deviation] what Skerry does on purpose', () => {
         'matchExpressions[0].values[1]',
         'matchExpressions[0].values[2]',
         'matchExpressions[1].operator',
+        'matchExpressions[1].key',
       ].map((field) => `spec.predicates[0].requiredClusterSelector.labelSelector.${field}`),
       'spec.tolerations[1].key',
       'spec.tolerations[2].value',

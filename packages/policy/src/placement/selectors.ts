@@ -36,15 +36,18 @@ export function selectorFault(selector: LabelSelector | ClaimSelector | undefine
   return selectorFaults(selector)[0]?.message
 }
 
-function requirementFaults({ key, operator, values = [] }: SelectorRequirement): Fault[] {
+// What is missing is at fault by itself, and nothing is judged by it.
+function requirementFaults({ key, operator, values = [] }: Partial<SelectorRequirement>): Fault[] {
   const isSet = operator === 'In' || operator === 'NotIn'
-  if (!isSet && operator !== 'Exists' && operator !== 'DoesNotExist')
-    return at('operator', `"${operator}" is not a valid label selector operator`)
+  const isBare = operator === 'Exists' || operator === 'DoesNotExist'
+  const isUnknown = operator !== undefined && !isSet && !isBare
+  const on = key === undefined ? '' : ` on "${key}"`
   return [
-    ...at('values', isSet && values.length === 0 ? `operator ${operator} on "${key}" needs values` : undefined),
-    ...at('values', !isSet && values.length > 0 ? `operator ${operator} on "${key}" takes no values` : undefined),
+    ...at('operator', isUnknown ? `"${operator}" is not a valid label selector operator` : undefined),
+    ...at('values', isSet && values.length === 0 ? `operator ${operator}${on} needs values` : undefined),
+    ...at('values', isBare && values.length > 0 ? `operator ${operator}${on} takes no values` : undefined),
     ...values.flatMap((value, index) => at(`values[${index}]`, valueFault(value))),
-    ...at('key', keyFault(key)),
+    ...at('key', key === undefined ? undefined : keyFault(key)),
   ]
 }
 

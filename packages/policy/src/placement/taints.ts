@@ -25,10 +25,11 @@ export function tolerationFaults(tolerations: readonly Toleration[]): Fault[] {
   })
 }
 
-/** Everything wrong with a cluster's taints beyond their schema, with the field. */
-export function taintFaults(taints: readonly Taint[]): Fault[] {
+/** Everything wrong with a cluster's taints, or with what they have of their members, beyond their schema, with the field. */
+export function taintFaults(taints: readonly Partial<Taint>[]): Fault[] {
   const seen = new Set<string>()
   return taints.flatMap(({ key }, index) => {
+    if (key === undefined) return []
     if (seen.has(key)) return [{ field: `spec.taints[${index}].key`, message: `"${key}" is there twice` }]
     seen.add(key)
     return []

@@ -52,17 +52,21 @@ const CRON_EXAMPLE = 'such as "0 2 * * 1-5" for 02:00 from Monday to Friday'
 
 export type WindowFault = { readonly field: 'at' | 'timeZone'; readonly message: string }
 
-/** What is wrong with a window, each with its field and a sentence; empty when it can be used. Asked when a rollout is written. */
-export function windowFaults(window: ActivationWindow, nowMs: number): WindowFault[] {
-  const zone: WindowFault[] = isZone(window.timeZone)
-    ? []
-    : [
-        {
-          field: 'timeZone',
-          message: `"${window.timeZone}" is no time zone that is known here: an IANA zone is wanted, such as "Europe/Oslo" or "UTC"`,
-        },
-      ]
-  const fault = cronFault(window.at, nowMs)
+/**
+ * What is wrong with a window, or with what it has of its members, each with its field and a sentence; empty when it can be
+ * used. Asked when a rollout is written.
+ */
+export function windowFaults({ at, timeZone }: Partial<ActivationWindow>, nowMs: number): WindowFault[] {
+  const zone: WindowFault[] =
+    timeZone === undefined || isZone(timeZone)
+      ? []
+      : [
+          {
+            field: 'timeZone',
+            message: `"${timeZone}" is no time zone that is known here: an IANA zone is wanted, such as "Europe/Oslo" or "UTC"`,
+          },
+        ]
+  const fault = at === undefined ? undefined : cronFault(at, nowMs)
   return fault === undefined ? zone : [{ field: 'at', message: `${fault}, ${CRON_EXAMPLE}` }, ...zone]
 }
 

@@ -1,4 +1,5 @@
-import { type Cause, causes, type TSchema } from '@skerry/api'
+import type { TSchema } from 'typebox'
+import { type Cause, causes } from './validate.ts'
 
 // Of an object with faults, the part that can be judged further.
 
@@ -9,7 +10,7 @@ type SoundPart = {
   readonly rest: Json
   /** A path in the rest (`spec.predicates[0].x`) as it is in the whole object. */
   readonly placeOf: (field: string) => string
-  /** Whether what is at a path of the whole object is not there because it was taken out, or was never. */
+  /** Whether what is at a path of the whole object is not there, or not whole, because it was taken out, or was never. */
   readonly isLeftOut: (field: string) => boolean
 }
 
@@ -19,21 +20,28 @@ const MOST_FAULTS = 1_000
 const DEEPEST = 20
 /** A list whose items are judged by one another: with one of them at fault, none can be. */
 const TOGETHER = /^spec\.waves\[/
+/** What says how the other members of its object are judged: with it at fault, none of them can be. */
+const DECIDES = /^spec\.tolerations\[\d+\]\.operator$|\.scoreCoordinate\.type$/
 
 /**
- * An object without what is wrong by its schema, and without what lacks a member that it must have: the item of a list, else the
- * member around it. What the object, its metadata or its spec lack themselves they may lack. undefined where too much is at fault.
+ * An object without what is wrong by its schema. What lacks a member that it must have stays without it, so whoever judges the
+ * rest takes any member for one that may be missing. undefined where too much is at fault.
  */
 export function soundPart(schema: TSchema, object: Json): SoundPart | undefined {
   const rest = structuredClone(object)
   /** Of lists that items were taken out of: where those that are left were. */
   const origins = new WeakMap<object, readonly number[]>()
   const leftOut = new Set<string>()
+  /** Lists that items were taken out of: whether one is too short is not known. */
+  const shortened = new Set<string>()
   for (;;) {
     const faults = causes(schema, rest)
     if (faults.length > MOST_FAULTS) return undefined
     const parts = faults.map((fault) => partAt(rest, fault)).filter((steps) => steps.length > 0)
-    for (const steps of parts) leftOut.add(placeOf(pathOf(steps)))
+    for (const steps of parts) {
+      leftOut.add(placeOf(pathOf(steps)))
+      if (Array.isArray(steps.at(-1)?.of)) shortened.add(placeOf(pathOf(steps.slice(0, -1))))
+    }
     if (parts.length === 0) {
       if (!faults.every(isMissing)) return undefined
       for (const { field } of faults) leftOut.add(field)
@@ -63,7 +71,7 @@ export function soundPart(schema: TSchema, object: Json): SoundPart | undefined 
   }
 
   function isLeftOut(field: string): boolean {
-    if (leftOut.has(field)) return true
+    if (leftOut.has(field) || shortened.has(field)) return true
     let depth = 0
     for (const { index } of field.matchAll(/[.[]/g)) {
       if (leftOut.has(field.slice(0, index))) return true
@@ -96,7 +104,8 @@ function pathOf(steps: readonly Step[]): string {
 function partAt(object: Json, fault: Cause): readonly Step[] {
   const steps = stepsTo(object, fault.field)
   if (TOGETHER.test(fault.field) && fault.reason !== 'FieldValueForbidden') return steps.slice(0, 2)
-  return isMissing(fault) && steps.length < 2 ? [] : steps
+  if (isMissing(fault)) return []
+  return DECIDES.test(fault.field) ? steps.slice(0, -1) : steps
 }
 
 /** As far as it is there. */
