@@ -109,6 +109,7 @@ export {
   type Simulation,
   type SimulationInput,
   simulate,
+  simulationFaults,
 } from './rollout/simulate.ts'
 export type { SimulatedCluster } from './rollout/simulated-world.ts'
 export { FAILURES as FAILURE_STATES, FINISHED as FINISHED_STATES } from './rollout/states.ts'

@@ -1,6 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { testFolder } from '@skerry/supervise/testing'
+import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { Faults, UsageError } from '../errors.ts'
 import { buildProgram } from '../program.ts'
@@ -166,9 +169,173 @@ describe('what is wrong with the files', () => {
     const month = ['rollout', 'simulate', '--outages', join(dir, 'month.yaml')]
     await expect(run(dir, month)).rejects.toThrow(/^which rollout\? -f names a file of it, --from-hub one of the hub$/)
     await expect(run(dir, [...month, '--from-hub', 'r'])).rejects.toThrow(
-      /month\.yaml:5:1: groups: with --from-hub they are the placement's of the hub: leave them out$/,
+      /month\.yaml:5:1: groups: with --from-hub they are the placement's of the hub: leave them out\n.*skerry login --server/,
     )
     writeFileSync(join(dir, 'month.yaml'), MONTH.replace(/^groups:[\s\S]*?(?=^clusters:)/m, ''))
     await expect(run(dir, [...month, '--from-hub', 'r'])).rejects.toThrow(/skerry login --server/)
+  })
+})
+
+describe('one answer tells all that is wrong', () => {
+  /** A good object, and what may be wrong in it: no place decides what another one may be. */
+  type Wrong = readonly [field: string, ...values: unknown[]]
+  const rollout = {
+    ...{ apiVersion: 'skerry.dev/v1alpha1', kind: 'Rollout', metadata: { name: 'r' } },
+    spec: {
+      ...{ placementRef: { name: 'p' }, image: { name: 'i' }, attestation: 'warning', offlineAfter: '1h' },
+      windows: { activation: [{ at: '0 2 * * *', timeZone: 'UTC', durationSeconds: 3_600 }] },
+    },
+  }
+  const ROLLOUT_WRONG: readonly Wrong[] = [
+    ['spec.image.name', undefined, 1],
+    ['spec.offlineAfter', 1, '9999999h'],
+    ['spec.windows.activation[0].at', undefined, '61 2 * * *'],
+    ['spec.windows.activation[0].timeZone', undefined, 'Europe/Oz'],
+    ['spec.windows.activation[0].durationSeconds', undefined, 0],
+  ]
+  const month = {
+    ...{ start: '2026-06-01T08:00:00Z', end: '2026-06-02T08:00:00Z' },
+    reachability: { lateAfter: '10m', offlineAfter: '20m', staleAfter: '1d' },
+    pace: { staging: '10m' },
+    groups: [
+      { name: 'lab', clusters: ['lab-1'] },
+      { name: 'shops', numbered: { prefix: 'shop-', count: 2 } },
+    ],
+    clusters: [
+      { name: 'lab-1', outages: [{ from: '2026-06-01T10:00:00Z', to: '2026-06-01T11:00:00Z' }] },
+      { name: 'shop-1', fails: { by: 'RollsBack', times: 1 }, staging: '1h' },
+    ],
+    outages: [
+      { from: '2026-06-01T12:00:00Z', to: '2026-06-01T13:00:00Z', groups: ['shops'], clusters: ['lab-1', 'shop-2'] },
+    ],
+    people: {
+      approvals: [{ by: 'ann', after: '1h' }],
+      acts: [
+        { at: '2026-06-01T14:00:00Z', do: 'retry', by: 'bob', clusters: ['shop-1'] },
+        { at: '2026-06-01T15:00:00Z', do: 'approve', by: 'bob', gate: 'Start' },
+      ],
+    },
+  }
+  const MONTH_WRONG: readonly Wrong[] = [
+    ['end', undefined, 'soon', '2026-05-01T08:00:00Z'],
+    ['reachability.offlineAfter', 'x', 1],
+    ['pace.staging', 'x'],
+    ['clusters[0].outages[0].from', undefined, 'x'],
+    ['clusters[1].name', undefined, 'shop-9', 'Shop_1', 7],
+    ['clusters[1].fails.by', undefined, 'Nothing'],
+    ['clusters[1].staging', '1 hour'],
+    ['outages[0].to', 'x', '2026-06-01T12:00:00Z'],
+    ['outages[0].groups[0]', 'shop'],
+    ['outages[0].clusters[0]', 'lab-2', 'Lab'],
+    ['outages[0].clusters[1]', 'lab-3', 'Shop'],
+    ['people.approvals[0].after', undefined, 'x'],
+    ['people.acts[0].by', undefined, ''],
+    ['people.acts[0].clusters[0]', 'nobody'],
+    ['people.acts[1].gate', undefined, 'Begin'],
+  ]
+
+  const stepsOf = (field: string) => field.split(/[.[\]]+/).filter((step) => step !== '')
+  function put(object: object, field: string, value: unknown): void {
+    const steps = stepsOf(field)
+    const last = steps.pop() ?? ''
+    const at = steps.reduce<object>((found, step) => Reflect.get(found, step) as object, object)
+    if (value === undefined) Reflect.deleteProperty(at, last)
+    else Reflect.set(at, last, value)
+  }
+  const valueAt = (object: object, field: string): unknown =>
+    stepsOf(field).reduce<unknown>((found, step) => Reflect.get(found as object, step), object)
+  const chosen = (wrong: readonly Wrong[]) =>
+    fc.tuple(...wrong.map(([, ...values]) => fc.option(fc.constantFrom(...values.map((value) => ({ value }))))))
+
+  test('and whoever mends it may play: schema, references and contradictions, of both files', async () => {
+    await fc.assert(
+      fc.asyncProperty(chosen(ROLLOUT_WRONG), chosen(MONTH_WRONG), async (ofRollout, ofMonth) => {
+        const files = { 'rollout.yaml': structuredClone(rollout), 'bad-month.yaml': structuredClone(month) }
+        const broken: string[] = []
+        const spoil = (
+          name: keyof typeof files,
+          wrong: readonly Wrong[],
+          values: readonly ({ value: unknown } | null)[],
+        ) => {
+          for (const [index, [field]] of wrong.entries()) {
+            const is = values[index]
+            if (!is) continue
+            put(files[name], field, is.value)
+            broken.push(`${name} ${field}`)
+          }
+        }
+        spoil('rollout.yaml', ROLLOUT_WRONG, ofRollout)
+        spoil('bad-month.yaml', MONTH_WRONG, ofMonth)
+        const faults = () => faultsOf(JSON.stringify(files['bad-month.yaml']), JSON.stringify(files['rollout.yaml']))
+        const told = (await faults()).flatMap((line) => {
+          const [, name = '', field = ''] = /^(\S+?):\d+:\d+: (?:rollout\/r: )?(\S+?):? /.exec(line) ?? []
+          return name === '' ? [] : [`${name} ${field}`]
+        })
+        expect(told.toSorted()).toEqual(broken.toSorted())
+        for (const one of told) {
+          const [name = '', field = ''] = one.split(' ')
+          const good = name === 'rollout.yaml' ? rollout : month
+          put(files[name as keyof typeof files], field, valueAt(good, field))
+        }
+        expect(await faults()).toEqual([])
+      }),
+      { numRuns: 60 },
+    )
+  })
+
+  test('but for what rests on names that cannot be read', async () => {
+    const faults = await faultsOf(
+      MONTH.replace('prefix: shop-', 'prefix: Shop-').replace('name: shop-7 ', 'name: shopp-7 '),
+      ROLLOUT.replace('Europe/Oslo', 'Europe/Olso'),
+    )
+    expect(faults).toEqual([
+      expect.stringMatching(/groups\[1\]\.numbered\.prefix must match pattern/),
+      expect.stringMatching(/no time zone/),
+      'packages/cli/README.md has an example of such a file',
+    ])
+  })
+
+  test('also where the fleet is a hub’s, or no hub answers', async () => {
+    const facts = {
+      ...{ rollout, nowMs: Date.parse('2026-06-01T08:00:00Z'), gone: {} },
+      limits: { lateMs: 90_000, offlineMs: 300_000, staleMs: 86_400_000 },
+      decided: [{ index: 0, name: 'shops', clusters: ['shop-1'] }],
+      clusters: [{ name: 'shop-1', reachability: 'Online', nodes: [] }],
+    }
+    const server = createServer(({ url = '' }, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' })
+      response.end(JSON.stringify(url.includes('/facts') ? facts : rollout))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    const dir = testFolder()
+    writeFileSync(
+      join(dir, 'r.json'),
+      JSON.stringify({ ...rollout, spec: { ...rollout.spec, offlineAfter: '9999999h' } }),
+    )
+    writeFileSync(
+      join(dir, 'm.json'),
+      '{"end":"2026-06-02T08:00:00Z","pace":{"staging":"x"},"clusters":[{"name":"shop-11"}]}',
+    )
+    const at = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const files = ['--from-hub', '-n', 'fleet', '-f', join(dir, 'r.json'), '--outages', join(dir, 'm.json')]
+    const told = () =>
+      run(dir, ['rollout', 'simulate', ...files, '--server', at, '--token', 'secret']).then(
+        () => [],
+        (error: unknown) =>
+          error instanceof Faults ? error.faults.map((line) => line.replace(/:\d+:\d+/, '')) : [error],
+      )
+    const ofFiles = [
+      expect.stringMatching(/^m\.json: pace\.staging must match/),
+      expect.stringMatching(/^r\.json: rollout\/r: spec\.offlineAfter is longer/),
+    ]
+    const hint = 'packages/cli/README.md has an example of such a file'
+    expect(await told()).toEqual([
+      ...ofFiles,
+      'm.json: clusters[0].name: there is no cluster "shop-11" (did you mean "shop-1"?)',
+      hint,
+    ])
+    server.closeAllConnections()
+    await new Promise((resolve) => server.close(resolve))
+    expect(await told()).toEqual([...ofFiles, expect.stringContaining(at), hint])
   })
 })

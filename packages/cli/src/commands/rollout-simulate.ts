@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { causes, kindRow, type ObjectOf, objectSchema } from '@skerry/api'
+import { causes, kindRow, type ObjectOf, objectSchema, soundPart } from '@skerry/api'
 import {
   admitRollout,
   counted,
@@ -16,7 +16,15 @@ import { readFiles } from '../objects/files.ts'
 import { findStanding } from '../objects/fleet.ts'
 import { locate } from '../objects/locate.ts'
 import { only } from '../objects/only.ts'
-import { groupsIn, playedBy, type ReadOutages, readOutages } from '../objects/outages.ts'
+import {
+  contradictions,
+  EXAMPLE,
+  groupsIn,
+  misfits,
+  playedBy,
+  type ReadOutages,
+  readOutages,
+} from '../objects/outages.ts'
 import { formatColumns } from '../output/columns.ts'
 import { formOption, toJson } from '../output/forms.ts'
 import { type Shell, say, withHub } from '../shell.ts'
@@ -62,18 +70,26 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
       const file = readOutages(options.outages)
       if (options.fromStart && options.fromHub === undefined)
         throw new UsageError('--from-start is said of a rollout of the hub: name it with --from-hub')
-      const written = options.filename
-        ? judged(only('Rollout', await readFiles(options.filename, shell.stdin)), shell.now())
-        : undefined
-      const { from, fleet, ...given } =
-        options.fromHub === undefined
-          ? fromFiles(written, options, file)
-          : await fromHub(written, options, file, command, shell)
-      const outcome = simulate({ ...given, ...playedBy(file, fleet) })
+      const faults = [...file.faults, ...contradictions(file)]
+      const hint = file.whole ? [] : [EXAMPLE]
+      const written = await besides(
+        faults,
+        async () => (options.filename ? only('Rollout', await readFiles(options.filename, shell.stdin)) : undefined),
+        hint,
+      )
+      if (written) faults.push(...faultsIn(written, shell.now()))
+      const { from, fleet, ...given } = await besides(
+        faults,
+        () =>
+          options.fromHub === undefined
+            ? fromFiles(written, options, file, faults)
+            : fromHub(written, options, file, faults, command, shell),
+        hint,
+      )
+      if (!file.whole) throw new Faults(faults)
+      const outcome = simulate({ ...given, ...playedBy(file.whole, fleet) })
       if (outcome.kind === 'Refused')
-        throw new Faults(
-          outcome.faults.map(({ field, message }) => `${file.place(field)}: ${field ? `${field}: ` : ''}${message}`),
-        )
+        throw new Faults(outcome.faults.flatMap(({ field, message }) => file.told(field, message)))
       const { rollout } = given
       shell.out(
         options.output === 'json'
@@ -83,14 +99,39 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
     })
 }
 
-function fromFiles(written: Manifest | undefined, { namespace }: Options, { outages, place }: ReadOutages): Given {
+/** What ends a look at the files, and the hub, is told after what was found by then. */
+async function besides<T>(
+  found: readonly string[],
+  act: () => T | Promise<T>,
+  hint: readonly string[] = [],
+): Promise<T> {
+  try {
+    return await act()
+  } catch (error) {
+    if (found.length === 0 || !(error instanceof Error)) throw error
+    throw new Faults([...found, ...(error instanceof Faults ? error.faults : [error.message]), ...hint])
+  }
+}
+
+const NO_GROUPS =
+  'the outages file names no groups of clusters: name them there, or take those of a rollout of the hub with --from-hub'
+
+function fromFiles(
+  written: Manifest | undefined,
+  { namespace }: Options,
+  file: ReadOutages,
+  faults: readonly string[],
+): Given {
   if (!written) throw new UsageError('which rollout? -f names a file of it, --from-hub one of the hub')
-  const groups = groupsIn(outages)
-  if (!groups)
-    throw new UsageError(
-      'the outages file names no groups of clusters: name them there, or take those of a rollout of the hub with --from-hub',
-    )
-  const startMs = startOf(outages.start, place)
+  const groups = groupsIn(file.outages)
+  const startMs = startOf(file)
+  const more = [
+    ...misfits(file, { groups: file.isWhole('groups') ? groups : undefined, startMs }),
+    ...startFaults(file),
+  ]
+  if (faults.length + more.length > 0)
+    throw new Faults([...more, ...(groups || !file.isWhole('groups') ? [] : [NO_GROUPS])])
+  if (!groups || startMs === undefined) throw new UsageError(NO_GROUPS)
   const rollout = begun(written.object as unknown as Rollout, namespace ?? DEFAULT_NAMESPACE, startMs)
   const fleet = { groups, startMs, goesOn: false }
   return { from: 'Start', rollout, image: unsigned(rollout.spec.image.name), fleet }
@@ -99,76 +140,98 @@ function fromFiles(written: Manifest | undefined, { namespace }: Options, { outa
 async function fromHub(
   written: Manifest | undefined,
   { namespace, fromHub: named, fromStart = false }: Options,
-  { outages, place }: ReadOutages,
+  file: ReadOutages,
+  found: readonly string[],
   command: Command,
   shell: Shell,
 ): Promise<Given> {
-  if (outages.groups)
-    throw new Faults([
-      `${place('groups')}: groups: with --from-hub they are the placement's of the hub: leave them out`,
-    ])
-  const { metadata, spec: edited } = (written?.object ?? {}) as Partial<Rollout>
+  const { outages, told } = file
+  const faults = outages.groups
+    ? told('groups', "with --from-hub they are the placement's of the hub: leave them out")
+    : []
+  const { metadata, spec } = (written?.object ?? {}) as Partial<Rollout>
+  const edited = isNamed(spec) ? spec : undefined
   const name = named === true ? metadata?.name : named
-  if (name === undefined) throw new UsageError('which rollout? name it after --from-hub, or give its file with -f')
-  if (metadata && metadata.name !== name)
-    throw new UsageError(`the file has the rollout ${metadata.name}, and --from-hub names ${name}`)
-  const asked = metadata?.namespace ?? namespace
-  return withHub(command, shell, async ({ client, namespace: ofContext }) => {
-    const row = kindRow('Rollout')
-    const found = await locate(client, row, name, asked === undefined ? {} : { namespace: asked }, ofContext)
-    const { standing, fleet } = await findStanding(client, found as Rollout, edited)
-    const { rollout: stored, nowMs, acts = [], gone, changedBy } = standing
-    const spec = edited ?? stored.spec
-    if (!standing.image)
-      say(shell, `there is no OSImage ${spec.image.name} at the hub yet: this is played as if there were one`)
-    const image = standing.image ?? unsigned(spec.image.name)
-    if (fromStart) {
-      const startMs = startOf(outages.start, place)
-      const rollout = begun({ ...stored, spec }, '', startMs)
-      return { from: 'Start', rollout, image, fleet: { ...fleet, startMs, goesOn: false } }
-    }
-    const late = (outages.people?.acts ?? []).filter(({ at }) => Date.parse(at) < nowMs).length
-    if (late > 0)
-      say(
-        shell,
-        `it is played from ${iso(nowMs)} on: of the acts in the outages file ${counted(late, 'is', 'are')} before that and left out`,
-      )
-    if (outages.start !== undefined && Date.parse(outages.start) > nowMs)
-      throw new Faults([
-        `${place('start')}: start: it is played on from where it stands at the hub, at ${iso(nowMs)}: leave it out, or say --from-start`,
-      ])
-    const isEdited = !isDeepStrictEqual(spec, stored.spec)
-    const { metadata: of } = stored
-    return {
-      ...{ image, done: acts, gone: new Map(Object.entries(gone)) },
-      from: isEdited ? 'StandingEdited' : 'Standing',
-      rollout: { ...stored, spec, metadata: { ...of, generation: of.generation + (isEdited ? 1 : 0) } },
-      // Who would make the edit is nobody who approves.
-      ...(isEdited || changedBy === undefined ? {} : { changedBy }),
-      fleet: { ...fleet, startMs: nowMs, goesOn: true },
-    }
+  return besides(faults, () => {
+    if (name === undefined) throw new UsageError('which rollout? name it after --from-hub, or give its file with -f')
+    if (metadata && metadata.name !== name)
+      throw new UsageError(`the file has the rollout ${metadata.name}, and --from-hub names ${name}`)
+    const asked = metadata?.namespace ?? namespace
+    return withHub(command, shell, async ({ client, namespace: ofContext }) => {
+      const row = kindRow('Rollout')
+      const at = await locate(client, row, name, asked === undefined ? {} : { namespace: asked }, ofContext)
+      const { standing, fleet } = await findStanding(client, at as Rollout, edited)
+      const { rollout: stored, nowMs, acts = [], gone, changedBy } = standing
+      const startMs = fromStart ? startOf(file) : nowMs
+      const isLate = !fromStart && outages.start !== undefined && Date.parse(outages.start) > nowMs
+      const more = [
+        ...misfits(file, { ...fleet, startMs }),
+        ...(fromStart ? startFaults(file) : []),
+        ...(isLate
+          ? told(
+              'start',
+              `it is played on from where it stands at the hub, at ${iso(nowMs)}: leave it out, or say --from-start`,
+            )
+          : []),
+      ]
+      if (startMs === undefined || found.length + faults.length + more.length > 0) throw new Faults(more)
+      const spec = edited ?? stored.spec
+      if (!standing.image)
+        say(shell, `there is no OSImage ${spec.image.name} at the hub yet: this is played as if there were one`)
+      const image = standing.image ?? unsigned(spec.image.name)
+      if (fromStart) {
+        const rollout = begun({ ...stored, spec }, '', startMs)
+        return { from: 'Start', rollout, image, fleet: { ...fleet, startMs, goesOn: false } }
+      }
+      const late = (outages.people?.acts ?? []).filter(({ at = '' }) => Date.parse(at) < nowMs).length
+      if (late > 0)
+        say(
+          shell,
+          `it is played from ${iso(nowMs)} on: of the acts in the outages file ${counted(late, 'is', 'are')} before that and left out`,
+        )
+      const isEdited = !isDeepStrictEqual(spec, stored.spec)
+      const { metadata: of } = stored
+      return {
+        ...{ image, done: acts, gone: new Map(Object.entries(gone)) },
+        from: isEdited ? 'StandingEdited' : 'Standing',
+        rollout: { ...stored, spec, metadata: { ...of, generation: of.generation + (isEdited ? 1 : 0) } },
+        // Who would make the edit is nobody who approves.
+        ...(isEdited || changedBy === undefined ? {} : { changedBy }),
+        fleet: { ...fleet, startMs: nowMs, goesOn: true },
+      }
+    })
   })
 }
 
-function startOf(start: string | undefined, place: ReadOutages['place']): number {
-  if (start !== undefined) return Date.parse(start)
-  throw new Faults([`${place('')}: start is wanted: when the rollout is applied`])
+// A file with faults may lack either.
+function isNamed(spec: Rollout['spec'] | undefined): boolean {
+  return typeof spec?.image?.name === 'string' && typeof spec.placementRef?.name === 'string'
 }
 
-/** A Rollout judged as the hub judges it when it is written. */
-function judged(manifest: Manifest, nowMs: number): Manifest {
-  const { row, object, place } = manifest
-  const wrong = causes(objectSchema(row.kind), object).map(
-    (cause) => `${place(cause)}: rollout/${object.metadata.name}: ${cause.field} ${cause.message}`,
-  )
-  if (wrong.length > 0) throw new Faults(wrong)
-  const { spec } = object as unknown as Rollout
-  const faults = admitRollout(spec, nowMs).map(({ field, message }) => {
-    const at = place({ field, reason: 'FieldValueInvalid' })
-    return `${at}: rollout/${object.metadata.name}: ${field} ${message}`
+function startOf({ outages: { start } }: ReadOutages): number | undefined {
+  return start === undefined ? undefined : Date.parse(start)
+}
+
+function startFaults({ outages: { start }, told, isWhole }: ReadOutages): string[] {
+  return start === undefined && isWhole('start') ? told('', 'start is wanted: when the rollout is applied') : []
+}
+
+/** What is wrong with a Rollout as the hub judges it when it is written, each fault with its place. */
+function faultsIn({ row, object, place }: Manifest, nowMs: number): string[] {
+  const schema = objectSchema(row.kind)
+  const wrong = causes(schema, object)
+  const sound = soundPart(schema, object)
+  const { spec = {} } = (sound?.rest ?? {}) as { readonly spec?: Partial<Rollout['spec']> }
+  const others = admitRollout(spec, nowMs)
+    .map(({ field, message }) => ({
+      field: sound?.placeOf(field) ?? field,
+      message,
+      reason: 'FieldValueInvalid' as const,
+    }))
+    .filter(({ field }) => !sound?.isLeftOut(field))
+  return [...wrong, ...others].map((cause) => {
+    return `${place(cause)}: rollout/${object.metadata.name}: ${cause.field} ${cause.message}`
   })
-  if (faults.length > 0) throw new Faults(faults)
-  return manifest
 }
 
 // As it stands when the hub has just taken it.

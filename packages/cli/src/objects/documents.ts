@@ -106,6 +106,6 @@ function unknownKind(apiVersion: unknown, kind: unknown): [field: string, messag
   return ['kind', `there is no kind ${String(kind)}${near}; there are: ${kinds.join(', ')}`]
 }
 
-function isRecord(value: unknown): value is Record<string, unknown> {
+export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

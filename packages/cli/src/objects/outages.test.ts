@@ -6,6 +6,12 @@ import { testFolder } from '@skerry/supervise/testing'
 import { describe, expect, test } from 'vitest'
 import { playedBy, readOutages } from './outages.ts'
 
+function read(file: string) {
+  const { whole, faults } = readOutages(file)
+  if (!whole) throw new Error(faults.join('\n'))
+  return whole
+}
+
 const rollout: ObjectOf<'Rollout'> = {
   apiVersion: 'skerry.dev/v1alpha1',
   kind: 'Rollout',
@@ -33,7 +39,7 @@ function ends(found: Readonly<Record<string, Found>>, clusters: string, goesOn: 
   const groups = [{ name: '', clusters: Object.keys(found) }]
   const known = new Map(Object.entries(found).map(([name, as]) => [name, factsOf(name, as)]))
   const fleet = { groups, startMs, goesOn, clusters: known }
-  const played = simulate({ rollout, image, ...playedBy(readOutages(file), fleet) })
+  const played = simulate({ rollout, image, ...playedBy(read(file), fleet) })
   if (played.kind === 'Refused') throw new Error(JSON.stringify(played.faults))
   return Object.fromEntries(played.end.clusters.map(({ cluster, state, reason }) => [cluster, `${state} ${reason}`]))
 }
@@ -74,6 +80,6 @@ test('of what people do only what is to come is played', () => {
     file,
     `end: 2026-06-02T00:00:00Z\npeople: { acts: [${act('2026-05-31T00:00:00Z')}, ${act('2026-06-01T01:00:00Z')}] }\n`,
   )
-  const { acts } = playedBy(readOutages(file), { groups: [{ name: '', clusters: ['a'] }], startMs, goesOn: true })
+  const { acts } = playedBy(read(file), { groups: [{ name: '', clusters: ['a'] }], startMs, goesOn: true })
   expect(acts?.map(({ atMs }) => atMs)).toEqual([startMs + 3_600_000])
 })

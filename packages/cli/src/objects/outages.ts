@@ -1,19 +1,40 @@
 import { existsSync, readFileSync } from 'node:fs'
-import { causes, Outages } from '@skerry/api'
-import type { ClusterFacts, SimulatedCluster, SimulationInput } from '@skerry/policy'
+import { causes, Outages, soundPart } from '@skerry/api'
+import { type ClusterFacts, type SimulatedCluster, type SimulationInput, simulationFaults } from '@skerry/policy'
 import { LineCounter, parseDocument } from 'yaml'
 import { Faults, UsageError } from '../errors.ts'
 import { didYouMean } from '../nearby.ts'
 import { parseDuration } from '../output/times.ts'
-import { plain } from './documents.ts'
+import { isRecord, plain } from './documents.ts'
 import { placeOf } from './faults.ts'
 import type { FoundFleet } from './fleet.ts'
 
 // The outages file of a simulation: YAML or JSON, every fault with its place.
 
-export type ReadOutages = { readonly outages: Outages; place(field: string): string }
+/** What may lack any of its members, as the rest of a file with faults does. */
+type Sound<T> = T extends readonly (infer Item)[]
+  ? readonly Sound<Item>[]
+  : T extends object
+    ? { readonly [Member in keyof T]?: Sound<T[Member]> }
+    : T
 
-/** Reads the file whole or not at all: a member that is not known, or stands twice, is a fault. */
+export type ReadOutages = {
+  /** What the file says, where nothing is wrong by its schema. */
+  readonly whole: Outages | undefined
+  /** The same, or what of it is sound. */
+  readonly outages: Sound<Outages>
+  /** What is wrong by the schema. */
+  readonly faults: readonly string[]
+  /** Another fault of a member, with its place; none of what is told already to be wrong, or missing. */
+  told(field: string, message: string): string[]
+  /** Whether nothing in a member of the file is wrong by the schema. */
+  isWhole(member: keyof Outages): boolean
+}
+
+/** What is said last of a file that is wrong by its schema. */
+export const EXAMPLE = 'packages/cli/README.md has an example of such a file'
+
+/** Reads a file; a member that is not known, or stands twice, is a fault. Faults of what is no such file at all are thrown. */
 export function readOutages(path: string): ReadOutages {
   if (!existsSync(path)) throw new UsageError(`--outages: there is no file ${path}`)
   const lines = new LineCounter()
@@ -33,27 +54,116 @@ export function readOutages(path: string): ReadOutages {
   const value = plain(document, (message) => {
     throw new Faults([`${place('')}: ${message}`])
   })
-  const faults = causes(Outages, value).map(({ field, message, reason }) => {
+  const told = (field: string, message: string) => [`${place(field)}: ${field ? `${field}: ` : ''}${message}`]
+  const wrong = causes(Outages, value)
+  const faults = wrong.map(({ field, message, reason }) => {
     const known = Object.keys(Outages.properties)
     const near = reason === 'FieldValueForbidden' ? didYouMean(field.split('.').at(-1) ?? '', known) : ''
     const shown = place(field, reason === 'FieldValueForbidden' ? reason : 'FieldValueInvalid')
     return `${shown}: ${field || 'the document'} ${message}${near}`
   })
-  if (faults.length > 0) throw new Faults([...faults, 'packages/cli/README.md has an example of such a file'])
-  return { outages: value as Outages, place }
+  if (faults.length === 0)
+    return { whole: value as Outages, outages: value as Outages, faults, told, isWhole: () => true }
+  const sound = isRecord(value) ? soundPart(Outages, value) : undefined
+  if (!sound) throw new Faults([...faults, EXAMPLE])
+  return {
+    whole: undefined,
+    outages: sound.rest,
+    faults,
+    told: (field, message) => {
+      const inFile = sound.placeOf(field)
+      return sound.isLeftOut(inFile) ? [] : told(inFile, message)
+    },
+    isWhole: (member) => wrong.every(({ field }) => /^[^.[]*/.exec(field)?.[0] !== member),
+  }
 }
 
 type Groups = SimulationInput['groups']
 
 /** The groups that a file names; undefined where it names none. */
-export function groupsIn({ groups }: Outages): Groups | undefined {
-  return groups?.map(({ name = '', clusters = [], numbered }) => ({
+export function groupsIn({ groups }: Sound<Outages>): Groups | undefined {
+  return groups?.map(({ name = '', clusters = [], numbered: { prefix = '', count = 0 } = {} }) => ({
     name,
-    clusters: [
-      ...clusters,
-      ...Array.from({ length: numbered?.count ?? 0 }, (_, index) => `${numbered?.prefix}${index + 1}`),
-    ],
+    clusters: [...clusters, ...Array.from({ length: count }, (_, index) => `${prefix}${index + 1}`)],
   }))
+}
+
+/** What a file contradicts itself in, whatever the fleet is. */
+export function contradictions({ outages: file, told }: ReadOutages): string[] {
+  const ends = ({ from, to }: { readonly from?: string; readonly to?: string }, field: string) =>
+    from !== undefined && to !== undefined && Date.parse(to) <= Date.parse(from)
+      ? told(`${field}.to`, 'an outage ends after it begins')
+      : []
+  const names = file.clusters?.map(({ name }) => name) ?? []
+  return [
+    ...(file.clusters ?? []).flatMap(({ name, outages = [] }, index) => [
+      ...outages.flatMap((outage, item) => ends(outage, `clusters[${index}].outages[${item}]`)),
+      ...(name !== undefined && names.indexOf(name) !== index
+        ? told(`clusters[${index}].name`, `"${name}" is there twice: name a cluster once`)
+        : []),
+    ]),
+    ...(file.outages ?? []).flatMap((outage, index) => ends(outage, `outages[${index}]`)),
+    ...(file.people?.acts ?? []).flatMap(({ do: verb, gate }, index) =>
+      verb === 'approve' && gate === undefined
+        ? told(`people.acts[${index}].gate`, 'an approve names its gate: Start, Group/<index> or Completion')
+        : [],
+    ),
+  ]
+}
+
+/** Whom a file may name, and when it begins, as far as that is known. */
+type Known = { readonly groups?: Groups | undefined; readonly startMs?: number | undefined; readonly limits?: Limits }
+type Limits = FoundFleet['limits']
+
+/** What a file says that does not fit the fleet, the time from which it is played, or the hub's limits. */
+export function misfits({ outages: file, told, isWhole }: ReadOutages, { groups, startMs, limits }: Known): string[] {
+  const endMs = file.end === undefined ? undefined : Date.parse(file.end)
+  const isTimed = startMs !== undefined && endMs !== undefined
+  const names = [...new Set(groups?.flatMap(({ clusters }) => clusters))]
+  const unplayable = simulationFaults({
+    ...{
+      groups: groups ?? [],
+      clusters: names.map((name) => ({ name })),
+      limits: limitsIn(isWhole('reachability') ? file : {}, limits),
+    },
+    ...(isTimed ? { startMs, endMs } : { startMs: 0, endMs: 1 }),
+  }).flatMap(({ field, message }) => told(field, message))
+  return groups ? [...unplayable, ...strangers(file, told, names, groups)] : unplayable
+}
+
+// Who is named and not there.
+function strangers(
+  file: Sound<Outages>,
+  told: ReadOutages['told'],
+  names: readonly string[],
+  groups: Groups,
+): string[] {
+  const known = new Set(names)
+  const groupNames = new Set(groups.map(({ name }) => name))
+  const check = (name: string | undefined, of: ReadonlySet<string>, what: string, field: string) =>
+    name === undefined || of.has(name) ? [] : told(field, `there is no ${what} "${name}"${didYouMean(name, [...of])}`)
+  const clusters = (some: readonly string[] = [], at: string) =>
+    some.flatMap((name, item) => check(name, known, 'cluster', `${at}.clusters[${item}]`))
+  return [
+    ...(file.clusters ?? []).flatMap(({ name }, index) => check(name, known, 'cluster', `clusters[${index}].name`)),
+    ...(file.outages ?? []).flatMap((outage, index) => [
+      ...clusters(outage.clusters, `outages[${index}]`),
+      ...(outage.groups ?? []).flatMap((name, item) =>
+        check(name, groupNames, 'group', `outages[${index}].groups[${item}]`),
+      ),
+    ]),
+    ...(file.people?.acts ?? []).flatMap((act, index) => clusters(act.clusters, `people.acts[${index}]`)),
+  ]
+}
+
+function limitsIn({ reachability }: Sound<Outages>, hubs: Limits | undefined): Limits {
+  const { lateAfter, offlineAfter, staleAfter } = reachability ?? {}
+  const of = hubs ?? { lateMs: ms('90s'), offlineMs: ms('5m'), staleMs: ms('14d') }
+  return {
+    lateMs: lateAfter === undefined ? of.lateMs : ms(lateAfter),
+    offlineMs: offlineAfter === undefined ? of.offlineMs : ms(offlineAfter),
+    staleMs: staleAfter === undefined ? of.staleMs : ms(staleAfter),
+  }
 }
 
 type Played = Pick<
@@ -67,51 +177,15 @@ type Fleet = { readonly groups: Groups; readonly startMs: number; readonly goesO
 >
 
 /**
- * What is to be played of a file over a fleet. Faults with their places where the file names who is not there. Who is out of
+ * What is to be played over a fleet of a file that fits it. Who is out of
  * reach at a hub is so to the end, but for whom the file has outages or a time to join. Of what people do only what is to
  * come is played.
  */
-export function playedBy({ outages: file, place }: ReadOutages, fleet: Fleet): Played {
+export function playedBy(file: Outages, fleet: Fleet): Played {
   const { groups, startMs } = fleet
-  const names = groups.flatMap(({ clusters }) => clusters)
-  const known = new Set(names)
-  const groupNames = new Set(groups.map(({ name }) => name))
-  const faults: string[] = []
-  const check = (name: string, of: ReadonlySet<string>, what: string, field: string) => {
-    if (!of.has(name))
-      faults.push(`${place(field)}: ${field}: there is no ${what} "${name}"${didYouMean(name, [...of])}`)
-  }
-  const ends = ({ from, to }: { from: string; to?: string }, field: string) => {
-    if (to !== undefined && Date.parse(to) <= Date.parse(from))
-      faults.push(`${place(`${field}.to`)}: ${field}.to: an outage ends after it begins`)
-  }
-  file.clusters?.forEach(({ name, outages = [] }, index) => {
-    for (const [item, outage] of outages.entries()) ends(outage, `clusters[${index}].outages[${item}]`)
-    check(name, known, 'cluster', `clusters[${index}].name`)
-    if (file.clusters?.findIndex((one) => one.name === name) !== index)
-      faults.push(`${place(`clusters[${index}].name`)}: "${name}" is there twice: name a cluster once`)
-  })
-  file.outages?.forEach((outage, index) => {
-    ends(outage, `outages[${index}]`)
-    outage.clusters?.forEach((name, item) => void check(name, known, 'cluster', `outages[${index}].clusters[${item}]`))
-    outage.groups?.forEach((name, item) => void check(name, groupNames, 'group', `outages[${index}].groups[${item}]`))
-  })
-  file.people?.acts?.forEach((act, index) => {
-    if (act.do === 'approve' && act.gate === undefined)
-      faults.push(`${place(`people.acts[${index}].do`)}: an approve names its gate: Start, Group/<index> or Completion`)
-    act.clusters?.forEach((name, item) => void check(name, known, 'cluster', `people.acts[${index}].clusters[${item}]`))
-  })
-  if (faults.length > 0) throw new Faults(faults)
-
   const named = new Map(file.clusters?.map((cluster) => [cluster.name, cluster]))
   const endMs = Date.parse(file.end)
-  const { lateAfter, offlineAfter, staleAfter } = file.reachability ?? {}
-  const of = fleet.limits ?? { lateMs: ms('90s'), offlineMs: ms('5m'), staleMs: ms('14d') }
-  const limits = {
-    lateMs: lateAfter === undefined ? of.lateMs : ms(lateAfter),
-    offlineMs: offlineAfter === undefined ? of.offlineMs : ms(offlineAfter),
-    staleMs: staleAfter === undefined ? of.staleMs : ms(staleAfter),
-  }
+  const limits = limitsIn(file, fleet.limits)
   const shared = (file.outages ?? []).map((outage) => ({
     span: spanOf(outage),
     isOfAll: !outage.clusters && !outage.groups,

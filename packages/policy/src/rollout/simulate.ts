@@ -111,7 +111,7 @@ const LOOKS_AT_ONCE = 64
  * answer; one that makes no sense, or does not end within `maxLooks`, is refused with what is wrong.
  */
 export function simulate(input: SimulationInput): Simulation {
-  const faults = faultsOf(input)
+  const faults = simulationFaults(input)
   if (faults.length > 0) return { kind: 'Refused', faults }
   const { rollout, image, startMs, endMs, looksEveryMs } = input
   const world: World = {
@@ -310,8 +310,10 @@ const GATE = new RegExp(GATE_PATTERN)
 const LABEL = new RegExp(LABEL_PATTERN)
 const A_LABEL = `a cluster's must be one RFC 1123 label (${LABEL_PATTERN})`
 
-// What a simulation cannot be played of. Each fault has its place in the input.
-function faultsOf(input: SimulationInput): SimulationFault[] {
+/** What a simulation cannot be played of; empty where it can. Each fault has its place in the input. */
+export function simulationFaults(
+  input: Pick<SimulationInput, 'groups' | 'clusters' | 'limits' | 'startMs' | 'endMs' | 'acts' | 'approvers' | 'pace'>,
+): SimulationFault[] {
   const { groups, clusters, limits, startMs, endMs, acts = [], approvers = [], pace = {} } = input
   const faults: SimulationFault[] = []
   const say = (field: string, message: string) => faults.push({ field, message })
