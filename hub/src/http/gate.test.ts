@@ -1,3 +1,4 @@
+import { until } from '@skerry/supervise'
 import { expect, test } from 'vitest'
 import { addPlacement, openWorld, rolloutSpec } from '../controllers/fixture.ts'
 import { LineFull, makeGate } from './gate.ts'
@@ -49,13 +50,14 @@ test.each<[what: string, method: string, path: string, body: object | undefined,
       await over.promise
     })
     await locked.promise
-    const full = Promise.withResolvers<void>()
+    let turnedAway = 0
     const answers = Array.from({ length: 32 }, async () => {
       const { code, headers } = await ask(method, path, body ? { body } : {})
-      if (code === 429) full.resolve()
+      if (code === 429) turnedAway += 1
       return { code, again: headers['retry-after'] }
     })
-    await full.promise
+    // All have come then: whoever came after the lock is gone would find the line shorter.
+    await until(() => turnedAway === 12 - atOnce, 'the last of those that are turned away', 30_000)
     const left = await store.sql`select 1 as one`
     over.resolve()
     await lock
