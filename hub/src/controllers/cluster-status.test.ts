@@ -8,7 +8,9 @@ import {
 import { REMOVAL_GUARD } from '@skerry/policy'
 import { CLOCK, makeTpm, referenceOf } from '@skerry/policy/testing'
 import { expect, test } from 'vitest'
+import { shrinkClosed } from '../store/closed-gaps.ts'
 import { acquireLease, LeaseLost } from '../store/leases.ts'
+import { write } from '../store/store.ts'
 import { attestationController } from './attestation.ts'
 import { clusterStatusController } from './cluster-status.ts'
 import {
@@ -379,6 +381,68 @@ test('[attack] who has a node’s key and speaks above all that it will ever say
   expect(await gapEvents(world)).toHaveLength(2)
   // What is shown is still the newest by number: DESIGN.md says why.
   expect((await world.get('EdgeNode', 'shop', 'shop')).status).toMatchObject({ phase: 'Idle', watermark: 5 })
+})
+
+test('what is lost by a node’s own word is told for good and as one event, and what it ran below that is not shown any more', async () => {
+  const world = await openWorld()
+  await addImage(world, 'os-1')
+  const site = await addCluster(world, 'shop')
+  const shown = async () => (await world.get('EdgeNode', 'shop', 'shop')).status
+  await site.says(site.boot('b1', 'os-1'))
+  await site.says({
+    kind: 'transition',
+    body: { from: 'Confirming', to: 'Idle', reason: 'R', message: '', imageSha256: sha('os-1'), bootId: 'b1' },
+  })
+  await chainOf(world)
+  expect((await shown())?.image?.name).toBe('os-1')
+  await site.closes(9)
+  const { chain } = await chainOf(world)
+  expect(chain).toMatchObject({ status: 'Unknown', reason: 'StatementsLost' })
+  expect(chain?.message).toMatch(/^3 to 9 \(NotKept, statement 10\), lost by the node's own word: /)
+  expect(await shown()).toMatchObject({ watermark: 10 })
+  expect((await shown())?.image).toBeUndefined()
+  expect(await gapEvents(world)).toEqual([`Warning StatementsLost of shop: ${chain?.message}`])
+
+  await site.says(site.boot('b1', 'os-1'))
+  world.pass(GAP_STANDS_MS)
+  expect((await chainOf(world)).chain?.reason).toBe('StatementsLost')
+  expect((await shown())?.image?.name).toBe('os-1')
+  // A gap above is a gap.
+  await site.says(went('Idle'), { at: 14 })
+  world.pass(GAP_STANDS_MS)
+  expect((await chainOf(world)).chain).toMatchObject({ status: 'False', reason: 'StatementsMissing' })
+  await site.saysAll([went('Idle'), went('Idle')])
+  expect((await chainOf(world)).chain).toMatchObject({ status: 'Unknown', reason: 'StatementsLost' })
+})
+
+test('[attack] who has a node’s key and closes all that it will ever say is found out by the node’s next word', async () => {
+  const world = await openWorld()
+  const { sql } = world.store
+  const site = await addCluster(world, 'shop')
+  const madeAt = (digest: string, minutes: number) =>
+    sql`insert into epoch_marker (number, at, jws, digest) values (${minutes}, now() + ${minutes} * interval '1 minute', ${digest}, ${digest})`
+  await madeAt(sha('before'), 1)
+  await madeAt(sha('since'), 10)
+  await site.says(went('Staging'), { marker: sha('before') })
+  await site.closes(Number.MAX_SAFE_INTEGER - 1)
+  expect((await chainOf(world)).chain?.reason).toBe('StatementsLost')
+  /** What the node itself says next, as ingest takes it. */
+  const comes = async (seq: number, marker: string) => {
+    await site.says(went('Failed'), { marker, at: seq })
+    await write(world.store, (tx) =>
+      shrinkClosed(tx, { cluster: 'shop', node: 'shop', incarnation: 1 }, [
+        { first: seq + 1, last: Number.MAX_SAFE_INTEGER - 1 },
+      ]),
+    )
+    return (await chainOf(world)).chain
+  }
+  expect((await comes(2, sha('before')))?.reason).toBe('StatementsLost')
+  expect(await comes(3, sha('since'))).toMatchObject({
+    ...{ status: 'False', reason: 'StatementsContradict' },
+    message: expect.stringContaining("two speak with this node's key"),
+  })
+  expect((await comes(4, sha('before')))?.reason).toBe('StatementsContradict')
+  expect(await gapEvents(world)).toHaveLength(2)
 })
 
 test('a boot that is told of without a quote has no verdict until the quote comes, in the same boot', async () => {

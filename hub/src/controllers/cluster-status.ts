@@ -106,14 +106,15 @@ export function clusterStatusController(
           ),
         ])
         const written = await writeFenced(store, lease, async (tx) => {
-          const gapped = some.filter(({ place }) => gaps.has(place))
+          const gapped = some.filter(({ place, node }) => gaps.has(place) || node.closed.length > 0)
           const before = await getObjects(
             tx,
             'EdgeNode',
             gapped.map(({ node }) => ({ namespace: node.cluster, name: node.node })),
           )
           const statuses = some.map(({ node, state, place }) => {
-            const chain = chainCondition(gaps.get(place), before.get(place)?.status?.conditions, nowMs)
+            const conditions = before.get(place)?.status?.conditions
+            const chain = chainCondition(gaps.get(place), node.closed, conditions, nowMs)
             return {
               namespace: node.cluster,
               name: node.node,

@@ -16,6 +16,7 @@ import { evidenceOf, type Tpm } from '@skerry/policy/testing'
 import { createKey, evidenceNonce, keyRing, openBatch, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { onTestFinished } from 'vitest'
+import { saveClosed } from '../store/closed-gaps.ts'
 import { lockHeads, saveHeads, saveNodeStatuses } from '../store/heads.ts'
 import { saveIdentities } from '../store/identities.ts'
 import { acquireLease, type Lease } from '../store/leases.ts'
@@ -237,6 +238,14 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
     signer,
     saysAll,
     says: (given: Body, as?: Manner) => saysAll([given], as),
+    /** Says that it has no more what it said next, up to `toSeq`, which nobody else has: kept as ingest keeps it. */
+    async closes(toSeq: number): Promise<void> {
+      const fromSeq = seq + 1
+      seq = toSeq
+      prev = sha('what is lost')
+      const by = await saysAll([{ kind: 'gap', body: { fromSeq, toSeq, reason: 'NotKept' } }])
+      await write(store, (tx) => saveClosed(tx, id, [{ first: fromSeq, last: toSeq, by }]))
+    },
     /** What a boot's evidence says. */
     boot(bootId: string, image: string, marker = START): Body {
       const nonce = evidenceNonce(marker, seq + 1, prev)

@@ -199,6 +199,82 @@ describe('a report that nobody has touched', () => {
     expect(claims.find(({ cluster, claim }) => cluster === 'shop' && claim === 'ChainComplete')?.result).toBe('fail')
   })
 
+  describe('of a node that closed what is lost', () => {
+    const ofShop = <T extends { cluster: string }>(all: readonly T[]) => all.filter(({ cluster }) => cluster === 'shop')
+    const results = ({ clusters }: ComplianceReport) =>
+      Object.fromEntries(ofShop(clusters)[0]?.nodes[0]?.claims.map(({ claim, result }) => [claim, result]) ?? [])
+
+    test('tells it with its numbers and reason, as no pass and no failure, and passes nothing that was said below it', async () => {
+      const { world, shop } = await openFleet()
+      await shop.closes(9)
+      const lost = await export_(world)
+      const { faults, outcomes, claims } = await check(lost, { 'shop/shop': shop.signer.thumbprint })
+      expect(faults).toEqual([])
+      expect(outcomes('shop')).toEqual({ ...ALL, RunsAssignedImage: 'not-assessed', BootAttested: 'not-assessed' })
+      expect(results(lost)).toEqual({
+        ...{ HeardFrom: 'pass', RunsAssignedImage: 'not-assessed', BootAttested: 'not-assessed' },
+        ChainComplete: 'not-assessed',
+      })
+      expect(ofShop(lost.clusters)[0]?.nodes[0]?.hubSays).toMatchObject({
+        ...{ watermark: 10, newestSeq: 10 },
+        closed: [{ fromSeq: 7, toSeq: 9, seq: 10, reason: 'NotKept' }],
+      })
+      expect(ofShop(claims).find(({ claim }) => claim === 'ChainComplete')?.reason).toContain(
+        'the node, which says itself',
+      )
+
+      // What it says since counts; what is lost stays lost.
+      await shop.says(shop.boot('b2', 'os-1'))
+      await shop.says(to('Idle', 'b2'))
+      await world.look(attestationController(RESULT_KEY))
+      const since = await export_(world)
+      expect((await check(since)).faults).toEqual([])
+      expect((await check(since)).outcomes('shop')).toEqual(ALL)
+      expect(results(since)).toMatchObject({ RunsAssignedImage: 'pass', ChainComplete: 'not-assessed' })
+    })
+
+    test('is of one moment: what comes of it while it is read stays lost', async () => {
+      const { world, sql, shop } = await openFleet()
+      await shop.saysAll([shop.boot('b2', 'os-1'), to('Preflight')])
+      await sql`create table late_statement as select * from statement where cluster = 'shop' and seq in (7, 8)`
+      await sql`create table late_batch as select * from statement_batch where cluster = 'shop' and last_seq = 8`
+      await sql`delete from statement where cluster = 'shop' and seq in (7, 8)`
+      await sql`delete from statement_batch where cluster = 'shop' and last_seq = 8`
+      await sql`update statement_newest n set seq = s.seq from (select kind, max(seq) as seq from statement where cluster = 'shop' group by kind) s
+        where n.cluster = 'shop' and n.kind = s.kind and n.seq in (7, 8)`
+      await shop.closes(9)
+      await sql`update closed_gap set first_seq = 7`
+      await sql`update statement set text = replace(text, '"fromSeq":9', '"fromSeq":7') where cluster = 'shop' and seq = 10`
+      const report = await export_(world, 'evidence=true', async () => {
+        await sql`insert into statement select * from late_statement`
+        await sql`insert into statement_batch select * from late_batch`
+      })
+      const [evidence] = ofShop(report.evidence ?? [])
+      expect(evidence?.statements.map(({ seq }) => seq)).toEqual([1, 2, 3, 4, 5, 6, 10])
+      expect(evidence?.batches.map(({ first, last }) => [first, last])).toEqual([
+        [1, 1],
+        [2, 2],
+        [3, 5],
+        [6, 6],
+        [10, 10],
+      ])
+    })
+
+    test('and of a hub that closes more than the node did: that is missing', async () => {
+      const { world, sql, shop } = await openFleet()
+      await shop.closes(9)
+      await sql`delete from statement where cluster = 'shop' and seq = 6`
+      await sql`delete from statement_batch where cluster = 'shop' and last_seq = 6`
+      await sql`update closed_gap set first_seq = 6`
+      const { faults, outcomes } = await check(await export_(world))
+      expect(faults).toContain(
+        'shop/shop: the report says that statements 6 to 9 are lost (NotKept); statement 10, which it names for that, does not say so',
+      )
+      expect(faults).toContain('shop/shop: statements 6 to 9 are missing: the report counts 1 to 10 without a gap')
+      expect(new Set(Object.values(outcomes('shop')))).toEqual(new Set(['not-verified']))
+    })
+  })
+
   test('ends where it says, whatever came while it was read', async () => {
     const { world } = await openFleet()
     let text = ''

@@ -13,13 +13,16 @@ export type Life = Pick<NodeEvidence, 'cluster' | 'node' | 'incarnation'> & {
   readonly watermark: number
   /** What was stored above it then: what fills a gap since is no part of the report either. */
   readonly above: readonly Run[]
+  /** What was lost below it then; nor is what of that has come since. */
+  readonly closed?: readonly { readonly fromSeq: number; readonly toSeq: number }[]
 }
 
 /** The evidence of one life, as the JSON of a NodeEvidence in pieces. Nothing for a life that the hub has no key of. */
 export async function* evidenceJson(sql: Reader, life: Life): AsyncGenerator<string> {
-  const { cluster, node, incarnation, newestSeq, watermark, above } = life
+  const { cluster, node, incarnation, newestSeq, watermark, above, closed = [] } = life
   const wasStored = ({ first, last }: Run): boolean =>
     last <= newestSeq &&
+    !closed.some(({ fromSeq, toSeq }) => first <= toSeq && fromSeq <= last) &&
     (last <= watermark || above.some((run) => run.first <= Math.max(first, watermark + 1) && last <= run.last))
   const record = await loadLife(sql, life)
   if (!record) return

@@ -139,6 +139,7 @@ async function report(
             : {}),
           watermark: node.watermark,
           newestSeq: node.newestSeq,
+          closed: node.closed.map(({ fromSeq, toSeq, reason, statement }) => ({ fromSeq, toSeq, reason, statement })),
         }
       }),
     }

@@ -48,8 +48,8 @@ export function isSettled(
   position: Position | undefined,
 ): boolean {
   const isDone = (node: FleetNode) => {
-    const { confirmed, failed } = node
-    if (confirmed?.body.imageSha256 === imageSha256 || isRefused(node, position)) return true
+    const { confirmedOnce, failed } = node
+    if (confirmedOnce?.body.imageSha256 === imageSha256 || isRefused(node, position)) return true
     return failed !== undefined && failed.body.imageSha256 === imageSha256 && failed.receivedAt >= assignedAt
   }
   return nodes.length > 0 && nodes.every(isDone)

@@ -8,7 +8,9 @@ import type {
   StatementRef,
   TransitionBody,
 } from '@skerry/api'
+import { sinceLoss } from '@skerry/policy'
 import { type AttestationResult, listResults } from './attestations.ts'
+import { type ClosedGap, listClosedGaps } from './closed-gaps.ts'
 import { keyOf, listNodeStatuses } from './heads.ts'
 import { newestStatements, type StoredStatement } from './statements.ts'
 import type { Reader } from './store.ts'
@@ -30,13 +32,20 @@ export type FleetNode = {
   readonly newestSeq: number
   readonly status: NodeStatus | undefined
   readonly newest: StatementRef | undefined
+  /** What is lost of its chain below the watermark, in order, by its own word. */
+  readonly closed: readonly ClosedGap[]
   /** Changes with everything below and with `status`: equal marks of a node tell of equal words. */
   readonly mark: string
   readonly transition: Said<TransitionBody> | undefined
-  /** What booted last, as its own evidence says: told before anything else in a boot, and again when a late quote comes. */
+  /**
+   * What booted last, as its own evidence says: told before anything else in a boot, and again when a late quote comes.
+   * Neither this nor `confirmed` is told of what it said below numbers that are lost.
+   */
   readonly booted: Said<Booted> | undefined
   /** The image that the node last confirmed, and the boot that it proved it in: an earlier one when it runs it again. */
   readonly confirmed: Said<TransitionBody> | undefined
+  /** The same of all that is here, whatever is lost above it: it activates those bytes no more, and goes to none below them. */
+  readonly confirmedOnce: Said<TransitionBody> | undefined
   readonly failed: Said<TransitionBody> | undefined
   readonly accepted: Said<AcceptedBody> | undefined
   readonly refused: Said<RefusedBody> | undefined
@@ -58,7 +67,17 @@ type Remembered = {
 }
 type NodeSaid = Pick<
   FleetNode,
-  'mark' | 'newest' | 'transition' | 'booted' | 'confirmed' | 'failed' | 'accepted' | 'refused' | 'results'
+  | 'mark'
+  | 'newest'
+  | 'closed'
+  | 'transition'
+  | 'booted'
+  | 'confirmed'
+  | 'confirmedOnce'
+  | 'failed'
+  | 'accepted'
+  | 'refused'
+  | 'results'
 >
 
 /** Nodes of which all that they said is in memory at a time, before what is known of them is kept. */
@@ -113,9 +132,11 @@ function newMemory(): FleetMemory {
 const NOTHING_SAID: NodeSaid = {
   mark: '',
   newest: undefined,
+  closed: [],
   transition: undefined,
   booted: undefined,
   confirmed: undefined,
+  confirmedOnce: undefined,
   failed: undefined,
   accepted: undefined,
   refused: undefined,
@@ -123,10 +144,15 @@ const NOTHING_SAID: NodeSaid = {
 }
 
 async function remember(tx: Reader, { nodes: memory, share }: FleetMemory, nodes: readonly Pulse[]): Promise<void> {
-  const [statuses, statements] = await Promise.all([listNodeStatuses(tx, nodes), newestStatements(tx, nodes)])
-  const mine = Map.groupBy(statements.map(toSaid), ({ ref }) => keyOf(ref))
-  const boots = [...mine.values()].flatMap((said) => {
-    const confirmed = wentTo(said, 'Idle')
+  const [statuses, statements, lost] = await Promise.all([
+    listNodeStatuses(tx, nodes),
+    newestStatements(tx, nodes),
+    listClosedGaps(tx, nodes),
+  ])
+  const newestFirst = statements.map(toSaid).toSorted((a, b) => b.ref.seq - a.ref.seq)
+  const mine = Map.groupBy(newestFirst, ({ ref }) => keyOf(ref))
+  const present = new Map([...mine].map(([key, said]) => [key, presentOf(said, lost.get(key)?.at(-1)?.toSeq ?? 0)]))
+  const boots = [...present.values()].flatMap(({ confirmed }) => {
     if (!confirmed) return []
     const { bootId, imageSha256 } = confirmed.body
     return bootId === undefined || imageSha256 === undefined ? [] : [{ ...confirmed.ref, bootId, imageSha256 }]
@@ -134,7 +160,7 @@ async function remember(tx: Reader, { nodes: memory, share }: FleetMemory, nodes
   const results = Map.groupBy(await listResults(tx, nodes, boots), keyOf)
   for (const node of nodes) {
     const key = keyOf(node)
-    const said = (mine.get(key) ?? []).toSorted((a, b) => b.ref.seq - a.ref.seq)
+    const said = mine.get(key) ?? []
     memory.set(key, {
       // What is remembered may be newer than this pulse, never older: then the next look reads it once more.
       incarnation: node.incarnation,
@@ -144,16 +170,28 @@ async function remember(tx: Reader, { nodes: memory, share }: FleetMemory, nodes
       said: share({
         mark: `${node.incarnation}/${node.revision}/${node.statusCounter}`,
         newest: said[0]?.ref,
+        closed: lost.get(key) ?? [],
         transition: newestOf<TransitionBody>(said, 'transition'),
-        booted: newestOf<Booted>(said, 'evidence'),
-        confirmed: wentTo(said, 'Idle'),
-        failed: wentTo(said, 'Failed'),
+        ...(present.get(key) ?? {
+          booted: undefined,
+          confirmed: undefined,
+          confirmedOnce: undefined,
+          failed: undefined,
+        }),
         accepted: newestOf<AcceptedBody>(said, 'accepted'),
         refused: newestOf<RefusedBody>(said, 'refused', (body) => body.position !== undefined),
         results: (results.get(key) ?? []).toSorted((a, b) => b.incarnation - a.incarnation || b.seq - a.seq),
       }),
     })
   }
+}
+
+// What it runs, confirmed and failed with, as far as that is known.
+function presentOf(said: readonly AnySaid[], lostUpTo: number) {
+  const booted = newestOf<Booted>(said, 'evidence')
+  const confirmedOnce = wentTo(said, 'Idle')
+  const failed = wentTo(said, 'Failed')
+  return { confirmedOnce, ...sinceLoss({ booted, confirmed: confirmedOnce, failed }, lostUpTo) }
 }
 
 type AnySaid = Said<unknown> & { readonly kind: StoredStatement['kind'] }

@@ -136,3 +136,35 @@ test('one that is not stored yet is the newest, in the place of the one of its n
   )
   expect([...two.entries.keys()]).toEqual(['new', uid])
 })
+
+test('what a node confirmed below what is lost is not what it confirmed last, and an order that it carried out stays carried out', async () => {
+  const { world, site } = await oneSite()
+  const facts = async () => {
+    const { clusters, orders } = await factsFor(world)
+    const [found] = clusters
+    const [node] = found?.nodes ?? []
+    return {
+      ...{ confirmed: node?.confirmed?.bootId, boot: node?.boot?.bootId, isLost: node?.lostAtMs !== undefined },
+      ...{
+        once: found?.assignment?.confirmed,
+        isSettled: orders?.[0]?.isSettled,
+        lastGood: found?.lastGood?.imageSha256,
+      },
+    }
+  }
+  const confirms = (bootId: string) =>
+    site.says({
+      kind: 'transition',
+      body: { from: 'Confirming', to: 'Idle', reason: 'R', message: '', imageSha256: sha('os-1'), bootId },
+    })
+  await site.says(site.boot('b1', 'os-1'))
+  await confirms('b1')
+  const known = { once: true, isSettled: true, lastGood: sha('os-1') }
+  expect(await facts()).toEqual({ ...known, confirmed: 'b1', boot: 'b1', isLost: false })
+  await site.closes(9)
+  expect(await facts()).toEqual({ ...known, confirmed: undefined, boot: undefined, isLost: true, lastGood: undefined })
+  // As an agent says it anew: where it stands, and then the boot that runs.
+  await confirms('b1')
+  await site.says(site.boot('b2', 'os-1'))
+  expect(await facts()).toEqual({ ...known, confirmed: 'b1', boot: 'b2', isLost: true })
+})

@@ -134,7 +134,7 @@ function assignmentFacts(
     attestation: assignment.terms.attestation,
     paused: assignment.terms.paused ?? false,
     ...(assignment.terms.retry ? { retry: assignment.terms.retry.act } : {}),
-    confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === assignment.imageSha256),
+    confirmed: nodes.some(({ confirmedOnce }) => confirmedOnce?.body.imageSha256 === assignment.imageSha256),
     ...(releaseCounter === undefined ? {} : { releaseCounter }),
   }
 }
@@ -210,7 +210,8 @@ function begunAgain(newest: FleetNode['transition'], failed: NonNullable<FleetNo
 }
 
 function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date | undefined): NodeFacts {
-  const { transition, confirmed, failed } = node
+  const { transition, confirmed, failed, closed } = node
+  const lostAtMs = closed.reduce((newest, { closedAt }) => Math.max(newest, closedAt.getTime()), 0)
   const isTarget = (sha256: string | undefined) => image !== undefined && sha256 === image.imageSha256
   const boot =
     confirmed && isTarget(confirmed.body.imageSha256) && confirmed.body.bootId
@@ -234,6 +235,7 @@ function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date |
     message: transition?.body.message ?? 'has said nothing yet',
     ...(transition ? { statement: transition.ref } : {}),
     ...(boot ? { confirmed: boot } : {}),
+    ...(lostAtMs > 0 ? { lostAtMs } : {}),
     ...(stands
       ? {
           failure: {

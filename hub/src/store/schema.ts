@@ -301,7 +301,7 @@ export const clusterHead = pgTable(
     cluster: text().notNull(),
     node: text().notNull(),
     incarnation: integer().notNull(),
-    /** Highest seq without a gap below it. */
+    /** Highest seq without a gap below it but those in `closed_gap`. */
     watermark: big('watermark').notNull().default(0),
     /** Highest seq stored, gaps or not. */
     newestSeq: big('newest_seq').notNull().default(0),
@@ -365,6 +365,24 @@ export const confirmedManifest = pgTable(
     seq: big('seq').notNull(),
   },
   (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.manifestSha256] })],
+)
+
+/**
+ * Numbers below a watermark that are not stored: the node closed them by the gap statement `gapSeq`. A row shrinks from its
+ * low end when what it closed comes after all, and goes with its last number.
+ */
+export const closedGap = pgTable(
+  'closed_gap',
+  {
+    cluster: text().notNull(),
+    node: text().notNull(),
+    incarnation: integer().notNull(),
+    lastSeq: big('last_seq').notNull(),
+    firstSeq: big('first_seq').notNull(),
+    gapSeq: big('gap_seq').notNull(),
+    closedAt: at('closed_at').notNull(),
+  },
+  (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.lastSeq] })],
 )
 
 /** Evidence that was stored and not judged yet: ingest puts it here, judging takes it away. */

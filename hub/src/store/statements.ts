@@ -116,19 +116,19 @@ export async function storedAround(
   return found
 }
 
-/** How many statements are stored from `first` on, and their bytes, of each of these nodes; by `cluster/node`. */
+/** How many statements are stored from `first` on, how many of them are gap statements, and their bytes, of each of these nodes; by `cluster/node`. */
 export async function storedAbove(
   tx: Reader,
   places: readonly Omit<Stretch, 'last'>[],
-): Promise<Map<string, { count: number; bytes: number }>> {
+): Promise<Map<string, { count: number; gaps: number; bytes: number }>> {
   if (places.length === 0) return new Map()
-  const rows = await tx<{ cluster: string; node: string; count: number; bytes: string }[]>`
-    select u.c as cluster, u.n as node, a.count, a.bytes
+  const rows = await tx<{ cluster: string; node: string; count: number; gaps: number; bytes: string }[]>`
+    select u.c as cluster, u.n as node, a.count, a.gaps, a.bytes
     from unnest(${places.map((p) => p.cluster)}::text[], ${places.map((p) => p.node)}::text[], ${places.map((p) => p.incarnation)}::int[],
       ${places.map((p) => p.first)}::bigint[]) as u(c, n, i, f)
-    cross join lateral (select count(*)::int as count, coalesce(sum(octet_length(s.text)), 0) as bytes from statement s
+    cross join lateral (select count(*)::int as count, (count(*) filter (where s.kind = 'gap'))::int as gaps, coalesce(sum(octet_length(s.text)), 0) as bytes from statement s
       where s.cluster = u.c and s.node = u.n and s.incarnation = u.i and s.seq >= u.f) a`
-  return new Map(rows.map(({ count, bytes, ...id }) => [keyOf(id), { count, bytes: Number(bytes) }]))
+  return new Map(rows.map(({ count, gaps, bytes, ...id }) => [keyOf(id), { count, gaps, bytes: Number(bytes) }]))
 }
 
 /** Numbers that are stored without a gap, both ends included. */
@@ -210,6 +210,18 @@ export async function endOfRun(tx: Reader, id: Omit<Stretch, 'first' | 'last'>, 
       where s.cluster = ${cluster} and s.node = ${node} and s.incarnation = ${incarnation} and s.seq > ${seq}) above
     where seq = ${seq} + place`
   return Number(row?.seq ?? seq)
+}
+
+/** The texts of the gap statements above a number, which are few (`MAX_ABOVE` of transport). */
+export async function gapTextsAbove(
+  tx: Reader,
+  { cluster, node, incarnation }: NodeId,
+  seq: number,
+): Promise<string[]> {
+  const rows = await tx<{ text: string }[]>`
+    select text from statement where cluster = ${cluster} and node = ${node} and incarnation = ${incarnation}
+      and seq > ${seq} and kind = 'gap' order by seq`
+  return rows.map(({ text }) => text)
 }
 
 /** Statements of one node from a number on, in order, as their exact texts. */

@@ -1,19 +1,23 @@
 import { isDeepStrictEqual } from 'node:util'
-import { parse, Refusal, Statement } from '@skerry/api'
+import { type GapBody, parse, Refusal, Statement } from '@skerry/api'
+import { closedStretches, saveClosed, shrinkClosed } from '../store/closed-gaps.ts'
 import { type HeardStatus, keyOf, type LockedHead, lockHeads, saveHeads, saveNodeStatuses } from '../store/heads.ts'
 import {
   appendBatches,
   appendStatements,
   endOfRun,
+  gapTextsAbove,
   type NewBatch,
   type NewStatement,
+  type Run,
+  runsAbove,
   type Stretch,
   storedAbove,
   storedAround,
 } from '../store/statements.ts'
 import type { Store, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
-import { type Batch, fitBatches, reach, stretchOf } from './chain.ts'
+import { type Batch, bridge, fitBatches, MAX_CLOSED, reach, type SaidGap, stillClosed, stretchOf } from './chain.ts'
 import type { KnownNode, Report } from './reports.ts'
 
 export type Committed = {
@@ -81,8 +85,11 @@ async function fitAll(tx: Tx, reports: readonly Report[], heads: ReadonlyMap<str
   const unfit = new Map<Report, Refusal>()
   const above = await storedAbove(tx, gapped(ofNode, heads))
   for (const [key, facts] of ofNode) {
-    const place = { watermark: heads.get(key)?.watermark ?? 0, above: above.get(key) ?? { count: 0, bytes: 0 } }
+    const watermark = heads.get(key)?.watermark ?? 0
+    const closed = await closedAmong(tx, facts, heads.get(key))
+    const place = { watermark, above: above.get(key) ?? { count: 0, gaps: 0, bytes: 0 }, closed }
     const fits: Batch[] = []
+    const came: (readonly NewStatement[])[] = []
     for (const [at, fit] of fitBatches(facts, place).entries()) {
       const fact = facts[at]
       if (!fact) continue
@@ -91,13 +98,31 @@ async function fitAll(tx: Tx, reports: readonly Report[], heads: ReadonlyMap<str
         continue
       }
       fits.push(fact.batch)
+      came.push(fit)
       for (const statement of fit) fresh.push(statement)
       // What brought nothing proves nothing that is not proven already.
       if (fit.length > 0) sealed.push({ ...stretchOf(fact.batch), ...fact.report.seal })
     }
     fitting.set(key, fits)
+    if (closed && facts[0]) await shrinkClosed(tx, facts[0].report.sender, stillClosed(closed, came))
   }
   return { fresh, sealed, fitting, unfit }
+}
+
+// What a node closed, where something comes of it after all; of the others nothing is read.
+async function closedAmong(
+  tx: Tx,
+  sent: readonly (Sent & { readonly stored: { readonly digests: ReadonlyMap<number, string> } })[],
+  head: LockedHead | undefined,
+): Promise<Run[] | undefined> {
+  const sender = sent[0]?.report.sender
+  if (!sender || !head) return undefined
+  // Of a life that has ended nobody knows any more how far it had come.
+  const isPast = head.incarnation !== sender.incarnation
+  const late =
+    isPast ||
+    sent.some(({ batch, stored }) => batch.some(({ seq }) => seq <= head.watermark && !stored.digests.has(seq)))
+  return late ? closedStretches(tx, sender) : undefined
 }
 
 // The nodes of which something came that does not itself reach down to the watermark; of the others nobody needs to count.
@@ -120,8 +145,29 @@ async function advance(tx: Tx, sender: KnownNode, head: LockedHead, batches: rea
   const stretches = batches.map(stretchOf)
   const newestSeq = stretches.reduce((newest, { last }) => Math.max(newest, last), head.newestSeq)
   let watermark = reach(head.watermark, stretches)
-  if (watermark > head.watermark && watermark < newestSeq) watermark = await endOfRun(tx, sender, watermark)
+  const moved = watermark > head.watermark
+  if (moved && watermark < newestSeq) watermark = await endOfRun(tx, sender, watermark)
+  // A gap statement may have come before what is below the gap that it closes.
+  const mayClose = moved || batches.some((batch) => batch.some(({ kind }) => kind === 'gap'))
+  if (mayClose && watermark < newestSeq) watermark = await overClosed(tx, sender, watermark, newestSeq)
   return { incarnation: head.incarnation, watermark, newestSeq }
+}
+
+// Where the watermark comes over what the node says it has no more; what that is is kept.
+async function overClosed(tx: Tx, sender: KnownNode, watermark: number, newestSeq: number): Promise<number> {
+  const said = (await gapTextsAbove(tx, sender, watermark)).map(gapOf)
+  if (said.length === 0) return watermark
+  const runs = await runsAbove(tx, [{ ...sender, watermark, newestSeq }])
+  const before = await closedStretches(tx, sender)
+  const bridged = bridge(watermark, runs.get(keyOf(sender)) ?? [], said, MAX_CLOSED - before.length)
+  await saveClosed(tx, sender, bridged.closed)
+  return bridged.watermark
+}
+
+// Judged by ingest before it was stored.
+function gapOf(text: string): SaidGap {
+  const { seq, body } = JSON.parse(text) as { seq: number; body: GapBody }
+  return { seq, fromSeq: body.fromSeq, toSeq: body.toSeq }
 }
 
 // The newest of each node, by its counter.

@@ -1,5 +1,6 @@
 import {
   BATCH_BYTES,
+  type GapBody,
   type NodeStatus,
   type PublicJwk,
   parse,
@@ -139,10 +140,19 @@ async function readBatch(
 function readStatement(line: string, sender: KnownNode): NewStatement {
   const statement = parse(Statement, parseStrictText(line, { maxBytes: BATCH_BYTES }), 'statement')
   belongsTo(statement, sender)
+  if (statement.kind === 'gap') closesWhatIsBelow(statement.seq, statement.body)
   const { cluster, node, incarnation, seq, prev, kind } = statement
   const phase = statement.kind === 'transition' ? statement.body.to : isOrderRefused(statement) ? 'order' : ''
   const confirms = confirmedManifest(statement)
   return { cluster, node, incarnation, seq, prev, kind, phase, confirms, digest: sha256Hex(line), text: line }
+}
+
+// A node can have lost only what it had said before.
+function closesWhatIsBelow(seq: number, { fromSeq, toSeq }: GapBody): void {
+  if (fromSeq <= toSeq && toSeq < seq) return
+  throw new Refusal('InvalidField', `statement ${seq} closes ${fromSeq} to ${toSeq}, which is no stretch below it`, {
+    field: 'body.toSeq',
+  })
 }
 
 // The newest status of a node, signed by its key.

@@ -39,6 +39,15 @@ const ReportedNode = closed({
       lastHeardAt: Type.Optional(Time),
       watermark: Count,
       newestSeq: Count,
+      closed: Type.Optional(
+        Type.Array(
+          closed({ fromSeq: integer({ minimum: 1 }), toSeq: Count, seq: integer({ minimum: 1 }), reason: Reason }),
+          {
+            description:
+              'numbers up to the watermark that are lost, each stretch with the gap statement that closes it',
+          },
+        ),
+      ),
       verdict: Type.Optional(
         closed({ seq: integer({ minimum: 1 }), bootId: Type.String(), verdict: oneOf(VERDICTS), reason: Reason }),
       ),

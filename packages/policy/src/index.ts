@@ -20,11 +20,12 @@ export {
   type SignedManifest,
   signedImages,
 } from './attestation/signed.ts'
-export { assess, type ClusterInventory } from './compliance/assess.ts'
+export { assess, type Closed, type ClusterInventory, lostWords } from './compliance/assess.ts'
 export { type CheckedReport, checkReport, type Proven, type SignedFiles } from './compliance/check.ts'
-export { shapeFacts } from './compliance/facts.ts'
+export { shapeFacts, sinceLoss } from './compliance/facts.ts'
 export { type ReachabilityLimits, reachability } from './compliance/reachability.ts'
 export { type NewCondition, setCondition } from './conditions.ts'
+export { restated } from './node-upgrade/restated.ts'
 export {
   type BootFacts,
   type Effect,

@@ -43,6 +43,7 @@ test.each([
   ['is well', [], 'no'],
   ['is not well by its own word', [condition('Degraded', 'True', 'Lockout')], 'Lockout'],
   ['has a gap in its chain', [condition('ChainComplete', 'False', 'StatementsMissing')], 'StatementsMissing'],
+  ['has lost a part of its chain', [condition('ChainComplete', 'Unknown', 'StatementsLost')], 'no'],
   [
     'has both',
     [condition('ChainComplete', 'False', 'StatementsMissing'), condition('Degraded', 'True', 'Lockout')],

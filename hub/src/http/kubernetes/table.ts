@@ -27,8 +27,11 @@ const placementReason = (o: ObjectOf<'Placement'>) =>
     ? 'Misconfigured'
     : condition(o, 'PlacementSatisfied')?.reason)
 
+// What is lost for good is told by the condition, and no alarm that could ever end.
 const notWell = (o: ObjectOf<'EdgeNode'>) =>
-  ['Degraded', 'ChainComplete'].flatMap((type) => condition(o, type)?.reason ?? []).join(',') || 'no'
+  [condition(o, 'Degraded'), condition(o, 'ChainComplete')]
+    .flatMap((found) => (found && found.status !== 'Unknown' ? [found.reason] : []))
+    .join(',') || 'no'
 
 const COLUMNS: Columns = {
   ManagedCluster: [

@@ -29,7 +29,7 @@ export const EdgeNodeStatus = closed({
   conditions: Type.Optional(
     described(
       Type.Array(Condition),
-      'Degraded while something on the node is not well, by its own word and clock; ChainComplete, False, while numbers are missing in its chain; absent otherwise',
+      'Degraded while something on the node is not well, by its own word and clock; ChainComplete, False, while numbers are missing in its chain, and Unknown where they are lost by its own word; absent otherwise',
     ),
   ),
   attestation: Type.Optional(

@@ -11,7 +11,10 @@ export const Ack = closed({
   cluster: Label,
   node: Label,
   incarnation: integer({ minimum: 1 }),
-  watermark: Type.Unsafe<number>({ ...Count, description: 'highest seq without a gap below it' }),
+  watermark: Type.Unsafe<number>({
+    ...Count,
+    description: 'highest seq without a gap below it but those that the node closed itself',
+  }),
   marker: Type.Unsafe<string>({ ...Jws, description: 'the newest epoch marker, a JWS' }),
 })
 export type Ack = Static<typeof Ack>

@@ -81,8 +81,11 @@ export const RefusedBody = closed({
 })
 export type RefusedBody = Static<typeof RefusedBody>
 
-/** Statements that nobody has any more, closed by the node's own signature. */
-export const GapBody = closed({ fromSeq: Count, toSeq: Count, reason: Reason })
+/**
+ * Statements that the node said and has no more, closed by its own signature: from `fromSeq` to `toSeq`, both included, and
+ * below the gap statement itself. Of what the hub has it takes nothing; what the hub lacks is lost.
+ */
+export const GapBody = closed({ fromSeq: members.seq, toSeq: members.seq, reason: Reason })
 export type GapBody = Static<typeof GapBody>
 
 const transition = closed({ kind: oneOf(['transition']), ...members, body: TransitionBody })

@@ -31,8 +31,14 @@ export function describeNode(
     entry('Attestation', attestationEntries(attestation, nowMs)),
     entry('Failures remembered', failureEntries(status.failed ?? [], nowMs)),
     entry('Newest statement', statementText(status.statement)),
-    entry('Statements', status.watermark === undefined ? undefined : `1 to ${status.watermark} are here without a gap`),
+    entry('Statements', chainText(status)),
   )
+}
+
+function chainText({ watermark, conditions = [] }: EdgeNodeStatus): string | undefined {
+  if (watermark === undefined) return undefined
+  const isToldOf = conditions.some(({ type }) => type === 'ChainComplete')
+  return `1 to ${watermark} are here ${isToldOf ? 'but for what ChainComplete tells of' : 'without a gap'}`
 }
 
 function progressText({ done, total }: NonNullable<EdgeNodeStatus['progress']>): string {

@@ -13,6 +13,7 @@ const said = (seq: number): StatementRef => ({
   digest: `${seq}`.repeat(64).slice(0, 64),
 })
 const [GOOD, OTHER] = ['a'.repeat(64), 'b'.repeat(64)]
+const lost = (fromSeq: number, toSeq: number, by = 8) => ({ fromSeq, toSeq, reason: 'NotKept', statement: said(by) })
 const node: NodeInventory = {
   node: 'n1',
   class: 'tpm',
@@ -135,8 +136,23 @@ describe('assess', () => {
     ],
     ['a gap in the chain', 'ChainComplete', 'fail', { watermark: 4 }, {}],
     ['a gap in the chain of a stale node', 'ChainComplete', 'fail', { watermark: 4 }, { reachability: 'Stale' }],
+    ['what is lost by the node’s own word', 'ChainComplete', 'not-assessed', { closed: [lost(2, 3)] }, {}],
+    ['a gap above what is lost', 'ChainComplete', 'fail', { closed: [lost(2, 3)], watermark: 4 }, {}],
   ])('%s: %s is %s', (_, name, result, more, cluster) => {
     expect(claim(run(more, cluster), name)?.result).toBe(result)
+  })
+
+  test('what is lost is named, of many stretches the first, and the claim rests on every statement that says so', () => {
+    const { clusters } = run({ closed: [lost(1, 1), lost(3, 5, 6), lost(7, 7), lost(8, 8)] })
+    expect(clusters[0]?.nodes[0]?.claims.at(-1)).toMatchObject({
+      message:
+        "statements 1 to 9 but for 1 (NotKept, statement 8), 3 to 5 (NotKept, statement 6), 7 (NotKept, statement 8) and 1 more, lost by the node's own word; the newest is 9",
+      statements: [5, 9, 8, 6].map(said),
+    })
+    expect(clusters[0]?.nodes[0]?.hubSays.closed?.slice(0, 2)).toEqual([
+      { fromSeq: 1, toSeq: 1, seq: 8, reason: 'NotKept' },
+      { fromSeq: 3, toSeq: 5, seq: 6, reason: 'NotKept' },
+    ])
   })
 
   test('after a rollback each claim rests on the boot after it, though an earlier boot confirmed the image that runs', () => {

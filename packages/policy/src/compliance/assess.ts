@@ -1,4 +1,5 @@
 import type { Claim, ComplianceReport, NodeClass, Reachability, StatementRef, Verdict } from '@skerry/api'
+import { firstOf } from '../words.ts'
 
 // What can be claimed of a fleet, and on what each claim rests. Missing is never a pass.
 
@@ -30,7 +31,17 @@ export type NodeInventory = {
   }
   readonly watermark: number
   readonly newestSeq: number
+  /** What is lost up to the watermark, in order: the node has closed it by statements of its own. */
+  readonly closed?: readonly Closed[]
   readonly newest?: StatementRef
+}
+
+/** Numbers that the hub does not have and the node has no more, by the gap statement that says so. */
+export type Closed = {
+  readonly fromSeq: number
+  readonly toSeq: number
+  readonly reason: string
+  readonly statement: StatementRef
 }
 
 export type ClusterInventory = {
@@ -80,13 +91,16 @@ export function limitation(kind: NodeClass): string | undefined {
 }
 
 // What the claims rest on beside statements, so that whoever checks them can make them again.
-function hubSays({ incarnation, hardwareId, lastHeardAt, watermark, newestSeq, verdict }: NodeInventory) {
+function hubSays({ incarnation, hardwareId, lastHeardAt, watermark, newestSeq, closed, verdict }: NodeInventory) {
   return {
     incarnation,
     ...(hardwareId === undefined ? {} : { hardwareId }),
     ...(lastHeardAt === undefined ? {} : { lastHeardAt }),
     watermark,
     newestSeq,
+    ...(closed?.length
+      ? { closed: closed.map(({ fromSeq, toSeq, reason, statement: { seq } }) => ({ fromSeq, toSeq, seq, reason })) }
+      : {}),
     ...(verdict
       ? {
           verdict: {
@@ -119,13 +133,20 @@ function claimsOf(cluster: ClusterInventory, node: NodeInventory): Claim[] {
   ]
 }
 
-function chain({ running, watermark, newestSeq, newest }: NodeInventory, heard: boolean, current: boolean): Claim {
+function chain(
+  { running, watermark, newestSeq, closed = [], newest }: NodeInventory,
+  heard: boolean,
+  current: boolean,
+): Claim {
   const claim = 'ChainComplete'
-  const statements = refs(running?.statement, newest)
+  const statements = refs(running?.statement, newest, ...closed.map(({ statement }) => statement))
   if (!heard) return { claim, result: 'not-assessed', message: 'no statement was received', statements }
-  const message = `statements 1 to ${watermark} without a gap; the newest is ${newestSeq}`
+  const lost = closed.length === 0 ? 'without a gap' : `but for ${lostWords(closed)}`
+  const message = `statements 1 to ${watermark} ${lost}; the newest is ${newestSeq}`
   // A gap is a gap, however old; that there is none can only be said of a node that still speaks, and of the boot it spoke of.
   if (watermark !== newestSeq) return { claim, result: 'fail', message, statements }
+  // The node's word says why numbers are missing, and not what they said.
+  if (closed.length > 0) return { claim, result: 'not-assessed', message, statements }
   if (!running)
     return {
       claim,
@@ -134,6 +155,20 @@ function chain({ running, watermark, newestSeq, newest }: NodeInventory, heard: 
       statements,
     }
   return { claim, result: current ? 'pass' : 'not-assessed', message, statements }
+}
+
+/** Stretches that a sentence names. */
+const MOST_NAMED = 3
+
+/** Which numbers are lost, and by which statement the node says so. */
+export function lostWords(
+  closed: readonly (Omit<Closed, 'statement'> & { readonly statement: { readonly seq: number } })[],
+): string {
+  const named = closed.map(
+    ({ fromSeq, toSeq, reason, statement: { seq } }) =>
+      `${fromSeq === toSeq ? fromSeq : `${fromSeq} to ${toSeq}`} (${reason}, statement ${seq})`,
+  )
+  return `${firstOf(named, MOST_NAMED)}, lost by the node's own word`
 }
 
 function runs({ assigned }: ClusterInventory, node: NodeInventory, current: boolean): Claim {

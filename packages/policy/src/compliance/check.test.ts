@@ -39,11 +39,12 @@ function proven(statements: readonly Statement[], more: Partial<Proven> = {}): P
   return { key: 'KEY', faults: [], statements: new Map(known), ...more }
 }
 
+const refTo = (seq: number) => ({ cluster: 'shop', node: 'n1', incarnation: 1, seq, digest: DIGEST(seq) })
 const warned = (seq: number, bootId: string) => ({
   bootId,
   verdict: 'warning' as const,
   reason: 'SoftwareKey',
-  statement: { cluster: 'shop', node: 'n1', incarnation: 1, seq, digest: DIGEST(seq) },
+  statement: refTo(seq),
 })
 
 type Made = {
@@ -53,13 +54,16 @@ type Made = {
   reachability?: Reachability
   verdict?: NodeInventory['verdict'] | undefined
   class?: NodeInventory['class']
+  closed?: NonNullable<NodeInventory['closed']>
 }
 
 /** The report that a hub makes of all three statements, or of others. */
 function reported(more: Made = {}): ComplianceReport {
   const { watermark = 3, newestSeq = 3, statements = chain, reachability = 'Online' } = more
   const { verdict } = { verdict: warned(1, 'b1'), ...more }
-  const facts = factsOf(statements.map((statement) => ({ statement, digest: DIGEST(statement.seq) })))
+  const { closed = [] } = more
+  const known = statements.map((statement) => ({ statement, digest: DIGEST(statement.seq) }))
+  const facts = factsOf(known, closed.at(-1)?.toSeq)
   const made = assess(
     [
       {
@@ -73,6 +77,7 @@ function reported(more: Made = {}): ComplianceReport {
             incarnation: 1,
             watermark,
             newestSeq,
+            closed,
             ...facts,
             ...(verdict ? { verdict } : {}),
           },
@@ -144,6 +149,100 @@ describe('checkReport', () => {
     expect(claims.find(({ claim }) => claim === 'ChainComplete')).toMatchObject({ result: 'fail', outcome: 'verified' })
     // But what is above the gap is counted, too.
     expect(check(report, without(3)).faults).toContain('shop/n1: the newest statement here is 2, the report counts 3')
+  })
+
+  describe('what a report calls lost', () => {
+    const gap = (seq: number, fromSeq: number, toSeq: number) =>
+      said(seq, { kind: 'gap', body: { fromSeq, toSeq, reason: 'NotKept' } })
+    const boots = said(7, { kind: 'evidence', body: { ...boot, bootId: 'b2' } })
+    const chained = [...chain, gap(6, 4, 4), said(5, { kind: 'gap', body: { fromSeq: 1, toSeq: 1, reason: 'r' } })]
+    const closed = [{ fromSeq: 4, toSeq: 4, seq: 6, reason: 'NotKept' }]
+    /** Seven statements of which the fourth is lost, in a report that says so; or says something else of it. */
+    const lossy = (hubSays = closed) => {
+      const report = reported({
+        ...{ watermark: 7, newestSeq: 7, statements: [...chained, boots], verdict: warned(7, 'b2') },
+        closed: closed.map(({ seq, ...one }) => ({ ...one, statement: refTo(seq) })),
+      })
+      const [cluster] = report.clusters
+      const [node] = cluster?.nodes ?? []
+      if (!cluster || !node) throw new Error('one node')
+      const changed = { ...node, hubSays: { ...node.hubSays, closed: hubSays } }
+      return { ...report, clusters: [{ ...cluster, nodes: [changed] }] }
+    }
+
+    test('by the node’s own word is no fault, and no pass: what was confirmed below it is not known to hold', () => {
+      const { faults, claims } = check(lossy(), proven([...chained, boots]))
+      expect(faults).toEqual([])
+      expect(claims.map(({ claim, result, outcome }) => [claim, result, outcome])).toEqual([
+        ['HeardFrom', 'pass', 'verified'],
+        ['RunsAssignedImage', 'not-assessed', 'verified'],
+        ['BootAttested', 'not-assessed', 'verified'],
+        ['ChainComplete', 'not-assessed', 'verified'],
+      ])
+      expect(claims.at(-1)?.reason).toContain('says itself that it has these no more')
+    })
+
+    test('and leaves out is missing', () => {
+      expect(check(lossy([]), proven([...chained, boots])).faults).toContain(
+        'shop/n1: statement 4 is missing: the report counts 1 to 7 without a gap',
+      )
+    })
+
+    const one = { fromSeq: 4, toSeq: 4, seq: 6, reason: 'NotKept' }
+    const unsaid = (fromSeq: number, toSeq: number, seq: number, reason = 'NotKept') =>
+      `shop/n1: the report says that statements ${fromSeq} to ${toSeq} are lost (${reason}); statement ${seq}, which it names for that, does not say so`
+    test.each<[string, typeof closed, string]>([
+      ['by a statement that is not there', [{ ...one, seq: 9 }], unsaid(4, 4, 9)],
+      ['by another statement', [{ ...one, seq: 5 }], unsaid(4, 4, 5)],
+      ['by a statement that is no gap', [{ ...one, seq: 7 }], unsaid(4, 4, 7)],
+      ['by a statement below it', [{ ...one, seq: 3 }], unsaid(4, 4, 3)],
+      ['for another reason', [{ ...one, reason: 'Other' }], unsaid(4, 4, 6, 'Other')],
+      ['and more than the statement does', [{ ...one, fromSeq: 3 }], unsaid(3, 4, 6)],
+      ['and more than the statement does, above', [{ ...one, toSeq: 5 }], unsaid(4, 5, 6)],
+      ['from its end to its beginning', [{ ...one, toSeq: 3 }], unsaid(4, 3, 6)],
+      ['twice', [one, one], 'shop/n1: the report says that statement 4 is lost, and it is here or lost twice'],
+    ])('%s is a fault', (_, hubSays, fault) => {
+      const { faults, claims } = check(lossy(hubSays), proven([...chained, boots]))
+      expect(faults).toContain(fault)
+      expect(claims.filter(({ outcome }) => outcome !== 'not-verified')).toEqual([])
+    })
+
+    test('above the watermark, or by a statement that is no higher, is a fault', () => {
+      const above = lossy()
+      const [cluster] = above.clusters
+      const [node] = cluster?.nodes ?? []
+      if (!cluster || !node) throw new Error('one node')
+      const low = { ...node, hubSays: { ...node.hubSays, watermark: 3 } }
+      const { faults } = check({ ...above, clusters: [{ ...cluster, nodes: [low] }] }, proven([...chained, boots]))
+      expect(faults).toContain(unsaid(4, 4, 6))
+      const foretold = [...chain, gap(4, 1, 9), boots]
+      const said = [{ ...one, fromSeq: 5, toSeq: 6, seq: 4 }]
+      expect(check(lossy(said), proven(foretold)).faults).toContain(unsaid(5, 6, 4))
+    })
+
+    test('and is there is a fault: nothing is hidden by a statement that closes it', () => {
+      const four = said(4, { kind: 'evidence', body: { ...boot, bootId: 'b9' } })
+      expect(check(lossy(), proven([...chained, boots, four])).faults).toContain(
+        'shop/n1: the report says that statement 4 is lost, and it is here or lost twice',
+      )
+    })
+
+    test('in a pass that rests on what was said below it is a fault', () => {
+      const report = lossy()
+      const [cluster] = report.clusters
+      const [node] = cluster?.nodes ?? []
+      if (!cluster || !node) throw new Error('one node')
+      const passes = reported({ watermark: 7, newestSeq: 7, statements: [...chained, boots], verdict: warned(7, 'b2') })
+      const claims = passes.clusters[0]?.nodes[0]?.claims ?? []
+      expect(claims.find(({ claim }) => claim === 'RunsAssignedImage')?.result).toBe('pass')
+      const { faults } = check(
+        { ...report, clusters: [{ ...cluster, nodes: [{ ...node, claims }] }] },
+        proven([...chained, boots]),
+      )
+      expect(faults).toContainEqual(
+        expect.stringMatching(/^shop\/n1: RunsAssignedImage: from the statements follows "not-assessed: /),
+      )
+    })
   })
 
   test('a verdict is judged again: one on no evidence, and one that is too good', () => {

@@ -3,7 +3,7 @@ import { appraise } from '../attestation/appraise.ts'
 import type { AppraisalCode } from '../attestation/findings.ts'
 import { counted } from '../words.ts'
 import { type JudgedAgain, judgeAgain, type SignedFiles } from './again.ts'
-import { assess, limitation, type NodeInventory } from './assess.ts'
+import { assess, type Closed, limitation, type NodeInventory } from './assess.ts'
 import { factsOf, type KnownStatement } from './facts.ts'
 
 // Whether a report follows from what the nodes signed. Every claim is made again from the statements alone; what no
@@ -166,7 +166,7 @@ function checkNode(
   pins: ReadonlyMap<string, string>,
   again: JudgedAgain | undefined,
 ): Found {
-  const { incarnation, hardwareId, lastHeardAt, watermark, newestSeq, verdict } = node.hubSays
+  const { incarnation, hardwareId, lastHeardAt, watermark, newestSeq, verdict, closed: said = [] } = node.hubSays
   const proven = evidence.get(`${cluster}/${node.node}/${incarnation}`)
   const faults = [...(proven?.faults ?? [])]
   const pin = pins.get(`${cluster}/${node.node}`)
@@ -174,8 +174,9 @@ function checkNode(
     faults.push(`its statements stand under the key ${proven.key}; the node's key, as --key says, is ${pin}`)
   if (pin !== undefined && !proven) faults.push('the file holds no key of it to compare with --key')
   const statements = proven?.statements ?? new Map<number, ProvenStatement>()
-  faults.push(...gaps(statements, watermark, newestSeq))
-  const facts = factsOf(statements.values())
+  const { closed, faults: unclosed } = closedBy(said, statements, watermark)
+  faults.push(...unclosed, ...gaps(statements, closed, watermark, newestSeq))
+  const facts = factsOf(statements.values(), closed.at(-1)?.toSeq)
   const running = facts.running && statements.get(facts.running.statement.seq)
   const boot = running?.statement
   if (boot?.kind === 'evidence' && boot.body.class !== node.class)
@@ -211,24 +212,57 @@ function checkNode(
       ...(lastHeardAt === undefined ? {} : { lastHeardAt }),
       watermark,
       newestSeq,
+      ...(closed.length > 0 ? { closed } : {}),
       ...facts,
       ...(due && unjudged === undefined ? { verdict: due } : {}),
     },
   }
 }
 
-// What the report counts has to be there, without a gap up to the watermark: above that it says itself that something is missing.
-function gaps(statements: ReadonlyMap<number, ProvenStatement>, watermark: number, newestSeq: number): string[] {
+type SaidClosed = NonNullable<Node['hubSays']['closed']>[number]
+
+// What a report calls lost is lost by the node's own word, or it is only missing.
+function closedBy(
+  said: readonly SaidClosed[],
+  statements: ReadonlyMap<number, ProvenStatement>,
+  watermark: number,
+): { closed: Closed[]; faults: string[] } {
+  const closed: Closed[] = []
+  const faults: string[] = []
+  for (const { fromSeq, toSeq, seq, reason } of said.toSorted((a, b) => a.fromSeq - b.fromSeq)) {
+    const gap = statements.get(seq)
+    const body = gap?.statement.kind === 'gap' ? gap.statement.body : undefined
+    const covers = body && toSeq < seq && body.fromSeq <= fromSeq && fromSeq <= toSeq && toSeq <= body.toSeq
+    if (gap && covers && toSeq <= watermark && body.reason === reason)
+      closed.push({ fromSeq, toSeq, reason, statement: refOf(gap) })
+    else
+      faults.push(
+        `the report says that statements ${fromSeq} to ${toSeq} are lost (${reason}); statement ${seq}, which it names for that, does not say so`,
+      )
+  }
+  return { closed, faults }
+}
+
+// What the report counts has to be there or be closed up to the watermark: above that it says itself that something is missing.
+function gaps(
+  statements: ReadonlyMap<number, ProvenStatement>,
+  closed: readonly Closed[],
+  watermark: number,
+  newestSeq: number,
+): string[] {
   const found: string[] = []
   let before = 0
-  const look = (seq: number) => {
-    const what = before + 1 === seq - 1 ? `statement ${seq - 1} is` : `statements ${before + 1} to ${seq - 1} are`
-    if (before + 1 < seq) found.push(`${what} missing: the report counts 1 to ${watermark} without a gap`)
-    before = seq
+  const look = (first: number, last: number) => {
+    const what = before + 1 === first - 1 ? `statement ${first - 1} is` : `statements ${before + 1} to ${first - 1} are`
+    if (before + 1 < first) found.push(`${what} missing: the report counts 1 to ${watermark} without a gap`)
+    if (first <= before) found.push(`the report says that statement ${before} is lost, and it is here or lost twice`)
+    before = Math.max(before, last)
   }
   const numbers = [...statements.keys()].toSorted((a, b) => a - b)
-  for (const seq of numbers) if (seq <= watermark) look(seq)
-  look(watermark + 1)
+  const counted = numbers.filter((seq) => seq <= watermark).map((seq) => ({ first: seq, last: seq }))
+  const lost = closed.map(({ fromSeq, toSeq }) => ({ first: fromSeq, last: toSeq }))
+  for (const { first, last } of [...counted, ...lost].toSorted((a, b) => a.first - b.first)) look(first, last)
+  look(watermark + 1, watermark + 1)
   const newest = numbers.at(-1) ?? 0
   if (newest > newestSeq || (newest < newestSeq && watermark < newestSeq))
     found.push(`the newest statement here is ${newest}, the report counts ${newestSeq}`)
@@ -316,7 +350,7 @@ function verdictFaults(
 function judge(
   said: Claim,
   due: Claim | undefined,
-  { proven, unjudged, byHub, again, faults, reachability }: Found,
+  { proven, unjudged, byHub, again, faults, reachability, inventory }: Found,
 ): Pick<CheckedClaim, 'outcome' | 'reason'> {
   const no = (reason: string) => ({ outcome: 'not-verified', reason }) as const
   const [fault, ...more] = faults
@@ -343,11 +377,16 @@ function judge(
       outcome: 'not-assessed',
       reason: `its quote is authentic, answers this statement and explains its event log; ${byHub}`,
     }
-  return { outcome: 'verified', reason: wordOf(said, reachability, again) }
+  return { outcome: 'verified', reason: wordOf(said, reachability, again, inventory.closed !== undefined) }
 }
 
 // What of a claim no statement can show is said beside it.
-function wordOf({ claim, result }: Claim, reachability: Cluster['reachability'], again: boolean): string {
+function wordOf(
+  { claim, result }: Claim,
+  reachability: Cluster['reachability'],
+  again: boolean,
+  lost: boolean,
+): string {
   if (claim === 'HeardFrom') return 'signed by the node; when it was heard is the hub’s word'
   if (claim === 'RunsAssignedImage') return 'signed by the node; which image was assigned is the hub’s word'
   if (claim === 'BootAttested')
@@ -356,8 +395,9 @@ function wordOf({ claim, result }: Claim, reachability: Cluster['reachability'],
       : again
         ? 'judged again from its evidence by what people signed; that it is this hardware is the hub’s word'
         : 'signed by the node, and judged again from its evidence'
-  return result === 'fail'
-    ? 'signed by the node; that more is missing is the hub’s word'
+  if (result === 'fail') return 'signed by the node; that more is missing is the hub’s word'
+  return lost
+    ? 'signed by the node, which says itself that it has these no more; that the hub lacks them is the hub’s word'
     : 'signed by the node; every statement up to the newest is here'
 }
 

@@ -12,8 +12,11 @@ type NewestSaid = {
   readonly failed: Said<TransitionBody> | undefined
 }
 
-/** What a node's own statements say of it, of whatever order and number: the newest of each kind counts. */
-export function factsOf(known: Iterable<KnownStatement>): StatedFacts {
+/**
+ * What a node's own statements say of it, of whatever order and number: the newest of each kind counts, as far as nothing
+ * above it is lost. `lostUpTo` is the highest number that is.
+ */
+export function factsOf(known: Iterable<KnownStatement>, lostUpTo = 0): StatedFacts {
   let newest: StatementRef | undefined
   let booted: Said<EvidenceBody> | undefined
   let confirmed: Said<TransitionBody> | undefined
@@ -28,7 +31,32 @@ export function factsOf(known: Iterable<KnownStatement>): StatedFacts {
     if (statement.body.to === 'Idle' && isNewer(confirmed?.ref)) confirmed = { body: statement.body, ref }
     if (statement.body.to === 'Failed' && isNewer(failed?.ref)) failed = { body: statement.body, ref }
   }
-  return shapeFacts({ newest, booted, confirmed, failed })
+  return shapeFacts({ newest, ...sinceLoss({ booted, confirmed, failed }, lostUpTo) })
+}
+
+type Numbered<Body> = { readonly body: Body; readonly ref: { readonly seq: number } } | undefined
+
+/**
+ * What still counts of a node's newest words when numbers up to `lostUpTo` are lost: what it ran and confirmed before is
+ * not known to be what it runs and confirmed last. What failed before failed all the same, unless the same bytes were
+ * confirmed after that.
+ */
+export function sinceLoss<
+  Booted extends Numbered<unknown>,
+  Confirmed extends Numbered<{ readonly imageSha256?: string }>,
+  Failed extends Numbered<{ readonly imageSha256?: string }>,
+>(
+  { booted, confirmed, failed }: { booted: Booted; confirmed: Confirmed; failed: Failed },
+  lostUpTo: number,
+): { booted: Booted | undefined; confirmed: Confirmed | undefined; failed: Failed | undefined } {
+  const later = <T extends Numbered<unknown>>(said: T) => (said && said.ref.seq > lostUpTo ? said : undefined)
+  const mended =
+    failed && confirmed && confirmed.body.imageSha256 === failed.body.imageSha256 && confirmed.ref.seq > failed.ref.seq
+  return {
+    booted: later(booted),
+    confirmed: later(confirmed),
+    failed: mended && !later(confirmed) ? undefined : failed,
+  }
 }
 
 /** The newest of each kind that a node said, in the form in which a report states it. */

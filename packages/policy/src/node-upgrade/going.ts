@@ -19,12 +19,15 @@ export function go(
     to: stage.phase,
     reason,
     message,
-    ...(about
-      ? { position: about.position, manifestSha256: about.manifestSha256, imageSha256: about.imageSha256 }
-      : {}),
+    ...(about ? aboutTarget(about) : {}),
     ...(facts ? { bootId: facts.bootId, ...(facts.slot ? { slot: facts.slot } : {}) } : {}),
   }
   return { state: next, effects: effectsOf(next), statement }
+}
+
+/** What a statement about a target names it by. */
+export function aboutTarget({ position, manifestSha256, imageSha256 }: Target) {
+  return { position, manifestSha256, imageSha256 }
 }
 
 /** Stays in its phase, and says nothing. */

@@ -1,6 +1,7 @@
 import { parse, RememberedFailure, TransitionBody } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { restated } from './restated.ts'
 import { type BootFacts, type Effect, type Event, effectsOf, initialState, type State, type Target } from './state.ts'
 import { step } from './step.ts'
 
@@ -118,6 +119,30 @@ describe('the honest path', () => {
     expect(play(factory, desired(NEXT, OLD)).told).toEqual([])
     expect(play(idle(), desired(OLD)).told).toEqual([])
   })
+})
+
+test.each<[string, (Event | [Event, number])[], object]>([
+  [
+    'Idle, with what was confirmed',
+    [...confirming, { type: 'Blessed' }],
+    { imageSha256: NEXT.imageSha256, manifestSha256: NEXT.manifestSha256, position: NEXT.position, bootId: 'b2' },
+  ],
+  ['Idle, and of what no statement named a boot nothing', [], {}],
+  ['Staged', [...staged], { position: NEXT.position, imageSha256: NEXT.imageSha256 }],
+  ['Verifying', verifying, { position: NEXT.position, imageSha256: NEXT.imageSha256 }],
+  [
+    'Failed, with what failed and how it ended',
+    [...verifying, observed(OLD, 'b3')],
+    { imageSha256: NEXT.imageSha256, manifestSha256: NEXT.manifestSha256, outcome: 'RolledBack', reason: 'FellBack' },
+  ],
+])('where it stands is said once more as it is: %s', (named, events, about) => {
+  const { state } = play(initialState({ imageSha256: OLD.imageSha256, releaseCounter: 1 }), ...events)
+  const [phase = ''] = named.split(',')
+  const said = restated(state, NEXT)
+  expect(said).toMatchObject({ from: phase, to: phase, reason: state.reason, message: state.message, ...about })
+  expect('imageSha256' in said).toBe('imageSha256' in about)
+  // Of another order than what was confirmed it says nothing.
+  if (phase === 'Idle') expect(restated(state, NEWER)).not.toHaveProperty('manifestSha256')
 })
 
 describe('what is newer', () => {

@@ -20,6 +20,8 @@ export const DENIED =
 export const UNPROVABLE = 'AttestationImpossible'
 /** What a row says in the hub's own words: a site that chooses one of them as its reason is told by its outcome. */
 const HUBS_OWN: ReadonlySet<string> = new Set([UNPROVABLE, UNPROVEN, FELL_BACK])
+/** What a node had confirmed may be among statements that are lost: it says it anew. */
+export const LOST = 'StatementsLost'
 /** Nothing was sent before, and the look that says this sends it. */
 export const SENDING = 'Sending'
 const WINDOW_CLOSED = 'WindowClosed'
@@ -270,6 +272,13 @@ function progressOf(cluster: ClusterFacts, scope: Scope): Progress {
       state: 'Staging',
       ...stagingWhy(open, cluster.assignment?.paused === true),
       ...ref(open.statement),
+    }
+  if (open?.lostAtMs !== undefined && open.lostAtMs >= (cluster.assignment?.atMs ?? 0))
+    return {
+      state: 'Delivered',
+      reason: LOST,
+      message: `node ${open.node}: statements of it are lost, and it has not said since what it confirmed`,
+      missingSinceMs: open.lostAtMs,
     }
   if (open)
     return {

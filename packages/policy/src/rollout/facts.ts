@@ -34,6 +34,8 @@ export type NodeFacts = {
     readonly atMs: number
     readonly statement: StatementRef
   }
+  /** When the hub learned that numbers of its chain are lost for good: what it confirmed up to them counts no more. */
+  readonly lostAtMs?: number
   /** The newest boot that the node told of, of whatever image, if it is not older than the one that `confirmed` names. */
   readonly boot?: Boot
   /** The last boot of the confirmed bytes that is contraindicated, told since they were assigned: that one, or a later one. */

@@ -165,6 +165,42 @@ describe('[deviation] states of a cluster', () => {
     if (state !== 'NotStarted') expect(outcome.advance).toEqual(slot ? [] : ['z'])
   })
 
+  describe('a node of which statements are lost, and with them what it confirmed', () => {
+    const spec = { strategy: progressive({ maxConcurrency: 1, progressDeadline: '30m' }) }
+    const day = 24 * 60 * MINUTE
+    const delivered = cluster('a', 'delivered', NOW - day)
+    const lossy = (lostAtMs: number) => ({
+      ...delivered,
+      assignment: delivered.assignment && { ...delivered.assignment, atMs: NOW - day },
+      nodes: [node('a', 'Idle', { lostAtMs })],
+    })
+
+    test('is waited for from then on, and is no failure before its deadline', () => {
+      const first = plan([lossy(NOW), cluster('b', 'nothing')], spec)
+      expect(row(first)).toMatchObject({ state: 'Delivered', reason: 'StatementsLost' })
+      expect(first.advance).toEqual([])
+      expect(row(plan([lossy(NOW)], spec, saved(first), NOW + 30 * MINUTE - 1))?.state).toBe('Delivered')
+      expect(row(plan([lossy(NOW)], spec, saved(first), NOW + 30 * MINUTE))?.state).toBe('TimeOut')
+    })
+
+    test('has succeeded all the same where it had, also past that deadline', () => {
+      const before = plan([cluster('a', 'proven')], spec)
+      expect(row(before)?.state).toBe('Succeeded')
+      for (const nowMs of [NOW, NOW + day])
+        expect(row(plan([lossy(NOW)], spec, saved(before), nowMs))?.state).toBe('Succeeded')
+      // What a node says of itself in those words is no such thing.
+      const says = { ...delivered, nodes: [node('a', 'Staging', { reason: 'StatementsLost' })] }
+      expect(row(plan([says], spec, saved(before)))?.state).not.toBe('Succeeded')
+    })
+
+    test('has nothing to do with what it was sent since', () => {
+      const sent = cluster('a', 'delivered')
+      expect(row(plan([{ ...sent, nodes: [node('a', 'Idle', { lostAtMs: NOW - day })] }], spec))?.reason).toBe(
+        'Accepted',
+      )
+    })
+  })
+
   test('waiting for a closed window holds no slot and names the opening', () => {
     const windows = { activation: [{ at: '0 2 * * *', timeZone: 'UTC', durationSeconds: 3600 }] }
     const outcome = plan([cluster('a', 'window'), cluster('b', 'nothing')], {

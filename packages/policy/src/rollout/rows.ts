@@ -1,6 +1,6 @@
 import type { ClusterState, RolloutCluster } from '@skerry/api'
 import { FELL_BACK } from './boots.ts'
-import { DENIED, type Delivery, STOPS_THE_CLOCK, silenceOf, UNPROVABLE } from './cluster-state.ts'
+import { DENIED, type Delivery, LOST, STOPS_THE_CLOCK, silenceOf, UNPROVABLE } from './cluster-state.ts'
 import type { ClusterFacts } from './facts.ts'
 import type { Progress } from './progress.ts'
 import { FAILURES, FINISHED } from './states.ts'
@@ -104,7 +104,9 @@ export function sticky(
   if (isFinal) return worse ? progress : { state, reason, message, ...kept }
   // Terms that are edited later, a longer soak, a cluster that is denied, a later boot that is less proven or of another
   // image do not undo a success: only a failure of this image does, and a boot that is contraindicated is one.
-  const doubted = UNDOES_NOTHING.has(progress.state) || progress.reason === FELL_BACK
+  // Nor does it undo one that the statement which showed it is lost.
+  const lost = progress.state === 'Delivered' && progress.reason === LOST
+  const doubted = UNDOES_NOTHING.has(progress.state) || progress.reason === FELL_BACK || lost
   return state === 'Succeeded' && doubted ? { state, reason, message, ...kept } : progress
 }
 
