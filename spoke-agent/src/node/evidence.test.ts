@@ -5,7 +5,7 @@ import { checkQuote } from '@skerry/measured-boot'
 import { QUOTED_PCRS } from '@skerry/policy'
 import { until } from '@skerry/supervise'
 import { lacksTpm, testFolder, testTpm } from '@skerry/supervise/testing'
-import { evidenceNonce } from '@skerry/trust'
+import { createKey, evidenceNonce } from '@skerry/trust'
 import pino from 'pino'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { openSlots } from '../drivers/slots.ts'
@@ -66,6 +66,7 @@ async function bootWithout(path: string) {
   const over = new AbortController()
   const database = openDatabase(root)
   let trouble: TpmTrouble | undefined
+  let looks = 0
   const hardware = openHardware({
     ...{ path, eventLog: join(root, 'none'), now: Date.now, signal: over.signal, lookMs: 0 },
     onTrouble: (one) => {
@@ -81,7 +82,9 @@ async function bootWithout(path: string) {
     const node = runNode({
       ...{ database, bus, outbox, driver, enrollment, hardware, watchMs: 20, now: Date.now, log, quoteAgainMs: 20 },
       fetchImage: async () => file,
-      onBooted() {},
+      onBooted() {
+        looks += 1
+      },
       signal: AbortSignal.any([over.signal, life.signal]),
     })
     return async () => {
@@ -99,8 +102,68 @@ async function bootWithout(path: string) {
       .pending()
       .map((text) => parse(Statement, JSON.parse(text), 'statement'))
       .flatMap((one) => (one.kind === 'evidence' ? [one] : []))
-  return { run, bus, hardware, evidence, trouble: () => trouble, owed: () => bus.node().quoteOwed }
+  return {
+    run,
+    bus,
+    outbox,
+    database,
+    looks: () => looks,
+    hardware,
+    evidence,
+    trouble: () => trouble,
+    owed: () => bus.node().quoteOwed,
+  }
 }
+
+test('a boot, and where its upgrade stands, are told once more where what told of them may be lost, once, also over a restart', async () => {
+  const { run, outbox, bus, database, looks } = await bootWithout('/nowhere')
+  const key = createKey('EdDSA')
+  const keys = [{ jwk: key.jwk, notBefore: '1970-01-01T00:00:00Z' }]
+  let minute = 0
+  const hears = (watermark: number) => {
+    minute += 1
+    const atMs = Date.now() + minute * 60_000
+    outbox.acknowledged(watermark, { digest: 'd'.repeat(64), by: key.thumbprint, atMs, keys })
+  }
+  const said = () => outbox.pending().map((text) => parse(Statement, JSON.parse(text), 'statement'))
+  const digest = 'd'.repeat(64)
+  const fill = () => outbox.append({ kind: 'accepted', body: { timeline: 0, generation: 1, digest } })
+  let end = run()
+  await until(() => said().length === 1, 'the boot being told of', 20_000)
+  const { state } = bus.node()
+  const confirmed = { imageSha256: 'f'.repeat(64), releaseCounter: 7, bootId: 'b7' }
+  bus.saveNode({ ...bus.node(), state: { ...state, memory: { ...state.memory, confirmed } } })
+  fill()
+  fill()
+  hears(3)
+  // That it waited for room, and died before the boot was told of.
+  bus.saveNode({ ...bus.node(), owedBootId: bus.node().evidenceBootId ?? '' })
+  const power = "before insert on statement when new.kind = 'evidence' begin select raise(abort, 'the power'); end"
+  database.sql.exec(`create trigger power ${power}`)
+  // As it is after a week: the newest alone is kept.
+  database.sql.exec('delete from statement where seq < 3')
+  hears(1)
+  await until(() => said().length >= 3, 'where it stands being told', 20_000)
+  await end()
+  database.sql.exec('drop trigger power')
+  end = run()
+  await until(() => said().length >= 4, 'both being told', 20_000)
+  const before = looks()
+  // What is due at a look is told before the next one.
+  const lookAgain = () => {
+    bus.saveNode(bus.node())
+    return looks() > before + 1
+  }
+  await until(lookAgain, 'two looks', 20_000)
+  await end()
+  expect(said()).toMatchObject([
+    { kind: 'accepted', seq: 3 },
+    { kind: 'gap', body: { fromSeq: 2, toSeq: 2 } },
+    { kind: 'transition', body: { from: 'Idle', to: 'Idle', imageSha256: confirmed.imageSha256, bootId: 'b7' } },
+    { kind: 'evidence', seq: 6 },
+  ])
+  expect(database.load('left_out')).toBeUndefined()
+})
 
 describe.skipIf(lacksTpm)('a boot that is told of with a quote (needs swtpm)', () => {
   test.each([0, 1, 4])('answers its own place in the chain, also when that moved %i times meanwhile', async (moves) => {

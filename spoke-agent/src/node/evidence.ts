@@ -1,4 +1,4 @@
-import type { BootFacts } from '@skerry/policy'
+import { type BootFacts, restated } from '@skerry/policy'
 import { evidenceNonce } from '@skerry/trust'
 import type { Logger } from 'pino'
 import type { Driver } from '../drivers/driver.ts'
@@ -36,18 +36,19 @@ const NOTHING_DUE = Number.POSITIVE_INFINITY
 
 /** Tells of the boot that runs as far as that is due. Returns after how many milliseconds there is something to do again. */
 export function makeEvidence(parts: EvidenceOptions): (facts: BootFacts) => Promise<number> {
-  const { bus, outbox, enrollment, quoteAgainMs = FIRST_AGAIN_MS } = parts
+  const { bus, outbox, quoteAgainMs = FIRST_AGAIN_MS } = parts
   let again: { readonly told: string; readonly tries: number; readonly atMs: number } | undefined
 
   return async (facts) => {
-    // Another life is another chain, in which nothing was said of this boot yet.
-    const told = `${enrollment.incarnation}/${facts.bootId}`
+    // Another life is another chain, in which nothing was said of this boot yet; after a gap what was said of it may be lost.
+    const told = `${outbox.chapter()}/${facts.bootId}`
     const isTold = bus.node().evidenceBootId === told
     if (isTold && bus.node().quoteOwed !== told) return NOTHING_DUE
     if (mustWait(parts, facts, told)) return NOTHING_DUE
     const tries = again?.told === told ? again.tries : 0
     const earlyMs = isTold && again?.told === told ? again.atMs - performance.now() : 0
     if (earlyMs > 0) return earlyMs
+    tellWhereItStands(parts)
     await tell(parts, facts, told, isTold)
     if (bus.node().quoteOwed !== told) return NOTHING_DUE
     const pauseMs = Math.min(quoteAgainMs * 2 ** Math.min(tries, 20), LAST_AGAIN_MS) * (0.5 + Math.random() / 2)
@@ -58,8 +59,8 @@ export function makeEvidence(parts: EvidenceOptions): (facts: BootFacts) => Prom
   // One that proves no upgrade waits while room is short. Those that others follow meanwhile are counted.
   function mustWait({ database }: EvidenceOptions, booted: BootFacts, told: string): boolean {
     const { owedBootId: owed, evidenceBootId: before } = bus.node()
-    const sameLife = before?.startsWith(`${enrollment.incarnation}/`)
-    if (sameLife !== true || provesUpgrade(bus, booted) || outbox.room() === 'enough') return false
+    const sameChapter = before?.startsWith(`${outbox.chapter()}/`)
+    if (sameChapter !== true || provesUpgrade(bus, booted) || outbox.room() === 'enough') return false
     if (owed === told || before === told) return true
     database.transact(() => {
       // Another boot has come since: of that one nobody can show anything any more.
@@ -68,6 +69,20 @@ export function makeEvidence(parts: EvidenceOptions): (facts: BootFacts) => Prom
     })
     return true
   }
+}
+
+// What was confirmed, and how far an upgrade is, may be lost with what said it. Before the boot: a hub that hears of a boot
+// after a confirmation knows that it came later, or is the same.
+function tellWhereItStands({ database, bus, outbox, enrollment }: EvidenceOptions): void {
+  const { evidenceBootId: before, restatedIn } = bus.node()
+  const chapter = outbox.chapter()
+  const isNew = before === undefined || !isOfLife(before, enrollment)
+  if (isNew || before.startsWith(`${chapter}/`) || restatedIn === chapter) return
+  database.transact(() => {
+    const node = bus.node()
+    outbox.append({ kind: 'transition', body: restated(node.state, bus.site()?.target) })
+    bus.saveNode({ ...node, restatedIn: chapter })
+  })
 }
 
 async function tell(parts: EvidenceOptions, facts: BootFacts, told: string, isTold: boolean): Promise<void> {
@@ -121,8 +136,10 @@ function record(
 ): void {
   database.transact(() => {
     const { owedBootId: owed, quoteOwed: _, ...node } = bus.node()
-    const sameLife = node.evidenceBootId?.startsWith(`${enrollment.incarnation}/`)
-    if (owed !== undefined && owed !== told) outbox.leaveOut('evidence')
+    const before = node.evidenceBootId
+    const sameLife = before === undefined ? undefined : isOfLife(before, enrollment)
+    const isOther = owed !== undefined && !(isOfLife(owed, enrollment) && owed.endsWith(`/${bootId}`))
+    if (isOther) outbox.leaveOut('evidence')
     let isQuoted = quote !== undefined
     outbox.append((now) => {
       const { seq, prev, marker } = now
@@ -147,6 +164,11 @@ function record(
       ...(enrollment.class === 'tpm' && !isQuoted ? { quoteOwed: told } : {}),
     })
   })
+}
+
+// Chapters are `<life>` and `<life>.<gap statement>`.
+function isOfLife(told: string, { incarnation }: Enrollment): boolean {
+  return told.split(/[./]/, 1)[0] === `${incarnation}`
 }
 
 // A boot in the midst of an upgrade; or one of which it is about to be said that it runs what was asked for.

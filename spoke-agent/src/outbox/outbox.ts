@@ -19,6 +19,8 @@ import { BOUND_MIB, bytesInUse, calmBytes, leftOutWords, noRoom, type Room, room
 /** Acknowledged statements are kept for so long: a hub restored from a backup may ask for them again. */
 const KEPT_MS = 7 * 86_400_000
 const KEPT_COUNT = 50_000
+/** Why a node has no more what it said: the hub had acknowledged it, and it was kept for as long as that obliges to. */
+const NOT_KEPT = 'NotKept'
 /** Of the acknowledged ones so many give way at a time when the room is short. */
 const GIVING_WAY = 500
 
@@ -30,6 +32,8 @@ type Marker = {
   readonly atMs: number
   readonly keys: readonly HubKey[]
 }
+/** The newest gap statement of this life, and what it closes. */
+type Gap = { readonly seq: number; readonly fromSeq: number; readonly toSeq: number }
 /** Where a statement stands in the chain: what evidence answers. */
 export type Place = { readonly seq: number; readonly prev: string; readonly marker: string }
 /** What a statement says; the outbox adds who, when and after what. */
@@ -52,6 +56,16 @@ export type Outbox = {
   full(): Refusal | undefined
   /** The oldest statements that the hub has not committed, as one batch. */
   pending(): readonly string[]
+  /**
+   * The gap statement that closes what is missing right below `pending()`, until the hub's watermark has passed that: the
+   * hub takes it by itself, however far above the gap it stands.
+   */
+  closing(): string | undefined
+  /**
+   * The part of the chain in which what holds has to have been said: another after each life's beginning and after each gap
+   * statement, because what said it before may be lost.
+   */
+  chapter(): string
   newest(): { seq: number; digest?: string }
   /** The number of the oldest statement that the hub has not committed. */
   oldest(): number | undefined
@@ -60,6 +74,7 @@ export type Outbox = {
   /**
    * Takes the hub's word, verified. A watermark that grew is believed. One that went back is that of a hub restored from a
    * backup only with a marker newer than any seen, and brings what is still kept back; otherwise it is an old word again.
+   * What that hub lacks below all that is kept is closed by one gap statement, appended in the same transaction.
    */
   acknowledged(watermark: number, marker: Marker): void
   onAppend(listener: () => void): void
@@ -84,11 +99,14 @@ export function openOutbox(
   const bringBack = sql.prepare(
     'update statement set acknowledged_at = null where seq > ? and acknowledged_at is not null',
   )
-  // The head stays whatever its age: what is said next is chained to it.
+  const lowest = sql.prepare('select min(seq) as seq from statement')
+  const textAt = sql.prepare('select text from statement where seq = ?')
+  // The head stays whatever its age: what is said next is chained to it. Nothing goes from between: a clock that was set back
+  // makes what is newer older, and what is kept shall have one gap below it and none inside.
   const forget = sql.prepare(
     `with head as (select max(seq) as seq from statement)
      delete from statement where seq < (select seq from head) and acknowledged_at is not null
-       and (acknowledged_at < ? or seq <= (select seq from head) - ?)`,
+       and (seq <= (select max(seq) from statement where acknowledged_at < ?) or seq <= (select seq from head) - ?)`,
   )
   const giveWay = sql.prepare(
     `delete from statement where seq in (
@@ -99,6 +117,8 @@ export function openOutbox(
   const listeners: (() => void)[] = []
   const newest = () => last.get() as Pick<Row, 'seq' | 'digest'> | undefined
   const marker = () => database.load<string>('marker') ?? sha256Hex(enrollment.acceptance)
+
+  const gap = () => database.load<Gap>('gap')
 
   const leftOut = () => database.load<LeftOut>('left_out')
   const room = () => roomOf(bytesInUse(database), boundBytes, leftOut() !== undefined)
@@ -118,6 +138,21 @@ export function openOutbox(
     const at = new Date(now()).toISOString()
     const text = JSON.stringify({ kind, cluster, node, incarnation, ...place, time: { wall: at, ...tpmTime() }, body })
     insert.run(place.seq, kind, text, sha256Hex(text), at)
+  }
+
+  // A hub that was restored from a backup older than all that is kept has a gap below it that nothing can fill. One statement
+  // closes it, whatever is heard of that hub meanwhile. Once more with the same upper end it closes all below that, so that
+  // whoever signs as the hub, and names lower numbers again and again, gets two.
+  function closeBelow(watermark: number): boolean {
+    const { seq: oldest } = lowest.get() as { seq: number | null }
+    const before = gap()
+    const toSeq = (oldest ?? 0) - 1
+    if (toSeq <= watermark || (before && before.fromSeq <= watermark + 1 && before.toSeq === toSeq)) return false
+    const fromSeq = before?.toSeq === toSeq ? 1 : watermark + 1
+    const { seq } = nextPlace()
+    add({ kind: 'gap', body: { fromSeq, toSeq, reason: NOT_KEPT } })
+    database.save('gap', { seq, fromSeq, toSeq } satisfies Gap)
+    return true
   }
 
   function leaveOut(kind: StatementKind): void {
@@ -181,6 +216,16 @@ export function openOutbox(
       }
       return texts
     },
+    closing() {
+      const said = gap()
+      const { seq } = (first.get() as Pick<Row, 'seq'> | undefined) ?? {}
+      if (!said || seq !== said.toSeq + 1) return undefined
+      return (textAt.get(said.seq) as Pick<Row, 'text'> | undefined)?.text
+    },
+    chapter() {
+      const said = gap()
+      return said ? `${enrollment.incarnation}.${said.seq}` : `${enrollment.incarnation}`
+    },
     newest() {
       const row = newest()
       return row ? { seq: row.seq, digest: row.digest } : { seq: 0 }
@@ -195,15 +240,17 @@ export function openOutbox(
       // The same word comes again with every heartbeat: it costs no write.
       if (!isNews && unheard.get(watermark) === undefined) return
       const hasTold = database.transact(() => {
+        // Before anything is forgotten: what is old enough for that may be what this hub lacks.
+        if (isNews) bringBack.run(watermark)
         acknowledge.run(new Date(now()).toISOString(), watermark)
         forget.run(new Date(now() - KEPT_MS).toISOString(), KEPT_COUNT)
         if (isNews) {
-          bringBack.run(watermark)
           database.save('marker', digest)
           database.save('marker_at', atMs)
           database.save('marker_by', by)
         }
-        return makeRoom()
+        const hasClosed = closeBelow(watermark)
+        return makeRoom() || hasClosed
       })
       if (hasTold) ring()
     },

@@ -212,6 +212,55 @@ test('of acks that come faster than they are judged, 64 wait; what is dropped co
   expect(waiting()).toBe(1)
 })
 
+test('what closes a gap is sent by itself and before the oldest, again and again until the watermark has come over the gap', async () => {
+  const dir = testFolder()
+  const server = await testNatsServer(`jetstream { store_dir: "${dir}/js" }`, { dir })
+  onTestFinished(() => server.stop())
+  const hub = await connect({ servers: server.url })
+  onTestFinished(() => hub.close())
+  const subject = subjects.report(cluster, node, 'statements')
+  await hub.request(
+    '$JS.API.STREAM.CREATE.REPORTS',
+    JSON.stringify({ name: 'REPORTS', subjects: ['report.*.*.*'], storage: 'memory' }),
+  )
+  const sent: number[][] = []
+  hub.subscribe(subject, {
+    callback: (_, message) => {
+      const { statements } = JSON.parse(Buffer.from(message.string().split('.')[1] ?? '', 'base64url').toString())
+      sent.push(statements.map((text: string) => JSON.parse(text).seq))
+    },
+  })
+  await hub.flush()
+  const second = open({ servers: [server.url], status: () => nodeStatus, repeatAfterMs: () => 0 })
+  onTestFinished(async () => {
+    second.over.abort()
+    await Promise.all([second.pump.done, second.courier.close()])
+    second.database.close()
+  })
+  const digest = 'd'.repeat(64)
+  const say = () => second.outbox.append({ kind: 'accepted', body: { timeline: 0, generation: 1, digest } })
+  for (let n = 0; n < 3; n += 1) say()
+  await second.pump.onAck(await ack(3))
+  // Of the three the last is kept.
+  wallMs += 8 * 86_400_000
+  await second.pump.onAck(await ack(3, { minute: 1 }))
+  say()
+  await second.pump.onAck(await ack(1, { minute: 2 }))
+  const rounds = () => sent.slice(sent.findIndex((seqs) => seqs.join() === '5'))
+  await until(() => rounds().length >= 4, 'two rounds', 30_000)
+  expect(rounds().slice(0, 4)).toEqual([[5], [3, 4, 5], [5], [3, 4, 5]])
+  await second.pump.onAck(await ack(3, { minute: 3 }))
+  const since = () => sent.slice(sent.findIndex((seqs) => seqs.join() === '4,5'))
+  await until(() => since().length >= 3, 'what is above', 30_000)
+  expect(since().slice(0, 3)).toEqual([
+    [4, 5],
+    [4, 5],
+    [4, 5],
+  ])
+  await second.pump.onAck(await ack(5, { minute: 4 }))
+  expect(second.outbox.length()).toBe(0)
+})
+
 test('what the stream took is sent again until the hub acknowledges it, after a pause that knows how often it was', async () => {
   const dir = testFolder()
   const server = await testNatsServer(`jetstream { store_dir: "${dir}/js" }`, { dir })
@@ -295,6 +344,7 @@ describe('what is not believed', () => {
     ],
     ["another node's ack", () => ack(9, { aud: `${cluster}/n2`, more: { node: 'n2' } })],
     ["another node's ack with this node's name in it", () => ack(9, { aud: `${cluster}/n2` })],
+    ['an ack of what it never said', () => ack(11)],
     ['an ack of another life', () => ack(9, { more: { incarnation: 2 } })],
     ['an ack by this node itself', () => ack(9, { by: nodeKey })],
     ["an ack by another of the hub's keys", () => ack(9, { by: otherKey })],

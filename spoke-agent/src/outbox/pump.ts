@@ -98,16 +98,18 @@ export function startPump(options: PumpOptions): Pump {
     const again = sentSeq === seq
     if (statements.length === 0 || (again && nowMs < repeatAtMs)) return
     sentSeq = -1
-    await courier.publishStatements(
-      await signDocument(
-        'StatementBatch',
-        { kind: 'StatementBatch', cluster, node, incarnation, statements: [...statements] },
-        signer,
-      ),
-    )
+    // First what lets the watermark come up to the oldest.
+    const closing = outbox.closing()
+    if (closing !== undefined) await sendBatch([closing])
+    await sendBatch(statements)
     sentSeq = seq
     repeated = again ? repeated + 1 : 0
     repeatAtMs = nowMs + options.repeatAfterMs(repeated)
+  }
+
+  async function sendBatch(statements: readonly string[]): Promise<void> {
+    const batch = { cluster, node, incarnation, statements: [...statements] }
+    await courier.publishStatements(await signDocument('StatementBatch', { kind: 'StatementBatch', ...batch }, signer))
   }
 
   async function sendHeartbeat(nowMs: number): Promise<void> {
@@ -157,6 +159,12 @@ export function startPump(options: PumpOptions): Pump {
     const keys = keysInForce(listed, options.clock.now())
     const { payload } = await verifyDocument('Ack', jws, keys, { aud: `${cluster}/${node}` })
     if (payload.incarnation !== incarnation) return
+    const { seq } = outbox.newest()
+    if (payload.watermark > seq)
+      throw new Refusal(
+        'ForkedChain',
+        `statement ${payload.watermark} is acknowledged and the newest of this node is ${seq}: another speaks with its key, or its data were put back`,
+      )
     const marker = await verifyDocument('EpochMarker', payload.marker, keys)
     const before = outbox.length()
     const said = { by: marker.thumbprint, atMs: Date.parse(marker.payload.time) }

@@ -1,5 +1,5 @@
 import { testFolder } from '@skerry/supervise/testing'
-import { sha256Hex } from '@skerry/trust'
+import { createKey, sha256Hex } from '@skerry/trust'
 import { beforeEach, expect, onTestFinished, test } from 'vitest'
 import { openOutbox } from '../outbox/outbox.ts'
 import { type Database, openDatabase } from '../store/database.ts'
@@ -39,6 +39,18 @@ test('what an ended life had said stays as it was said, word for word and in its
   ])
   endLife(database, two)
   expect(formerLives(database).map(({ transcript }) => transcript)).toEqual([one, two])
+})
+
+test('what an ended life had closed is nothing to the next', () => {
+  say(one, 3, 3)
+  database.sql.exec('delete from statement where seq < 3')
+  const open = (incarnation: number) => openOutbox(database, { ...enrollment, incarnation }, () => 0)
+  const key = createKey('EdDSA')
+  const keys = [{ jwk: key.jwk, notBefore: '1970-01-01T00:00:00Z' }]
+  open(1).acknowledged(0, { digest: sha256Hex('later'), by: key.thumbprint, atMs: 2, keys })
+  expect(open(1).chapter()).toBe('1.4')
+  endLife(database, one)
+  expect(open(2).chapter()).toBe('2')
 })
 
 test('a life that is ended twice, because the power failed, is kept once', () => {

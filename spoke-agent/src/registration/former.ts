@@ -44,7 +44,7 @@ export function endLife(database: Database, transcript: string | undefined, most
     const gone = Number(changes) + unsaid
     if (gone > 0) database.save('former_dropped', (database.load<number>('former_dropped') ?? 0) + gone)
     sql.exec('delete from statement')
-    database.forget('marker', 'refused', 'left_out')
+    database.forget('marker', 'refused', 'left_out', 'gap')
   })
 }
 

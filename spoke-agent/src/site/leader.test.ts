@@ -203,6 +203,7 @@ function open(incarnation = 1, prepare?: (database: Database) => void, boundByte
     bus,
     clock,
     database,
+    outbox,
     looks: () => looks,
     hint: leader.hint,
     told: () =>
@@ -283,6 +284,31 @@ test('who signed the image is the target’s to know, where the manifest says so
     signers: [digest],
     certificates: ['AAAA'],
   })
+})
+
+test('what is held is said once more where what said it may be lost, once', async () => {
+  await bring(await signed(order(1, images.two)))
+  await accepted(1)
+  const { outbox } = site
+  const key = createKey('EdDSA')
+  const keys = [{ jwk: key.jwk, notBefore: '1970-01-01T00:00:00Z' }]
+  const hears = (watermark: number, minute: number) =>
+    outbox.acknowledged(watermark, { digest: 'd'.repeat(64), by: key.thumbprint, atMs: minute * 60_000, keys })
+  outbox.append({ kind: 'transition', body: { from: 'Idle', to: 'Preflight', reason: 'Said', message: '' } })
+  hears(2, 1)
+  wallMs += 8 * 86_400_000
+  hears(2, 2)
+  hears(0, 3)
+  const kinds = () => site.told().map(({ kind }) => kind)
+  await until(() => kinds().length >= 3, 'what is held being said', 30_000)
+  await bring(await signed(order(2, images.three)))
+  await accepted(2)
+  expect(kinds()).toEqual(['transition', 'gap', 'accepted', 'accepted'])
+  await site.close()
+  site = open()
+  await bring(await signed(order(3, images.three)))
+  await accepted(3)
+  expect(kinds()).toEqual(['transition', 'gap', 'accepted', 'accepted', 'accepted'])
 })
 
 test('an order without an image holds nothing to run', async () => {

@@ -74,7 +74,7 @@ export function startLeader(options: LeaderOptions): Leader {
           refreshAtMs = nowMs + REFRESH_MS * (0.75 + Math.random() / 2)
           await refreshTrust()
         }
-        tellInThisLife()
+        tellInThisChapter()
         plan()
       } catch (error) {
         log.error({ err: error }, 'what this site shall do could not be kept and is looked at again')
@@ -190,16 +190,17 @@ export function startLeader(options: LeaderOptions): Leader {
   ): void {
     const { timeline, generation } = document
     database.transact(() => {
-      const toldIn = options.enrollment.incarnation
+      const toldIn = outbox.chapter()
       bus.saveSite({ jws, document, holds: { timeline, generation, digest }, ...admitted, toldIn })
       outbox.append({ kind: 'accepted', body: { timeline, generation, digest } })
     })
   }
 
-  // Another life of this node is another chain, in which nobody has said yet what this site holds.
-  function tellInThisLife(): void {
+  // Another life of this node is another chain, in which nobody has said yet what this site holds. Nor has anybody where
+  // what said it may be lost.
+  function tellInThisChapter(): void {
     const held = bus.site()
-    const toldIn = options.enrollment.incarnation
+    const toldIn = outbox.chapter()
     if (!held || held.toldIn === toldIn) return
     database.transact(() => {
       bus.saveSite({ ...held, toldIn })

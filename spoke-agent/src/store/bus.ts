@@ -13,15 +13,17 @@ export type EdgeSite = {
   readonly target?: Target
   /** With the place of what was staged when it was made: a turn is good for that alone. */
   readonly plan?: SitePlan & { readonly staged?: Position }
-  /** The life in whose chain it was told that this was accepted. */
-  readonly toldIn?: number
+  /** The chapter of the chain in which it was told that this was accepted. */
+  readonly toldIn?: string
 }
 
 export type EdgeNode = {
   readonly state: State
-  /** The boot whose evidence was given. */
+  /** The boot whose evidence was given, and the chapter of the chain in which it was. */
   readonly evidenceBootId?: string
-  /** The same, as long as the TPM gave no quote of it. */
+  /** The chapter at whose beginning it was told where the machine stands. */
+  readonly restatedIn?: string
+  /** The same as `evidenceBootId`, as long as the TPM gave no quote of it. */
   readonly quoteOwed?: string
   /** A later one that proves nothing and waits for room. */
   readonly owedBootId?: string

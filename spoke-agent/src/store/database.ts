@@ -21,6 +21,7 @@ type Kept =
   | 'edge_node'
   | 'outbox_bound'
   | 'left_out'
+  | 'gap'
   | 'marker'
   | 'marker_at'
   | 'marker_by'
