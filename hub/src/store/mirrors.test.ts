@@ -132,7 +132,7 @@ describe('the fleet as it is remembered', () => {
   const status =
     (counter: number, incarnation = 1) =>
     (tx: Tx) =>
-      saveNodeStatuses(tx, [{ ...id, incarnation, counter, phase: 'Idle' } as never])
+      saveNodeStatuses(tx, [{ status: { ...id, incarnation, counter, phase: 'Idle' } as never, heardAt: new Date() }])
   const identity = (incarnation: number) => (tx: Tx) => {
     const { jwk, thumbprint } = createKey('ES256')
     const at = new Date()
