@@ -16,9 +16,9 @@ function chain(count: number): string[] {
   let prev = transcript
   return Array.from({ length: count }, (_, place) => {
     const statement: Statement = {
-      ...{ kind: 'gap', ...id, seq: place + 1, prev, marker: sha256Hex('marker') },
+      ...{ kind: 'refused', ...id, seq: place + 1, prev, marker: sha256Hex('marker') },
       time: { wall: '2026-01-01T00:00:00Z' },
-      body: { fromSeq: place, toSeq: place, reason: 'Compacted' },
+      body: { document: 'DesiredState', code: 'BadSignature', message: `word ${place}`, digest: sha256Hex(`${place}`) },
     }
     const text = JSON.stringify(statement)
     prev = sha256Hex(text)
@@ -118,7 +118,7 @@ describe('evidence', () => {
     const given = await evidence(chain(3), [[3, 3]])
     const [one, two, three] = given.statements
     if (!one || !two || !three) throw new Error('three statements')
-    const changed = { ...two, text: two.text.replace('Compacted', 'Forgotten') }
+    const changed = { ...two, text: two.text.replace('word', 'other word') }
     expect((await reached({ ...given, statements: [one, changed, three] })).join(' ')).toBe('not-kept not-kept signed')
   })
 
