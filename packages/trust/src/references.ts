@@ -2,12 +2,8 @@ import { type HardwareProfile, type OSImageManifest, Refusal, type SignedReferen
 import { sha256Hex } from './digest.ts'
 import { judgeRoot, readManifest, readProfile, rootThumbprint, trustTargets } from './tuf/repository.ts'
 
-/**
- * Manifests and hardware profiles that a threshold signed, each with the digest of its file. `named`: the digests of all
- * manifests that are signed, also of those whose files are not here.
- */
+/** Manifests and hardware profiles that a threshold signed, each with the digest of its file. */
 export type SignedFiles = {
-  readonly named: ReadonlySet<string>
   readonly manifests: readonly { readonly sha256: string; readonly manifest: OSImageManifest }[]
   readonly profiles: readonly { readonly sha256: string; readonly profile: HardwareProfile }[]
 }
@@ -28,13 +24,7 @@ export function readReferences({ roots, targets, files }: SignedReferences, root
     judgeRoot(chain[at - 1], next)
   })
   const { targets: named } = trustTargets(chain.at(-1) ?? first, bytesOf(targets))
-  const images = Object.entries(named).filter(([path]) => path.startsWith('images/'))
-  const read: {
-    named: ReadonlySet<string>
-    manifests: SignedFiles['manifests'][number][]
-    profiles: SignedFiles['profiles'][number][]
-  } = {
-    named: new Set(images.flatMap(([, { hashes }]) => hashes['sha256'] ?? [])),
+  const read: { manifests: SignedFiles['manifests'][number][]; profiles: SignedFiles['profiles'][number][] } = {
     manifests: [],
     profiles: [],
   }

@@ -65,6 +65,14 @@ test("the hub's own orders are each told at once, and once, also over a restart"
   expect(told()[0]).toMatchObject({ position })
 })
 
+test('an order that was refused is refused anew where what said so may be lost, once', () => {
+  order('HardwareMismatch')
+  // As the outbox keeps it with a gap statement.
+  database.save('gap', { seq: 9, fromSeq: 1, toSeq: 8 })
+  for (let looks = 0; looks < 2; looks += 1) order('HardwareMismatch')
+  expect(codes()).toEqual(['HardwareMismatch', 'HardwareMismatch'])
+})
+
 test('what waits is told once for each thing it waits for, and names no place, which would refuse it for good', () => {
   for (const code of ['TargetUnknown', 'TargetUnknown', 'MetadataExpired', 'TargetUnknown'] as const) order(code)
   start()

@@ -38,8 +38,8 @@ export function openRefusals({
   return {
     tell(refusal, { document, digest, position }) {
       const waits = refusal.retry === 'later'
-      // What waits may wait for one thing after another: each is told.
-      const cause = waits ? `${digest} ${refusal.code}` : digest
+      // What waits may wait for one thing after another: each is told. Where what said it may be lost it is told anew.
+      const cause = `${outbox.chapter()} ${waits ? `${digest} ${refusal.code}` : digest}`
       const told = database.load<string[]>('refused') ?? []
       if (told.includes(cause) || (unsaid.includes(cause) && outbox.room() !== 'enough')) return
       // Anybody who holds the subject can bring new garbage each second; the hub's own documents are few.

@@ -104,8 +104,7 @@ function signedIn({ references, clusters }: ComplianceReport, root: Uint8Array) 
     if (!(cause instanceof Refusal)) throw cause
     throw new Error(`what the report carries of signed files is not to be believed: ${cause.message}`, { cause })
   }
-  if (!clusters.some(({ nodes }) => nodes.some((node) => node.class === 'tpm')))
-    return { named: new Set<string>(), manifests: [], profiles: [] }
+  if (!clusters.some(({ nodes }) => nodes.some((node) => node.class === 'tpm'))) return { manifests: [], profiles: [] }
   throw new Error(
     'the report carries no signed manifests and profiles by which a boot with a TPM could be judged again: "skerry report export -o json --out FILE" at a hub of this version writes one that does',
   )

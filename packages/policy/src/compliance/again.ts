@@ -17,9 +17,8 @@ import type { KnownStatement } from './facts.ts'
 // Boots of nodes with a TPM, judged again by whoever checks a report: against manifests and profiles that he read by a root
 // of his own. The hub's word is left for one thing: which hardware a node is.
 
-/** What people signed, each with the digest of its file; and the digests of all manifests that they signed, whoever has them. */
+/** What people signed, each with the digest of its file. */
 export type SignedFiles = {
-  readonly named: ReadonlySet<string>
   readonly manifests: readonly { readonly sha256: string; readonly manifest: OSImageManifest }[]
   readonly profiles: readonly { readonly sha256: string; readonly profile: HardwareProfile }[]
 }
@@ -147,14 +146,15 @@ function best(node: Node, life: Life, at: Evidence, signed: SignedFiles, shown: 
 }
 
 /**
- * The highest release counter that it confirmed before this boot, in the same life, of these manifests. One that is signed
- * and was left out of the file might be above the image: then nobody here can say.
+ * The highest release counter that it confirmed before this boot, in the same life, of these manifests. What is signed once is
+ * signed for good: one that is not among the files was left out, or came after the targets that the file holds, and might be
+ * above the image. Then nobody here can say.
  */
 function confirmedBefore(
   { statements }: Life,
   { statement: { seq } }: Evidence,
   above: readonly SignedManifest[],
-  { named, manifests }: SignedFiles,
+  { manifests }: SignedFiles,
 ): Release['confirmed'] | { readonly why: string } | undefined {
   const here = new Set(manifests.map(({ sha256 }) => sha256))
   const counters = new Map(above.map(({ sha256, releaseCounter }) => [sha256, releaseCounter]))
@@ -162,9 +162,9 @@ function confirmedBefore(
   for (const { statement } of statements.values()) {
     const manifest = statement.seq < seq ? confirmedManifest(statement) : undefined
     if (manifest === undefined) continue
-    if (named.has(manifest) && !here.has(manifest))
+    if (!here.has(manifest))
       return {
-        why: `the signed manifest ${manifest}, which the node confirmed in statement ${statement.seq}, is not in this file`,
+        why: `the manifest ${manifest}, which the node confirmed in statement ${statement.seq}, is not in this file`,
       }
     const counter = counters.get(manifest)
     if (counter !== undefined) said.push({ counter, seq: statement.seq })

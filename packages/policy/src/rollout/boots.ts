@@ -33,9 +33,13 @@ export function badBootOf({ node, confirmed, boot, bad }: NodeFacts): Progress |
   }
 }
 
-// Worse than it was by values that were signed since: no news of the machine.
-function isRejudged({ verdict, firstVerdict = verdict }: NonNullable<Boot['verdict']>): boolean {
-  return firstVerdict !== verdict && (verdict === 'contraindicated' || worst([firstVerdict, verdict]) === verdict)
+// Worse than it was by values that were signed since: no news of the machine. What it confirmed is its own word, however late.
+function isRejudged({ verdict, reason, firstVerdict = verdict }: NonNullable<Boot['verdict']>): boolean {
+  return (
+    reason !== 'OlderThanConfirmed' &&
+    firstVerdict !== verdict &&
+    (verdict === 'contraindicated' || worst([firstVerdict, verdict]) === verdict)
+  )
 }
 
 function called({ bootId }: Pick<Boot, 'bootId'>, confirmed: NonNullable<NodeFacts['confirmed']>): string {

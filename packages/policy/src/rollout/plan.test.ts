@@ -421,6 +421,20 @@ describe('[deviation] states of a cluster', () => {
         { boot: boot('b2', 'contraindicated', rejudged('contraindicated', 'affirming')) },
         'Succeeded',
       ],
+      [
+        'but one that is older than what it confirmed, which only came later, does',
+        {
+          boot: boot('b2', 'contraindicated', {
+            verdict: {
+              verdict: 'contraindicated',
+              firstVerdict: 'affirming',
+              reason: 'OlderThanConfirmed',
+              message: 'older',
+            },
+          }),
+        },
+        'Failed',
+      ],
     ])('after the soak: %s, however long ago the deadline was', (_, more, state) => {
       const spec = asks({ progressDeadline: '1h' })
       const done = plan([confirmed()], spec, soaking, END)
