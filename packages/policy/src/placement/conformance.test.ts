@@ -29,6 +29,56 @@ describe('[conformance: ocm] recorded scenarios', () => {
   )
 })
 
+describe('[conformance: ocm] a requirement that lacks a member has it empty, as Go reads it', () => {
+  const [scenario] = read<PlacementScenario>('scenarios.jsonl.gz')
+  if (!scenario) throw new Error('no scenario')
+  const cluster = (name: string, zone: string) => ({
+    metadata: { name, labels: { zone } },
+    spec: { hubAcceptsClient: true },
+  })
+  const played = (requirement: object, setSelector?: object) =>
+    conform({
+      ...{ id: 'partial', now: scenario.now, scores: [], decisions: [] },
+      clusters: [cluster('m', 'a'), cluster('n', 'b')],
+      clusterSets: [
+        {
+          metadata: { name: 'all' },
+          spec: {
+            clusterSelector: { selectorType: 'LabelSelector', labelSelector: setSelector ?? {} },
+          },
+        },
+      ],
+      bindings: [
+        {
+          metadata: { name: 'all', namespace: 'fleet' },
+          spec: { clusterSet: 'all' },
+          status: { conditions: [{ type: 'Bound', status: 'True' }] },
+        },
+      ],
+      placement: {
+        metadata: { name: 'p', namespace: 'fleet' },
+        spec: {
+          predicates: [{ requiredClusterSelector: { labelSelector: { matchExpressions: [requirement] } } }],
+        },
+      },
+    } as unknown as PlacementScenario)
+  const good = { key: 'zone', operator: 'In', values: ['a'] }
+
+  test('a whole one selects', () => {
+    expect(played(good)).toMatchObject({ outcome: 'stored', status: 'Success', decisions: [['m']] })
+  })
+
+  test.each([
+    ['operator', { key: 'zone', values: ['a'] }],
+    ['key', { operator: 'In', values: ['a'] }],
+    ['values', { key: 'zone', operator: 'In' }],
+    ['everything', {}],
+  ])('without %s the placement is misconfigured, and so is a set', (_, requirement) => {
+    expect(played(requirement)).toMatchObject({ status: 'Misconfigured' })
+    expect(played(good, { matchExpressions: [requirement] }).status).not.toBe('Success')
+  })
+})
+
 function comparable({
   outcome,
   status,

@@ -31,9 +31,11 @@ export function selectorFaults(selector: LabelSelector | ClaimSelector | undefin
   ]
 }
 
-/** What OCM would say of a selector: the first thing that is wrong with it; undefined for a good one. */
+/** What OCM would say of a selector: the first thing that is wrong with it; undefined for a good one. What is missing is empty to Go. */
 export function selectorFault(selector: LabelSelector | ClaimSelector | undefined): string | undefined {
-  return selectorFaults(selector)[0]?.message
+  const { matchExpressions, ...rest } = selector ?? {}
+  const whole = matchExpressions?.map((one: Partial<SelectorRequirement>) => ({ key: '', operator: '', ...one }))
+  return selectorFaults({ ...rest, ...(whole ? { matchExpressions: whole } : {}) } as LabelSelector)[0]?.message
 }
 
 // What is missing is at fault by itself, and nothing is judged by it.

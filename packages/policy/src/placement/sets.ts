@@ -1,9 +1,10 @@
 import { CLUSTER_SET_LABEL, type ObjectOf } from '@skerry/api'
-import { type Fault, mismatch, selectorFaults } from './selectors.ts'
+import { type Fault, mismatch, selectorFault, selectorFaults } from './selectors.ts'
 
 /** A fault in a set's selector: an error of every evaluation in which the set is eligible. */
 export function clusterSetFault({ spec }: ObjectOf<'ManagedClusterSet'>): string | undefined {
-  return clusterSetFaults(spec)[0]?.message
+  const { selectorType, labelSelector } = spec.clusterSelector ?? {}
+  return selectorType === 'LabelSelector' ? selectorFault(labelSelector) : clusterSetFaults(spec)[0]?.message
 }
 
 /** Everything wrong with a set beyond its schema, with the field. */
