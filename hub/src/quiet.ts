@@ -1,3 +1,5 @@
+import type { NewEvent } from './store/events.ts'
+
 /** One of a key in so long: a site decides how often it says a thing, and must not fill the history of events. */
 const QUIET_MS = 60_000
 const REMEMBERED = 10_000
@@ -25,4 +27,11 @@ export function makeQuiet(): Quiet {
 /** What is said behind an event of those that were kept quiet before it. */
 export function moreSince(since: number): string {
   return since > 0 ? `; ${since} more since the last such event` : ''
+}
+
+/** The event, if it is its turn: one of an object and a reason in a minute, and how many there were since the last. */
+export function inTurn(event: NewEvent, quiet: Quiet, nowMs: number): NewEvent[] {
+  const { reason, message, regarding } = event
+  const since = quiet(`${regarding.namespace}/${regarding.name}/${reason}`, nowMs)
+  return since === undefined ? [] : [{ ...event, message: `${message}${moreSince(since)}` }]
 }

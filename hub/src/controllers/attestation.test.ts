@@ -338,6 +338,62 @@ describe('a node with a TPM', () => {
     ])
   })
 
+  test('of which what it had confirmed is lost is a warning, until what it confirms since shows that its image is not older', async () => {
+    const { world, tpm, signed, judge } = await measured()
+    const newer = await addMeasuredImage(world, 'os-2', referenceOf(tpm).image, 2)
+    const sites = {
+      silent: await addCluster(world, 'silent', { tpm }),
+      anew: await addCluster(world, 'anew', { tpm: makeTpm() }),
+      older: await addCluster(world, 'older', { tpm: makeTpm() }),
+      newer: await addCluster(world, 'newer', { tpm: makeTpm() }),
+    }
+    for (const [name, site] of Object.entries(sites)) {
+      await site.says(confirms(name === 'anew' ? signed.manifest : newer, 'b0'))
+      await site.closes(4)
+    }
+    await sites.anew.says(confirms(signed.manifest, 'b0'))
+    await sites.newer.says(confirms(newer, 'b0'))
+    for (const [name, site] of Object.entries(sites)) {
+      const runs = name === 'newer' || name === 'silent' ? 'os-2' : 'os-1'
+      await site.says(site.quotes('b1', runs))
+    }
+    await judge()
+    const found = async () => (await results(world)).map(({ cluster, verdict, reason }) => [cluster, verdict, reason])
+    expect(await found()).toEqual([
+      ['anew', 'affirming', 'Matches'],
+      ['newer', 'affirming', 'Matches'],
+      // Below the loss it had confirmed a newer one, whatever it confirmed in it.
+      ['older', 'contraindicated', 'OlderThanConfirmed'],
+      ['silent', 'warning', 'ConfirmedLost'],
+    ])
+    await sites.silent.says(confirms(newer, 'b1'))
+    for (let looks = 0; looks < 3; looks += 1) {
+      world.pass(10 * 60_000)
+      await judge()
+    }
+    expect((await found()).filter(([cluster]) => cluster === 'silent')).toEqual([
+      ['silent', 'warning', 'ConfirmedLost'],
+      ['silent', 'affirming', 'Matches'],
+    ])
+  })
+
+  test('below which numbers are closed once it was judged is judged again, once', async () => {
+    const { world, tpm, judge } = await measured()
+    const site = await addCluster(world, 'shop', { tpm })
+    await site.says(site.quotes('b1', 'os-1'), { at: 5 })
+    await judge()
+    await world.store.sql`insert into closed_gap (cluster, node, incarnation, first_seq, last_seq, gap_seq, closed_at)
+      values ('shop', 'shop', 1, 2, 4, 6, now())`
+    for (let looks = 0; looks < 3; looks += 1) {
+      world.pass(10 * 60_000)
+      await judge()
+    }
+    const rows = await world.store.sql<{ findings: { code: string }[] }[]>`
+      select findings from attestation_result order by revision`
+    const late = ['NonceMismatch', 'WrongNonce']
+    expect(rows.map(({ findings }) => findings.map(({ code }) => code))).toEqual([late, [...late, 'ConfirmedLost']])
+  })
+
   test('that runs what people signed for other hardware is contraindicated, and judged no more often for that', async () => {
     const { world, tpm, judge } = await measured({ hardwareIds: ['shop-box', 'till'] })
     const site = await addCluster(world, 'till', { tpm, hardwareId: 'till' })

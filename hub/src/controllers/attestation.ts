@@ -5,13 +5,14 @@ import {
   appraisalPolicyId,
   appraise,
   attestationResult,
+  type ConfirmedBefore,
+  confirmedBefore,
   FIRMWARE_PCRS,
-  highestRelease,
+  judgeRelease,
   type SeenClock,
-  type SignedManifest,
 } from '@skerry/policy'
 import { evidenceNonce, type Signer, signDocument } from '@skerry/trust'
-import { makeQuiet, moreSince, type Quiet } from '../quiet.ts'
+import { inTurn, makeQuiet } from '../quiet.ts'
 import {
   appendResults,
   type JudgedBy,
@@ -26,9 +27,9 @@ import {
   requeueUnconfirmed,
   unjudgedEvidence,
 } from '../store/attestations.ts'
+import { confirmationsOf } from '../store/confirmations.ts'
 import { type NewEvent, recordEvents } from '../store/events.ts'
 import { writeFenced } from '../store/leases.ts'
-import { confirmedOf } from '../store/statements.ts'
 import type { Reader, Tx } from '../store/store.ts'
 import { wake } from '../store/wake.ts'
 import { openReferences, type References } from './references.ts'
@@ -52,6 +53,8 @@ export function attestationController(signer: Signer): Controller {
   const aside: StatementRef[] = []
   const readReferences = openReferences()
   let judgedBy: string | undefined
+  // What was found of the releases of boots that were judged again for that, by their place.
+  const compared = new Map<string, string | undefined>()
   let comparedAtMs = 0
   let quiet = makeQuiet()
   return {
@@ -60,7 +63,7 @@ export function attestationController(signer: Signer): Controller {
       const { store, lease, mirrors, now, log, signal } = context
       const references = await readReferences(store, mirrors)
       if (judgedBy !== references.mark || now() - comparedAtMs >= COMPARE_MS) {
-        await judgeAgain(context, references, judgedBy !== references.mark)
+        await judgeAgain(context, references, judgedBy !== references.mark, compared)
         judgedBy = references.mark
         comparedAtMs = now()
       }
@@ -68,10 +71,9 @@ export function attestationController(signer: Signer): Controller {
       let after: StatementRef | undefined
       while (!signal.aborted) {
         const due = await unjudgedEvidence(store.sql, { most: BATCH, ofNode: OF_NODE, after, aside })
-        const records = await nodeRecords(
-          store.sql,
-          due.map(({ ref }) => ref),
-        )
+        const refs = due.map(({ ref }) => ref)
+        const records = await nodeRecords(store.sql, refs)
+        const confirmed = await confirmedAt(store.sql, refs, references, (ref) => records.get(placeOf(ref))?.hardwareId)
         const results: NewResult[] = []
         const unjudged: { readonly ref: StatementRef; readonly error: unknown }[] = []
         const clocks = new Map<string, SeenClock>()
@@ -81,7 +83,9 @@ export function attestationController(signer: Signer): Controller {
             const record = records.get(placeOf(ref))
             // Judged in this very look, it is not in the rows yet.
             const before = clocks.get(life) ?? record?.before ?? null
-            const made = await judge(store.sql, ref, text, { references, record, before, signer, nowMs: now() })
+            const made = await judge(store.sql, ref, text, {
+              ...{ references, record, before, confirmed: confirmed.get(placeOf(ref)), signer, nowMs: now() },
+            })
             storable(made)
             if (made.clock) clocks.set(life, { bootId: made.bootId, ...made.clock })
             results.push(made)
@@ -129,40 +133,57 @@ async function judgeAgain(
   { store, lease }: Reconciling,
   references: References,
   isNewlySigned: boolean,
+  compared: Map<string, string | undefined>,
 ): Promise<void> {
   const newest = await newestByPolicy(store.sql)
-  const older = await olderThanConfirmed(store.sql, newest, references)
+  const places = new Set(newest.map(placeOf))
+  for (const place of compared.keys()) if (isNewlySigned || !places.has(place)) compared.delete(place)
+  const confirmed = await confirmedAt(store.sql, newest, references, ({ hardwareId }) => hardwareId)
   const outdated = newest.filter((judged) => {
-    const isOlder = older.has(judged)
-    if (isOlder && judged.isMeasured && !judged.isOlder) return true
+    const place = placeOf(judged)
+    const code = releaseCode(judged, references, confirmed.get(place))
+    // Once for each: where the bytes were signed under several boot blocks the best verdict may be another one's.
+    if (judged.isMeasured && code !== judged.releaseCode && !(compared.has(place) && compared.get(place) === code)) {
+      compared.set(place, code)
+      return true
+    }
     if (!isNewlySigned) return false
     const { policyId, imageSha256, hardwareId } = judged
     const profileSha256 = references.profileOf(hardwareId)?.profileSha256
     const manifests = references.manifestsOf(imageSha256, hardwareId).map(({ sha256 }) => sha256)
     const named = manifests.length > 0 ? manifests : [undefined]
     const isSame = named.some((manifestSha256) => policyId === appraisalPolicyId({ manifestSha256, profileSha256 }))
-    return !isSame || (judged.isOlder && !isOlder)
+    return !isSame
   })
   if (outdated.length > 0) await writeFenced(store, lease, (tx) => requeue(tx, outdated))
 }
 
-// Those boots whose image is below what their node has confirmed, under each manifest that names it.
-async function olderThanConfirmed<Judged extends Place & JudgedBy>(
-  sql: Reader,
-  judged: readonly Judged[],
+// What is found of the highest release that the image was signed under.
+function releaseCode(
+  { imageSha256, hardwareId }: JudgedBy,
   references: References,
-): Promise<Set<Judged>> {
-  const asked = judged.flatMap((one) => {
-    const { cluster, node, incarnation, seq, hardwareId } = one
-    const mine = references.manifestsOf(one.imageSha256, hardwareId)
-    if (mine.length === 0) return []
-    const releaseCounter = Math.max(...mine.map((manifest) => manifest.releaseCounter))
-    return references
-      .above([{ releaseCounter }], hardwareId)
-      .map(({ sha256 }) => ({ cluster, node, incarnation, seq, manifestSha256: sha256 }))
-  })
-  const confirmed = new Set((await confirmedOf(sql, asked)).map(placeOf))
-  return new Set(judged.filter((one) => confirmed.has(placeOf(one))))
+  confirmed: ConfirmedBefore | undefined,
+): string | undefined {
+  const signed = references.manifestsOf(imageSha256, hardwareId).map(({ releaseCounter }) => releaseCounter)
+  return signed.length > 0 ? judgeRelease({ ...confirmed, counter: Math.max(...signed) })[0]?.code : undefined
+}
+
+// What each of these boots is held against, by its place.
+async function confirmedAt<At extends Place>(
+  sql: Reader,
+  boots: readonly At[],
+  references: References,
+  hardwareOf: (boot: At) => string | null | undefined,
+): Promise<Map<string, ConfirmedBefore>> {
+  const said = await confirmationsOf(sql, boots, references.manifestSha256s)
+  return new Map(
+    boots.map((boot) => {
+      const { confirmations, lost } = said(boot)
+      const lostUpTo = lost.findLast(({ last }) => last < boot.seq)?.last
+      const counterOf = references.counterFor(hardwareOf(boot) ?? null)
+      return [placeOf(boot), confirmedBefore({ seq: boot.seq, lostUpTo }, confirmations, counterOf)]
+    }),
+  )
 }
 
 // The clusters that complete a quorum confirm what the others showed before them.
@@ -182,12 +203,6 @@ function unjudgedEvent({ ref, error }: { readonly ref: StatementRef; readonly er
   const why = (error instanceof Error ? error.message : String(error)).slice(0, 1_000)
   const message = `evidence ${ref.incarnation}.${ref.seq} could not be judged and has no verdict: ${why}`
   return warningOf(ref, 'EvidenceUnjudged', message)
-}
-
-function inTurn(event: NewEvent, quiet: Quiet, nowMs: number): NewEvent[] {
-  const { reason, message, regarding } = event
-  const since = quiet(`${regarding.namespace}/${regarding.name}/${reason}`, nowMs)
-  return since === undefined ? [] : [{ ...event, message: `${message}${moreSince(since)}` }]
 }
 
 // Whatever class the evidence names: one that has a TPM and does without it is told of, too. What a warning is worth is up to each rollout.
@@ -217,6 +232,7 @@ type By = {
   readonly references: References
   readonly record: NodeRecord | undefined
   readonly before: SeenClock | null
+  readonly confirmed: ConfirmedBefore | undefined
   readonly signer: Signer
   readonly nowMs: number
 }
@@ -261,7 +277,7 @@ type Boot = {
 async function againstEach(
   sql: Reader,
   { ref, evidence, nonce, profile, firmware }: Boot,
-  { references, record, before }: By,
+  { references, record, before, confirmed }: By,
 ): Promise<Judged[]> {
   const { imageSha256 } = evidence
   const learning = profile?.profile
@@ -273,7 +289,6 @@ async function againstEach(
   const images = references.imagesOf(imageSha256, record?.hardwareId ?? null)
   const boot = references.isSigned(imageSha256) ? ('other-hardware' as const) : ('unknown' as const)
   const named = images.length > 0 ? images : [{ manifestSha256: undefined, boot, releaseCounter: undefined }]
-  const confirmed = await confirmedAbove(sql, ref, references.above(images, record?.hardwareId ?? null))
   return named.map(({ manifestSha256, boot, releaseCounter: counter }) => ({
     manifestSha256,
     appraisal: appraise(evidence, {
@@ -286,24 +301,10 @@ async function againstEach(
         profile: learning,
         firmware: { atRegistration: record?.firmware ?? undefined, shownBy },
         before: before ?? undefined,
-        release: confirmed && counter !== undefined ? { counter, confirmed } : undefined,
+        release: counter === undefined ? undefined : { ...confirmed, counter },
       },
     }),
   }))
-}
-
-// The highest release that the node confirmed before, of these.
-async function confirmedAbove(sql: Reader, ref: StatementRef, above: readonly SignedManifest[]) {
-  const counters = new Map(above.map(({ sha256, releaseCounter }) => [sha256, releaseCounter]))
-  const { cluster, node, incarnation, seq } = ref
-  const asked = above.map(({ sha256 }) => ({ cluster, node, incarnation, seq, manifestSha256: sha256 }))
-  const found = await confirmedOf(sql, asked)
-  return highestRelease(
-    found.flatMap(({ manifestSha256, confirmedIn }) => {
-      const counter = counters.get(manifestSha256)
-      return counter === undefined ? [] : [{ counter, seq: confirmedIn }]
-    }),
-  )
 }
 
 function bestOf(judged: readonly Judged[]): Judged {

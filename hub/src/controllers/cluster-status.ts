@@ -7,13 +7,15 @@ import {
   reachabilityTaints,
   setCondition,
 } from '@skerry/policy'
+import { inTurn, makeQuiet } from '../quiet.ts'
 import { placeOf, type ResultDetails, resultDetails } from '../store/attestations.ts'
+import { answeredSince } from '../store/closed-gaps.ts'
 import { recordEvents } from '../store/events.ts'
 import { type FleetNode, resultFor } from '../store/fleet.ts'
 import { writeFenced } from '../store/leases.ts'
 import { getObjects, listObjects, saveStatuses, updateObjects } from '../store/resources.ts'
 import { type Gap, lowestGaps } from '../store/statements.ts'
-import { chainCondition, gapEvent, standsAtMs } from './missing-statements.ts'
+import { chainCondition, gapEvent, STANDS_AFTER_MS, standsAtMs } from './missing-statements.ts'
 import type { Controller } from './run.ts'
 
 /** From what a node's status was worked out, beside the images, and the version that it had then. */
@@ -39,6 +41,8 @@ export function clusterStatusController(
   // Of each node as it was last written or found right.
   const shown = new Map<string, Shown>()
   let shownImages = ''
+  // A site closes numbers and sends them after all as often as it likes.
+  let quiet = makeQuiet()
   return {
     name: 'cluster-status',
     async reconcile({ store, lease, mirrors, now }) {
@@ -95,7 +99,8 @@ export function clusterStatusController(
         return []
       })
       for (const some of chunks(due)) {
-        const [details, gaps] = await Promise.all([
+        const lossy = some.filter(({ node }) => node.closed.length > 0).map(({ node }) => node)
+        const [details, gaps, refuted] = await Promise.all([
           resultDetails(
             store.sql,
             some.flatMap(({ node }) => resultOf(node) ?? []),
@@ -104,6 +109,7 @@ export function clusterStatusController(
             store.sql,
             some.map(({ node }) => node),
           ),
+          answeredSince(store.sql, lossy, STANDS_AFTER_MS),
         ])
         const written = await writeFenced(store, lease, async (tx) => {
           const gapped = some.filter(({ place, node }) => gaps.has(place) || node.closed.length > 0)
@@ -114,7 +120,8 @@ export function clusterStatusController(
           )
           const statuses = some.map(({ node, state, place }) => {
             const conditions = before.get(place)?.status?.conditions
-            const chain = chainCondition(gaps.get(place), node.closed, conditions, nowMs)
+            const lost = { stretches: node.closed, refutedUpTo: refuted.get(place) }
+            const chain = chainCondition(gaps.get(place), lost, conditions, nowMs)
             return {
               namespace: node.cluster,
               name: node.node,
@@ -126,10 +133,15 @@ export function clusterStatusController(
             tx,
             statuses.flatMap((node) => {
               const held = before.get(`${node.namespace}/${node.name}`)
-              return held ? gapEvent(node, node.status.conditions, held.status?.conditions) : []
+              const told = held ? gapEvent(node, node.status.conditions, held.status?.conditions) : []
+              return told.flatMap((event) => inTurn(event, quiet, nowMs))
             }),
           )
           return saved
+        }).catch((error: unknown) => {
+          // What was not written was not told.
+          quiet = makeQuiet()
+          throw error
         })
         for (const { node, state, place } of some) {
           const gapStandsAtMs = young(gaps.get(place), nowMs)

@@ -4,13 +4,16 @@ import type { ClosedGap } from '../store/closed-gaps.ts'
 import type { NewEvent } from '../store/events.ts'
 import type { Gap } from '../store/statements.ts'
 
+/** What is lost, and up to which number the first of it that the node's own later word refutes. */
+type Lost = { readonly stretches: readonly ClosedGap[]; readonly refutedUpTo: number | undefined }
+
 // A gap in a node's chain, told on its EdgeNode as long as it stands; and for good what the node closed by its own word.
 
 /**
  * An honest node sends what is missing within seconds, and a hub that was restored is told it again within minutes. The
  * clocks of hubs and PostgreSQL, which are compared here, are no further apart.
  */
-const STANDS_AFTER_MS = 300_000
+export const STANDS_AFTER_MS = 300_000
 
 /** When a gap is to be told of. */
 export function standsAtMs({ since }: Pick<Gap, 'since'>): number {
@@ -24,7 +27,7 @@ export function standsAtMs({ since }: Pick<Gap, 'since'>): number {
  */
 export function chainCondition(
   gap: Gap | undefined,
-  closed: readonly ClosedGap[],
+  closed: Lost,
   before: readonly Condition[] | undefined,
   nowMs: number,
 ): Condition | undefined {
@@ -53,14 +56,14 @@ export function chainCondition(
 
 // Who closes numbers has none of them any more. One that answers a marker of later was made by another.
 function closedCondition(
-  closed: readonly ClosedGap[],
+  { stretches, refutedUpTo }: Lost,
   before: readonly Condition[] | undefined,
 ): Condition | undefined {
-  const [first] = closed
+  const [first] = stretches
   if (!first) return undefined
   const told = { type: 'ChainComplete', lastTransitionTime: first.closedAt.toISOString() }
   const refuted =
-    closed.find(({ markedAt, closedAt }) => markedAt && markedAt.getTime() > standsAtMs({ since: closedAt })) ??
+    stretches.find(({ toSeq }) => toSeq === refutedUpTo) ??
     (toldOf(before)?.reason === 'StatementsContradict' ? first : undefined)
   if (refuted)
     return {
@@ -73,7 +76,7 @@ function closedCondition(
     ...told,
     status: 'Unknown',
     reason: 'StatementsLost',
-    message: `${lostWords(closed)}: what they said is not known, and what this node runs and has confirmed is told by what it said since. A hub that was restored from a backup older than a node keeps its statements loses some; one that was not, and a node that closes statements, is a reason to compare newestStatement of skerry-agent status at the site: below ${first.statement.seq} somebody else has the node's key`,
+    message: `${lostWords(stretches)}: what they said is not known, and what this node runs and has confirmed is told by what it said since. A hub that was restored from a backup older than a node keeps its statements loses some; one that was not, and a node that closes statements, is a reason to compare newestStatement of skerry-agent status at the site: below ${first.statement.seq} somebody else has the node's key`,
   }
 }
 

@@ -1,5 +1,5 @@
 import type { Boot, UkiBoot } from '@skerry/api'
-import { manifestsAbove, type SignedImage, type SignedManifest, signedImages } from '@skerry/policy'
+import { counterFor, type SignedImage, type SignedManifest, signedImages } from '@skerry/policy'
 import { readManifest } from '@skerry/trust'
 import type { Mirrors } from '../store/mirrors.ts'
 import { profilesByHardware, type SignedProfile } from '../store/profiles.ts'
@@ -21,8 +21,10 @@ export type References = {
   isSigned(imageSha256: string): boolean
   /** Boot blocks of what else is for this hardware. */
   othersOf(imageSha256: string, hardwareId: string | null): UkiBoot[]
-  /** What for this hardware is above these images. */
-  above(images: readonly Pick<SignedImage, 'releaseCounter'>[], hardwareId: string | null): SignedManifest[]
+  /** The release counter of a manifest, by its digest, if it is for this hardware. */
+  counterFor(hardwareId: string | null): (manifestSha256: string) => number | undefined
+  /** The digests of all manifests. */
+  readonly manifestSha256s: readonly string[]
   profileOf(hardwareId: string | null): SignedProfile | undefined
   /** How many clusters this profile asks for, where it learns by them. */
   quorumOf(profile: string): number | undefined
@@ -54,6 +56,7 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
       if (!read) throw new Error(`the signed manifest ${target} (${sha256}) is not in this hub’s database`)
       return read
     }
+    const counters = new Map<string | null, ReturnType<typeof counterFor>>()
     const byImage = Map.groupBy(manifests, ({ imageSha256 }) => imageSha256)
     const profileOf = profilesByHardware(profiles.values())
     return {
@@ -69,7 +72,12 @@ export function openReferences(): (store: Store, mirrors: Mirrors) => Promise<Re
         (byImage.get(imageSha256) ?? []).filter(
           ({ hardwareIds }) => hardwareId === null || hardwareIds.includes(hardwareId),
         ),
-      above: (found, hardwareId) => manifestsAbove(manifests, found, hardwareId),
+      counterFor(hardwareId) {
+        const held = counters.get(hardwareId) ?? counterFor(manifests, hardwareId)
+        counters.set(hardwareId, held)
+        return held
+      },
+      manifestSha256s: manifests.map(({ sha256 }) => sha256),
       isSigned: (imageSha256) => byImage.has(imageSha256),
       othersOf: (imageSha256, hardwareId) =>
         measured.flatMap(({ spec }) => {

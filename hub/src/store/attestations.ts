@@ -188,25 +188,30 @@ export async function requeueUnconfirmed(
   return rows.length
 }
 
-/** How a boot was judged: by which policy, for which image and on which hardware; from a quote or not; and whether it was found older than one confirmed. */
+/** How a boot was judged: by which policy, for which image and on which hardware; from a quote or not; and what was found of its release. */
 export type JudgedBy = {
   policyId: string | null
   imageSha256: string
   hardwareId: string | null
   isMeasured: boolean
-  isOlder: boolean
+  releaseCode: 'OlderThanConfirmed' | 'ConfirmedLost' | undefined
 }
 
 /** The newest result of each node with a TPM, and what it was judged by. */
 export async function newestByPolicy(tx: Reader): Promise<(Place & JudgedBy)[]> {
-  const rows = await tx<(Place & JudgedBy & { seq: string })[]>`
+  const rows = await tx<(Place & Omit<JudgedBy, 'releaseCode'> & { seq: string; isOlder: boolean; isLost: boolean })[]>`
     select r.cluster, r.node, r.incarnation, r.seq, r.policy_id as "policyId", r.evidence->>'imageSha256' as "imageSha256", o.spec->>'hardwareId' as "hardwareId",
-      r.bank is not null as "isMeasured", coalesce(r.findings @> '[{"code": "OlderThanConfirmed"}]'::jsonb, false) as "isOlder"
+      r.bank is not null as "isMeasured", coalesce(r.findings @> '[{"code": "OlderThanConfirmed"}]'::jsonb, false) as "isOlder",
+      coalesce(r.findings @> '[{"code": "ConfirmedLost"}]'::jsonb, false) as "isLost"
     from node_identity i cross join lateral (select * from attestation_result r where r.cluster = i.cluster and r.node = i.node
       order by r.incarnation desc, r.seq desc, r.revision desc limit 1) r
     left join resource o on o.kind = 'Registration' and o.namespace = i.cluster and o.name = i.node
     where i.class = 'tpm' and i.state <> 'Left'`
-  return rows.map((row) => ({ ...row, seq: Number(row.seq) }))
+  return rows.map(({ isOlder, isLost, seq, ...row }) => ({
+    ...row,
+    seq: Number(seq),
+    releaseCode: isOlder ? 'OlderThanConfirmed' : isLost ? 'ConfirmedLost' : undefined,
+  }))
 }
 
 /** Has statements judged again that were. */

@@ -12,8 +12,6 @@ export type ClosedGap = {
   readonly reason: string
   readonly statement: StatementRef
   readonly closedAt: Date
-  /** When the marker was made that the statement below it answers; undefined where this hub knows none such. */
-  readonly markedAt: Date | undefined
 }
 
 /** What is lost of these nodes in these lives, each in order; by `cluster/node`. */
@@ -27,15 +25,12 @@ export async function listClosedGaps(tx: Reader, nodes: readonly NodeId[]): Prom
       digest: string
       reason: string
       closed_at: Date
-      marked_at: Date | null
     })[]
   >`
     select g.cluster, g.node, g.incarnation, g.first_seq, g.last_seq, s.seq, s.digest, s.text::jsonb->'body'->>'reason' as reason,
-      g.closed_at, m.at as marked_at
+      g.closed_at
     from ${idsOf(tx, nodes)} join closed_gap g on g.cluster = u.c and g.node = u.n and g.incarnation = u.i
     join statement s on s.cluster = g.cluster and s.node = g.node and s.incarnation = g.incarnation and s.seq = g.gap_seq
-    left join statement b on b.cluster = g.cluster and b.node = g.node and b.incarnation = g.incarnation and b.seq = g.first_seq - 1
-    left join epoch_marker m on m.digest = b.text::jsonb->>'marker'
     order by g.cluster, g.node, g.last_seq`
   return Map.groupBy(
     rows.map(({ cluster, node, incarnation, ...row }) => ({
@@ -46,10 +41,28 @@ export async function listClosedGaps(tx: Reader, nodes: readonly NodeId[]): Prom
       reason: row.reason,
       statement: { cluster, node, incarnation, seq: Number(row.seq), digest: row.digest },
       closedAt: row.closed_at,
-      markedAt: row.marked_at ?? undefined,
     })),
     keyOf,
   )
+}
+
+/**
+ * The first of each node's stretches below which something answers a marker that was made so much later than the stretch was
+ * closed; by `cluster/node`. Statements are long, and are read where something is lost alone.
+ */
+export async function answeredSince(
+  tx: Reader,
+  nodes: readonly NodeId[],
+  laterByMs: number,
+): Promise<Map<string, ClosedGap['toSeq']>> {
+  if (nodes.length === 0) return new Map()
+  const rows = await tx<(NodeId & { last_seq: string })[]>`
+    select g.cluster, g.node, g.incarnation, min(g.last_seq) as last_seq
+    from ${idsOf(tx, nodes)} join closed_gap g on g.cluster = u.c and g.node = u.n and g.incarnation = u.i
+    join statement b on b.cluster = g.cluster and b.node = g.node and b.incarnation = g.incarnation and b.seq = g.first_seq - 1
+    join epoch_marker m on m.digest = b.text::jsonb->>'marker' and m.at > g.closed_at + ${laterByMs} * interval '1 millisecond'
+    group by g.cluster, g.node, g.incarnation`
+  return new Map(rows.map((row) => [keyOf(row), Number(row.last_seq)]))
 }
 
 /** The bare stretches of one life, in order. */

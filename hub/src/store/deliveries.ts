@@ -10,7 +10,8 @@ import type { FleetNode } from './fleet.ts'
 export function positionOf(assignment: Assignment | undefined, ordered: Ordered | undefined): Position | undefined {
   return assignment &&
     ordered?.image?.sha256 === assignment.manifestSha256 &&
-    ordered.image.rollout === `${assignment.rolloutNamespace}/${assignment.rolloutName}`
+    ordered.image.rollout === `${assignment.rolloutNamespace}/${assignment.rolloutName}` &&
+    ordered.retry?.act === assignment.terms.retry?.act
     ? ordered.position
     : undefined
 }
@@ -43,16 +44,31 @@ function isRefused({ refused }: FleetNode, position: Position | undefined): bool
  * its bytes, gave them up since it was made, or refused the order.
  */
 export function isSettled(
-  { imageSha256, assignedAt }: Assignment,
+  assignment: Assignment,
   nodes: readonly FleetNode[],
   position: Position | undefined,
 ): boolean {
+  const { imageSha256, assignedAt } = assignment
   const isDone = (node: FleetNode) => {
     const { confirmedOnce, failed } = node
     if (confirmedOnce?.body.imageSha256 === imageSha256 || isRefused(node, position)) return true
-    return failed !== undefined && failed.body.imageSha256 === imageSha256 && failed.receivedAt >= assignedAt
+    if (failed?.body.imageSha256 !== imageSha256 || isBeforeRetry(failed, assignment, position)) return false
+    return failed.receivedAt >= assignedAt
   }
   return nodes.length > 0 && nodes.every(isDone)
+}
+
+/**
+ * Whether a failure is only said anew, of an order before the one by which a person asked to try again: a node does that after
+ * a loss, and has not heard of the retry.
+ */
+export function isBeforeRetry(
+  { body }: Pick<NonNullable<FleetNode['failed']>, 'body'>,
+  { terms }: Assignment,
+  ordered: Position | undefined,
+): boolean {
+  if (body.from !== 'Failed' || !terms.retry) return false
+  return !ordered || !body.position || comparePositions(body.position, ordered) < 0
 }
 
 /** When any node of a cluster was heard last. */

@@ -22,15 +22,19 @@ export async function newestDesired(tx: Reader, clusters?: readonly string[]): P
   return rows.map(toStored)
 }
 
-/** Which image of which rollout the newest desired state of a cluster orders, and how proven. */
-export type Ordered = { readonly position: Position } & Readonly<Pick<DesiredState, 'image' | 'attestation'>>
+/** Which image of which rollout the newest desired state of a cluster orders, how proven, and by which retry. */
+export type Ordered = { readonly position: Position } & Readonly<Pick<DesiredState, 'image' | 'attestation' | 'retry'>>
+
+function orderOf({ image, attestation, retry }: DesiredState): Omit<Ordered, 'position'> {
+  return { image, attestation, ...(retry ? { retry } : {}) }
+}
 
 /** What the newest desired state of each of these clusters orders, if it has one. */
 export async function loadOrdered(tx: Reader, clusters: readonly string[]): Promise<Map<string, Ordered>> {
   const ordered = new Map<string, Ordered>()
   for (let from = 0; from < clusters.length; from += AT_ONCE)
     for (const { cluster, position, document } of await newestDesired(tx, clusters.slice(from, from + AT_ONCE)))
-      ordered.set(cluster, { position, image: document.image, attestation: document.attestation })
+      ordered.set(cluster, { position, ...orderOf(document) })
   return ordered
 }
 
@@ -44,7 +48,7 @@ export function openOrdered(tx: Reader): () => Promise<ReadonlyMap<string, Order
     const news = rows.filter(({ cluster, digest }) => held.get(cluster)?.digest !== digest)
     for (let from = 0; from < news.length; from += AT_ONCE)
       for (const { cluster, position, document, digest } of await desiredAt(tx, news.slice(from, from + AT_ONCE)))
-        held.set(cluster, { position, image: document.image, attestation: document.attestation, digest })
+        held.set(cluster, { position, ...orderOf(document), digest })
     const there = new Set(rows.map(({ cluster }) => cluster))
     for (const cluster of held.keys()) if (!there.has(cluster)) held.delete(cluster)
     return new Map(

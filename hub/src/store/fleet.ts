@@ -11,6 +11,7 @@ import type {
 import { sinceLoss } from '@skerry/policy'
 import { type AttestationResult, listResults } from './attestations.ts'
 import { type ClosedGap, listClosedGaps } from './closed-gaps.ts'
+import { confirmationsOf } from './confirmations.ts'
 import { keyOf, listNodeStatuses } from './heads.ts'
 import { newestStatements, type StoredStatement } from './statements.ts'
 import type { Reader } from './store.ts'
@@ -46,6 +47,11 @@ export type FleetNode = {
   readonly confirmed: Said<TransitionBody> | undefined
   /** The same of all that is here, whatever is lost above it: it activates those bytes no more, and goes to none below them. */
   readonly confirmedOnce: Said<TransitionBody> | undefined
+  /**
+   * Boots of the bytes in `confirmed` that it told of above this number came after they were confirmed: where that is only said
+   * anew, it is where it was said first, or the end of what is lost.
+   */
+  readonly confirmedSince: number
   readonly failed: Said<TransitionBody> | undefined
   readonly accepted: Said<AcceptedBody> | undefined
   readonly refused: Said<RefusedBody> | undefined
@@ -74,6 +80,7 @@ type NodeSaid = Pick<
   | 'booted'
   | 'confirmed'
   | 'confirmedOnce'
+  | 'confirmedSince'
   | 'failed'
   | 'accepted'
   | 'refused'
@@ -137,6 +144,7 @@ const NOTHING_SAID: NodeSaid = {
   booted: undefined,
   confirmed: undefined,
   confirmedOnce: undefined,
+  confirmedSince: 0,
   failed: undefined,
   accepted: undefined,
   refused: undefined,
@@ -152,15 +160,21 @@ async function remember(tx: Reader, { nodes: memory, share }: FleetMemory, nodes
   const newestFirst = statements.map(toSaid).toSorted((a, b) => b.ref.seq - a.ref.seq)
   const mine = Map.groupBy(newestFirst, ({ ref }) => keyOf(ref))
   const present = new Map([...mine].map(([key, said]) => [key, presentOf(said, lost.get(key)?.at(-1)?.toSeq ?? 0)]))
+  const since = await confirmedSince(
+    tx,
+    [...present.values()].flatMap(({ confirmed }) => confirmed ?? []),
+  )
   const boots = [...present.values()].flatMap(({ confirmed }) => {
     if (!confirmed) return []
     const { bootId, imageSha256 } = confirmed.body
-    return bootId === undefined || imageSha256 === undefined ? [] : [{ ...confirmed.ref, bootId, imageSha256 }]
+    if (bootId === undefined || imageSha256 === undefined) return []
+    return [{ ...confirmed.ref, seq: since(confirmed), bootId, imageSha256 }]
   })
   const results = Map.groupBy(await listResults(tx, nodes, boots), keyOf)
   for (const node of nodes) {
     const key = keyOf(node)
     const said = mine.get(key) ?? []
+    const confirmed = present.get(key)?.confirmed
     memory.set(key, {
       // What is remembered may be newer than this pulse, never older: then the next look reads it once more.
       incarnation: node.incarnation,
@@ -178,6 +192,7 @@ async function remember(tx: Reader, { nodes: memory, share }: FleetMemory, nodes
           confirmedOnce: undefined,
           failed: undefined,
         }),
+        confirmedSince: confirmed ? since(confirmed) : 0,
         accepted: newestOf<AcceptedBody>(said, 'accepted'),
         refused: newestOf<RefusedBody>(said, 'refused', (body) => body.position !== undefined),
         results: (results.get(key) ?? []).toSorted((a, b) => b.incarnation - a.incarnation || b.seq - a.seq),
@@ -192,6 +207,26 @@ function presentOf(said: readonly AnySaid[], lostUpTo: number) {
   const confirmedOnce = wentTo(said, 'Idle')
   const failed = wentTo(said, 'Failed')
   return { confirmedOnce, ...sinceLoss({ booted, confirmed: confirmedOnce, failed }, lostUpTo) }
+}
+
+// Only what goes from Idle to Idle is said anew, which is rare: of the others nothing is read.
+async function confirmedSince(
+  tx: Reader,
+  confirmed: readonly Said<TransitionBody>[],
+): Promise<(one: Said<TransitionBody>) => number> {
+  const anew = confirmed.filter(({ body }) => body.from === 'Idle')
+  const of = await confirmationsOf(
+    tx,
+    anew.map(({ ref }) => ref),
+    anew.flatMap(({ body }) => body.manifestSha256 ?? []),
+  )
+  return ({ body, ref }) => {
+    if (body.from !== 'Idle') return ref.seq
+    const { confirmations, lost } = of(ref)
+    const said = confirmations.filter(({ manifestSha256 }) => manifestSha256 === body.manifestSha256)
+    const first = Math.min(ref.seq, ...said.map((one) => one.first))
+    return first < ref.seq ? first : (lost.findLast(({ last }) => last < ref.seq)?.last ?? ref.seq)
+  }
 }
 
 type AnySaid = Said<unknown> & { readonly kind: StoredStatement['kind'] }

@@ -125,6 +125,6 @@ test('what nodes confirmed before it was kept by itself is read out of their sta
       values ('shop', 'a', 1, ${at + 1}, 'transition', ${`${at}`}, ${JSON.stringify({ body })}, now())`
   await migrateOn()
   expect(await sql`select * from confirmed_manifest`).toEqual([
-    { cluster: 'shop', node: 'a', incarnation: 1, manifest_sha256: first, seq: '2' },
+    { cluster: 'shop', node: 'a', incarnation: 1, manifest_sha256: first, seq: '2', last_seq: '0' },
   ])
 })

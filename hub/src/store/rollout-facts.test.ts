@@ -13,6 +13,7 @@ import {
 import { placementController } from '../controllers/placement.ts'
 import { rolloutController } from '../controllers/rollout.ts'
 import { appendAct } from './acts.ts'
+import { appendResults } from './attestations.ts'
 import { openMirrors } from './mirrors.ts'
 import { saveSpecAuthor } from './resources.ts'
 import { factsOf } from './rollout-facts.ts'
@@ -105,6 +106,38 @@ test('a failure counts until the node has begun the same bytes again, and a new 
   expect(await failure()).toBe(second)
 })
 
+test('a failure that is only said anew ends no retry that was ordered since: the node has not heard of it', async () => {
+  const { world, site, uid } = await oneSite()
+  const failure = async () => {
+    const { clusters, orders } = await factsFor(world)
+    return [clusters[0]?.nodes[0]?.failure?.statement.seq, orders?.[0]?.isSettled]
+  }
+  const fails = (from: 'RollingBack' | 'Failed', generation: number) =>
+    site.says({
+      kind: 'transition',
+      body: {
+        ...{ from, to: 'Failed', reason: 'GatesFailed', message: 'm', imageSha256: sha('os-1'), outcome: 'RolledBack' },
+        position: { timeline: 0, generation },
+      },
+    })
+  const first = await fails('RollingBack', 1)
+  expect(await failure()).toEqual([first, true])
+  await retry(world, uid, ['shop'])
+  await world.look(rollout)
+  expect(await world.store.sql`select generation from desired_state`).toEqual([{ generation: '1' }])
+  // Before the order is composed, and after it.
+  await site.closes(9)
+  await fails('Failed', 1)
+  expect(await failure()).toEqual([undefined, false])
+  await world.look(desired)
+  expect(await failure()).toEqual([undefined, false])
+  // It heard of the retry and failed again, and says that anew; or says it at once.
+  const again = await fails('Failed', 2)
+  expect(await failure()).toEqual([again, true])
+  const once = await fails('RollingBack', 2)
+  expect(await failure()).toEqual([once, true])
+})
+
 test('a rollout that is asked about has its edit, the status that is stored now, and the facts that a look has', async () => {
   const { world, site, uid } = await oneSite()
   const asked = await world.get('Rollout', 'r', 'fleet')
@@ -166,5 +199,70 @@ test('what a node confirmed below what is lost is not what it confirmed last, an
   // As an agent says it anew: where it stands, and then the boot that runs.
   await confirms('b1')
   await site.says(site.boot('b2', 'os-1'))
-  expect(await facts()).toEqual({ ...known, confirmed: 'b1', boot: 'b2', isLost: true })
+  expect(await facts()).toEqual({ ...known, confirmed: 'b1', boot: 'b2', isLost: false })
+})
+
+test('of losses the first since the assignment is waited for: losing again gives no more time', async () => {
+  const { world, site } = await oneSite()
+  const lostAtMs = async () => (await factsFor(world)).clusters[0]?.nodes[0]?.lostAtMs
+  const { sql } = world.store
+  await site.closes(3)
+  await sql`update closed_gap set closed_at = now() - interval '1 day'`
+  await site.says(site.boot('b1', 'os-1'))
+  // That was before it was assigned anything.
+  expect(await lostAtMs()).toBeUndefined()
+  await site.closes(9)
+  const first = await lostAtMs()
+  expect(first).toBeGreaterThan(0)
+  await site.closes(20)
+  await sql`update closed_gap set closed_at = closed_at + interval '1 hour' where last_seq = 20`
+  await site.says(site.boot('b1', 'os-1'))
+  expect(await lostAtMs()).toBe(first)
+})
+
+test('a bad boot is not hidden by a confirmation that is said anew above it', async () => {
+  const { world, site } = await oneSite()
+  const manifestSha256 = sha('manifest os-1')
+  const confirms = (from: 'Confirming' | 'Idle', bootId: string) =>
+    site.says({
+      kind: 'transition',
+      body: { from, to: 'Idle', reason: 'R', message: '', imageSha256: sha('os-1'), manifestSha256, bootId },
+    })
+  const bad = async () => (await factsFor(world)).clusters[0]?.nodes[0]?.bad?.statement.seq
+  const boots = async (bootId: string, verdict: 'affirming' | 'contraindicated') => {
+    const body = site.boot(bootId, 'os-1')
+    const seq = await site.says(body)
+    if (body.kind !== 'evidence') throw new Error('no evidence')
+    const place = { cluster: 'shop', node: 'shop', incarnation: 1, seq }
+    const made = { bootId, verdict, reason: 'R', message: '', evidence: body.body, findings: [], pcrs: [] }
+    await write(world.store, (tx) => appendResults(tx, [{ ...place, ...made, policyId: 'p', ear: 'e' }]))
+    return seq
+  }
+  // What was bad before it was confirmed at all is its own affair.
+  await boots('b0', 'contraindicated')
+  await boots('b1', 'affirming')
+  await confirms('Confirming', 'b1')
+  expect(await bad()).toBeUndefined()
+  const found = await boots('b2', 'contraindicated')
+  expect(await bad()).toBe(found)
+  await site.closes(9)
+  await confirms('Idle', 'b1')
+  expect(await bad()).toBe(found)
+  await boots('b3', 'affirming')
+  expect(await bad()).toBe(found)
+})
+
+test('nor where the first confirmation is lost: what it told of since comes after that', async () => {
+  const { world, site } = await oneSite()
+  await site.closes(9)
+  const body = site.boot('b2', 'os-1')
+  const seq = await site.says(body)
+  if (body.kind !== 'evidence') throw new Error('no evidence')
+  const place = { cluster: 'shop', node: 'shop', incarnation: 1, seq }
+  const made = { bootId: 'b2', reason: 'R', message: '', evidence: body.body, findings: [], pcrs: [] }
+  const result = { ...place, ...made, verdict: 'contraindicated', policyId: 'p', ear: 'e' } as const
+  await write(world.store, (tx) => appendResults(tx, [result]))
+  const about = { imageSha256: sha('os-1'), manifestSha256: sha('manifest os-1'), bootId: 'b1' }
+  await site.says({ kind: 'transition', body: { from: 'Idle', to: 'Idle', reason: 'R', message: '', ...about } })
+  expect((await factsFor(world)).clusters[0]?.nodes[0]?.bad?.statement.seq).toBe(seq)
 })

@@ -1,4 +1,4 @@
-import type { ObjectOf, StatementRef } from '@skerry/api'
+import type { ObjectOf, Position, StatementRef } from '@skerry/api'
 import {
   type ClusterFacts,
   type Holder,
@@ -9,7 +9,7 @@ import {
   reachability,
 } from '@skerry/policy'
 import type { Assignment } from './assignments.ts'
-import { isSettled, lastHeardMs, leastAccepted, positionOf, refusalAt } from './deliveries.ts'
+import { isBeforeRetry, isSettled, lastHeardMs, leastAccepted, positionOf, refusalAt } from './deliveries.ts'
 import { type FleetNode, resultFor } from './fleet.ts'
 import type { Entry, Image, RolloutFleet } from './rollout-fleet.ts'
 
@@ -101,7 +101,7 @@ function clusterFacts(
           },
         }
       : {}),
-    nodes: nodes.map((node) => nodeFacts(node, image, assignment?.assignedAt)),
+    nodes: nodes.map((node) => nodeFacts(node, image, assignment, position)),
     ...lastGoodOf(fleet, nodes),
   }
 }
@@ -167,7 +167,7 @@ function bootsOf(
   const first = mine.find((one) => one.bootId === bootId)
   const bad = mine.find(
     (one) =>
-      (one.seq > statement.seq || one.bootId === bootId) &&
+      (one.seq > node.confirmedSince || one.bootId === bootId) &&
       one.imageSha256 === imageSha256 &&
       one.verdict === 'contraindicated' &&
       one.firstVerdict === 'contraindicated' &&
@@ -209,9 +209,21 @@ function begunAgain(newest: FleetNode['transition'], failed: NonNullable<FleetNo
   )
 }
 
-function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date | undefined): NodeFacts {
-  const { transition, confirmed, failed, closed } = node
-  const lostAtMs = closed.reduce((newest, { closedAt }) => Math.max(newest, closedAt.getTime()), 0)
+// The first loss since it was assigned what it is: who loses again and again gets no time for it again.
+function lostAtMs({ closed }: FleetNode, assignedAt: Date | undefined): number | undefined {
+  const since = closed.flatMap(({ closedAt }) => (assignedAt && closedAt >= assignedAt ? [closedAt.getTime()] : []))
+  return since.length > 0 ? Math.min(...since) : undefined
+}
+
+function nodeFacts(
+  node: FleetNode,
+  image: Image | undefined,
+  assignment: Assignment | undefined,
+  position: Position | undefined,
+): NodeFacts {
+  const { transition, confirmed, failed } = node
+  const assignedAt = assignment?.assignedAt
+  const lostAt = lostAtMs(node, assignedAt)
   const isTarget = (sha256: string | undefined) => image !== undefined && sha256 === image.imageSha256
   const boot =
     confirmed && isTarget(confirmed.body.imageSha256) && confirmed.body.bootId
@@ -227,7 +239,8 @@ function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date |
     failed &&
     isTarget(failed.body.imageSha256) &&
     (!boot || failed.ref.seq > boot.statement.seq) &&
-    !begunAgain(transition, failed)
+    !begunAgain(transition, failed) &&
+    !(assignment && isBeforeRetry(failed, assignment, position))
   return {
     node: node.node,
     phase: transition?.body.to ?? 'Idle',
@@ -235,7 +248,7 @@ function nodeFacts(node: FleetNode, image: Image | undefined, assignedAt: Date |
     message: transition?.body.message ?? 'has said nothing yet',
     ...(transition ? { statement: transition.ref } : {}),
     ...(boot ? { confirmed: boot } : {}),
-    ...(lostAtMs > 0 ? { lostAtMs } : {}),
+    ...(lostAt === undefined || boot ? {} : { lostAtMs: lostAt }),
     ...(stands
       ? {
           failure: {

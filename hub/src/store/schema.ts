@@ -354,7 +354,10 @@ export const statementBatch = pgTable(
   (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.lastSeq, t.firstSeq] })],
 )
 
-/** Which manifests a node has confirmed in a life, and by which statement first: below its release counter no boot is good. */
+/**
+ * Which manifests a node has confirmed in a life, by which statement first and by which last: below its release counter no
+ * boot is good. A hub of an older version leaves `lastSeq` as it is, which may then be below `seq`.
+ */
 export const confirmedManifest = pgTable(
   'confirmed_manifest',
   {
@@ -363,6 +366,7 @@ export const confirmedManifest = pgTable(
     incarnation: integer().notNull(),
     manifestSha256: text('manifest_sha256').notNull(),
     seq: big('seq').notNull(),
+    lastSeq: big('last_seq').notNull().default(0),
   },
   (t) => [primaryKey({ columns: [t.cluster, t.node, t.incarnation, t.manifestSha256] })],
 )

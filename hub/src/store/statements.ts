@@ -48,22 +48,25 @@ export async function appendStatements(tx: Tx, rows: readonly NewStatement[]): P
     where (excluded.incarnation, excluded.seq) > (held.incarnation, held.seq)`
 }
 
-// Each manifest once, with the lowest number that confirms it: also where that one comes last.
+// Each manifest once, with the lowest number that confirms it and the highest, in whatever order they come.
 async function appendConfirmed(tx: Tx, rows: readonly NewStatement[]): Promise<void> {
-  const first = new Map<string, NewStatement & { readonly confirms: string }>()
+  const said = new Map<string, NewStatement & { readonly confirms: string; readonly last: number }>()
   for (const row of rows) {
     const { confirms } = row
     if (confirms === undefined) continue
     const key = `${row.cluster}/${row.node}/${row.incarnation}/${confirms}`
-    if (row.seq < (first.get(key)?.seq ?? Number.POSITIVE_INFINITY)) first.set(key, { ...row, confirms })
+    const { seq = row.seq, last = row.seq } = said.get(key) ?? {}
+    said.set(key, { ...row, confirms, seq: Math.min(seq, row.seq), last: Math.max(last, row.seq) })
   }
-  if (first.size === 0) return
-  const all = [...first.values()]
+  if (said.size === 0) return
+  const all = [...said.values()]
   await tx`
-    insert into confirmed_manifest as held (cluster, node, incarnation, manifest_sha256, seq)
+    insert into confirmed_manifest as held (cluster, node, incarnation, manifest_sha256, seq, last_seq)
     select * from unnest(${all.map((r) => r.cluster)}::text[], ${all.map((r) => r.node)}::text[], ${all.map((r) => r.incarnation)}::int[],
-      ${all.map((r) => r.confirms)}::text[], ${all.map((r) => r.seq)}::bigint[])
-    on conflict (cluster, node, incarnation, manifest_sha256) do update set seq = excluded.seq where excluded.seq < held.seq`
+      ${all.map((r) => r.confirms)}::text[], ${all.map((r) => r.seq)}::bigint[], ${all.map((r) => r.last)}::bigint[])
+    on conflict (cluster, node, incarnation, manifest_sha256) do update
+    set seq = least(held.seq, excluded.seq), last_seq = greatest(held.last_seq, excluded.last_seq)
+    where excluded.seq < held.seq or excluded.last_seq > held.last_seq`
 }
 
 /** The signature of a batch that brought at least one new statement, and which numbers it is over. */
@@ -296,26 +299,4 @@ export async function newestStatements(tx: Reader, nodes: readonly NodeId[]): Pr
     text,
     receivedAt: received_at,
   }))
-}
-
-/** Which manifest was confirmed before which statement of the same life is asked; and, where it was, in which statement first. */
-export type Asked = Pick<NewStatement, 'cluster' | 'node' | 'incarnation' | 'seq'> & { readonly manifestSha256: string }
-export type Confirmed = Asked & { readonly confirmedIn: number }
-
-/**
- * Those of them that were confirmed. A hub of an older version keeps none by itself, so the newest statement of a node that
- * is idle is read too.
- */
-export async function confirmedOf(tx: Reader, asked: readonly Asked[]): Promise<Confirmed[]> {
-  if (asked.length === 0) return []
-  const rows = await tx<(Asked & { seq: string; confirmedIn: string })[]>`
-    select u.c as cluster, u.n as node, u.i as incarnation, u.s as seq, u.m as "manifestSha256", least(m.seq, w.seq) as "confirmedIn"
-    from unnest(${asked.map((a) => a.cluster)}::text[], ${asked.map((a) => a.node)}::text[], ${asked.map((a) => a.incarnation)}::int[],
-      ${asked.map((a) => a.seq)}::bigint[], ${asked.map((a) => a.manifestSha256)}::text[]) as u(c, n, i, s, m)
-    left join confirmed_manifest m on m.cluster = u.c and m.node = u.n and m.incarnation = u.i and m.manifest_sha256 = u.m and m.seq < u.s
-    left join (statement_newest w join statement t on t.cluster = w.cluster and t.node = w.node and t.incarnation = w.incarnation and t.seq = w.seq)
-      on w.cluster = u.c and w.node = u.n and w.incarnation = u.i and w.kind = 'transition' and w.phase = 'Idle' and w.seq < u.s
-      and t.text::jsonb->'body'->>'manifestSha256' = u.m and t.text::jsonb->'body' ? 'bootId'
-    where m.seq is not null or w.seq is not null`
-  return rows.map((row) => ({ ...row, seq: Number(row.seq), confirmedIn: Number(row.confirmedIn) }))
 }

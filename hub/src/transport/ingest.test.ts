@@ -88,13 +88,15 @@ describe('a statement is stored once, whatever the way it came', () => {
       return text
     }
     const texts = bodies.map((body, at) => confirmation(at + 1, body))
-    const kept = () => world.store.sql`select manifest_sha256, seq from confirmed_manifest where cluster = ${cluster}`
+    const kept = () =>
+      world.store
+        .sql`select seq, last_seq from confirmed_manifest where cluster = ${cluster} and manifest_sha256 = ${manifest}`
     await send(node, await batchOf(node, texts.slice(1)))
-    expect(await kept()).toEqual([{ manifest_sha256: manifest, seq: '3' }])
+    expect(await kept()).toEqual([{ seq: '3', last_seq: '3' }])
     await send(node, await batchOf(node, texts.slice(0, 1)))
-    expect(await kept()).toEqual([{ manifest_sha256: manifest, seq: '1' }])
+    expect(await kept()).toEqual([{ seq: '1', last_seq: '3' }])
     await send(node, await batchOf(node, [confirmation(5)]))
-    expect(await kept()).toEqual([{ manifest_sha256: manifest, seq: '1' }])
+    expect(await kept()).toEqual([{ seq: '1', last_seq: '5' }])
   })
 
   test('batches with other boundaries, out of order and with gaps; the watermark is the highest number without a gap', async () => {

@@ -5,21 +5,16 @@ export { profileFault } from './attestation/machine.ts'
 export { readMeasurements } from './attestation/measurements.ts'
 export { type ImageFiles, promiseFault, promiseOf } from './attestation/promise.ts'
 export {
+  type ConfirmedBefore,
   FIRMWARE_PCRS,
   QUOTED_PCRS,
   type Reference,
   type SeenClock,
   type TpmReference,
 } from './attestation/reference.ts'
-export { confirmedManifest } from './attestation/release.ts'
+export { type Confirmation, confirmedBefore, confirmedManifest, judgeRelease } from './attestation/release.ts'
 export { appraisalPolicyId, attestationResult } from './attestation/result.ts'
-export {
-  highestRelease,
-  manifestsAbove,
-  type SignedImage,
-  type SignedManifest,
-  signedImages,
-} from './attestation/signed.ts'
+export { counterFor, type SignedImage, type SignedManifest, signedImages } from './attestation/signed.ts'
 export { assess, type Closed, type ClusterInventory, lostWords } from './compliance/assess.ts'
 export { type CheckedReport, checkReport, type Proven, type SignedFiles } from './compliance/check.ts'
 export { shapeFacts, sinceLoss } from './compliance/facts.ts'

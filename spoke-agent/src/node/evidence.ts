@@ -80,7 +80,7 @@ function tellWhereItStands({ database, bus, outbox, enrollment }: EvidenceOption
   if (isNew || before.startsWith(`${chapter}/`) || restatedIn === chapter) return
   database.transact(() => {
     const node = bus.node()
-    outbox.append({ kind: 'transition', body: restated(node.state, bus.site()?.target) })
+    for (const body of restated(node.state, bus.site()?.target)) outbox.append({ kind: 'transition', body })
     bus.saveNode({ ...node, restatedIn: chapter })
   })
 }

@@ -39,6 +39,7 @@ const CODES = {
   KernelNotOfImage: ['contraindicated', 'executables'],
   OtherImageTried: ['warning', 'executables'],
   OlderThanConfirmed: ['contraindicated', 'executables'],
+  ConfirmedLost: ['warning', 'executables'],
   PcrMismatch: ['contraindicated', 'executables'],
   NoProfile: ['warning', 'hardware'],
   SecureBootOff: ['contraindicated', 'configuration'],

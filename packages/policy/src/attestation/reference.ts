@@ -32,14 +32,22 @@ export type TpmReference = {
    */
   readonly firmware: { readonly atRegistration: PcrValues | undefined; readonly shownBy: readonly string[] }
   readonly before: SeenClock | undefined
-  /** The image's release counter, and what this node confirmed in its life before this boot; nothing where either is not known. */
+  /** The image's release counter, and what this node confirmed in its life; nothing where either is not known. */
   readonly release?: Release | undefined
 }
 
-export type Release = {
-  readonly counter: number
-  /** The highest release counter of what it confirmed, and the statement in which it did. */
-  readonly confirmed: { readonly counter: number; readonly seq: number }
+export type Release = ConfirmedBefore & { readonly counter: number }
+
+/** What is known of what a node confirmed in its life, as far as it bears on one boot. */
+export type ConfirmedBefore = {
+  /** The highest release counter of what it confirmed before this boot, and the statement in which it did. */
+  readonly confirmed?: { readonly counter: number; readonly seq: number } | undefined
+  /** Below this boot statements are lost, and with them perhaps what it had confirmed. */
+  readonly lost?: {
+    readonly upTo: number
+    /** The lowest release counter of what it confirmed above them, also after this boot; undefined where that is nothing. */
+    readonly leastSince: number | undefined
+  }
 }
 
 export type Reference = {

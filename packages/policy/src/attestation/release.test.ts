@@ -1,7 +1,7 @@
 import type { Statement, TransitionBody } from '@skerry/api'
+import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { confirmedManifest, judgeRelease } from './release.ts'
-import { highestRelease } from './signed.ts'
+import { confirmedBefore, confirmedManifest, judgeRelease } from './release.ts'
 
 const MANIFEST = 'a'.repeat(64)
 const went = (body: Partial<TransitionBody>): Statement => ({
@@ -20,11 +20,34 @@ test.each<[string, Statement, string | undefined]>([
   expect(confirmedManifest(statement)).toBe(manifest)
 })
 
-test('the highest counter counts, not the newest statement; of equal ones the first', () => {
-  const said = [2, 5, 1, 5].map((counter, at) => ({ counter, seq: 10 + at }))
-  expect(highestRelease(said)).toEqual({ counter: 5, seq: 11 })
-  expect(highestRelease(said.toReversed())).toEqual({ counter: 5, seq: 11 })
-  expect(highestRelease([])).toBeUndefined()
+const NEWER = 'b'.repeat(64)
+const counterOf = (manifest: string) =>
+  new Map([
+    [MANIFEST, 2],
+    [NEWER, 5],
+  ]).get(manifest)
+const once = (manifestSha256: string, first: number, last = first) => ({ manifestSha256, first, last })
+
+test('the highest counter counts, not the newest statement; what is above the boot, or is nobody’s release, does not', () => {
+  const before = (seq: number, ...said: ReturnType<typeof once>[]) =>
+    confirmedBefore({ seq, lostUpTo: undefined }, said, counterOf)
+  const said = [once(MANIFEST, 10), once(NEWER, 11), once(NEWER, 13), once('c'.repeat(64), 12)]
+  expect(before(14, ...said)).toEqual({ confirmed: { counter: 5, seq: 11 } })
+  expect(before(14, ...said.toReversed())).toEqual({ confirmed: { counter: 5, seq: 11 } })
+  expect(before(11, ...said)).toEqual({ confirmed: { counter: 2, seq: 10 } })
+  expect(before(10, ...said)).toEqual({ confirmed: undefined })
+})
+
+test('where something is lost below the boot, the lowest that was confirmed above that counts, wherever the boot stands', () => {
+  const before = (seq: number, lostUpTo: number, ...said: ReturnType<typeof once>[]) =>
+    confirmedBefore({ seq, lostUpTo }, said, counterOf)
+  expect(before(30, 20, once(NEWER, 10))).toEqual({
+    ...{ confirmed: { counter: 5, seq: 10 }, lost: { upTo: 20, leastSince: undefined } },
+  })
+  // Said again above the loss, or after the boot.
+  expect(before(30, 20, once(NEWER, 10, 25)).lost).toEqual({ upTo: 20, leastSince: 5 })
+  expect(before(30, 20, once(NEWER, 25), once(MANIFEST, 40)).lost).toEqual({ upTo: 20, leastSince: 2 })
+  expect(before(30, 20, once(MANIFEST, 20), once(NEWER, 21)).lost).toEqual({ upTo: 20, leastSince: 5 })
 })
 
 test('an image below what was confirmed is contraindicated, one of equal counter is not, and what nobody knows is nothing', () => {
@@ -41,4 +64,50 @@ test('an image below what was confirmed is contraindicated, one of equal counter
   ])
   expect([judgeRelease({ counter: 3, confirmed }), judgeRelease({ counter: 4, confirmed })]).toEqual([[], []])
   expect(judgeRelease(undefined)).toEqual([])
+})
+
+test('what may have been confirmed in what is lost leaves a warning, until what was confirmed since shows that it is not above', () => {
+  const lost = (leastSince?: number) => ({ upTo: 20, leastSince })
+  const codes = (...[release]: Parameters<typeof judgeRelease>) =>
+    judgeRelease(release).map(({ code, tier }) => [code, tier])
+  const doubt = [['ConfirmedLost', 'warning']]
+  expect(codes({ counter: 2, lost: lost() })).toEqual(doubt)
+  expect(codes({ counter: 2, lost: lost(3) })).toEqual(doubt)
+  expect(codes({ counter: 2, lost: lost(2) })).toEqual([])
+  expect(codes({ counter: 3, lost: lost(2) })).toEqual([])
+  // What is known to be older is no doubt.
+  const confirmed = { counter: 3, seq: 12 }
+  expect(codes({ counter: 2, confirmed, lost: lost(2) })).toEqual([['OlderThanConfirmed', 'contraindicated']])
+  expect(judgeRelease({ counter: 2, lost: lost() })[0]?.message).toMatch(/^statements up to 20 are lost, /)
+})
+
+test('any confirmations, any loss: what a whole chain calls older is never called good by one with a hole', () => {
+  const releases = fc.array(fc.integer({ min: 0, max: 4 }), { minLength: 1, maxLength: 12 })
+  fc.assert(
+    fc.property(releases, fc.nat(12), fc.nat(12), fc.nat(4), (raises, from, length, counter) => {
+      // A node confirms nothing below what it confirmed.
+      let floor = 0
+      const said = raises.map((raise, at) => {
+        floor = Math.max(floor, raise)
+        return { seq: at + 1, counter: floor, manifestSha256: `${floor}` }
+      })
+      const boot = raises.length + 1
+      const [lostFrom, lostUpTo] = [Math.min(from, boot - 1), Math.min(from + length, boot - 1)]
+      const judged = (some: typeof said, lost: number | undefined) => {
+        const byManifest = Map.groupBy(some, ({ manifestSha256 }) => manifestSha256)
+        const confirmations = [...byManifest].map(([manifestSha256, all]) =>
+          once(manifestSha256, all[0]?.seq ?? 0, all.at(-1)?.seq ?? 0),
+        )
+        const before = confirmedBefore({ seq: boot, lostUpTo: lost }, confirmations, Number)
+        return judgeRelease({ counter, ...before })[0]?.code
+      }
+      const whole = judged(said, undefined)
+      const holed = judged(
+        said.filter(({ seq }) => seq < lostFrom || seq > lostUpTo),
+        lostUpTo,
+      )
+      if (whole === 'OlderThanConfirmed') expect(holed).toBeDefined()
+      if (holed === 'OlderThanConfirmed') expect(whole).toBe('OlderThanConfirmed')
+    }),
+  )
 })

@@ -4,7 +4,7 @@ import type { Appraisal } from './appraise.ts'
 import { listed } from './findings.ts'
 
 /** Which rules judged. It changes whenever `appraise()` may give another verdict on the same evidence and references. */
-const APPRAISAL_POLICY = 'skerry-appraisal-6'
+const APPRAISAL_POLICY = 'skerry-appraisal-7'
 
 /** EAR's `ear.appraisal-policy-id`: the rules and the signed files that a verdict rests on, as hex SHA-256. */
 export function appraisalPolicyId(used: {

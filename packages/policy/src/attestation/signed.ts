@@ -1,5 +1,4 @@
 import type { Boot } from '@skerry/api'
-import type { Release } from './reference.ts'
 
 // What of all that people signed is about one boot. A hub judges by this, and so does whoever checks its reports.
 
@@ -36,21 +35,17 @@ export function signedImages<Manifest extends SignedManifest>(
   return [...byBoot.values()]
 }
 
-/** Manifests for this hardware that are above the lowest of these images: who confirmed one of them runs an older image now. */
-export function manifestsAbove<Manifest extends SignedManifest>(
-  manifests: readonly Manifest[],
-  images: readonly Pick<SignedImage, 'releaseCounter'>[],
+/** The release counter of a manifest, by its digest, if it is for this hardware. */
+export function counterFor(
+  manifests: readonly SignedManifest[],
   hardwareId: string | null,
-): Manifest[] {
-  const lowest = Math.min(...images.map(({ releaseCounter }) => releaseCounter))
-  return manifests.filter((one) => one.releaseCounter > lowest && isFor(one, hardwareId))
+): (manifestSha256: string) => number | undefined {
+  const counters = new Map(
+    manifests.filter((one) => isFor(one, hardwareId)).map(({ sha256, releaseCounter }) => [sha256, releaseCounter]),
+  )
+  return (manifestSha256) => counters.get(manifestSha256)
 }
 
 function isFor({ hardwareIds }: SignedManifest, hardwareId: string | null): boolean {
   return hardwareId === null || hardwareIds.includes(hardwareId)
-}
-
-/** The highest release counter of what a node confirmed; of equal ones the first. */
-export function highestRelease(said: readonly Release['confirmed'][]): Release['confirmed'] | undefined {
-  return said.toSorted((a, b) => b.counter - a.counter || a.seq - b.seq)[0]
 }

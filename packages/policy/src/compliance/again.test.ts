@@ -1,6 +1,7 @@
 import type {
   ComplianceReport,
   EvidenceBody,
+  GapBody,
   RegistrationProof,
   Statement,
   TpmQuote,
@@ -53,7 +54,9 @@ type Node = {
   cluster: string
   incarnation?: number
   by?: Tpm
-  bodies?: (EvidenceBody | TransitionBody)[]
+  bodies?: (EvidenceBody | TransitionBody | GapBody)[]
+  /** What is lost: its first statement then stands above that. */
+  closes?: { fromSeq: number; toSeq: number }
   proof?: RegistrationProof | undefined
 }
 const proofOf = (by: Tpm, values = valuesOf('secure-boot-off')): RegistrationProof => {
@@ -75,6 +78,13 @@ const confirms = (manifestSha256: string): TransitionBody => ({
   ...{ from: 'Confirming', to: 'Idle', reason: 'Confirmed', message: 'runs it', bootId: 'b', manifestSha256 },
 })
 
+const gapIn = (statements: readonly Statement[]) => {
+  const { cluster, node, incarnation, seq } = statements.find(({ kind }) => kind === 'gap') ?? statements[0] ?? {}
+  if (cluster === undefined || node === undefined || incarnation === undefined || seq === undefined)
+    throw new Error('no statement')
+  return { cluster, node, incarnation, seq, digest: digest(seq) }
+}
+
 /** A report of nodes that booted, with what a hub said of each newest boot, and what its statements prove. */
 function world(
   nodes: readonly Node[],
@@ -84,12 +94,18 @@ function world(
 ) {
   const evidence = new Map<string, Proven>()
   const inventory = nodes.map(({ cluster, by = tpm, bodies = [boot(1, by)], ...rest }) => {
-    const { incarnation = 1 } = rest
+    const { incarnation = 1, closes } = rest
+    const lost = closes?.toSeq ?? 0
     const id = { cluster, node: 'n', incarnation }
     const statements = bodies.map(
       (body, at): Statement => ({
-        ...{ ...id, seq: at + 1, prev: digest(at), marker: digest(0), time: { wall: '2026-06-01T11:00:00Z' } },
-        ...('to' in body ? { kind: 'transition', body } : { kind: 'evidence', body }),
+        ...{ ...id, seq: lost + at + 1, prev: digest(lost + at) },
+        ...{ marker: digest(0), time: { wall: '2026-06-01T11:00:00Z' } },
+        ...('to' in body
+          ? { kind: 'transition', body }
+          : 'toSeq' in body
+            ? { kind: 'gap', body }
+            : { kind: 'evidence', body }),
       }),
     )
     const known = statements.map((statement) => ({ statement, digest: digest(statement.seq) }))
@@ -104,7 +120,7 @@ function world(
         }),
       ),
     })
-    const newest = statements.length
+    const newest = lost + statements.length
     const booted = statements.findLast(({ kind }) => kind === 'evidence')?.seq ?? 0
     const statement = { ...id, seq: booted, digest: digest(booted) }
     const verdict = { bootId: `b${booted}`, ...said, statement }
@@ -115,7 +131,8 @@ function world(
         {
           ...{ node: 'n', class: 'tpm' as const, incarnation, watermark: newest, newestSeq: newest },
           ...(hardwareId === null ? {} : { hardwareId }),
-          ...factsOf(known),
+          ...factsOf(known, lost),
+          ...(closes ? { closed: [{ ...closes, reason: 'NotKept', statement: gapIn(statements) }] } : {}),
           verdict,
         },
       ],
@@ -237,6 +254,23 @@ describe('a boot with a TPM, judged again by what people signed', () => {
     expect(world([downgraded], GOOD)(foreign)).toEqual(verified)
     const onlyElsewhere = { verdict: 'contraindicated', reason: 'ImageForOtherHardware' } as const
     expect(world([shop], onlyElsewhere)({ ...signedFiles(), manifests: [kiosk(first, 1)] })).toEqual(verified)
+  })
+
+  test('of which what it had confirmed is lost is a warning here as at the hub, until it confirms anew', () => {
+    const [first] = signedFiles().manifests
+    if (!first) throw new Error('no manifest')
+    const lossy = (...bodies: NonNullable<Node['bodies']>) => ({ ...shop, bodies, closes: { fromSeq: 1, toSeq: 1 } })
+    const gap = { fromSeq: 1, toSeq: 1, reason: 'NotKept' } as const
+    const doubt = { verdict: 'warning', reason: 'ConfirmedLost' } as const
+    expect(world([lossy(gap, boot(3, tpm))], doubt)(signedFiles())).toEqual(verified)
+    expect(world([lossy(gap, boot(3, tpm))], GOOD)(signedFiles())).toMatchObject({ outcome: 'not-verified' })
+    expect(world([lossy(gap, confirms(first.sha256), boot(4, tpm))], GOOD)(signedFiles())).toEqual(verified)
+    expect(world([lossy(gap, boot(3, tpm), confirms(first.sha256))], GOOD)(signedFiles())).toEqual(verified)
+    // What it confirmed after the boot may be what shows it, and is not there to be read.
+    expect(world([lossy(gap, boot(3, tpm), confirms('9'.repeat(64)))], GOOD)(signedFiles())).toMatchObject({
+      ...{ faults: [], outcome: 'not-assessed' },
+      why: expect.stringMatching(/9{64}, which the node confirmed in statement 4, is not in this file/),
+    })
   })
 
   test.each<[string, Node, string | null, string]>([

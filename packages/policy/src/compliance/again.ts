@@ -9,9 +9,9 @@ import {
 } from '@skerry/api'
 import { Malformed, nameOf, parsePublic } from '@skerry/measured-boot'
 import { type Appraisal, appraise, NOTHING_KNOWN } from '../attestation/appraise.ts'
-import { FIRMWARE_PCRS, type Release, type SeenClock, type TpmReference } from '../attestation/reference.ts'
-import { confirmedManifest } from '../attestation/release.ts'
-import { highestRelease, manifestsAbove, type SignedManifest, signedImages } from '../attestation/signed.ts'
+import { type ConfirmedBefore, FIRMWARE_PCRS, type SeenClock, type TpmReference } from '../attestation/reference.ts'
+import { type Confirmation, confirmedBefore, confirmedManifest } from '../attestation/release.ts'
+import { counterFor, signedImages } from '../attestation/signed.ts'
 import type { KnownStatement } from './facts.ts'
 
 // Boots of nodes with a TPM, judged again by whoever checks a report: against manifests and profiles that he read by a root
@@ -117,8 +117,9 @@ function best(node: Node, life: Life, at: Evidence, signed: SignedFiles, shown: 
   }))
   // In the hub's order: of two that leave the same verdict the first one's reason is told.
   const named = signedImages(about, { imageSha256: body.imageSha256, hardwareId }, ({ boot }) => boot)
-  const confirmed = confirmedBefore(life, at, manifestsAbove(about, named, hardwareId), signed)
-  if (confirmed && 'why' in confirmed) return confirmed
+  const lostUpTo = node.hubSays.closed?.findLast(({ toSeq }) => toSeq < statement.seq)?.toSeq
+  const confirmed = confirmedIn(life, { seq: statement.seq, lostUpTo }, counterFor(about, hardwareId), signed)
+  if ('why' in confirmed) return confirmed
   const others = manifests.flatMap(({ manifest: { image, hardwareIds, boot } }): UkiBoot[] =>
     image.sha256 !== body.imageSha256 && hardwareIds.includes(hardwareId) && boot.kind === 'uki' ? [boot] : [],
   )
@@ -137,7 +138,7 @@ function best(node: Node, life: Life, at: Evidence, signed: SignedFiles, shown: 
     named.length > 0
       ? named.map(({ boot, releaseCounter: counter }) => ({
           image: boot,
-          release: confirmed && { counter, confirmed },
+          release: { counter, ...confirmed },
         }))
       : [{ image: other } as const]
   const made = images.map((image) => appraise(body, { nonce, class: node.class, tpm: { ...tpm, ...image } }))
@@ -146,30 +147,31 @@ function best(node: Node, life: Life, at: Evidence, signed: SignedFiles, shown: 
 }
 
 /**
- * The highest release counter that it confirmed before this boot, in the same life, of these manifests. What is signed once is
- * signed for good: one that is not among the files was left out, or came after the targets that the file holds, and might be
- * above the image. Then nobody here can say.
+ * What it confirmed, as far as that bears on this boot. What is signed once is signed for good: a manifest that is not among the
+ * files was left out, or came after the targets that the file holds, and might be above the image. Then nobody here can say.
  */
-function confirmedBefore(
+function confirmedIn(
   { statements }: Life,
-  { statement: { seq } }: Evidence,
-  above: readonly SignedManifest[],
+  boot: Parameters<typeof confirmedBefore>[0],
+  counterOf: Parameters<typeof confirmedBefore>[2],
   { manifests }: SignedFiles,
-): Release['confirmed'] | { readonly why: string } | undefined {
+): ConfirmedBefore | { readonly why: string } {
   const here = new Set(manifests.map(({ sha256 }) => sha256))
-  const counters = new Map(above.map(({ sha256, releaseCounter }) => [sha256, releaseCounter]))
-  const said: Release['confirmed'][] = []
+  const said = new Map<string, Confirmation>()
+  // What is above the boot says nothing of it but where something is lost.
+  const upTo = boot.lostUpTo === undefined ? boot.seq : Number.POSITIVE_INFINITY
   for (const { statement } of statements.values()) {
-    const manifest = statement.seq < seq ? confirmedManifest(statement) : undefined
-    if (manifest === undefined) continue
-    if (!here.has(manifest))
+    const { seq } = statement
+    const manifestSha256 = seq < upTo ? confirmedManifest(statement) : undefined
+    if (manifestSha256 === undefined) continue
+    if (!here.has(manifestSha256))
       return {
-        why: `the manifest ${manifest}, which the node confirmed in statement ${statement.seq}, is not in this file`,
+        why: `the manifest ${manifestSha256}, which the node confirmed in statement ${seq}, is not in this file`,
       }
-    const counter = counters.get(manifest)
-    if (counter !== undefined) said.push({ counter, seq: statement.seq })
+    const { first = seq, last = seq } = said.get(manifestSha256) ?? {}
+    said.set(manifestSha256, { manifestSha256, first: Math.min(first, seq), last: Math.max(last, seq) })
   }
-  return highestRelease(said)
+  return confirmedBefore(boot, [...said.values()], counterOf)
 }
 
 /** The key and the firmware that the node showed when it registered, as far as its own signature over that reaches. */

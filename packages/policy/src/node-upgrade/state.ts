@@ -44,6 +44,8 @@ export type Memory = {
   /** What last proved good here: the floor that nothing goes below, and what a rollback returns to. */
   readonly confirmed?: {
     readonly imageSha256: string
+    /** Under which it was confirmed; none yet of a factory image that nobody asked for. */
+    readonly manifestSha256?: string
     readonly version?: string
     readonly releaseCounter: number
     /** The boot in which it proved good, once a statement has said so; a factory image has none yet. */

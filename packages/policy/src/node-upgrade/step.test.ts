@@ -36,7 +36,7 @@ const desired = (image: Target, running: Target = OLD): Event => ({
   target: image,
   running: facts(running, 'b1'),
 })
-const granted: Event = { type: 'TurnGranted', bootId: 'b1' }
+const granted = { type: 'TurnGranted', bootId: 'b1' } as const satisfies Event
 const fault = (of: 'surroundings' | 'image', reason: string): Event => ({
   type: 'Faulted',
   fault: { of, reason, message: reason },
@@ -90,6 +90,7 @@ describe('the honest path', () => {
     expect(told.at(-1)).toMatchObject({ imageSha256: NEXT.imageSha256, bootId: 'b2', position: NEXT.position })
     expect(state.memory.confirmed).toEqual({
       imageSha256: NEXT.imageSha256,
+      manifestSha256: NEXT.manifestSha256,
       version: 'b',
       releaseCounter: 2,
       bootId: 'b2',
@@ -121,28 +122,53 @@ describe('the honest path', () => {
   })
 })
 
-test.each<[string, (Event | [Event, number])[], object]>([
-  [
-    'Idle, with what was confirmed',
-    [...confirming, { type: 'Blessed' }],
-    { imageSha256: NEXT.imageSha256, manifestSha256: NEXT.manifestSha256, position: NEXT.position, bootId: 'b2' },
-  ],
-  ['Idle, and of what no statement named a boot nothing', [], {}],
-  ['Staged', [...staged], { position: NEXT.position, imageSha256: NEXT.imageSha256 }],
-  ['Verifying', verifying, { position: NEXT.position, imageSha256: NEXT.imageSha256 }],
-  [
-    'Failed, with what failed and how it ended',
-    [...verifying, observed(OLD, 'b3')],
-    { imageSha256: NEXT.imageSha256, manifestSha256: NEXT.manifestSha256, outcome: 'RolledBack', reason: 'FellBack' },
-  ],
-])('where it stands is said once more as it is: %s', (named, events, about) => {
-  const { state } = play(initialState({ imageSha256: OLD.imageSha256, releaseCounter: 1 }), ...events)
-  const [phase = ''] = named.split(',')
-  const said = restated(state, NEXT)
-  expect(said).toMatchObject({ from: phase, to: phase, reason: state.reason, message: state.message, ...about })
-  expect('imageSha256' in said).toBe('imageSha256' in about)
-  // Of another order than what was confirmed it says nothing.
-  if (phase === 'Idle') expect(restated(state, NEWER)).not.toHaveProperty('manifestSha256')
+describe('where it stands is said once more as it is', () => {
+  const KNOWN = { imageSha256: NEXT.imageSha256, manifestSha256: NEXT.manifestSha256, bootId: 'b2' }
+  const upgraded: (Event | [Event, number])[] = [...confirming, { type: 'Blessed' }]
+  const onward: (Event | [Event, number])[] = [
+    ...[desired(NEWER, NEXT), { type: 'Preflighted' } as const, { type: 'Staged' } as const],
+    ...[{ ...granted, bootId: 'b2' } as const, observed(NEWER, 'b3')],
+    ...[observed(NEWER, 'b3'), [observed(NEWER, 'b3'), 30_000] as [Event, number]],
+  ]
+  const said = (events: readonly (Event | [Event, number])[], held?: Target) =>
+    restated(play(initialState({ imageSha256: OLD.imageSha256, releaseCounter: 1 }), ...events).state, held)
+
+  test('Idle, with what was confirmed and the manifest that it was confirmed under, whatever the site holds', () => {
+    const idle = { from: 'Idle', to: 'Idle', reason: 'Confirmed', message: 'runs b', ...KNOWN }
+    expect(said(upgraded, NEXT)).toEqual([{ ...idle, position: NEXT.position }])
+    expect(said(upgraded, NEWER)).toEqual([idle])
+    expect(said(upgraded)).toEqual([idle])
+    // The same bytes under a manifest that this node never confirmed.
+    expect(said(upgraded, { ...NEXT, manifestSha256: digest('9'), releaseCounter: 9 })).toEqual([idle])
+  })
+
+  test('Idle, of bytes that run already the manifest that was asked for', () => {
+    const { state } = play(initialState({ imageSha256: NEXT.imageSha256, releaseCounter: 0 }), desired(NEXT, NEXT))
+    expect(restated(state, NEXT)).toMatchObject([{ ...KNOWN, position: NEXT.position, bootId: 'b1' }])
+  })
+
+  test('of what no statement named a boot nothing', () => {
+    expect(said([], NEXT)).toEqual([{ from: 'Idle', to: 'Idle', reason: 'Idle', message: 'nothing to do' }])
+    expect(said(staged, NEXT)).toHaveLength(1)
+  })
+
+  test.each<[string, (Event | [Event, number])[], object]>([
+    ['Preflight', onward.slice(0, 1), {}],
+    ['Staged', onward.slice(0, 3), {}],
+    ['Activating', onward.slice(0, 4), {}],
+    ['Verifying', onward.slice(0, 5), {}],
+    ['Confirming', onward, {}],
+    ['Failed', [...onward.slice(0, 5), observed(NEXT, 'b4')], { outcome: 'RolledBack', reason: 'FellBack' }],
+  ])('%s, what was confirmed before it first', (phase, events, about) => {
+    const { position, imageSha256, manifestSha256 } = NEWER
+    expect(said([...upgraded, ...events], NEWER)).toEqual([
+      {
+        ...{ from: 'Idle', to: 'Idle', reason: 'ConfirmedBefore', message: 'what was confirmed last, before c' },
+        ...KNOWN,
+      },
+      expect.objectContaining({ from: phase, to: phase, position, imageSha256, manifestSha256, ...about }),
+    ])
+  })
 })
 
 describe('what is newer', () => {

@@ -105,9 +105,9 @@ function desired(state: State, target: Target, running: Pick<BootFacts, 'bootId'
     const bootId = confirmed.bootId ?? (running.imageSha256 === target.imageSha256 ? running.bootId : undefined)
     // Said once: the hub counts a success only from a statement that names the boot.
     if (stage.phase === 'Idle' && (confirmed.bootId !== undefined || bootId === undefined)) return stay(state)
-    const { version } = target
+    const { imageSha256, manifestSha256, version } = target
     const releaseCounter = Math.max(confirmed.releaseCounter, target.releaseCounter)
-    const known = { imageSha256: target.imageSha256, version, releaseCounter, ...(bootId ? { bootId } : {}) }
+    const known = { imageSha256, manifestSha256, version, releaseCounter, ...(bootId ? { bootId } : {}) }
     return go(
       { ...state, memory: { ...memory, confirmed: known } },
       { phase: 'Idle' },
@@ -318,9 +318,9 @@ function blessed(state: State): Step {
   const { stage, memory } = state
   if (stage.phase !== 'Confirming') return stay(state)
   const { target, bootId } = stage
-  const { imageSha256, version } = target
+  const { imageSha256, manifestSha256, version } = target
   const releaseCounter = Math.max(target.releaseCounter, memory.confirmed?.releaseCounter ?? 0)
-  const confirmed = { imageSha256, version, releaseCounter, bootId }
+  const confirmed = { imageSha256, manifestSha256, version, releaseCounter, bootId }
   return go(
     { ...state, memory: { ...memory, confirmed } },
     { phase: 'Idle' },

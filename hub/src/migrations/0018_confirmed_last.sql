@@ -1,0 +1,1 @@
+ALTER TABLE "confirmed_manifest" ADD COLUMN "last_seq" bigint DEFAULT 0 NOT NULL;
