@@ -489,6 +489,44 @@ test('after a breach who failed is ordered back to what it confirmed before, whe
   expect((await events(world)).filter((told) => told.startsWith('Breached'))).toHaveLength(1)
 })
 
+test('the way back asks for no proof of a boot; a site that refuses it all the same is told of, and the rollout is not left waiting', async () => {
+  const fleet = await fleetOf('a')
+  const { world } = fleet
+  await addImage(world, 'os-2')
+  await fleet.roll('first', rolloutSpec('os-1'))
+  await fleet.rest()
+  await fleet.accepts('a')
+  await fleet.confirms('a', 'os-1', 'boot-a')
+  await fleet.rest()
+  await fleet.age('first')
+  const terms = { attestation: 'affirming', onBreach: 'RollbackFailed' } as const
+  await fleet.roll('second', rolloutSpec('os-2', { ...progressive({}), ...terms }))
+  await fleet.rest()
+  expect(await fleet.documentOf('a')).toMatchObject({ attestation: 'affirming' })
+  await fleet.accepts('a')
+  await fleet.fails('a', 'os-2')
+  await fleet.rest()
+  expect((await fleet.rolloutOf('second')).status?.phase).toBe('RollingBack')
+  const back = await fleet.documentOf('a')
+  expect(back).toMatchObject({ attestation: 'warning', image: { target: expect.stringContaining('os-1') } })
+  if (!back) throw new Error('nothing is ordered')
+
+  const { timeline, generation } = back
+  const said = { document: 'DesiredState', code: 'ReleaseCounterTooLow', message: 'release counter 1 is below 5' }
+  await fleet
+    .site('a')
+    .says({ kind: 'refused', body: { ...said, digest: sha('order'), position: { timeline, generation } } })
+  await fleet.rest()
+  expect((await fleet.rolloutOf('second')).status?.phase).toBe('RolledBack')
+  expect((await fleet.stateOf('second', 'a'))?.backTo).toMatchObject({
+    state: 'Impossible',
+    message: expect.stringContaining('(ReleaseCounterTooLow: release counter 1 is below 5)'),
+  })
+  expect(await events(world)).toContain(
+    'RolloutRolledBack the rollout is RolledBack; 1 cluster cannot go back, and backTo in the row of each says why',
+  )
+})
+
 describe('a rollout in waves', () => {
   const waves = [
     { startAfter: '0s', percent: 10 },

@@ -7,6 +7,7 @@ import {
   type RolloutPlan,
   retriesOf,
   rolloutStatus,
+  WAY_BACK_ASKS,
 } from '@skerry/policy'
 import { listActs } from '../store/acts.ts'
 import { asStored } from '../store/as-stored.ts'
@@ -72,10 +73,9 @@ async function savePlan(
     if (order) await saveAssignments(tx, plan.advance, order)
     const retried = sent.filter(({ terms }) => terms.retry)
     await saveTerms(tx, rollout.metadata.uid, [...changed, ...retried])
-    // What a site is ordered back to runs there already: there is no wave to wait for.
     const backward = plan.back.map(({ cluster, to }) => ({
       cluster,
-      order: orderOf(current, to, termsFor(current.spec, undefined)),
+      order: orderOf(current, to, termsBack(current.spec)),
     }))
     for (const { cluster, order } of backward) await saveAssignments(tx, [cluster], order)
     if (order || changed.length > 0 || backward.length > 0) await wake(tx, 'assignment')
@@ -112,6 +112,11 @@ function termsFor(spec: RolloutSpec, waves: RolloutPlan['waves']): Assignment['t
     gates: spec.gates ?? DEFAULT_GATES,
     attestation: spec.attestation ?? 'affirming',
   }
+}
+
+// What a site is ordered back to runs there already: there is no wave to wait for, and no proof that it could lack.
+function termsBack(spec: RolloutSpec): Assignment['terms'] {
+  return { ...termsFor(spec, undefined), attestation: WAY_BACK_ASKS }
 }
 
 // What is asked of one cluster. A retry stays in its terms: the site has done with it once it has forgotten.
@@ -159,10 +164,13 @@ function eventsOf(rollout: Rollout, status: RolloutStatus): NewEvent[] {
     const completed = conditionOf('Completed')
     const failures = (status.counts?.failed ?? 0) + (status.counts?.rolledBack ?? 0) > 0
     const over = failures && (status.phase === 'Completed' || status.phase === 'Paused')
+    // Of a way back that is over, who could not go it.
+    const stays = status.phase === 'RolledBack' && status.clusters?.some(({ backTo }) => backTo?.state === 'Impossible')
+    const message = `the rollout is ${status.phase}${over && completed ? `: ${completed.message}` : ''}`
     tell(
-      over ? 'Warning' : 'Normal',
+      over || stays ? 'Warning' : 'Normal',
       `Rollout${status.phase}`,
-      `the rollout is ${status.phase}${over && completed ? `: ${completed.message}` : ''}`,
+      stays && completed ? completed.message : message,
     )
   }
   const before = new Map((rollout.status?.clusters ?? []).map((cluster) => [cluster.name, cluster.state]))

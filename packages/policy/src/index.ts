@@ -101,6 +101,7 @@ export {
   previewOf,
   type RolloutPreview,
 } from './rollout/preview.ts'
+export { WAY_BACK_ASKS } from './rollout/roll-back.ts'
 export {
   type Simulation,
   type SimulationInput,

@@ -40,7 +40,7 @@ function afterFailures(name: string): string {
 /** What failed in this rollout, and is counted. */
 type Failed = readonly { readonly reason: string }[]
 
-/** `dropped`: who failed, and was dropped by the placement since. */
+/** `dropped`: who failed, and was dropped by the placement since. `staying`: how many cannot go back after a breach. */
 export function conditionsOf(
   spec: RolloutSpec,
   phase: RolloutPhase,
@@ -48,6 +48,7 @@ export function conditionsOf(
   standing: Standing,
   placed: readonly Placed[],
   dropped: Failed,
+  staying: number,
   name: string,
 ): Conditions {
   const failed = [...placed.filter(({ state }) => FAILURES.has(state)), ...dropped]
@@ -67,7 +68,11 @@ export function conditionsOf(
     },
     phase === 'Completed'
       ? { type: 'Completed', status: 'True', ...sinceCompletion(placed, failed, name) }
-      : { type: 'Completed', status: 'False', ...untilCompletion(phase, breached, standing, placed, failed, name) },
+      : {
+          type: 'Completed',
+          status: 'False',
+          ...untilCompletion(phase, breached, standing, placed, failed, staying, name),
+        },
     { type: 'Ready', status: 'True', reason: 'Planned', message: `image and placement are known${unlimited}` },
   ]
 }
@@ -127,13 +132,14 @@ function untilCompletion(
   { stages, current, gate }: Standing,
   placed: readonly Placed[],
   failed: Failed,
+  staying: number,
   name: string,
 ): Told {
   const where = current && stages.length > 1 ? `${stageName(current)}: ` : ''
-  const going = {
-    reason: phase,
-    message: `the rollout is ${phase}${current && stages.length > 1 ? `; ${stageName(current)} has its turn` : ''}`,
-  }
+  const turn = current && stages.length > 1 ? [`${stageName(current)} has its turn`] : []
+  const stays =
+    staying > 0 ? [`${counted(staying, 'cluster')} cannot go back, and backTo in the row of each says why`] : []
+  const going = { reason: phase, message: [`the rollout is ${phase}`, ...turn, ...stays].join('; ') }
   if (phase === 'WaitingForApproval' && gate) return { reason: phase, message: gateText(gate, name) }
   const { members = placed } = current ?? {}
   const isStuck = members.every(({ state }) => FINISHED.has(state)) && members.some(({ state }) => FAILURES.has(state))

@@ -13,6 +13,7 @@ import {
   plan,
   progressive,
   row,
+  said,
   saved,
 } from './fixture.ts'
 import { planRollout } from './plan.ts'
@@ -107,6 +108,40 @@ describe('[deviation] onBreach', () => {
       state: 'Impossible',
       message: 'no signed image is known that every node of it confirmed before',
     })
+  })
+
+  test('a site that refused the order back cannot go back: that is told with its reason, and nobody waits for it', () => {
+    const refused = {
+      ...{
+        code: 'ImageFailedBefore',
+        message: 'these bytes ended in RolledBack here',
+        attestation: 'warning' as const,
+      },
+      ...{ atMs: NOW, statement: said('a') },
+    }
+    const rest = [known('c', 'proven'), known('d', 'nothing')]
+    const stopped = plan([known('a', 'rolled-back'), known('b', 'staging'), ...rest], asks('RollbackAll'))
+    const sites = (taken: boolean) => [
+      { ...ordered('a', 'rolled-back', false), refused },
+      ordered('b', 'staging', taken),
+      ...rest,
+    ]
+    const waits = plan(sites(false), asks('RollbackAll'), after(stopped))
+    expect(waits).toMatchObject({ phase: 'RollingBack', back: [] })
+    const done = plan(sites(true), asks('RollbackAll'), after(waits))
+    expect(done).toMatchObject({ phase: 'RolledBack', back: [] })
+    expect(row(done, 'a')?.backTo).toMatchObject({
+      ...{ version: '1', state: 'Impossible' },
+      message:
+        'the site refused the order for 1, which its nodes confirmed before (ImageFailedBefore: these bytes ended in RolledBack here); it keeps the order that it took before',
+    })
+    expect(condition(done, 'Completed')?.message).toBe(
+      'the rollout is RolledBack; 1 cluster cannot go back, and backTo in the row of each says why',
+    )
+    // What it refused was for another image than the one that it is to go back to now.
+    const elsewhere = { ...before, manifestSha256: '4'.repeat(64) }
+    const again = plan([{ ...ordered('a', 'rolled-back', false), refused, lastGood: elsewhere }], asks('RollbackAll'))
+    expect(again).toMatchObject({ phase: 'RollingBack', back: [{ cluster: 'a', to: elsewhere }] })
   })
 
   test("who is another rollout's by now is ordered nothing, whatever that one ordered", () => {

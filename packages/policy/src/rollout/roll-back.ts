@@ -12,8 +12,16 @@ export type RollBack = {
   /** Who is ordered back now. */
   readonly orders: readonly Back[]
   readonly told: ReadonlyMap<string, BackTo>
+  /** Of how many nothing comes of going back. */
+  readonly staying: number
   readonly phase: 'RollingBack' | 'RolledBack'
 }
+
+/**
+ * What the way back asks of a boot: as little as can be asked. What it names runs there already, so a refused demand keeps
+ * nothing unproven away; it leaves the order that failed in force. The boot's evidence is judged as ever.
+ */
+export const WAY_BACK_ASKS = 'warning'
 
 /** Of these states an order may be on its way, or be carried out. */
 const MAY_STILL_TRY: ReadonlySet<ClusterState> = new Set([...UNDER_WAY, 'Offline'])
@@ -32,7 +40,7 @@ export function rollBackOf(
   const orders: Back[] = []
   const told = new Map<string, BackTo>()
   for (const { cluster, state } of placed) {
-    const { assignment, lastGood, nodes, position, accepted, name } = cluster
+    const { assignment, lastGood, nodes, position, accepted, refused, name } = cluster
     if (assignment?.rolloutUid !== metadata.uid) continue
     const ordered = assignment.manifestSha256 !== image.manifestSha256
     const wanted = FAILURES.has(state) || (spec.onBreach === 'RollbackAll' && MAY_STILL_TRY.has(state))
@@ -49,6 +57,14 @@ export function rollBackOf(
     }
     const { target, manifestSha256, version } = lastGood
     const isDone = ordered && position && accepted && comparePositions(accepted.position, position) >= 0
+    // What it refused it refused for good; but an order that was for another image says nothing about this one.
+    if (!isDone && refused && assignment.manifestSha256 === manifestSha256) {
+      told.set(name, {
+        ...{ target, manifestSha256, version, state: 'Impossible' },
+        message: `the site refused the order for ${version}, which its nodes confirmed before (${refused.code}: ${refused.message}); it keeps the order that it took before`,
+      })
+      continue
+    }
     told.set(name, {
       ...{ target, manifestSha256, version, state: isDone ? 'Accepted' : 'Ordered' },
       message: isDone
@@ -57,6 +73,8 @@ export function rollBackOf(
     })
     if (mayOrder && assignment.manifestSha256 !== manifestSha256) orders.push({ cluster: name, to: lastGood })
   }
-  const open = orders.length > 0 || [...told.values()].some(({ state }) => state === 'Ordered')
-  return { orders, told, phase: open ? 'RollingBack' : 'RolledBack' }
+  const states = [...told.values()].map(({ state }) => state)
+  const open = orders.length > 0 || states.includes('Ordered')
+  const staying = states.filter((state) => state === 'Impossible').length
+  return { orders, told, staying, phase: open ? 'RollingBack' : 'RolledBack' }
 }
