@@ -302,16 +302,20 @@ describe('one answer tells all that is wrong', () => {
       decided: [{ index: 0, name: 'shops', clusters: ['shop-1'] }],
       clusters: [{ name: 'shop-1', reachability: 'Online', nodes: [] }],
     }
+    const asked: string[] = []
     const server = createServer(({ url = '' }, response) => {
+      if (url.includes('/facts')) asked.push(url.replace(/^.*\?/, ''))
       response.writeHead(200, { 'content-type': 'application/json' })
       response.end(JSON.stringify(url.includes('/facts') ? facts : rollout))
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const dir = testFolder()
-    writeFileSync(
-      join(dir, 'r.json'),
-      JSON.stringify({ ...rollout, spec: { ...rollout.spec, offlineAfter: '9999999h' } }),
-    )
+    const write = (spec: object) =>
+      writeFileSync(
+        join(dir, 'r.json'),
+        JSON.stringify({ ...rollout, spec: { ...rollout.spec, offlineAfter: '9999999h', ...spec } }),
+      )
+    write({})
     writeFileSync(
       join(dir, 'm.json'),
       '{"end":"2026-06-02T08:00:00Z","pace":{"staging":"x"},"clusters":[{"name":"shop-11"}]}',
@@ -334,6 +338,21 @@ describe('one answer tells all that is wrong', () => {
       'm.json: clusters[0].name: there is no cluster "shop-11" (did you mean "shop-1"?)',
       hint,
     ])
+    // Whom a placement that cannot be read selects nobody knows, and what the file names besides is read all the same.
+    write({ placementRef: { name: 7 } })
+    expect(await told()).toEqual([
+      ofFiles[0],
+      expect.stringMatching(/placementRef\.name must be string/),
+      ofFiles[1],
+      hint,
+    ])
+    write({ image: { name: 7 } })
+    expect(await told()).toEqual([
+      ...[ofFiles[0], expect.stringMatching(/image\.name must be string/), ofFiles[1]],
+      ...[expect.stringMatching(/there is no cluster "shop-11"/), hint],
+    ])
+    expect(asked).toEqual(['image=i&placement=p', 'image=i', 'placement=p'])
+    write({})
     server.closeAllConnections()
     await new Promise((resolve) => server.close(resolve))
     expect(await told()).toEqual([...ofFiles, expect.stringContaining(at), hint])

@@ -13,7 +13,7 @@ import type { Command } from 'commander'
 import { Faults, UsageError } from '../errors.ts'
 import type { Manifest } from '../objects/documents.ts'
 import { readFiles } from '../objects/files.ts'
-import { findStanding } from '../objects/fleet.ts'
+import { findStanding, fleetIn } from '../objects/fleet.ts'
 import { locate } from '../objects/locate.ts'
 import { only } from '../objects/only.ts'
 import {
@@ -24,6 +24,7 @@ import {
   playedBy,
   type ReadOutages,
   readOutages,
+  type Sound,
 } from '../objects/outages.ts'
 import { formatColumns } from '../output/columns.ts'
 import { formOption, toJson } from '../output/forms.ts'
@@ -40,6 +41,7 @@ type Options = {
 }
 type Played = Simulation & { kind: 'Played' }
 type Rollout = ObjectOf<'Rollout'>
+type SoundSpec = Sound<Rollout['spec']>
 /** What is to be played. `from`: whether all of it, or on from how it stands at a hub, and then by the file's spec or its own. */
 type Given = Pick<SimulationInput, 'rollout' | 'image' | 'done' | 'gone' | 'changedBy'> & {
   readonly from: 'Start' | 'Standing' | 'StandingEdited'
@@ -77,13 +79,14 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
         async () => (options.filename ? only('Rollout', await readFiles(options.filename, shell.stdin)) : undefined),
         hint,
       )
-      if (written) faults.push(...faultsIn(written, shell.now()))
+      const judged = written && judge(written, shell.now())
+      if (judged) faults.push(...judged.faults)
       const { from, fleet, ...given } = await besides(
         faults,
         () =>
           options.fromHub === undefined
             ? fromFiles(written, options, file, faults)
-            : fromHub(written, options, file, faults, command, shell),
+            : fromHub(written, judged?.spec, options, file, faults, command, shell),
         hint,
       )
       if (!file.whole) throw new Faults(faults)
@@ -137,8 +140,10 @@ function fromFiles(
   return { from: 'Start', rollout, image: unsigned(rollout.spec.image.name), fleet }
 }
 
+/** `sound`: what of the file's spec can be read; undefined where there is no file. */
 async function fromHub(
   written: Manifest | undefined,
+  sound: SoundSpec | undefined,
   { namespace, fromHub: named, fromStart = false }: Options,
   file: ReadOutages,
   found: readonly string[],
@@ -149,8 +154,7 @@ async function fromHub(
   const faults = outages.groups
     ? told('groups', "with --from-hub they are the placement's of the hub: leave them out")
     : []
-  const { metadata, spec } = (written?.object ?? {}) as Partial<Rollout>
-  const edited = isNamed(spec) ? spec : undefined
+  const { metadata, spec: edited } = (written?.object ?? {}) as Partial<Rollout>
   const name = named === true ? metadata?.name : named
   return besides(faults, () => {
     if (name === undefined) throw new UsageError('which rollout? name it after --from-hub, or give its file with -f')
@@ -160,12 +164,15 @@ async function fromHub(
     return withHub(command, shell, async ({ client, namespace: ofContext }) => {
       const row = kindRow('Rollout')
       const at = await locate(client, row, name, asked === undefined ? {} : { namespace: asked }, ofContext)
-      const { standing, fleet } = await findStanding(client, at as Rollout, edited)
-      const { rollout: stored, nowMs, acts = [], gone, changedBy } = standing
+      const standing = await findStanding(client, at as Rollout, sound ?? {})
+      const { rollout: stored, nowMs, acts = [], gone, changedBy, limits } = standing
+      const { placementRef } = sound ?? stored.spec
+      // Of a file whose placement cannot be read nobody knows whom it is about.
+      const fleet = placementRef?.name === undefined ? undefined : fleetIn(standing, placementRef.name)
       const startMs = fromStart ? startOf(file) : nowMs
       const isLate = !fromStart && outages.start !== undefined && Date.parse(outages.start) > nowMs
       const more = [
-        ...misfits(file, { ...fleet, startMs }),
+        ...misfits(file, { limits, ...fleet, startMs }),
         ...(fromStart ? startFaults(file) : []),
         ...(isLate
           ? told(
@@ -174,7 +181,7 @@ async function fromHub(
             )
           : []),
       ]
-      if (startMs === undefined || found.length + faults.length + more.length > 0) throw new Faults(more)
+      if (!fleet || startMs === undefined || found.length + faults.length + more.length > 0) throw new Faults(more)
       const spec = edited ?? stored.spec
       if (!standing.image)
         say(shell, `there is no OSImage ${spec.image.name} at the hub yet: this is played as if there were one`)
@@ -203,11 +210,6 @@ async function fromHub(
   })
 }
 
-// A file with faults may lack either.
-function isNamed(spec: Rollout['spec'] | undefined): boolean {
-  return typeof spec?.image?.name === 'string' && typeof spec.placementRef?.name === 'string'
-}
-
 function startOf({ outages: { start } }: ReadOutages): number | undefined {
   return start === undefined ? undefined : Date.parse(start)
 }
@@ -216,22 +218,23 @@ function startFaults({ outages: { start }, told, isWhole }: ReadOutages): string
   return start === undefined && isWhole('start') ? told('', 'start is wanted: when the rollout is applied') : []
 }
 
-/** What is wrong with a Rollout as the hub judges it when it is written, each fault with its place. */
-function faultsIn({ row, object, place }: Manifest, nowMs: number): string[] {
+/** What is wrong with a Rollout as the hub judges it when it is written, each fault with its place; and what is not. */
+function judge({ row, object, place }: Manifest, nowMs: number): { faults: string[]; spec: SoundSpec } {
   const schema = objectSchema(row.kind)
   const wrong = causes(schema, object)
   const sound = soundPart(schema, object)
-  const { spec = {} } = (sound?.rest ?? {}) as { readonly spec?: Partial<Rollout['spec']> }
-  const others = admitRollout(spec, nowMs)
+  const { spec = {} } = (sound?.rest ?? {}) as { readonly spec?: SoundSpec }
+  const others = admitRollout(spec as Partial<Rollout['spec']>, nowMs)
     .map(({ field, message }) => ({
       field: sound?.placeOf(field) ?? field,
       message,
       reason: 'FieldValueInvalid' as const,
     }))
     .filter(({ field }) => !sound?.isLeftOut(field))
-  return [...wrong, ...others].map((cause) => {
+  const faults = [...wrong, ...others].map((cause) => {
     return `${place(cause)}: rollout/${object.metadata.name}: ${cause.field} ${cause.message}`
   })
+  return { faults, spec }
 }
 
 // As it stands when the hub has just taken it.

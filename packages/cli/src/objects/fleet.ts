@@ -7,6 +7,8 @@ import { NotFound, UsageError } from '../errors.ts'
 
 const { group, version, plural } = kindRow('Rollout')
 
+type Named = { readonly name?: string }
+
 export type FoundFleet = {
   /** Whom the placement selects, by its groups. */
   readonly groups: SimulationInput['groups']
@@ -14,23 +16,28 @@ export type FoundFleet = {
   readonly limits: ReachabilityLimits
 }
 
-export type Found = { readonly standing: StandingRollout; readonly fleet: FoundFleet }
-
-/**
- * Where a rollout stands; with `edited`, as if that were its spec. NotFound without the placement, UsageError where it
- * selects nobody or is not decided: then there is nothing to play.
- */
+/** Where a rollout stands, as if its spec named what this one names. */
 export async function findStanding(
   client: Client,
   { metadata }: ObjectOf<'Rollout'>,
-  edited: ObjectOf<'Rollout'>['spec'] | undefined,
-): Promise<Found> {
+  { image, placementRef }: { readonly image?: Named; readonly placementRef?: Named },
+): Promise<StandingRollout> {
+  const one = `/apis/${group}/${version}/namespaces/${metadata.namespace ?? ''}/${plural}/${metadata.name}`
+  const asked = new URLSearchParams()
+  if (image?.name !== undefined) asked.set('image', image.name)
+  if (placementRef?.name !== undefined) asked.set('placement', placementRef.name)
+  return client.call<StandingRollout>(`${one}/facts?${asked}`)
+}
+
+/**
+ * Whom the placement of this name selects, as a rollout stands. NotFound without the placement, UsageError where it selects
+ * nobody or is not decided: then there is nothing to play.
+ */
+export function fleetIn(
+  { rollout: { metadata }, decided, limits, ...standing }: StandingRollout,
+  name: string,
+): FoundFleet {
   const namespace = metadata.namespace ?? ''
-  const asked = new URLSearchParams(edited ? { image: edited.image.name, placement: edited.placementRef.name } : {})
-  const one = `/apis/${group}/${version}/namespaces/${namespace}/${plural}/${metadata.name}`
-  const standing = await client.call<StandingRollout>(`${one}/facts?${asked}`)
-  const { decided, limits } = standing
-  const { name } = (edited ?? standing.rollout.spec).placementRef
   const which = `Placement ${name} in namespace ${namespace}`
   if (decided === 'Missing')
     throw new NotFound(`there is no ${which}, which rollout ${metadata.name} names in spec.placementRef.name: apply it`)
@@ -40,5 +47,5 @@ export async function findStanding(
     throw new UsageError(`${which} selects no cluster: "skerry explain placement ${name} -n ${namespace}" says why`)
   const groups = decided.map(({ name: of, clusters }) => ({ name: of, clusters }))
   const clusters = new Map(standing.clusters.map((cluster) => [cluster.name, cluster]))
-  return { standing, fleet: { groups, clusters, limits } }
+  return { groups, clusters, limits }
 }

@@ -12,7 +12,7 @@ import type { FoundFleet } from './fleet.ts'
 // The outages file of a simulation: YAML or JSON, every fault with its place.
 
 /** What may lack any of its members, as the rest of a file with faults does. */
-type Sound<T> = T extends readonly (infer Item)[]
+export type Sound<T> = T extends readonly (infer Item)[]
   ? readonly Sound<Item>[]
   : T extends object
     ? { readonly [Member in keyof T]?: Sound<T[Member]> }
