@@ -12,13 +12,15 @@ import { ManagedClusterSpec, ManagedClusterStatus } from './kinds/managed-cluste
 import { OSImageSpec, OSImageStatus } from './kinds/os-image.ts'
 import {
   AddOnPlacementScoreStatus,
+  PLACEMENT_JUDGED,
   PlacementDecisionStatus,
   PlacementSpec,
   PlacementStatus,
 } from './kinds/placement.ts'
 import { JoinTokenSpec, JoinTokenStatus, RegistrationSpec, RegistrationStatus } from './kinds/registration.ts'
-import { RolloutSpec, RolloutStatus } from './kinds/rollout.ts'
+import { ROLLOUT_JUDGED, RolloutSpec, RolloutStatus } from './kinds/rollout.ts'
 import { ObjectMeta } from './meta.ts'
+import type { Judged } from './sound-part.ts'
 import { closed, oneOf } from './words.ts'
 
 // The table of kinds: what http serves, the CLI lists and `explain` describes. A new kind is a new row.
@@ -43,6 +45,8 @@ export type KindRow = {
   readonly status: TSchema | undefined
   /** Clients write the status, through its subresource; of all other kinds the hub does. */
   readonly clientStatus?: true
+  /** What of its objects is judged by other parts of them. */
+  readonly judged?: Judged
 }
 
 const OCM = 'cluster.open-cluster-management.io'
@@ -95,6 +99,7 @@ const rows = {
     verbs: ALL,
     description: 'Which clusters: sets, selectors and tolerations.',
     spec: PlacementSpec,
+    judged: PLACEMENT_JUDGED,
     status: PlacementStatus,
   },
   PlacementDecision: {
@@ -164,6 +169,7 @@ const rows = {
     verbs: ALL,
     description: 'Placement, image and strategy: how an image reaches its clusters.',
     spec: RolloutSpec,
+    judged: ROLLOUT_JUDGED,
     status: RolloutStatus,
   },
   JoinToken: {

@@ -6,6 +6,13 @@ import { type Cause, causes } from './validate.ts'
 type Json = Record<string, unknown>
 /** What a path leads through: members of objects and items of lists, each with its piece of the path. */
 type Step = { readonly of: Json; readonly member: string; readonly path: string }
+/** What of a kind's objects is judged by other parts of them, by paths in which `[]` is any item of a list. */
+export type Judged = {
+  /** Lists whose items are judged by one another: with one of them at fault, none can be. */
+  readonly together?: readonly string[]
+  /** What says how the other members of its object are judged: with it at fault, none of them can be. */
+  readonly decides?: readonly string[]
+}
 type SoundPart = {
   readonly rest: Json
   /** A path in the rest (`spec.predicates[0].x`) as it is in the whole object. */
@@ -18,37 +25,41 @@ type SoundPart = {
 const MOST_FAULTS = 1_000
 /** No schema goes deeper. */
 const DEEPEST = 20
-/** A list whose items are judged by one another: with one of them at fault, none can be. */
-const TOGETHER = /^spec\.waves\[/
-/** What says how the other members of its object are judged: with it at fault, none of them can be. */
-const DECIDES = /^spec\.tolerations\[\d+\]\.operator$|\.scoreCoordinate\.type$/
 
 /**
  * An object without what is wrong by its schema. What lacks a member that it must have stays without it, so whoever judges the
- * rest takes any member for one that may be missing. undefined where too much is at fault.
+ * rest takes any member for one that may be missing. A list that loses its last item so is left out, because what an empty
+ * one would be faulted for is not known of it. undefined where too much is at fault.
  */
-export function soundPart(schema: TSchema, object: Json): SoundPart | undefined {
+export function soundPart(schema: TSchema, object: Json, judged: Judged = {}): SoundPart | undefined {
   const rest = structuredClone(object)
   /** Of lists that items were taken out of: where those that are left were. */
   const origins = new WeakMap<object, readonly number[]>()
   const leftOut = new Set<string>()
-  /** Lists that items were taken out of: whether one is too short is not known. */
-  const shortened = new Set<string>()
   for (;;) {
     const faults = causes(schema, rest)
     if (faults.length > MOST_FAULTS) return undefined
-    const parts = faults.map((fault) => partAt(rest, fault)).filter((steps) => steps.length > 0)
-    for (const steps of parts) {
-      leftOut.add(placeOf(pathOf(steps)))
-      if (Array.isArray(steps.at(-1)?.of)) shortened.add(placeOf(pathOf(steps.slice(0, -1))))
-    }
+    const parts = faults.map((fault) => partAt(rest, fault, judged)).filter((steps) => steps.length > 0)
     if (parts.length === 0) {
       if (!faults.every(isMissing)) return undefined
       for (const { field } of faults) leftOut.add(field)
       return { rest, placeOf, isLeftOut }
     }
+    for (const list of leaveOut(parts)) close(list)
+  }
+
+  // Takes parts out, and each list that has nothing left then. Gives the lists that have gaps.
+  function leaveOut(parts: readonly (readonly Step[])[]): Iterable<unknown[]> {
+    for (const steps of parts) leftOut.add(placeOf(pathOf(steps)))
     for (const steps of parts) remove(steps)
-    for (const list of new Set(parts.map((steps) => steps.at(-1)?.of))) if (Array.isArray(list)) close(list)
+    const ways = new Map(
+      parts.flatMap((steps) => {
+        const list = listOf(steps)
+        return list ? [[list, steps.slice(0, -1)] as const] : []
+      }),
+    )
+    const emptied = [...ways].filter(([list]) => Object.keys(list).length === 0).map(([, steps]) => steps)
+    return new Set([...ways.keys(), ...(emptied.length > 0 ? leaveOut(emptied) : [])])
   }
 
   function close(list: unknown[]): void {
@@ -71,7 +82,7 @@ export function soundPart(schema: TSchema, object: Json): SoundPart | undefined 
   }
 
   function isLeftOut(field: string): boolean {
-    if (leftOut.has(field) || shortened.has(field)) return true
+    if (leftOut.has(field)) return true
     let depth = 0
     for (const { index } of field.matchAll(/[.[]/g)) {
       if (leftOut.has(field.slice(0, index))) return true
@@ -92,6 +103,12 @@ function remove(steps: readonly Step[]): void {
   if (last) Reflect.deleteProperty(last.of, last.member)
 }
 
+// The list that a way leads to an item of.
+function listOf(steps: readonly Step[]): unknown[] | undefined {
+  const of: unknown = steps.at(-1)?.of
+  return Array.isArray(of) ? of : undefined
+}
+
 const isMissing = ({ reason }: Cause) => reason === 'FieldValueRequired'
 
 function pathOf(steps: readonly Step[]): string {
@@ -101,11 +118,12 @@ function pathOf(steps: readonly Step[]): string {
 }
 
 // The way to the part that a fault leaves nothing of.
-function partAt(object: Json, fault: Cause): readonly Step[] {
+function partAt(object: Json, fault: Cause, { together = [], decides = [] }: Judged): readonly Step[] {
   const steps = stepsTo(object, fault.field)
-  if (TOGETHER.test(fault.field) && fault.reason !== 'FieldValueForbidden') return steps.slice(0, 2)
+  const list = together.find((path) => fault.field.startsWith(`${path}[`))
+  if (list !== undefined && fault.reason !== 'FieldValueForbidden') return steps.slice(0, list.split('.').length)
   if (isMissing(fault)) return []
-  return DECIDES.test(fault.field) ? steps.slice(0, -1) : steps
+  return decides.includes(fault.field.replaceAll(/\[\d+\]/g, '[]')) ? steps.slice(0, -1) : steps
 }
 
 /** As far as it is there. */

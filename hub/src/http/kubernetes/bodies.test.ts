@@ -158,3 +158,21 @@ test.each(SUBJECTS)(
     )
   },
 )
+
+test('of a list that lost an item what is told is told of all of it, and of one that lost its last nothing', () => {
+  const placement = (operator: string, values: unknown[], matchLabels: object = {}) => {
+    const labelSelector = { matchLabels, matchExpressions: [{ key: 'a', operator, values }] }
+    const spec = { predicates: [{ requiredClusterSelector: { labelSelector } }] }
+    const { group, version } = kindRow('Placement')
+    const at = 'spec.predicates[0].requiredClusterSelector.labelSelector.'
+    return told('Placement', {
+      ...{ apiVersion: `${group}/${version}`, kind: 'Placement', metadata: { name: 'x' }, spec },
+    }).map((field) => field.replace(at, ''))
+  }
+  const item = 'matchExpressions[0].values'
+  expect(placement('Exists', [1, 'b'])).toEqual([`${item}[0]`, item])
+  expect(placement('In', [1, 'a b', 2, 'c d'])).toEqual([`${item}[0]`, `${item}[2]`, `${item}[1]`, `${item}[3]`])
+  expect(placement('In', [1])).toEqual([`${item}[0]`])
+  // A key and its value are two faults.
+  expect(placement('In', ['b'], { 'a b': 'c d' })).toEqual(['matchLabels.a b', 'matchLabels.a b'])
+})

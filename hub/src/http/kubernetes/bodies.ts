@@ -151,7 +151,7 @@ function faultsBeside(
   judge: Judge,
   before: ObjectOf<KindName> | undefined,
 ): readonly Cause[] {
-  const sound = soundPart(objectSchema(row.kind), object)
+  const sound = soundPart(objectSchema(row.kind), object, row.judged)
   if (!sound) return []
   const { metadata = {}, spec = {} } = sound.rest as { metadata?: ObjectMeta; spec?: unknown }
   const { name = before?.metadata.name ?? '', ...named } = metadata

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { ClaimSelector, Condition, LabelSelector } from '../meta.ts'
+import type { Judged } from '../sound-part.ts'
 import { closed, described, integer, Name, oneOf, Sha256, Time } from '../words.ts'
 
 export const Toleration = closed({
@@ -156,6 +157,11 @@ export const PlacementSpec = closed({
   ),
 })
 export type PlacementSpec = Static<typeof PlacementSpec>
+
+/** What a toleration's key and value may be says its operator, and which members a coordinate has its type. */
+export const PLACEMENT_JUDGED: Judged = {
+  decides: ['spec.tolerations[].operator', 'spec.prioritizerPolicy.configurations[].scoreCoordinate.type'],
+}
 
 export const PlacementStatus = closed({
   observedGeneration: Type.Optional(integer()),

@@ -1,5 +1,6 @@
 import { type Static, Type } from 'typebox'
 import { Condition, Message, Reason, StatementRef } from '../meta.ts'
+import type { Judged } from '../sound-part.ts'
 import { ActivationWindow, Gates } from '../wire/desired-state.ts'
 import { Count, closed, described, integer, Name, oneOf, Position, Sha256, Time } from '../words.ts'
 
@@ -184,6 +185,9 @@ export const RolloutSpec = closed({
   approvals: Type.Optional(Approvals),
 })
 export type RolloutSpec = Static<typeof RolloutSpec>
+
+/** A wave is judged by the one before it and the one after it. */
+export const ROLLOUT_JUDGED: Judged = { together: ['spec.waves'] }
 
 export const ROLLOUT_PHASES = [
   'Pending',

@@ -222,7 +222,7 @@ function startFaults({ outages: { start }, told, isWhole }: ReadOutages): string
 function judge({ row, object, place }: Manifest, nowMs: number): { faults: string[]; spec: SoundSpec } {
   const schema = objectSchema(row.kind)
   const wrong = causes(schema, object)
-  const sound = soundPart(schema, object)
+  const sound = soundPart(schema, object, row.judged)
   const { spec = {} } = (sound?.rest ?? {}) as { readonly spec?: SoundSpec }
   const others = admitRollout(spec as Partial<Rollout['spec']>, nowMs)
     .map(({ field, message }) => ({

@@ -21,7 +21,9 @@ export type Fault = { readonly field: string; readonly message: string }
 export function selectorFaults(selector: LabelSelector | ClaimSelector | undefined): Fault[] {
   const labels = selector && 'matchLabels' in selector ? (selector.matchLabels ?? {}) : {}
   return [
-    ...Object.entries(labels).flatMap(([key, value]) => at(`matchLabels.${key}`, keyFault(key) ?? valueFault(value))),
+    ...Object.entries(labels).flatMap(([key, value]) =>
+      [keyFault(key), valueFault(value)].flatMap((fault) => at(`matchLabels.${key}`, fault)),
+    ),
     ...(selector?.matchExpressions ?? []).flatMap((requirement, index) =>
       requirementFaults(requirement).map(({ field, message }) => ({
         field: `matchExpressions[${index}].${field}`,
