@@ -13,7 +13,8 @@ export const SHOWN = 100
 export const LEFT_OUT = '--limit 0 shows all, --state STATE,… those in some states'
 
 export function parseStates(text: string): ClusterState[] {
-  return text.split(',').map((word) => {
+  return text.split(',').map((given) => {
+    const word = given.trim()
     const found = CLUSTER_STATES.find((state) => state.toLowerCase() === word.toLowerCase())
     if (found) return found
     throw new InvalidArgumentError(
@@ -24,7 +25,7 @@ export function parseStates(text: string): ClusterState[] {
 
 export function parseLimit(text: string): number {
   const limit = Number(text)
-  if (text === '' || !Number.isSafeInteger(limit) || limit < 0)
+  if (!/^\d+$/.test(text) || !Number.isSafeInteger(limit))
     throw new InvalidArgumentError('A whole number is wanted, 0 for all of them.')
   return limit
 }

@@ -224,7 +224,10 @@ test.each([
     'There is no state "Faild" (did you mean "Failed"?); there are NotStarted, Offline,',
   ],
   [['rollout', '--state', 'Failed,'], 'There is no state ""; there are NotStarted, Offline,'],
-  [['rollout', '--limit', '-1'], 'A whole number is wanted, 0 for all of them'],
+  ...['-1', '', ' 5', '1e3', '0x10', '+5', '9007199254740993'].map((limit): [string[], string] => [
+    ['rollout', '--limit', limit],
+    'A whole number is wanted, 0 for all of them',
+  ]),
   [['node', '--state', 'Failed'], '--state and --limit choose among the clusters of a rollout: edgenodes have none'],
   [['rollout/a', 'node/b', '--limit', '0'], 'edgenodes have none'],
 ])('describe %j makes no sense: %s', async (words, sentence) => {
