@@ -92,11 +92,19 @@ describe('of ten thousand clusters a preview shows', () => {
     [['--limit', '10000'], 10_000, []],
     [['--state', 'offline', '--limit', '0'], 3_000, []],
     [['--state', 'Offline,NotStarted', '--limit', '0'], 10_000, []],
+    [['--state', ' Offline, NotStarted ', '--limit', '0'], 10_000, []],
     [['--state', 'Offline', '--limit', '2999'], 2_999, [`… and 1 more, 1 Offline (NeverSeen): ${LEFT_OUT}`]],
   ])('by %j', async (args, shown, more) => {
     const text = await previewed(args, fleet)
     expect(linesOf(text, row)).toHaveLength(shown)
     expect(linesOf(text, /^… and/)).toEqual(more)
+  })
+
+  test('of what is left out the kinds of which there are most, and how many clusters are of none of these', async () => {
+    const many = statusOf(1_000, (index) => ({ reason: `Reason${Math.min(11, Math.floor(index / 90))}` }))
+    const [line = ''] = linesOf(await previewed([], many), /^… and/)
+    expect(line).toMatch(/^… and 900 more, 90 NotStarted \(Reason2\), /)
+    expect(line).toMatch(/, 90 NotStarted \(Reason9\), 180 others: /)
   })
 
   test('that nobody is in a state which is asked for', async () => {

@@ -1,7 +1,6 @@
 import type { ClusterState, ObjectOf, RolloutCluster, RolloutStatus, SkerryObject } from '@skerry/api'
 import { ApiError, type Client } from '@skerry/client'
 import {
-  firstOf,
   openingAt,
   type PreviewChange,
   type PreviewStage,
@@ -243,11 +242,12 @@ const KINDS = 8
 // What a list that was cut short leaves out: how many, and how many of each kind, those of which there are most first.
 function moreText(left: readonly string[]): string {
   if (left.length === 0) return ''
-  const kinds = [...Map.groupBy(left, (kind) => kind)]
+  const counts = [...Map.groupBy(left, (kind) => kind)]
     .map(([kind, all]) => ({ kind, count: all.length }))
     .toSorted((a, b) => b.count - a.count)
-    .map(({ kind, count }) => `${count} ${kind}`)
-  return `… and ${left.length} more, ${firstOf(kinds, KINDS)}: ${LEFT_OUT}\n`
+  const others = counts.slice(KINDS).reduce((sum, { count }) => sum + count, 0)
+  const told = counts.slice(0, KINDS).map(({ kind, count }) => `${count} ${kind}`)
+  return `… and ${left.length} more, ${[...told, ...(others > 0 ? [`${others} others`] : [])].join(', ')}: ${LEFT_OUT}\n`
 }
 
 function backText(

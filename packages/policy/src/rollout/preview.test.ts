@@ -72,6 +72,14 @@ describe('the stages', () => {
   })
 })
 
+test('a site whose own reason is the word for being sent is under way, once', () => {
+  const status = looked([['', { a: 'staging', b: 'nothing' }]], { strategy: progressive({ maxConcurrency: 2 }) })
+  const clusters = status.clusters?.map((row) => (row.name === 'a' ? { ...row, reason: 'Sending' } : row))
+  const { stages, held } = previewOf(rollout({}, { ...status, ...(clusters ? { clusters } : {}) }))
+  expect(stages).toMatchObject([{ sentNow: ['b'], underWay: ['a'] }])
+  expect(held.map(({ cluster: name }) => name)).toEqual(['a'])
+})
+
 describe('gates', () => {
   const gated: Partial<RolloutSpec> = {
     ...byGroup,

@@ -57,7 +57,8 @@ export type RolloutPreview = {
 export function previewOf({ spec, status }: Pick<ObjectOf<'Rollout'>, 'spec' | 'status'>): RolloutPreview {
   const rows = (status?.clusters ?? []).toSorted((a, b) => byCodeUnit(a.name, b.name))
   const isReady = status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True') === true
-  const isSentNow = ({ reason }: RolloutCluster) => isReady && reason === SENDING
+  // A site may choose the same word as its own reason.
+  const isSentNow = ({ state, reason }: RolloutCluster) => isReady && state === 'NotStarted' && reason === SENDING
   const told = new Map(status?.groups?.map((group) => [group.index, group]))
   const openedOf = ({ groups }: Stage) => groups.flatMap(({ index }) => told.get(index)?.openedAt ?? [])
   const membersOf = ({ groups }: Stage) => {
