@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { auditHead } from '../store/audit.ts'
 import { type TestApi, testApi } from './testing.ts'
 
 const PATH = '/apis/skerry.dev/v1alpha1/auditrecords'
@@ -51,6 +52,25 @@ describe('the audit chain', () => {
     const { ask, store } = await withRecords(5)
     await store.sql.unsafe(tampering)
     expect((await ask('GET', `${PATH}/verdict`)).body).toMatchObject({ whole: false, reason: expect.any(String) })
+  })
+
+  test.each([
+    ['one', 'id = 5', '5 records were written and 4 are there: the newest is missing'],
+    ['several', 'id > 1', '5 records were written and 1 is there: the newest are missing'],
+  ])('%s of the newest missing is told as that', async (_, which, reason) => {
+    const { ask, store } = await withRecords(5)
+    await store.sql.unsafe(`delete from audit_record where ${which}`)
+    expect((await ask('GET', `${PATH}/verdict`)).body).toMatchObject({ whole: false, reason })
+  })
+
+  test('a newest record that was written anew, and follows, is not said to be missing', async () => {
+    const { ask, store } = await withRecords(5)
+    const head = await auditHead(store.sql)
+    await store.sql`update hub_state set value = ${store.sql.json({ ...head, hash: '0'.repeat(64) })} where key = 'audit-head'`
+    expect((await ask('GET', `${PATH}/verdict`)).body).toMatchObject({
+      whole: false,
+      reason: '5 records were written and 5 are there: the newest is not the one that was written last',
+    })
   })
 
   test('records of a hub that did not keep the head yet are whole after its migration, and go on', async () => {

@@ -117,13 +117,17 @@ export async function verifyAudit(tx: Reader): Promise<AuditVerdict> {
     }
     if (page.length < PAGE) break
   }
-  if (head.hash !== (last?.hash ?? '') || head.count !== count)
-    return {
-      whole: false,
-      head,
-      reason: `${counted(head.count, 'record was', 'records were')} written and ${counted(count, 'is', 'are')} there: the newest are missing`,
-    }
-  return { whole: true, head }
+  if (head.hash === (last?.hash ?? '') && head.count === count) return { whole: true, head }
+  const written = `${counted(head.count, 'record was', 'records were')} written and ${counted(count, 'is', 'are')} there`
+  const missing = head.count - count
+  return {
+    whole: false,
+    head,
+    reason:
+      missing > 0
+        ? `${written}: the newest ${missing === 1 ? 'is' : 'are'} missing`
+        : `${written}: the newest is not the one that was written last`,
+  }
 }
 
 function chained(previous: string, record: Omit<AuditRecord, 'id' | 'hash'>): string {

@@ -52,6 +52,15 @@ describe('above a gap', () => {
   })
 })
 
+test('what stands above a gap is counted in words', () => {
+  const [refusal] = fitBatches([{ batch: of(12, 12, 2), stored: NOTHING }], {
+    ...{ watermark: 10, above: { count: 1, gaps: 0, bytes: MAX_ABOVE.bytes - 1 } },
+  })
+  expect(refusal).toMatchObject({
+    message: `shop/n1 has 1 statement (${MAX_ABOVE.bytes - 1} bytes) above a gap after 10; 11 has to come first`,
+  })
+})
+
 test('what held a batch for stored that is refused is looked at again without it: nothing is taken in part', () => {
   // The second one has room for what the first did not bring, and none for all of it.
   const place = { above: { ...FULL, count: MAX_ABOVE.count - 5 } }

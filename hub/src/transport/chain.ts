@@ -1,4 +1,5 @@
 import { Refusal } from '@skerry/api'
+import { counted } from '@skerry/policy'
 import type { NewStatement, Run, Stretch } from '../store/statements.ts'
 
 // How a batch fits what is stored of its node. Pure: what is stored comes in, what to append or why not comes out.
@@ -81,7 +82,7 @@ function outOfPlace(
         at,
         refusal: new Refusal(
           'ChainGap',
-          `${first.cluster}/${first.node} has ${count} statements (${bytes} bytes) above a gap after ${mark}; ${mark + 1} has to come first`,
+          `${first.cluster}/${first.node} has ${counted(count, 'statement')} (${counted(bytes, 'byte')}) above a gap after ${mark}; ${mark + 1} has to come first`,
         ),
       }
     count += fit.length

@@ -194,7 +194,7 @@ async function fromHub(
       if (late > 0)
         say(
           shell,
-          `it is played from ${iso(nowMs)} on: of the acts in the outages file ${counted(late, 'is', 'are')} before that and left out`,
+          `it is played from ${iso(nowMs)} on: ${counted(late, 'act of the outages file is', 'acts of the outages file are')} before that and left out`,
         )
       const isEdited = !isDeepStrictEqual(spec, stored.spec)
       const { metadata: of } = stored

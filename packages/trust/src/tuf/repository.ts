@@ -39,10 +39,12 @@ export function makeRoot(plan: RootPlan): Uint8Array {
     ['root', plan.rootKeys],
     ['targets', plan.targetsKeys],
   ] as const) {
-    if (threshold < 1 || keys.length < threshold)
+    if (threshold < 1)
+      throw new Refusal('MetadataInvalid', `a threshold of ${threshold} is none: at least one key has to sign`)
+    if (keys.length < threshold)
       throw new Refusal(
         'MetadataInvalid',
-        `a threshold of ${threshold} needs at least as many ${name} keys; there are ${keys.length}`,
+        `a threshold of ${threshold} needs at least as many ${name} keys; there ${keys.length === 1 ? 'is' : 'are'} ${keys.length}`,
       )
   }
   const roles = {

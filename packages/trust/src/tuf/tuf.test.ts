@@ -221,6 +221,16 @@ describe('attacks on metadata', () => {
     await refused('MetadataUntrusted')
   })
 
+  test.each([
+    [0, 3, 'a threshold of 0 is none: at least one key has to sign'],
+    [2, 1, 'a threshold of 2 needs at least as many root keys; there is 1'],
+    [3, 2, 'a threshold of 3 needs at least as many root keys; there are 2'],
+  ])('a root with a threshold of %i is not made of %i keys', (threshold, count, message) => {
+    const keys = rootKeys.slice(0, count).map(({ jwk }) => jwk)
+    const plan = { version: 1, rootKeys: keys, targetsKeys: keys, threshold, online, expires: iso(NOW + DAY) }
+    expect(() => makeRoot(plan)).toThrow(message)
+  })
+
   test('one public key under two ids in a role is refused when the root is loaded', async () => {
     const root = JSON.parse(text(repository.root)) as {
       signed: { keys: Record<string, object>; roles: { targets: { keyids: string[] } } }
