@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import type { HubConfig } from '../config.ts'
 import { agentRoutes } from '../http/agent.ts'
 import { auditRoutes } from '../http/audit.ts'
+import { makeGate } from '../http/gate.ts'
 import { type Check, healthRoutes, type Metrics } from '../http/health.ts'
 import { heardRoutes } from '../http/heard.ts'
 import { accessReviewRoutes } from '../http/kubernetes/access-review.ts'
@@ -95,6 +96,7 @@ export function apiRoutes({
     reachability: config.reachability,
     removalGuard: config.removalGuard,
     continueSecret: keys.continueSecret,
+    looks: makeGate('explanations and dry runs'),
   }
   return [
     (app) => healthRoutes(app, { checks: [...checksOf(store, hub, keys), ...checks], metrics }),

@@ -3,6 +3,7 @@ import type { ReachabilityLimits, RemovalGuard } from '@skerry/policy'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Changes } from '../../store/changes.ts'
 import type { Store } from '../../store/store.ts'
+import type { Gate } from '../gate.ts'
 import type { Query } from '../query.ts'
 import { StatusError } from '../status-error.ts'
 import type { WatchPace } from './watch.ts'
@@ -16,6 +17,8 @@ export type KubernetesOptions = {
   /** Signs continue tokens. */
   readonly continueSecret: string
   readonly pace: WatchPace
+  /** Whoever has the hub look at a fleet: explanations of placements, dry runs of them and of rollouts, in one line. */
+  readonly looks: Gate
 }
 
 /** A request for a kind: `namespace` and `name` are empty where the path has none. */

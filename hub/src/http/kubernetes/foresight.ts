@@ -18,6 +18,11 @@ type Foreseen = { readonly after: Stored | undefined; readonly told: readonly st
 /** Clusters that a sentence names. */
 const NAMED = 5
 
+/** Whether a dry run of a kind looks at a fleet. */
+export function isForeseen(kind: KindName): kind is 'Rollout' | 'Placement' {
+  return kind === 'Rollout' || kind === 'Placement'
+}
+
 export async function foreseen(
   options: KubernetesOptions,
   done: Changed<Stored>,

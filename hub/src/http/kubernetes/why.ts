@@ -3,7 +3,6 @@ import { type ClusterReason, explain } from '@skerry/policy'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { turns } from '../../turns.ts'
 import type { Access } from '../auth.ts'
-import { makeGate } from '../gate.ts'
 import { type Look, lookAt, lookAtAsked } from '../placement-look.ts'
 import { type Query, single } from '../query.ts'
 import { type KubernetesOptions, notFound } from './call.ts'
@@ -23,7 +22,7 @@ export const WHY_ACCESS = { verb: 'create', resource: `${RESOURCE}/why` } as con
  */
 export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): void {
   const path = `/apis/${row.group}/${row.version}/namespaces/:namespace/${row.plural}/:name/why`
-  const gate = makeGate('explanations')
+  const { looks } = options
   type Asked = { Params: { namespace: string; name: string }; Querystring: Query }
   app.get<Asked>(
     path,
@@ -34,7 +33,7 @@ export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): voi
         if (!stored) throw notFound({ row, name })
         return stored
       }
-      return gate(async () =>
+      return looks(async () =>
         explanationOf(await lookAt(options, params, found, signal), single(query, 'cluster'), signal),
       )
     },
@@ -46,7 +45,7 @@ export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): voi
   app.post<Asked>(path, { config: { access: WHY_ACCESS }, onRequest: asJson }, async (request, reply) => {
     const { params, query, signal } = request
     const call = { row, request, reply, query, ...params }
-    return gate(async () => {
+    return looks(async () => {
       const { after, dropped } = await supposed(call, options)
       const look = await lookAtAsked(options, after as unknown as ObjectOf<'Placement'>, signal)
       const told = await explanationOf(look, single(query, 'cluster'), signal)
