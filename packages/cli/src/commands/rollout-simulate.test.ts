@@ -70,6 +70,43 @@ describe("the README's bad month", () => {
       expect(text).toMatch(line)
   })
 
+  test('is cut where a limit says so, and what that leaves out is said', async () => {
+    const [whole, cut] = [await simulated(), await simulated(MONTH, ROLLOUT, '--limit', '5')]
+    const lines = whole.split('\n\n').map((part) => part.split('\n').length)
+    expect(cut.split('\n\n')[1]?.split('\n')).toHaveLength(1 + 5 + 1)
+    expect(cut).toContain(
+      `\n… and ${(lines[1] ?? 0) - 6} more lines, from 2026-06-01T08:00:00Z on: --limit 0 shows all\n`,
+    )
+    expect(cut).toContain('\n… and 3 more batches, from 2026-06-05T12:00:22.591Z on: --limit 0 shows all\n')
+    expect(cut.split('\n\n').at(-1)).toBe(whole.split('\n\n').at(-1))
+    expect(await simulated(MONTH, ROLLOUT, '--limit', '0')).toBe(whole)
+    await expect(simulated(MONTH, ROLLOUT, '--limit', '5', '-o', 'json')).rejects.toThrow(
+      '--limit chooses what the table shows: -o json tells of everything',
+    )
+  })
+
+  test('of a large fleet on which people change their mind, what is more than is kept is counted', async () => {
+    const [start, size, changes] = [Date.parse('2026-06-01T08:00:00Z'), 1_000, 102]
+    const timeOf = (minutes: number) => new Date(start + minutes * 60_000).toISOString()
+    const month = {
+      ...{ start: timeOf(0), end: timeOf(changes + 2), groups: [{ numbered: { prefix: 'shop-', count: size } }] },
+      people: {
+        acts: Array.from({ length: changes }, (_, index) => ({
+          ...{ at: timeOf(index + 1), do: index % 2 === 0 ? 'pause' : 'resume', by: 'bob' },
+        })),
+      },
+    }
+    const strategy = { type: 'Progressive', progressive: { maxConcurrency: 1 } }
+    const rollout = {
+      ...{ apiVersion: 'skerry.dev/v1alpha1', kind: 'Rollout', metadata: { name: 'r' } },
+      spec: { placementRef: { name: 'p' }, image: { name: 'i' }, strategy },
+    }
+    const text = await simulated(JSON.stringify(month), JSON.stringify(rollout))
+    expect(text).toMatch(
+      /\n… and \d{4} later changes of single clusters, more than are kept: choose an earlier end, fewer clusters or fewer outages to see them\n/,
+    )
+  })
+
   test('is the same as JSON, with every cluster', async () => {
     const told = JSON.parse(await simulated(MONTH, ROLLOUT, '-o', 'json'))
     expect(told).toMatchObject({ rollout: 'default/edge-os-43', end: { phase: 'Completed', why: 'Settled' } })

@@ -10,6 +10,7 @@ import {
   type TimelineEntry,
 } from '@skerry/policy'
 import type { Command } from 'commander'
+import { cutAt, parseLimit } from '../cluster-choice.ts'
 import { Faults, UsageError } from '../errors.ts'
 import type { Manifest } from '../objects/documents.ts'
 import { readFiles } from '../objects/files.ts'
@@ -37,6 +38,7 @@ type Options = {
   fromStart?: boolean
   outages: string
   namespace?: string
+  limit?: number
   output: 'table' | 'json'
 }
 type Played = Simulation & { kind: 'Played' }
@@ -63,12 +65,19 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
     .option('--from-start', 'with --from-hub: from its beginning, as if nothing had happened')
     .requiredOption('--outages <file>', 'what happens to the fleet, YAML or JSON (packages/cli/README.md)')
     .option('-n, --namespace <name>', 'where the file names none; with --from-hub, the namespace it is in')
+    .option(
+      '--limit <count>',
+      `in the table at most so many lines of the timeline, and of the batches, 0 for all (default: ${LINES})`,
+      parseLimit,
+    )
     .addOption(formOption('table', 'json'))
     .addHelpText(
       'after',
       '\nExample:\n  skerry rollout simulate -f rollout.yaml --outages bad-month.yaml\n  skerry rollout simulate --from-hub edge-os-43 --outages storm.yaml',
     )
     .action(async (options: Options, command: Command) => {
+      if (options.output !== 'table' && options.limit !== undefined)
+        throw new UsageError(`--limit chooses what the table shows: -o ${options.output} tells of everything`)
       const file = readOutages(options.outages)
       if (options.fromStart && options.fromHub === undefined)
         throw new UsageError('--from-start is said of a rollout of the hub: name it with --from-hub')
@@ -97,7 +106,7 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
       shell.out(
         options.output === 'json'
           ? toJson({ ...toldOf(rollout), from: fromOf(rollout, from, fleet.startMs), ...timed(outcome) })
-          : `${headline(rollout, from, fleet.startMs)}\n\n${textOf(outcome)}`,
+          : `${headline(rollout, from, fleet.startMs)}\n\n${textOf(outcome, options.limit ?? LINES)}`,
       )
     })
 }
@@ -274,7 +283,7 @@ function headline({ metadata: { namespace, name }, status }: Rollout, from: Give
 }
 
 /** Times as they are told: every `…Ms` that is an instant becomes text. */
-function timed({ timeline, batches, held, end, looks }: Played) {
+function timed({ timeline, leftOut, batches, held, end, looks }: Played) {
   const at = <T extends { atMs: number }>({ atMs, ...rest }: T) => ({ at: iso(atMs), ...rest })
   const { completedAtMs, clusters, ...rest } = end
   return {
@@ -283,6 +292,7 @@ function timed({ timeline, batches, held, end, looks }: Played) {
       const { recheckAtMs, ...told } = entry
       return { ...at(told), recheckAt: iso(recheckAtMs) }
     }),
+    leftOut,
     batches: batches.map(at),
     held: held.map(({ reason, totalMs, clusters: by }) => ({
       ...{ reason, totalSeconds: totalMs / 1000 },
@@ -297,12 +307,25 @@ function timed({ timeline, batches, held, end, looks }: Played) {
   }
 }
 
+/** So many lines of a table are shown where nobody says how many. */
+const LINES = 1_000
+
+// What a table that was cut short leaves out, and how to see it.
+function moreText(left: readonly { readonly atMs: number }[], one: string, many?: string): string {
+  const [first] = left
+  return first
+    ? `… and ${counted(left.length, `more ${one}`, many && `more ${many}`)}, from ${iso(first.atMs)} on: --limit 0 shows all\n`
+    : ''
+}
+
 /** So many clusters are named in a line; of more it says how many. */
 const NAMED = 4
 
-function textOf({ timeline, batches, held, end }: Played): string {
-  const rows = folded(timeline).map(({ atMs, text }) => [iso(atMs), text])
-  const sent = batches.map(({ atMs, clusters, catchingUp }, index) => [
+function textOf({ timeline, leftOut, batches, held, end }: Played, limit: number): string {
+  const changes = cutAt(folded(timeline), limit)
+  const rows = changes.shown.map(({ atMs, text }) => [iso(atMs), text])
+  const orders = cutAt(batches, limit)
+  const sent = orders.shown.map(({ atMs, clusters, catchingUp }, index) => [
     ...[String(index + 1), iso(atMs), String(clusters.length)],
     `${some(clusters)}${catchingUp ? ' (catching up)' : ''}`,
   ])
@@ -314,9 +337,13 @@ function textOf({ timeline, batches, held, end }: Played): string {
   const over = end.why === 'Settled' ? 'nothing more is to come' : 'the time is over'
   return [
     formatColumns([['TIME', 'WHAT CHANGED'], ...rows]),
+    moreText(changes.left, 'line'),
+    leftOut === 0
+      ? ''
+      : `… and ${counted(leftOut, 'later change')} of single clusters, more than are kept: choose an earlier end, fewer clusters or fewer outages to see ${leftOut === 1 ? 'it' : 'them'}\n`,
     batches.length === 0
       ? '\nNobody was sent the image.\n'
-      : `\n${formatColumns([['BATCH', 'TIME', 'SENT', 'TO'], ...sent])}`,
+      : `\n${formatColumns([['BATCH', 'TIME', 'SENT', 'TO'], ...sent])}${moreText(orders.left, 'batch', 'batches')}`,
     held.length === 0 ? '' : `\n${formatColumns([['HELD BY', 'CLUSTERS', 'IN ALL', 'LONGEST'], ...waits])}`,
     `\n${iso(end.atMs)}: ${end.phase}, ${over}: ${states.join(', ')}. ${end.message}\n`,
   ].join('')

@@ -43,6 +43,18 @@ const told = (entries: readonly TimelineEntry[], cluster: string) =>
 const ended = ({ end }: Simulation & { kind: 'Played' }) =>
   Object.fromEntries(end.clusters.map(({ cluster, state, reason }) => [cluster, `${state} ${reason}`]))
 
+test('of many changes the first are told and the others counted; what the rollout as a whole does is told to the end', () => {
+  const input = asked([{ name: 'a' }, { name: 'b' }, { name: 'c' }])
+  const whole = played(input)
+  const isChange = ({ kind }: TimelineEntry) => kind === 'Cluster'
+  const changes = whole.timeline.filter(isChange)
+  const cut = played({ ...input, maxChanges: 4 })
+  expect(cut.timeline.filter(isChange)).toEqual(changes.slice(0, 4))
+  expect([whole.leftOut, cut.leftOut]).toEqual([0, changes.length - 4])
+  expect(cut.timeline.filter((entry) => !isChange(entry))).toEqual(whole.timeline.filter((entry) => !isChange(entry)))
+  expect({ ...cut, timeline: [], leftOut: 0 }).toEqual({ ...whole, timeline: [] })
+})
+
 describe('a site in virtual time', () => {
   test('takes the image, boots and counts after its soak', () => {
     const { timeline, end } = played(

@@ -19,7 +19,7 @@ import { SimulatedSite } from './simulated-site.ts'
 import { PACE, type Pace, type SimulatedCluster, type World } from './simulated-world.ts'
 import { FINISHED } from './states.ts'
 import { rolloutStatus } from './status.ts'
-import { type Batch, type HeldFor, Timeline, type TimelineEntry } from './timeline.ts'
+import { type Batch, type HeldFor, MOST_CHANGES, Timeline, type TimelineEntry } from './timeline.ts'
 import { wavesOf } from './waves.ts'
 
 // A rollout in virtual time: the hub's own plan, over sites that behave as real ones do. Nothing but events moves the clock.
@@ -60,6 +60,8 @@ export type SimulationInput = {
   readonly endMs: number
   /** More looks than these are refused. */
   readonly maxLooks?: number
+  /** More changes of single clusters than these are counted, and not told. */
+  readonly maxChanges?: number
   /** Looks also so often, which changes nothing of what is told. */
   readonly looksEveryMs?: number
   /** Is told of each look what it is made of. */
@@ -91,6 +93,8 @@ export type Simulation =
   | {
       readonly kind: 'Played'
       readonly timeline: readonly TimelineEntry[]
+      /** How many changes of single clusters, the last ones, the timeline lacks. */
+      readonly leftOut: number
       readonly batches: readonly Batch[]
       readonly held: readonly HeldFor[]
       readonly end: SimulatedEnd
@@ -153,7 +157,7 @@ class SimulatedHub {
   readonly #input: SimulationInput
   readonly #sites: ReadonlyMap<string, SimulatedSite>
   readonly #decided: RolloutFacts['decided']
-  readonly #timeline = new Timeline()
+  readonly #timeline: Timeline
   readonly #maxLooks: number
   #rollout: Rollout
   #plan: RolloutPlan | undefined
@@ -172,6 +176,7 @@ class SimulatedHub {
     this.#acts = input.done ?? []
     this.#planned = (input.acts ?? []).toSorted(soonerFirst)
     this.#maxLooks = input.maxLooks ?? MOST_LOOKS
+    this.#timeline = new Timeline(input.maxChanges ?? MOST_CHANGES)
   }
 
   /** When time alone, or a person, changes something here; infinite where neither does. */

@@ -41,11 +41,21 @@ export type HeldFor = {
 
 type Stretch = { readonly reason: string; readonly sinceMs: number }
 
+/** Changes of single clusters that are told. What else is told is a few entries a look, and looks are bounded themselves. */
+export const MOST_CHANGES = 100_000
+
 export class Timeline {
+  readonly #most: number
   readonly #entries: TimelineEntry[] = []
   readonly #batches: Batch[] = []
   readonly #waits = new Map<string, Stretch>()
   readonly #held = new Map<string, Map<string, number>>()
+  #changes = 0
+
+  /** `most`: so many changes of single clusters are kept, the first ones. */
+  constructor(most: number) {
+    this.#most = most
+  }
 
   /** Takes what one look has changed. Whether that was more than what single clusters do. */
   tell(nowMs: number, before: RolloutStatus | undefined, status: RolloutStatus, plan: RolloutPlan): boolean {
@@ -69,7 +79,7 @@ export class Timeline {
     this.#entries.push({ atMs, kind: 'Act', verb, by, outcome: judged.kind, message })
   }
 
-  toldUntil(nowMs: number): { timeline: TimelineEntry[]; batches: Batch[]; held: HeldFor[] } {
+  toldUntil(nowMs: number): { timeline: TimelineEntry[]; leftOut: number; batches: Batch[]; held: HeldFor[] } {
     for (const cluster of [...this.#waits.keys()]) this.#endWait(cluster, nowMs)
     const held = [...this.#held].map(([reason, by]): HeldFor => {
       const clusters = [...by]
@@ -79,6 +89,7 @@ export class Timeline {
     })
     return {
       timeline: this.#entries,
+      leftOut: Math.max(0, this.#changes - this.#most),
       batches: this.#batches,
       held: held.toSorted((a, b) => b.totalMs - a.totalMs || (a.reason < b.reason ? -1 : 1)),
     }
@@ -140,6 +151,8 @@ export class Timeline {
       const was = rows.get(name)
       // That it was sent is told once, as a batch.
       if (sent.has(name) || (was?.state === state && was.reason === reason)) continue
+      this.#changes += 1
+      if (this.#changes > this.#most) continue
       const recheckAtMs = recheckAt === undefined ? holds.get(name)?.recheckAtMs : Date.parse(recheckAt)
       const more = recheckAtMs === undefined ? {} : { recheckAtMs }
       this.#entries.push({ atMs, kind: 'Cluster', cluster: name, state, reason, message, ...more })
