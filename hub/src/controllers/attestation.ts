@@ -40,7 +40,10 @@ const BATCH = 100
 /** Of one node in a look: a node that says it booted a thousand times a second keeps nobody's boot from being judged. */
 const OF_NODE = 20
 
-/** A statement may come below a boot that was judged, or while it is: so often the boots that run are held against what their nodes confirmed. */
+/**
+ * A statement may come below a boot that was judged, or while it is: so often the boots that run are held against what their
+ * nodes confirmed. Where something is lost, what is confirmed after a boot decides of it too: those few are in every look.
+ */
 const COMPARE_MS = 10 * 60_000
 
 /**
@@ -62,11 +65,11 @@ export function attestationController(signer: Signer): Controller {
     async reconcile(context) {
       const { store, lease, mirrors, now, log, signal } = context
       const references = await readReferences(store, mirrors)
-      if (judgedBy !== references.mark || now() - comparedAtMs >= COMPARE_MS) {
-        await judgeAgain(context, references, judgedBy !== references.mark, compared)
-        judgedBy = references.mark
-        comparedAtMs = now()
-      }
+      const isNewlySigned = judgedBy !== references.mark
+      const boots = isNewlySigned || now() - comparedAtMs >= COMPARE_MS ? 'all' : 'of lossy chains'
+      await judgeAgain(context, references, { boots, isNewlySigned, compared })
+      judgedBy = references.mark
+      if (boots === 'all') comparedAtMs = now()
       let more = false
       let after: StatementRef | undefined
       while (!signal.aborted) {
@@ -132,19 +135,31 @@ function mostOfNode(due: readonly { readonly ref: StatementRef }[]): number {
 async function judgeAgain(
   { store, lease }: Reconciling,
   references: References,
-  isNewlySigned: boolean,
-  compared: Map<string, string | undefined>,
+  {
+    boots,
+    isNewlySigned,
+    compared,
+  }: {
+    readonly boots: 'all' | 'of lossy chains'
+    readonly isNewlySigned: boolean
+    readonly compared: Map<string, string | undefined>
+  },
 ): Promise<void> {
-  const newest = await newestByPolicy(store.sql)
-  const places = new Set(newest.map(placeOf))
-  for (const place of compared.keys()) if (isNewlySigned || !places.has(place)) compared.delete(place)
+  const newest = await newestByPolicy(store.sql, boots)
+  if (newest.length === 0) return
+  if (boots === 'all') {
+    const places = new Set(newest.map(placeOf))
+    for (const place of compared.keys()) if (isNewlySigned || !places.has(place)) compared.delete(place)
+  }
   const confirmed = await confirmedAt(store.sql, newest, references, ({ hardwareId }) => hardwareId)
+  const found = new Map<string, string | undefined>()
   const outdated = newest.filter((judged) => {
     const place = placeOf(judged)
     const code = releaseCode(judged, references, confirmed.get(place))
+    if (code === judged.releaseCode) compared.delete(place)
     // Once for each: where the bytes were signed under several boot blocks the best verdict may be another one's.
-    if (judged.isMeasured && code !== judged.releaseCode && !(compared.has(place) && compared.get(place) === code)) {
-      compared.set(place, code)
+    else if (judged.isMeasured && !(compared.has(place) && compared.get(place) === code)) {
+      found.set(place, code)
       return true
     }
     if (!isNewlySigned) return false
@@ -155,7 +170,9 @@ async function judgeAgain(
     const isSame = named.some((manifestSha256) => policyId === appraisalPolicyId({ manifestSha256, profileSha256 }))
     return !isSame
   })
-  if (outdated.length > 0) await writeFenced(store, lease, (tx) => requeue(tx, outdated))
+  if (outdated.length === 0) return
+  await writeFenced(store, lease, (tx) => requeue(tx, outdated))
+  for (const [place, code] of found) compared.set(place, code)
 }
 
 // What is found of the highest release that the image was signed under.

@@ -197,8 +197,8 @@ export type JudgedBy = {
   releaseCode: 'OlderThanConfirmed' | 'ConfirmedLost' | undefined
 }
 
-/** The newest result of each node with a TPM, and what it was judged by. */
-export async function newestByPolicy(tx: Reader): Promise<(Place & JudgedBy)[]> {
+/** The newest result of each node with a TPM, and what it was judged by; of all, or of those of whose chain something is lost. */
+export async function newestByPolicy(tx: Reader, of: 'all' | 'of lossy chains'): Promise<(Place & JudgedBy)[]> {
   const rows = await tx<(Place & Omit<JudgedBy, 'releaseCode'> & { seq: string; isOlder: boolean; isLost: boolean })[]>`
     select r.cluster, r.node, r.incarnation, r.seq, r.policy_id as "policyId", r.evidence->>'imageSha256' as "imageSha256", o.spec->>'hardwareId' as "hardwareId",
       r.bank is not null as "isMeasured", coalesce(r.findings @> '[{"code": "OlderThanConfirmed"}]'::jsonb, false) as "isOlder",
@@ -206,7 +206,11 @@ export async function newestByPolicy(tx: Reader): Promise<(Place & JudgedBy)[]> 
     from node_identity i cross join lateral (select * from attestation_result r where r.cluster = i.cluster and r.node = i.node
       order by r.incarnation desc, r.seq desc, r.revision desc limit 1) r
     left join resource o on o.kind = 'Registration' and o.namespace = i.cluster and o.name = i.node
-    where i.class = 'tpm' and i.state <> 'Left'`
+    where i.class = 'tpm' and i.state <> 'Left' ${
+      of === 'all'
+        ? tx``
+        : tx`and exists (select 1 from closed_gap g where g.cluster = i.cluster and g.node = i.node and g.incarnation = i.incarnation)`
+    }`
   return rows.map(({ isOlder, isLost, seq, ...row }) => ({
     ...row,
     seq: Number(seq),

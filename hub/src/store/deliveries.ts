@@ -40,19 +40,16 @@ function isRefused({ refused }: FleetNode, position: Position | undefined): bool
 }
 
 /**
- * Whether nothing of an assignment, of which the newest order stands at `position`, is left to activate: each node confirmed
- * its bytes, gave them up since it was made, or refused the order.
+ * Whether nothing of an assignment, of which this is the newest order, is left to activate: each node confirmed its bytes,
+ * gave them up since it was made, or refused the order.
  */
-export function isSettled(
-  assignment: Assignment,
-  nodes: readonly FleetNode[],
-  position: Position | undefined,
-): boolean {
+export function isSettled(assignment: Assignment, nodes: readonly FleetNode[], ordered: Ordered | undefined): boolean {
   const { imageSha256, assignedAt } = assignment
+  const position = positionOf(assignment, ordered)
   const isDone = (node: FleetNode) => {
     const { confirmedOnce, failed } = node
     if (confirmedOnce?.body.imageSha256 === imageSha256 || isRefused(node, position)) return true
-    if (failed?.body.imageSha256 !== imageSha256 || isBeforeRetry(failed, assignment, position)) return false
+    if (failed?.body.imageSha256 !== imageSha256 || isBeforeRetry(failed, assignment, ordered)) return false
     return failed.receivedAt >= assignedAt
   }
   return nodes.length > 0 && nodes.every(isDone)
@@ -65,10 +62,12 @@ export function isSettled(
 export function isBeforeRetry(
   { body }: Pick<NonNullable<FleetNode['failed']>, 'body'>,
   { terms }: Assignment,
-  ordered: Position | undefined,
+  ordered: Ordered | undefined,
 ): boolean {
   if (body.from !== 'Failed' || !terms.retry) return false
-  return !ordered || !body.position || comparePositions(body.position, ordered) < 0
+  // Not composed yet: then no node has heard of it.
+  if (ordered?.retry?.act !== terms.retry.act || !ordered.retriedAt || !body.position) return true
+  return comparePositions(body.position, ordered.retriedAt) < 0
 }
 
 /** When any node of a cluster was heard last. */

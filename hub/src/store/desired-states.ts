@@ -23,18 +23,54 @@ export async function newestDesired(tx: Reader, clusters?: readonly string[]): P
 }
 
 /** Which image of which rollout the newest desired state of a cluster orders, how proven, and by which retry. */
-export type Ordered = { readonly position: Position } & Readonly<Pick<DesiredState, 'image' | 'attestation' | 'retry'>>
+export type Ordered = {
+  readonly position: Position
+  /** Where the first one stands that carries the same retry; newer terms may have come since. */
+  readonly retriedAt?: Position
+} & Readonly<Pick<DesiredState, 'image' | 'attestation' | 'retry'>>
 
-function orderOf({ image, attestation, retry }: DesiredState): Omit<Ordered, 'position'> {
-  return { image, attestation, ...(retry ? { retry } : {}) }
+async function ordersOf(tx: Reader, states: readonly StoredDesired[]) {
+  const retries = states.flatMap(({ cluster, document }) =>
+    document.retry ? [{ cluster, act: document.retry.act }] : [],
+  )
+  const since = await retriedAt(tx, retries)
+  return states.map(({ cluster, position, digest, document: { image, attestation, retry } }) => {
+    const first = since.get(cluster)
+    return {
+      ...{ cluster, position, digest, image, attestation },
+      ...(retry ? { retry } : {}),
+      ...(first ? { retriedAt: first } : {}),
+    }
+  })
+}
+
+// Few are sent something again: of those all their documents are read.
+async function retriedAt(
+  tx: Reader,
+  retries: readonly { readonly cluster: string; readonly act: string }[],
+): Promise<Map<string, Position>> {
+  if (retries.length === 0) return new Map()
+  const rows = await tx<Pick<Row, 'cluster' | 'timeline' | 'generation'>[]>`
+    select d.* from unnest(${retries.map(({ cluster }) => cluster)}::text[], ${retries.map(({ act }) => act)}::text[]) as u(c, a)
+    cross join lateral (select cluster, timeline, generation from desired_state where cluster = u.c
+      and convert_from(payload, 'UTF8')::jsonb->'retry'->>'act' = u.a order by timeline, generation limit 1) d`
+  return new Map(
+    rows.map(({ cluster, timeline, generation }) => [
+      cluster,
+      { timeline: Number(timeline), generation: Number(generation) },
+    ]),
+  )
 }
 
 /** What the newest desired state of each of these clusters orders, if it has one. */
 export async function loadOrdered(tx: Reader, clusters: readonly string[]): Promise<Map<string, Ordered>> {
   const ordered = new Map<string, Ordered>()
   for (let from = 0; from < clusters.length; from += AT_ONCE)
-    for (const { cluster, position, document } of await newestDesired(tx, clusters.slice(from, from + AT_ONCE)))
-      ordered.set(cluster, { position, ...orderOf(document) })
+    for (const { cluster, ...order } of await ordersOf(
+      tx,
+      await newestDesired(tx, clusters.slice(from, from + AT_ONCE)),
+    ))
+      ordered.set(cluster, order)
   return ordered
 }
 
@@ -47,8 +83,8 @@ export function openOrdered(tx: Reader): () => Promise<ReadonlyMap<string, Order
         where cluster = a.cluster order by timeline desc, generation desc limit 1) d`
     const news = rows.filter(({ cluster, digest }) => held.get(cluster)?.digest !== digest)
     for (let from = 0; from < news.length; from += AT_ONCE)
-      for (const { cluster, position, document, digest } of await desiredAt(tx, news.slice(from, from + AT_ONCE)))
-        held.set(cluster, { position, ...orderOf(document), digest })
+      for (const { cluster, ...order } of await ordersOf(tx, await desiredAt(tx, news.slice(from, from + AT_ONCE))))
+        held.set(cluster, order)
     const there = new Set(rows.map(({ cluster }) => cluster))
     for (const cluster of held.keys()) if (!there.has(cluster)) held.delete(cluster)
     return new Map(

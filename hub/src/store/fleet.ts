@@ -49,7 +49,7 @@ export type FleetNode = {
   readonly confirmedOnce: Said<TransitionBody> | undefined
   /**
    * Boots of the bytes in `confirmed` that it told of above this number came after they were confirmed: where that is only said
-   * anew, it is where it was said first, or the end of what is lost.
+   * anew, it is where it was said first, or the end of the first loss below that.
    */
   readonly confirmedSince: number
   readonly failed: Said<TransitionBody> | undefined
@@ -225,7 +225,8 @@ async function confirmedSince(
     const { confirmations, lost } = of(ref)
     const said = confirmations.filter(({ manifestSha256 }) => manifestSha256 === body.manifestSha256)
     const first = Math.min(ref.seq, ...said.map((one) => one.first))
-    return first < ref.seq ? first : (lost.findLast(({ last }) => last < ref.seq)?.last ?? ref.seq)
+    // The first that is here may be said anew itself, of one that is lost below it.
+    return lost.find(({ last }) => last < first)?.last ?? first
   }
 }
 

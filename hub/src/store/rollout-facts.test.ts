@@ -131,7 +131,13 @@ test('a failure that is only said anew ends no retry that was ordered since: the
   expect(await failure()).toEqual([undefined, false])
   await world.look(desired)
   expect(await failure()).toEqual([undefined, false])
-  // It heard of the retry and failed again, and says that anew; or says it at once.
+  // It heard of the retry and failed again, and says that anew, though newer terms have come since; or says it at once.
+  const { spec } = await world.get('Rollout', 'r', 'fleet')
+  await world.edit('Rollout', 'r', 'fleet', { ...spec, gates: { healthySeconds: 5, timeoutSeconds: 60 } })
+  await world.look(rollout)
+  await world.look(desired)
+  expect(await world.store.sql`select generation from desired_state`).toHaveLength(3)
+  expect(await failure()).toEqual([undefined, false])
   const again = await fails('Failed', 2)
   expect(await failure()).toEqual([again, true])
   const once = await fails('RollingBack', 2)
@@ -202,7 +208,7 @@ test('what a node confirmed below what is lost is not what it confirmed last, an
   expect(await facts()).toEqual({ ...known, confirmed: 'b1', boot: 'b2', isLost: false })
 })
 
-test('of losses the first since the assignment is waited for: losing again gives no more time', async () => {
+test('of losses the first since the assignment that it did not answer is waited for: losing again gives no more time', async () => {
   const { world, site } = await oneSite()
   const lostAtMs = async () => (await factsFor(world)).clusters[0]?.nodes[0]?.lostAtMs
   const { sql } = world.store
@@ -218,6 +224,12 @@ test('of losses the first since the assignment is waited for: losing again gives
   await sql`update closed_gap set closed_at = closed_at + interval '1 hour' where last_seq = 20`
   await site.says(site.boot('b1', 'os-1'))
   expect(await lostAtMs()).toBe(first)
+  // What it says of what it has confirmed answers for those, and for none that comes after it.
+  await sql`update closed_gap set closed_at = now() - interval '1 second'`
+  await site.says({ kind: 'transition', body: { from: 'Idle', to: 'Idle', reason: 'R', message: '' } })
+  expect(await lostAtMs()).toBeUndefined()
+  await site.closes(30)
+  expect(await lostAtMs()).toBeGreaterThan(first ?? Number.POSITIVE_INFINITY)
 })
 
 test('a bad boot is not hidden by a confirmation that is said anew above it', async () => {
@@ -263,6 +275,9 @@ test('nor where the first confirmation is lost: what it told of since comes afte
   const result = { ...place, ...made, verdict: 'contraindicated', policyId: 'p', ear: 'e' } as const
   await write(world.store, (tx) => appendResults(tx, [result]))
   const about = { imageSha256: sha('os-1'), manifestSha256: sha('manifest os-1'), bootId: 'b1' }
-  await site.says({ kind: 'transition', body: { from: 'Idle', to: 'Idle', reason: 'R', message: '', ...about } })
-  expect((await factsFor(world)).clusters[0]?.nodes[0]?.bad?.statement.seq).toBe(seq)
+  for (const lostUpTo of [undefined, 19, 29]) {
+    if (lostUpTo !== undefined) await site.closes(lostUpTo)
+    await site.says({ kind: 'transition', body: { from: 'Idle', to: 'Idle', reason: 'R', message: '', ...about } })
+    expect((await factsFor(world)).clusters[0]?.nodes[0]?.bad?.statement.seq).toBe(seq)
+  }
 })

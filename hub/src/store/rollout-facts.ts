@@ -1,4 +1,4 @@
-import type { ObjectOf, Position, StatementRef } from '@skerry/api'
+import type { ObjectOf, StatementRef } from '@skerry/api'
 import {
   type ClusterFacts,
   type Holder,
@@ -10,6 +10,7 @@ import {
 } from '@skerry/policy'
 import type { Assignment } from './assignments.ts'
 import { isBeforeRetry, isSettled, lastHeardMs, leastAccepted, positionOf, refusalAt } from './deliveries.ts'
+import type { Ordered } from './desired-states.ts'
 import { type FleetNode, resultFor } from './fleet.ts'
 import type { Entry, Image, RolloutFleet } from './rollout-fleet.ts'
 
@@ -42,8 +43,8 @@ function ordersOf(
   const mine = [...assignments.values()].filter(({ rolloutUid }) => rolloutUid === metadata.uid)
   return mine.map((assignment) => {
     const { cluster, manifestSha256 } = assignment
-    const position = positionOf(assignment, ordered.get(cluster))
-    return { cluster, manifestSha256, isSettled: isSettled(assignment, nodes.get(cluster) ?? [], position) }
+    const settled = isSettled(assignment, nodes.get(cluster) ?? [], ordered.get(cluster))
+    return { cluster, manifestSha256, isSettled: settled }
   })
 }
 
@@ -101,7 +102,7 @@ function clusterFacts(
           },
         }
       : {}),
-    nodes: nodes.map((node) => nodeFacts(node, image, assignment, position)),
+    nodes: nodes.map((node) => nodeFacts(node, image, assignment, ordered)),
     ...lastGoodOf(fleet, nodes),
   }
 }
@@ -209,9 +210,13 @@ function begunAgain(newest: FleetNode['transition'], failed: NonNullable<FleetNo
   )
 }
 
-// The first loss since it was assigned what it is: who loses again and again gets no time for it again.
-function lostAtMs({ closed }: FleetNode, assignedAt: Date | undefined): number | undefined {
-  const since = closed.flatMap(({ closedAt }) => (assignedAt && closedAt >= assignedAt ? [closedAt.getTime()] : []))
+// The first loss, since it was assigned what it is, that it did not answer by saying what it has confirmed: who loses again
+// and again without a word gets no more time.
+function lostAtMs({ closed, confirmedOnce }: FleetNode, assignedAt: Date | undefined): number | undefined {
+  const answeredAt = confirmedOnce?.receivedAt
+  const isOpen = ({ closedAt }: FleetNode['closed'][number]) =>
+    assignedAt !== undefined && closedAt >= assignedAt && !(answeredAt && closedAt < answeredAt)
+  const since = closed.filter(isOpen).map(({ closedAt }) => closedAt.getTime())
   return since.length > 0 ? Math.min(...since) : undefined
 }
 
@@ -219,7 +224,7 @@ function nodeFacts(
   node: FleetNode,
   image: Image | undefined,
   assignment: Assignment | undefined,
-  position: Position | undefined,
+  ordered: Ordered | undefined,
 ): NodeFacts {
   const { transition, confirmed, failed } = node
   const assignedAt = assignment?.assignedAt
@@ -240,7 +245,7 @@ function nodeFacts(
     isTarget(failed.body.imageSha256) &&
     (!boot || failed.ref.seq > boot.statement.seq) &&
     !begunAgain(transition, failed) &&
-    !(assignment && isBeforeRetry(failed, assignment, position))
+    !(assignment && isBeforeRetry(failed, assignment, ordered))
   return {
     node: node.node,
     phase: transition?.body.to ?? 'Idle',

@@ -51,7 +51,7 @@ async function some(
         paused: terms.paused ?? false,
         confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === imageSha256),
       },
-      isSettled: isSettled(assignment, nodes, position),
+      isSettled: isSettled(assignment, nodes, ordered.get(cluster)),
       ...(position ? { position } : {}),
       ...(accepted ? { accepted } : {}),
     }

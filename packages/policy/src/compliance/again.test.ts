@@ -56,7 +56,7 @@ type Node = {
   by?: Tpm
   bodies?: (EvidenceBody | TransitionBody | GapBody)[]
   /** What is lost: its first statement then stands above that. */
-  closes?: { fromSeq: number; toSeq: number }
+  closes?: { fromSeq: number; toSeq: number }[]
   proof?: RegistrationProof | undefined
 }
 const proofOf = (by: Tpm, values = valuesOf('secure-boot-off')): RegistrationProof => {
@@ -95,7 +95,7 @@ function world(
   const evidence = new Map<string, Proven>()
   const inventory = nodes.map(({ cluster, by = tpm, bodies = [boot(1, by)], ...rest }) => {
     const { incarnation = 1, closes } = rest
-    const lost = closes?.toSeq ?? 0
+    const lost = closes?.some(({ fromSeq }) => fromSeq === 1) ? 1 : 0
     const id = { cluster, node: 'n', incarnation }
     const statements = bodies.map(
       (body, at): Statement => ({
@@ -132,7 +132,9 @@ function world(
           ...{ node: 'n', class: 'tpm' as const, incarnation, watermark: newest, newestSeq: newest },
           ...(hardwareId === null ? {} : { hardwareId }),
           ...factsOf(known, lost),
-          ...(closes ? { closed: [{ ...closes, reason: 'NotKept', statement: gapIn(statements) }] } : {}),
+          ...(closes
+            ? { closed: closes.map((one) => ({ ...one, reason: 'NotKept', statement: gapIn(statements) })) }
+            : {}),
           verdict,
         },
       ],
@@ -259,13 +261,21 @@ describe('a boot with a TPM, judged again by what people signed', () => {
   test('of which what it had confirmed is lost is a warning here as at the hub, until it confirms anew', () => {
     const [first] = signedFiles().manifests
     if (!first) throw new Error('no manifest')
-    const lossy = (...bodies: NonNullable<Node['bodies']>) => ({ ...shop, bodies, closes: { fromSeq: 1, toSeq: 1 } })
+    const lossy = (...bodies: NonNullable<Node['bodies']>) => ({ ...shop, bodies, closes: [{ fromSeq: 1, toSeq: 1 }] })
     const gap = { fromSeq: 1, toSeq: 1, reason: 'NotKept' } as const
     const doubt = { verdict: 'warning', reason: 'ConfirmedLost' } as const
     expect(world([lossy(gap, boot(3, tpm))], doubt)(signedFiles())).toEqual(verified)
     expect(world([lossy(gap, boot(3, tpm))], GOOD)(signedFiles())).toMatchObject({ outcome: 'not-verified' })
     expect(world([lossy(gap, confirms(first.sha256), boot(4, tpm))], GOOD)(signedFiles())).toEqual(verified)
     expect(world([lossy(gap, boot(3, tpm), confirms(first.sha256))], GOOD)(signedFiles())).toEqual(verified)
+    // Of several stretches the last below the boot counts, in whatever order a file has them.
+    const said = [gap, confirms(first.sha256), gap, boot(5, tpm)]
+    const stretches = [
+      { fromSeq: 1, toSeq: 1 },
+      { fromSeq: 4, toSeq: 4 },
+    ]
+    for (const closes of [stretches, stretches.toReversed()])
+      expect(world([{ ...shop, bodies: said, closes }], GOOD)(signedFiles())).toMatchObject({ outcome: 'not-verified' })
     // What it confirmed after the boot may be what shows it, and is not there to be read.
     expect(world([lossy(gap, boot(3, tpm), confirms('9'.repeat(64)))], GOOD)(signedFiles())).toMatchObject({
       ...{ faults: [], outcome: 'not-assessed' },

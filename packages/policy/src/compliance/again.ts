@@ -117,7 +117,9 @@ function best(node: Node, life: Life, at: Evidence, signed: SignedFiles, shown: 
   }))
   // In the hub's order: of two that leave the same verdict the first one's reason is told.
   const named = signedImages(about, { imageSha256: body.imageSha256, hardwareId }, ({ boot }) => boot)
-  const lostUpTo = node.hubSays.closed?.findLast(({ toSeq }) => toSeq < statement.seq)?.toSeq
+  // In whatever order the file has them.
+  const lost = (node.hubSays.closed ?? []).map(({ toSeq }) => toSeq).filter((toSeq) => toSeq < statement.seq)
+  const lostUpTo = lost.length > 0 ? Math.max(...lost) : undefined
   const confirmed = confirmedIn(life, { seq: statement.seq, lostUpTo }, counterFor(about, hardwareId), signed)
   if ('why' in confirmed) return confirmed
   const others = manifests.flatMap(({ manifest: { image, hardwareIds, boot } }): UkiBoot[] =>

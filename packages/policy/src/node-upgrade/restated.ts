@@ -20,11 +20,15 @@ export function restated({ stage, memory, reason, message }: State, held: Target
 }
 
 function aboutConfirmed(
-  { imageSha256, manifestSha256, bootId }: Partial<NonNullable<State['memory']['confirmed']>> = {},
+  { imageSha256, manifestSha256, bootId, releaseCounter = 0 }: Partial<NonNullable<State['memory']['confirmed']>> = {},
   held: Target | undefined,
 ): Partial<TransitionBody> | undefined {
   if (imageSha256 === undefined || bootId === undefined) return undefined
-  if (manifestSha256 === undefined) return { imageSha256, bootId }
+  if (manifestSha256 === undefined) {
+    // What an older agent confirmed: these bytes are held under no higher counter, so that is what was confirmed, or less.
+    const isHeld = held?.imageSha256 === imageSha256 && held.releaseCounter <= releaseCounter
+    return { ...(isHeld ? aboutTarget(held) : { imageSha256 }), bootId }
+  }
   const about = held?.manifestSha256 === manifestSha256 ? aboutTarget(held) : { manifestSha256, imageSha256 }
   return { ...about, bootId }
 }

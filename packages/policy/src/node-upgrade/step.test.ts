@@ -147,6 +147,15 @@ describe('where it stands is said once more as it is', () => {
     expect(restated(state, NEXT)).toMatchObject([{ ...KNOWN, position: NEXT.position, bootId: 'b1' }])
   })
 
+  test('Idle, of what an older agent confirmed without its manifest, that of an order for no more than that', () => {
+    const { state } = play(initialState({ imageSha256: OLD.imageSha256, releaseCounter: 1 }), ...upgraded)
+    const { manifestSha256: _, ...confirmed } = state.memory.confirmed ?? { ...KNOWN, releaseCounter: 2 }
+    const older = { ...state, memory: { ...state.memory, confirmed } }
+    expect(restated(older, NEXT)).toMatchObject([KNOWN])
+    for (const held of [undefined, NEWER, { ...NEXT, releaseCounter: 9 }])
+      expect(restated(older, held)[0]).not.toHaveProperty('manifestSha256')
+  })
+
   test('of what no statement named a boot nothing', () => {
     expect(said([], NEXT)).toEqual([{ from: 'Idle', to: 'Idle', reason: 'Idle', message: 'nothing to do' }])
     expect(said(staged, NEXT)).toHaveLength(1)

@@ -1,5 +1,5 @@
 import type { RolloutSpec } from '@skerry/api'
-import { asGoodAs, worst } from '../attestation/findings.ts'
+import { type AppraisalCode, asGoodAs, worst } from '../attestation/findings.ts'
 import type { Boot, ClusterFacts, NodeFacts } from './facts.ts'
 import { type Progress, ref } from './progress.ts'
 import type { Durations } from './strategy.ts'
@@ -33,10 +33,13 @@ export function badBootOf({ node, confirmed, boot, bad }: NodeFacts): Progress |
   }
 }
 
-// Worse than it was by values that were signed since: no news of the machine. What it confirmed is its own word, however late.
+// Worse than it was by values that were signed since: no news of the machine. What it confirmed, and what it lost of that, is
+// its own word, however late.
+const BY_ITSELF: ReadonlySet<string> = new Set<AppraisalCode>(['OlderThanConfirmed', 'ConfirmedLost'])
+
 function isRejudged({ verdict, reason, firstVerdict = verdict }: NonNullable<Boot['verdict']>): boolean {
   return (
-    reason !== 'OlderThanConfirmed' &&
+    !BY_ITSELF.has(reason) &&
     firstVerdict !== verdict &&
     (verdict === 'contraindicated' || worst([firstVerdict, verdict]) === verdict)
   )

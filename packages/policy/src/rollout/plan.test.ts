@@ -442,6 +442,22 @@ describe('[deviation] states of a cluster', () => {
       expect(row(plan([confirmed(more)], spec, saved(done), END + 600 * MINUTE))?.state).toBe(state)
     })
 
+    test('a loss of what it had confirmed is its own word, and stops no clock', () => {
+      const verdict = {
+        verdict: 'warning',
+        firstVerdict: 'affirming',
+        reason: 'ConfirmedLost',
+        message: 'lost',
+      } as const
+      const doubtful = confirmed({ boot: boot('b2', 'warning', { verdict }) })
+      const spec = asks({ progressDeadline: '2m' })
+      const waits = plan([doubtful], spec, soaking, END)
+      expect(row(plan([doubtful], spec, saved(waits), END + 600 * MINUTE))).toMatchObject({
+        ...{ state: 'TimeOut', reason: 'AttestationInsufficient' },
+        message: expect.stringContaining('(ConfirmedLost: lost)'),
+      })
+    })
+
     test('values that were signed with a mistake fail nobody, however long it takes to sign others', () => {
       const spec = asks({ progressDeadline: '2m' })
       const bad = confirmed({ boot: boot('b2', 'contraindicated', rejudged('contraindicated', 'affirming')) })
