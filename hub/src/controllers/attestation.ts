@@ -42,7 +42,8 @@ const OF_NODE = 20
 
 /**
  * A statement may come below a boot that was judged, or while it is: so often the boots that run are held against what their
- * nodes confirmed. Where something is lost, what is confirmed after a boot decides of it too: those few are in every look.
+ * nodes confirmed. Where something was lost, what is confirmed after a boot decides
+ * of it too: those few are in every look.
  */
 const COMPARE_MS = 10 * 60_000
 
@@ -66,7 +67,7 @@ export function attestationController(signer: Signer): Controller {
       const { store, lease, mirrors, now, log, signal } = context
       const references = await readReferences(store, mirrors)
       const isNewlySigned = judgedBy !== references.mark
-      const boots = isNewlySigned || now() - comparedAtMs >= COMPARE_MS ? 'all' : 'of lossy chains'
+      const boots = isNewlySigned || now() - comparedAtMs >= COMPARE_MS ? 'all' : 'by a loss'
       await judgeAgain(context, references, { boots, isNewlySigned, compared })
       judgedBy = references.mark
       if (boots === 'all') comparedAtMs = now()
@@ -140,7 +141,7 @@ async function judgeAgain(
     isNewlySigned,
     compared,
   }: {
-    readonly boots: 'all' | 'of lossy chains'
+    readonly boots: 'all' | 'by a loss'
     readonly isNewlySigned: boolean
     readonly compared: Map<string, string | undefined>
   },

@@ -197,8 +197,11 @@ export type JudgedBy = {
   releaseCode: 'OlderThanConfirmed' | 'ConfirmedLost' | undefined
 }
 
-/** The newest result of each node with a TPM, and what it was judged by; of all, or of those of whose chain something is lost. */
-export async function newestByPolicy(tx: Reader, of: 'all' | 'of lossy chains'): Promise<(Place & JudgedBy)[]> {
+/**
+ * The newest result of each node with a TPM, and what it was judged by; of all, or of those that a loss, or what
+ * was said since, may have changed since they were judged.
+ */
+export async function newestByPolicy(tx: Reader, of: 'all' | 'by a loss'): Promise<(Place & JudgedBy)[]> {
   const rows = await tx<(Place & Omit<JudgedBy, 'releaseCode'> & { seq: string; isOlder: boolean; isLost: boolean })[]>`
     select r.cluster, r.node, r.incarnation, r.seq, r.policy_id as "policyId", r.evidence->>'imageSha256' as "imageSha256", o.spec->>'hardwareId' as "hardwareId",
       r.bank is not null as "isMeasured", coalesce(r.findings @> '[{"code": "OlderThanConfirmed"}]'::jsonb, false) as "isOlder",
@@ -209,7 +212,8 @@ export async function newestByPolicy(tx: Reader, of: 'all' | 'of lossy chains'):
     where i.class = 'tpm' and i.state <> 'Left' ${
       of === 'all'
         ? tx``
-        : tx`and exists (select 1 from closed_gap g where g.cluster = i.cluster and g.node = i.node and g.incarnation = i.incarnation)`
+        : tx`and (r.findings @> '[{"code": "ConfirmedLost"}]'::jsonb or exists (select 1 from closed_gap g where g.cluster = i.cluster
+          and g.node = i.node and g.incarnation = i.incarnation and g.closed_at > r.judged_at - interval '1 minute'))`
     }`
   return rows.map(({ isOlder, isLost, seq, ...row }) => ({
     ...row,

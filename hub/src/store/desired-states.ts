@@ -29,11 +29,16 @@ export type Ordered = {
   readonly retriedAt?: Position
 } & Readonly<Pick<DesiredState, 'image' | 'attestation' | 'retry'>>
 
-async function ordersOf(tx: Reader, states: readonly StoredDesired[]) {
-  const retries = states.flatMap(({ cluster, document }) =>
-    document.retry ? [{ cluster, act: document.retry.act }] : [],
-  )
-  const since = await retriedAt(tx, retries)
+async function ordersOf(tx: Reader, states: readonly StoredDesired[], held: ReadonlyMap<string, Ordered> = new Map()) {
+  const since = new Map<string, Position | undefined>()
+  const asked: { cluster: string; act: string }[] = []
+  for (const { cluster, document } of states) {
+    const act = document.retry?.act
+    const before = held.get(cluster)
+    if (act !== undefined && before?.retry?.act === act) since.set(cluster, before.retriedAt)
+    else if (act !== undefined) asked.push({ cluster, act })
+  }
+  for (const [cluster, position] of await retriedAt(tx, asked)) since.set(cluster, position)
   return states.map(({ cluster, position, digest, document: { image, attestation, retry } }) => {
     const first = since.get(cluster)
     return {
@@ -44,7 +49,7 @@ async function ordersOf(tx: Reader, states: readonly StoredDesired[]) {
   })
 }
 
-// Few are sent something again: of those all their documents are read.
+// An act's id is in no document that does not carry it: what is looked for is the text, and none is parsed.
 async function retriedAt(
   tx: Reader,
   retries: readonly { readonly cluster: string; readonly act: string }[],
@@ -53,7 +58,7 @@ async function retriedAt(
   const rows = await tx<Pick<Row, 'cluster' | 'timeline' | 'generation'>[]>`
     select d.* from unnest(${retries.map(({ cluster }) => cluster)}::text[], ${retries.map(({ act }) => act)}::text[]) as u(c, a)
     cross join lateral (select cluster, timeline, generation from desired_state where cluster = u.c
-      and convert_from(payload, 'UTF8')::jsonb->'retry'->>'act' = u.a order by timeline, generation limit 1) d`
+      and position(convert_to(u.a, 'UTF8') in payload) > 0 order by timeline, generation limit 1) d`
   return new Map(
     rows.map(({ cluster, timeline, generation }) => [
       cluster,
@@ -83,7 +88,11 @@ export function openOrdered(tx: Reader): () => Promise<ReadonlyMap<string, Order
         where cluster = a.cluster order by timeline desc, generation desc limit 1) d`
     const news = rows.filter(({ cluster, digest }) => held.get(cluster)?.digest !== digest)
     for (let from = 0; from < news.length; from += AT_ONCE)
-      for (const { cluster, ...order } of await ordersOf(tx, await desiredAt(tx, news.slice(from, from + AT_ONCE))))
+      for (const { cluster, ...order } of await ordersOf(
+        tx,
+        await desiredAt(tx, news.slice(from, from + AT_ONCE)),
+        held,
+      ))
         held.set(cluster, order)
     const there = new Set(rows.map(({ cluster }) => cluster))
     for (const cluster of held.keys()) if (!there.has(cluster)) held.delete(cluster)

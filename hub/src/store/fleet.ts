@@ -13,7 +13,7 @@ import { type AttestationResult, listResults } from './attestations.ts'
 import { type ClosedGap, listClosedGaps } from './closed-gaps.ts'
 import { confirmationsOf } from './confirmations.ts'
 import { keyOf, listNodeStatuses } from './heads.ts'
-import { newestStatements, type StoredStatement } from './statements.ts'
+import { cameToIdle, newestStatements, type StoredStatement } from './statements.ts'
 import type { Reader } from './store.ts'
 import { shareTexts } from './texts.ts'
 
@@ -49,7 +49,7 @@ export type FleetNode = {
   readonly confirmedOnce: Said<TransitionBody> | undefined
   /**
    * Boots of the bytes in `confirmed` that it told of above this number came after they were confirmed: where that is only said
-   * anew, it is where it was said first, or the end of the first loss below that.
+   * anew, it is where it was said first; or, where that is lost too, the end of the first loss below what is here.
    */
   readonly confirmedSince: number
   readonly failed: Said<TransitionBody> | undefined
@@ -220,13 +220,19 @@ async function confirmedSince(
     anew.map(({ ref }) => ref),
     anew.flatMap(({ body }) => body.manifestSha256 ?? []),
   )
+  const firsts = new Map(
+    anew.map(({ body, ref }) => {
+      const said = of(ref).confirmations.filter(({ manifestSha256 }) => manifestSha256 === body.manifestSha256)
+      return [keyOf(ref), { ...ref, seq: Math.min(ref.seq, ...said.map(({ first }) => first)) }]
+    }),
+  )
+  const fresh = await cameToIdle(tx, [...firsts.values()])
   return ({ body, ref }) => {
-    if (body.from !== 'Idle') return ref.seq
-    const { confirmations, lost } = of(ref)
-    const said = confirmations.filter(({ manifestSha256 }) => manifestSha256 === body.manifestSha256)
-    const first = Math.min(ref.seq, ...said.map((one) => one.first))
-    // The first that is here may be said anew itself, of one that is lost below it.
-    return lost.find(({ last }) => last < first)?.last ?? first
+    const first = body.from === 'Idle' ? firsts.get(keyOf(ref))?.seq : undefined
+    if (first === undefined) return ref.seq
+    if (fresh.has(keyOf(ref))) return first
+    // The first that is here says anew itself what is lost below it.
+    return of(ref).lost.find(({ last }) => last < first)?.last ?? first
   }
 }
 

@@ -111,6 +111,28 @@ test('what was judged before results were signed stays as it was, and a verdict 
   expect((await resultDetails(sql, [place])).size).toBe(1)
 })
 
+test('of a chain of which something is lost it is read where each manifest was confirmed last', async () => {
+  const { sql, migrateOn } = await storeBefore('0018_confirmed_last')
+  const manifest = sha256Hex('manifest')
+  for (const node of ['whole', 'lossy'])
+    for (const [seq, body] of [
+      [2, { to: 'Idle', manifestSha256: manifest, bootId: 'b1' }],
+      [8, { to: 'Idle', manifestSha256: manifest, bootId: 'b1' }],
+      [9, { to: 'Staged', manifestSha256: manifest }],
+      [10, { to: 'Idle', manifestSha256: manifest }],
+    ] as const)
+      await sql`insert into statement (cluster, node, incarnation, seq, kind, digest, text, received_at)
+        values ('shop', ${node}, 1, ${seq}, 'transition', ${`${seq}`}, ${JSON.stringify({ body })}, now())`
+  await sql`insert into confirmed_manifest values ('shop', 'whole', 1, ${manifest}, 2), ('shop', 'lossy', 1, ${manifest}, 2)`
+  await sql`insert into closed_gap (cluster, node, incarnation, first_seq, last_seq, gap_seq, closed_at)
+    values ('shop', 'lossy', 1, 3, 6, 7, now())`
+  await migrateOn()
+  expect(await sql`select node, seq, last_seq from confirmed_manifest order by node`).toEqual([
+    { node: 'lossy', seq: '2', last_seq: '8' },
+    { node: 'whole', seq: '2', last_seq: '0' },
+  ])
+})
+
 test('what nodes confirmed before it was kept by itself is read out of their statements', async () => {
   const { sql, migrateOn } = await storeBefore('0016_confirmed_manifest')
   const [first, second] = [sha256Hex('first'), sha256Hex('second')]

@@ -142,6 +142,12 @@ test('a failure that is only said anew ends no retry that was ordered since: the
   expect(await failure()).toEqual([again, true])
   const once = await fails('RollingBack', 2)
   expect(await failure()).toEqual([once, true])
+  // It is asked once more, which is not composed yet.
+  await world.look(rollout)
+  await retry(world, uid, ['shop'])
+  await world.look(rollout)
+  await fails('Failed', 2)
+  expect(await failure()).toEqual([undefined, false])
 })
 
 test('a rollout that is asked about has its edit, the status that is stored now, and the facts that a look has', async () => {
@@ -225,11 +231,15 @@ test('of losses the first since the assignment that it did not answer is waited 
   await site.says(site.boot('b1', 'os-1'))
   expect(await lostAtMs()).toBe(first)
   // What it says of what it has confirmed answers for those, and for none that comes after it.
-  await sql`update closed_gap set closed_at = now() - interval '1 second'`
-  await site.says({ kind: 'transition', body: { from: 'Idle', to: 'Idle', reason: 'R', message: '' } })
+  const idle = { from: 'Idle', to: 'Idle', reason: 'R', message: '' } as const
+  await site.says({ kind: 'transition', body: idle })
+  expect(await lostAtMs()).toBe(first)
+  await site.says({ kind: 'transition', body: { ...idle, bootId: 'b1', imageSha256: sha('os-0') } })
   expect(await lostAtMs()).toBeUndefined()
   await site.closes(30)
-  expect(await lostAtMs()).toBeGreaterThan(first ?? Number.POSITIVE_INFINITY)
+  await sql`update closed_gap set closed_at = closed_at + interval '2 hours' where last_seq = 30`
+  await site.says(site.boot('b1', 'os-1'))
+  expect(await lostAtMs()).toBeGreaterThan((first ?? Number.POSITIVE_INFINITY) + 3_600_000)
 })
 
 test('a bad boot is not hidden by a confirmation that is said anew above it', async () => {
@@ -262,6 +272,23 @@ test('a bad boot is not hidden by a confirmation that is said anew above it', as
   expect(await bad()).toBe(found)
   await boots('b3', 'affirming')
   expect(await bad()).toBe(found)
+})
+
+test('nor does an old loss count a boot that was bad before it was confirmed', async () => {
+  const { world, site } = await oneSite()
+  const about = { imageSha256: sha('os-1'), manifestSha256: sha('manifest os-1'), bootId: 'b1' }
+  await site.closes(4)
+  const body = site.boot('b0', 'os-1')
+  if (body.kind !== 'evidence') throw new Error('no evidence')
+  const place = { cluster: 'shop', node: 'shop', incarnation: 1, seq: await site.says(body) }
+  const made = { bootId: 'b0', reason: 'R', message: '', evidence: body.body, findings: [], pcrs: [] }
+  const result = { ...place, ...made, verdict: 'contraindicated', policyId: 'p', ear: 'e' } as const
+  await write(world.store, (tx) => appendResults(tx, [result]))
+  await site.says({ kind: 'transition', body: { from: 'Confirming', to: 'Idle', reason: 'R', message: '', ...about } })
+  await site.closes(19)
+  await site.says({ kind: 'transition', body: { from: 'Idle', to: 'Idle', reason: 'R', message: '', ...about } })
+  const [node] = (await factsFor(world)).clusters[0]?.nodes ?? []
+  expect([node?.confirmed?.bootId, node?.bad]).toEqual(['b1', undefined])
 })
 
 test('nor where the first confirmation is lost: what it told of since comes after that', async () => {

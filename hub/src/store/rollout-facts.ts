@@ -210,12 +210,12 @@ function begunAgain(newest: FleetNode['transition'], failed: NonNullable<FleetNo
   )
 }
 
-// The first loss, since it was assigned what it is, that it did not answer by saying what it has confirmed: who loses again
-// and again without a word gets no more time.
+// The first loss, since it was assigned what it is, above which it has not said what it has confirmed: who loses again and
+// again without a word gets no more time.
 function lostAtMs({ closed, confirmedOnce }: FleetNode, assignedAt: Date | undefined): number | undefined {
-  const answeredAt = confirmedOnce?.receivedAt
-  const isOpen = ({ closedAt }: FleetNode['closed'][number]) =>
-    assignedAt !== undefined && closedAt >= assignedAt && !(answeredAt && closedAt < answeredAt)
+  const answered = confirmedOnce?.body.bootId === undefined ? 0 : confirmedOnce.ref.seq
+  const isOpen = ({ closedAt, toSeq }: FleetNode['closed'][number]) =>
+    assignedAt !== undefined && closedAt >= assignedAt && toSeq > answered
   const since = closed.filter(isOpen).map(({ closedAt }) => closedAt.getTime())
   return since.length > 0 ? Math.min(...since) : undefined
 }

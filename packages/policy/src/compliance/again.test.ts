@@ -55,7 +55,7 @@ type Node = {
   incarnation?: number
   by?: Tpm
   bodies?: (EvidenceBody | TransitionBody | GapBody)[]
-  /** What is lost: its first statement then stands above that. */
+  /** Numbers that are lost: its statements have the others. */
   closes?: { fromSeq: number; toSeq: number }[]
   proof?: RegistrationProof | undefined
 }
@@ -78,8 +78,9 @@ const confirms = (manifestSha256: string): TransitionBody => ({
   ...{ from: 'Confirming', to: 'Idle', reason: 'Confirmed', message: 'runs it', bootId: 'b', manifestSha256 },
 })
 
-const gapIn = (statements: readonly Statement[]) => {
-  const { cluster, node, incarnation, seq } = statements.find(({ kind }) => kind === 'gap') ?? statements[0] ?? {}
+const gapIn = (statements: readonly Statement[], upTo: number) => {
+  const says = (one: Statement) => one.kind === 'gap' && one.body.toSeq === upTo
+  const { cluster, node, incarnation, seq } = statements.find(says) ?? {}
   if (cluster === undefined || node === undefined || incarnation === undefined || seq === undefined)
     throw new Error('no statement')
   return { cluster, node, incarnation, seq, digest: digest(seq) }
@@ -95,11 +96,16 @@ function world(
   const evidence = new Map<string, Proven>()
   const inventory = nodes.map(({ cluster, by = tpm, bodies = [boot(1, by)], ...rest }) => {
     const { incarnation = 1, closes } = rest
-    const lost = closes?.some(({ fromSeq }) => fromSeq === 1) ? 1 : 0
+    const isLost = (seq: number) => closes?.some(({ fromSeq, toSeq }) => fromSeq <= seq && seq <= toSeq) === true
+    const seqs = bodies.reduce<number[]>((all) => {
+      let next = (all.at(-1) ?? 0) + 1
+      while (isLost(next)) next += 1
+      return [...all, next]
+    }, [])
     const id = { cluster, node: 'n', incarnation }
     const statements = bodies.map(
       (body, at): Statement => ({
-        ...{ ...id, seq: lost + at + 1, prev: digest(lost + at) },
+        ...{ ...id, seq: seqs[at] ?? 0, prev: digest((seqs[at] ?? 0) - 1) },
         ...{ marker: digest(0), time: { wall: '2026-06-01T11:00:00Z' } },
         ...('to' in body
           ? { kind: 'transition', body }
@@ -120,7 +126,7 @@ function world(
         }),
       ),
     })
-    const newest = lost + statements.length
+    const newest = seqs.at(-1) ?? 0
     const booted = statements.findLast(({ kind }) => kind === 'evidence')?.seq ?? 0
     const statement = { ...id, seq: booted, digest: digest(booted) }
     const verdict = { bootId: `b${booted}`, ...said, statement }
@@ -131,9 +137,9 @@ function world(
         {
           ...{ node: 'n', class: 'tpm' as const, incarnation, watermark: newest, newestSeq: newest },
           ...(hardwareId === null ? {} : { hardwareId }),
-          ...factsOf(known, lost),
+          ...factsOf(known, Math.max(0, ...(closes ?? []).map(({ toSeq }) => toSeq))),
           ...(closes
-            ? { closed: closes.map((one) => ({ ...one, reason: 'NotKept', statement: gapIn(statements) })) }
+            ? { closed: closes.map((one) => ({ ...one, reason: 'NotKept', statement: gapIn(statements, one.toSeq) })) }
             : {}),
           verdict,
         },
@@ -269,13 +275,16 @@ describe('a boot with a TPM, judged again by what people signed', () => {
     expect(world([lossy(gap, confirms(first.sha256), boot(4, tpm))], GOOD)(signedFiles())).toEqual(verified)
     expect(world([lossy(gap, boot(3, tpm), confirms(first.sha256))], GOOD)(signedFiles())).toEqual(verified)
     // Of several stretches the last below the boot counts, in whatever order a file has them.
-    const said = [gap, confirms(first.sha256), gap, boot(5, tpm)]
-    const stretches = [
-      { fromSeq: 1, toSeq: 1 },
-      { fromSeq: 4, toSeq: 4 },
-    ]
-    for (const closes of [stretches, stretches.toReversed()])
-      expect(world([{ ...shop, bodies: said, closes }], GOOD)(signedFiles())).toMatchObject({ outcome: 'not-verified' })
+    const second = { ...gap, fromSeq: 4, toSeq: 4 }
+    const said = [gap, confirms(first.sha256), second, boot(6, tpm)]
+    for (const closes of [
+      [gap, second],
+      [second, gap],
+    ]) {
+      const stretches = closes.map(({ fromSeq, toSeq }) => ({ fromSeq, toSeq }))
+      const { faults } = world([{ ...shop, bodies: said, closes: stretches }], GOOD)(signedFiles())
+      expect(faults).toContainEqual(expect.stringContaining('ConfirmedLost'))
+    }
     // What it confirmed after the boot may be what shows it, and is not there to be read.
     expect(world([lossy(gap, boot(3, tpm), confirms('9'.repeat(64)))], GOOD)(signedFiles())).toMatchObject({
       ...{ faults: [], outcome: 'not-assessed' },
