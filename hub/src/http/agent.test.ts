@@ -1,7 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { JoinTokenSpec, Refusal } from '@skerry/api'
-import { testDatabase } from '@skerry/supervise/testing'
 import { createKey, signBytes } from '@skerry/trust'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
@@ -10,7 +9,8 @@ import { saveIdentities } from '../store/identities.ts'
 import { acquireLease } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
 import { createObject, deleteObject, getObject, listObjects } from '../store/resources.ts'
-import { migrateStore, openStore, type Store, write } from '../store/store.ts'
+import { openStore, type Store, write } from '../store/store.ts'
+import { migratedDatabase } from '../store/testing.ts'
 import { createNkey } from '../transport/index.ts'
 import {
   ask,
@@ -37,9 +37,8 @@ let drop: () => Promise<void>
 let refusals: Refusal[] = []
 
 beforeAll(async () => {
-  const database = await testDatabase()
+  const database = await migratedDatabase()
   drop = database.drop
-  await migrateStore(database.connection)
   store = openStore(database.connection)
 })
 afterAll(async () => {

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { Cause } from '@skerry/api'
 import { REMOVAL_GUARD } from '@skerry/policy'
 import { type Connection, createDatabase } from '@skerry/supervise'
-import { testDatabase, testFolder } from '@skerry/supervise/testing'
+import { testFolder } from '@skerry/supervise/testing'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import pino from 'pino'
 import { onTestFinished } from 'vitest'
@@ -10,6 +10,7 @@ import { type HubKeys, openKeys } from '../keys/keys.ts'
 import { apiRoutes } from '../parts/api.ts'
 import { watchChanges } from '../store/changes.ts'
 import { migrateStore, openStore, type Store } from '../store/store.ts'
+import { migratedDatabase } from '../store/testing.ts'
 import { ensureToken } from '../store/tokens.ts'
 import { openBlobs } from '../store/trust.ts'
 import { type Check, makeMetrics } from './health.ts'
@@ -77,8 +78,7 @@ export async function testApi(
     answerMs?: number
   } = {},
 ): Promise<TestApi> {
-  const connection = options.connection ? await createDatabase(options.connection, 'api') : await databaseOfTest()
-  await migrateStore(connection)
+  const connection = options.connection ? await databaseOn(options.connection) : await databaseOfTest()
   const store = openStore(connection)
   const changes = await watchChanges(store)
   await ensureToken(store.sql, ADMIN, 'admin', 'platform-admin')
@@ -157,8 +157,14 @@ export async function testApi(
   }
 }
 
+async function databaseOn(server: Connection): Promise<Connection> {
+  const connection = await createDatabase(server, 'api')
+  await migrateStore(connection)
+  return connection
+}
+
 async function databaseOfTest(): Promise<Connection> {
-  const database = await testDatabase()
+  const database = await migratedDatabase()
   onTestFinished(() => database.drop())
   return database.connection
 }

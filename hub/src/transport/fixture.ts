@@ -2,12 +2,13 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
 import { type EventSpec, type RefusalCode, type Statement, subjects } from '@skerry/api'
-import { hang, testDatabase, testFolder, testNatsServer } from '@skerry/supervise/testing'
+import { hang, testFolder, testNatsServer } from '@skerry/supervise/testing'
 import { createKey, type Signer, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { saveIdentities } from '../store/identities.ts'
 import { listObjects } from '../store/resources.ts'
-import { migrateStore, openStore } from '../store/store.ts'
+import { openStore } from '../store/store.ts'
+import { migratedDatabase } from '../store/testing.ts'
 import { makeAcknowledger } from './acknowledger.ts'
 import { connectHub } from './connection.ts'
 import { runIngest } from './ingest.ts'
@@ -48,8 +49,7 @@ export type TestNode = {
 }
 
 export async function openWorld() {
-  const database = await testDatabase()
-  await migrateStore(database.connection)
+  const database = await migratedDatabase()
   const store = openStore(database.connection)
   const keys = newNatsKeys()
   const dir = testFolder()

@@ -22,19 +22,45 @@ declare module 'vitest' {
 
 let made = 0
 
-/** A database of its own, dropped by `drop()`. */
-export async function testDatabase(): Promise<{ connection: Connection; drop(): Promise<void> }> {
+export type TestDatabase = { readonly connection: Connection; drop(): Promise<void> }
+
+/** A database of its own, dropped by `drop()`: empty, or a copy of what `databaseToCopy` made. */
+export async function testDatabase(copyOf = 'template1'): Promise<TestDatabase> {
   const admin = inject('postgres')
   made += 1
   const name = `test_${process.pid}_${made}_${Math.floor(performance.timeOrigin) % 1_000_000}`
   const sql = postgres(toOptions(admin, { max: 1, onnotice: () => {} }))
-  await sql`create database ${sql(name)}`
+  await sql`create database ${sql(name)} template ${sql(copyOf)}`
   return {
     connection: { ...admin, database: name },
     async drop() {
       await sql`drop database if exists ${sql(name)} with (force)`
       await sql.end({ timeout: 5 })
     },
+  }
+}
+
+/**
+ * Makes a database that tests take copies of, once in the whole run: whoever asks first fills it, the others wait for it.
+ * `fill` leaves no connection open, because PostgreSQL copies none that is in use. Returns its name.
+ */
+export async function databaseToCopy(name: string, fill: (connection: Connection) => Promise<void>): Promise<string> {
+  const admin = inject('postgres')
+  const sql = postgres(toOptions(admin, { max: 1, onnotice: () => {} }))
+  try {
+    // Held until this connection ends.
+    await sql`select pg_advisory_lock(hashtext(${name}))`
+    const [known] = await sql`select 1 from pg_database where datname = ${name}`
+    if (known) return name
+    // Renamed when it is whole: one that could not be filled is no one's to copy.
+    const beside = `${name}_new`
+    await sql`drop database if exists ${sql(beside)} with (force)`
+    await sql`create database ${sql(beside)}`
+    await fill({ ...admin, database: beside })
+    await sql`alter database ${sql(beside)} rename to ${sql(name)}`
+    return name
+  } finally {
+    await sql.end({ timeout: 5 })
   }
 }
 

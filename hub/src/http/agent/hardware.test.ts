@@ -2,14 +2,14 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { HardwareProfile, JoinTokenSpec, RegistrationProof, RegistrationRequest, TpmQuote } from '@skerry/api'
 import { type EccArea, EK_TEMPLATES, parsePublic, writePublic } from '@skerry/measured-boot'
 import { makeTpm, referenceOf, valuesOf } from '@skerry/policy/testing'
-import { testDatabase } from '@skerry/supervise/testing'
 import { createKey, sha256Hex, transcriptDigest } from '@skerry/trust'
 import pino from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { settle } from '../../controllers/registration-settle.ts'
 import { identitiesAt } from '../../store/identities.ts'
 import { createObject, deleteObject, getObject, listObjects, updateObject } from '../../store/resources.ts'
-import { migrateStore, openStore, type Store, write } from '../../store/store.ts'
+import { openStore, type Store, write } from '../../store/store.ts'
+import { migratedDatabase } from '../../store/testing.ts'
 import { agentRoutes } from '../agent.ts'
 import { makeMetrics } from '../health.ts'
 import { buildServer } from '../server.ts'
@@ -27,9 +27,8 @@ let send: Send
 const inventory: string[] = []
 
 beforeAll(async () => {
-  const database = await testDatabase()
+  const database = await migratedDatabase()
   drop = database.drop
-  await migrateStore(database.connection)
   store = openStore(database.connection)
   const app = buildServer({
     store,
