@@ -1,3 +1,4 @@
+import type { NodeStatus } from '@skerry/api'
 import { createKey } from '@skerry/trust'
 import { describe, expect, test } from 'vitest'
 import { appendResults } from './attestations.ts'
@@ -122,7 +123,7 @@ describe('the fleet as it is remembered', () => {
         verdict: 'warning',
         reason: 'r',
         message: 'm',
-        evidence: { imageSha256: 'i' } as never,
+        evidence: { class: 'software-key', bootId, slot: 'a', imageSha256: 'i', nonce: '' },
         findings: [],
         pcrs: [],
         policyId: 'p',
@@ -131,8 +132,26 @@ describe('the fleet as it is remembered', () => {
     ])
   const status =
     (counter: number, incarnation = 1) =>
-    (tx: Tx) =>
-      saveNodeStatuses(tx, [{ status: { ...id, incarnation, counter, phase: 'Idle' } as never, heardAt: new Date() }])
+    (tx: Tx) => {
+      const word = { phase: 'Idle', reason: 'Idle', message: '', at: '2026-06-01T00:00:00Z' } as const
+      const boot = { booted: { imageSha256: 'i' }, slot: 'a', bootId: 'b', driver: 'slots' }
+      const tuf = { root: 1, timestamp: 1, snapshot: 1, targets: 1 }
+      const said: NodeStatus = {
+        ...{
+          kind: 'NodeStatus',
+          ...id,
+          incarnation,
+          counter,
+          seq: 1,
+          ...word,
+          ...boot,
+          tuf,
+          failed: [],
+          agentVersion: '',
+        },
+      }
+      return saveNodeStatuses(tx, [{ status: said, heardAt: new Date() }])
+    }
   const identity = (incarnation: number) => (tx: Tx) => {
     const { jwk, thumbprint } = createKey('ES256')
     const at = new Date()
