@@ -2,7 +2,7 @@ import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { connect, credsAuthenticator, type NatsConnection } from '@nats-io/transport-node'
 import { type EventSpec, type RefusalCode, type Statement, subjects } from '@skerry/api'
-import { hang, testFolder, testNatsServer } from '@skerry/supervise/testing'
+import { hang, testFolder, testNatsServer, testNatsServerAgain } from '@skerry/supervise/testing'
 import { createKey, type Signer, sha256Hex, signDocument } from '@skerry/trust'
 import pino from 'pino'
 import { saveIdentities } from '../store/identities.ts'
@@ -184,7 +184,7 @@ export async function openWorld() {
       await server.exited
       await meanwhile()
       if (loseStore) rmSync(join(dir, 'jetstream'), { recursive: true, force: true })
-      server = await testNatsServer(config, { dir, port })
+      server = await testNatsServerAgain(config, { dir, port })
     },
 
     async close(): Promise<void> {

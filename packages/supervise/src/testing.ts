@@ -6,6 +6,7 @@ import { inject, onTestFinished } from 'vitest'
 import { until } from './child.ts'
 import { forgetPostgres } from './homes.ts'
 import { type NatsServer, startNatsServer } from './nats-server.ts'
+import { isFree } from './ports.ts'
 import { type Connection, toOptions } from './postgres.ts'
 import { findTpmPrograms, manufactureTpm, startTpm, type Tpm, type TpmState } from './swtpm.ts'
 
@@ -76,6 +77,15 @@ export async function testNatsServer(
     ...(options.port ? { port: options.port } : {}),
     say: () => {},
   })
+}
+
+/** The same where one listened before: whoever was connected looks for it there. Who took the port meanwhile is waited for. */
+export async function testNatsServerAgain(config: string, { dir, port }: { dir: string; port: number }) {
+  await until(() => isFree(port), `port ${port}, where the server was, being free again`, 60_000)
+  const server = await testNatsServer(config, { dir, port })
+  if (server.port === port) return server
+  await server.stop()
+  throw new Error(`somebody took port ${port} while nats-server was started on it again`)
 }
 
 /** Whether this machine has no TPM emulator: `describe.skipIf(lacksTpm)`. */
