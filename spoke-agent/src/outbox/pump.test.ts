@@ -47,11 +47,20 @@ type Opened = {
   readonly status?: () => Omit<NodeStatus, 'counter'>
   readonly log?: Logger
   readonly repeatAfterMs?: (times: number) => number
+  readonly heartbeatMs?: number
 }
 const nobody = () => {
   throw new Error('nobody is connected')
 }
-const open = ({ servers = [], status = nobody, log = silent, repeatAfterMs = () => 300_000 }: Opened = {}) => {
+// Nobody listens on port 1. A list of none would be the client's own: port 4222, where somebody's may.
+const NOWHERE = ['nats://127.0.0.1:1']
+const open = ({
+  servers = NOWHERE,
+  status = nobody,
+  log = silent,
+  repeatAfterMs = () => 300_000,
+  heartbeatMs = 60_000,
+}: Opened = {}) => {
   const dir = testFolder()
   writeFileSync(join(dir, 'nats.creds'), CREDS)
   const over = new AbortController()
@@ -81,7 +90,7 @@ const open = ({ servers = [], status = nobody, log = silent, repeatAfterMs = () 
       log,
       signal: over.signal,
     },
-    heartbeatMs: 60_000,
+    heartbeatMs,
     repeatAfterMs,
     clock,
     status,
@@ -222,6 +231,7 @@ test('what closes a gap is sent by itself and before the oldest, again and again
   await hub.request(
     '$JS.API.STREAM.CREATE.REPORTS',
     JSON.stringify({ name: 'REPORTS', subjects: ['report.*.*.*'], storage: 'memory' }),
+    IN_TIME,
   )
   const sent: number[][] = []
   hub.subscribe(subject, {
@@ -231,7 +241,7 @@ test('what closes a gap is sent by itself and before the oldest, again and again
     },
   })
   await hub.flush()
-  const second = open({ servers: [server.url], status: () => nodeStatus, repeatAfterMs: () => 0 })
+  const second = open({ servers: [server.url], status: () => nodeStatus, repeatAfterMs: () => 0, heartbeatMs: 50 })
   onTestFinished(async () => {
     second.over.abort()
     await Promise.all([second.pump.done, second.courier.close()])
@@ -246,9 +256,11 @@ test('what closes a gap is sent by itself and before the oldest, again and again
   await second.pump.onAck(await ack(3, { minute: 1 }))
   say()
   await second.pump.onAck(await ack(1, { minute: 2 }))
-  const rounds = () => sent.slice(sent.findIndex((seqs) => seqs.join() === '5'))
-  await until(() => rounds().length >= 4, 'two rounds', 30_000)
-  expect(rounds().slice(0, 4)).toEqual([[5], [3, 4, 5], [5], [3, 4, 5]])
+  // A round that a busy machine answers too late begins anew, with what closes the gap.
+  const told = () => sent.map((seqs) => seqs.join())
+  await until(() => told().join(' ').includes('5 3,4,5 5 3,4,5'), 'two rounds', 60_000)
+  const rounds = told().slice(told().indexOf('5'))
+  expect(rounds.filter((seqs, index) => seqs === '3,4,5' && rounds[index - 1] !== '5')).toEqual([])
   await second.pump.onAck(await ack(3, { minute: 3 }))
   const since = () => sent.slice(sent.findIndex((seqs) => seqs.join() === '4,5'))
   await until(() => since().length >= 3, 'what is above', 30_000)
@@ -277,6 +289,7 @@ test('what the stream took is sent again until the hub acknowledges it, after a 
   const second = open({
     servers: [server.url],
     status: () => nodeStatus,
+    heartbeatMs: 50,
     repeatAfterMs(times) {
       waited.push(times)
       return longer ? 300_000 : 0
@@ -319,7 +332,7 @@ test('a status that is not taken keeps no statement and no heartbeat back, and i
   hub.subscribe(subjects.report(cluster, node, 'statements'), { callback: () => void came.statements++ })
   hub.subscribe(subjects.heartbeat(cluster, node), { callback: () => void came.heartbeats++ })
   await hub.flush()
-  const lines: { level: number; what?: string }[] = []
+  const lines: { level: number; what?: string; reason?: string }[] = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(JSON.parse(line)) })
   const second = open({ servers: [server.url], status: () => nodeStatus, log })
   onTestFinished(async () => {
@@ -332,7 +345,8 @@ test('a status that is not taken keeps no statement and no heartbeat back, and i
   const untaken = () => lines.filter(({ what }) => what === 'status')
   await until(() => untaken().length >= 3, 'three tries with the status', 30_000)
   expect(untaken().filter(({ level }) => level >= 40)).toHaveLength(1)
-  expect(lines.filter(({ what }) => what === 'statements')).toEqual([])
+  // That a busy machine answers late is not what keeps them back.
+  expect(lines.filter(({ what, reason }) => what === 'statements' && reason !== 'timeout')).toEqual([])
 })
 
 describe('what is not believed', () => {
