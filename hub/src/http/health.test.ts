@@ -2,16 +2,16 @@ import { startPostgres, until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { makeMetrics } from './health.ts'
-import { testApi } from './testing.ts'
+import { readiness, testApi } from './testing.ts'
 
 const ROLLOUTS = '/apis/skerry.dev/v1alpha1/rollouts'
 
 describe('/livez and /readyz', () => {
   test('every part is named when all are well, and a plain ok is enough for who does not ask', async () => {
-    const { ask } = await testApi()
-    expect(await ask('GET', '/livez', { token: '' })).toMatchObject({ code: 200, text: 'ok' })
-    expect(await ask('GET', '/readyz', { token: '' })).toMatchObject({ code: 200, text: 'ok' })
-    expect(await ask('GET', '/readyz?verbose', { token: '' })).toMatchObject({
+    const api = await testApi()
+    expect(await api.ask('GET', '/livez', { token: '' })).toMatchObject({ code: 200, text: 'ok' })
+    expect(await readiness(api)).toMatchObject({ code: 200, text: 'ok' })
+    expect(await readiness(api, '?verbose')).toMatchObject({
       code: 200,
       text: '[+]database ok\n[+]migrations ok\n[+]nats ok\n[+]revocations ok\n[+]keys ok\nreadyz check passed\n',
     })
@@ -19,26 +19,25 @@ describe('/livez and /readyz', () => {
 
   test('NATS away: 503 that names it; the process lives, and so does the API', async () => {
     let fault: string | undefined = 'disconnected since 12:00'
-    const { ask } = await testApi({ natsFault: () => fault })
-    const answer = await ask('GET', '/readyz', { token: '' })
-    expect(answer).toMatchObject({
+    const api = await testApi({ natsFault: () => fault })
+    const { ask } = api
+    expect(await readiness(api)).toMatchObject({
       code: 503,
       text: expect.stringContaining('[-]nats failed: disconnected since 12:00'),
     })
     expect((await ask('GET', '/livez', { token: '' })).code).toBe(200)
     expect((await ask('GET', ROLLOUTS)).code).toBe(200)
     fault = undefined
-    expect((await ask('GET', '/readyz', { token: '' })).code).toBe(200)
+    expect((await readiness(api)).code).toBe(200)
   })
 
   test('a migration that is missing, or one of a newer hub, is said', async () => {
-    const { ask, store } = await testApi()
+    const api = await testApi()
+    const { store } = api
     await store.sql`insert into drizzle.__drizzle_migrations (hash, created_at) values ('later', 99999999999999)`
-    expect((await ask('GET', '/readyz')).text).toContain(
-      '[-]migrations failed: the database was brought to a newer form',
-    )
+    expect((await readiness(api)).text).toContain('[-]migrations failed: the database was brought to a newer form')
     await store.sql`delete from drizzle.__drizzle_migrations`
-    expect((await ask('GET', '/readyz')).text).toMatch(/\[-\]migrations failed: \d+ steps are not taken yet/)
+    expect((await readiness(api)).text).toMatch(/\[-\]migrations failed: \d+ steps are not taken yet/)
   })
 })
 

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import type { Cause } from '@skerry/api'
 import { REMOVAL_GUARD } from '@skerry/policy'
-import { type Connection, createDatabase } from '@skerry/supervise'
+import { type Connection, createDatabase, until } from '@skerry/supervise'
 import { testFolder } from '@skerry/supervise/testing'
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify'
 import pino from 'pino'
@@ -155,6 +155,18 @@ export async function testApi(
       return { code: answer.statusCode, body: shown as Shown, text: answer.body, headers: answer.headers }
     },
   }
+}
+
+/** What /readyz answers, once no part of a busy machine was later than a part may be. */
+export async function readiness({ ask }: Pick<TestApi, 'ask'>, query = ''): Promise<Answer> {
+  let answer = await ask('GET', `/readyz${query}`, { token: '' })
+  const isInTime = async () => {
+    if (!answer.text.includes('no answer within')) return true
+    answer = await ask('GET', `/readyz${query}`, { token: '' })
+    return false
+  }
+  await until(isInTime, 'every part answering in its time', 60_000)
+  return answer
 }
 
 async function databaseOn(server: Connection): Promise<Connection> {

@@ -1,7 +1,7 @@
 import { until } from '@skerry/supervise'
 import pino from 'pino'
 import { expect, test } from 'vitest'
-import { testApi } from '../http/testing.ts'
+import { readiness, testApi } from '../http/testing.ts'
 import { type Ends, endAll } from './ends.ts'
 import { makeLoops } from './loops.ts'
 
@@ -17,8 +17,8 @@ test.each(ENDINGS)(
     const loops = makeLoops(pino({ level: 'silent' }), () => clockMs, { leastWaitMs: 1, mostWaitMs: 1 })
     const going = () => new Promise<void>((done) => loops.signal.addEventListener('abort', () => done()))
     loops.run('ingest', going)
-    const { ask } = await testApi({ checks: ['ingest', 'controllers'].map(loops.check) })
-    const ready = () => ask('GET', '/readyz?verbose', { token: '' })
+    const api = await testApi({ checks: ['ingest', 'controllers'].map(loops.check) })
+    const ready = () => readiness(api, '?verbose')
     expect(await ready()).toMatchObject({ code: 200, text: expect.stringContaining('[+]controllers ok\n') })
     let begun = 0
     loops.run('controllers', () => {
