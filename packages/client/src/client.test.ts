@@ -148,7 +148,7 @@ describe('a watch', () => {
   test('is told when it is lost, once, and goes on when the hub answers again', async () => {
     const { client } = await impatient(
       // Longer than a busy machine takes for an answer of this process to itself.
-      { watchSilentMs: 2_000 },
+      { watchSilentMs: 5_000 },
       broken(frame('ADDED', 'a', 3), frame('BOOKMARK', '', 9, END)),
       status(503, 'ServiceUnavailable'),
       silent,
