@@ -2,7 +2,7 @@ import { execFile, spawnSync } from 'node:child_process'
 import { generateKeyPairSync, randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
+import { isDeepStrictEqual, promisify } from 'node:util'
 import { lacksTpm, type TestTpm, testFolder, testTpm } from '@skerry/supervise/testing'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { BANKS } from '../banks.ts'
@@ -121,26 +121,21 @@ describe.skipIf(lacksTools)(sentence, () => {
 
     test('made by tpm2_makecredential has the same parts of the same sizes, and the TPM opens it too', async () => {
       writeFileSync(at('secret'), randomBytes(32))
-      await must(
-        'makecredential',
-        '-Q',
-        '-T',
-        'none',
-        '-u',
-        `${which.ek}.pub`,
-        '-s',
-        'secret',
-        '-n',
-        toHex(nameOfAk('ecc')),
-        '-o',
-        'theirs',
-      )
-      const reader = tpmReader(read('theirs'), 'tpm2-tools', 0)
-      expect([reader.u32(), reader.u32()]).toEqual([0xbadcc0de, 1])
-      const theirs = [reader.raw(reader.u16()).length, reader.raw(reader.u16()).length]
-      reader.end()
-      const ours = makeCredential(area(), nameOfAk('ecc'), read('secret'), fresh(area()))
-      expect([ours.idObject.length - 2, ours.encryptedSecret.length - 2]).toEqual(theirs)
+      const theirs = async () => {
+        const key = ['-T', 'none', '-u', `${which.ek}.pub`, '-n', toHex(nameOfAk('ecc'))]
+        await must('makecredential', '-Q', ...key, '-s', 'secret', '-o', 'theirs')
+        const reader = tpmReader(read('theirs'), 'tpm2-tools', 0)
+        expect([reader.u32(), reader.u32()]).toEqual([0xbadcc0de, 1])
+        const sizes = [reader.raw(reader.u16()).length, reader.raw(reader.u16()).length]
+        reader.end()
+        return sizes
+      }
+      const { idObject, encryptedSecret } = makeCredential(area(), nameOfAk('ecc'), read('secret'), fresh(area()))
+      const ours = [idObject.length - 2, encryptedSecret.length - 2]
+      // The tool leaves out what a coordinate of its point begins with, where that is zero: one point in 128 is shorter.
+      const made = [await theirs()]
+      while (made.length < 10 && !isDeepStrictEqual(made.at(-1), ours)) made.push(await theirs())
+      expect(made.at(-1)).toEqual(ours)
       expect((await activate('theirs', 'ecc', which)).failed).toBe(false)
       expect(toHex(read('opened'))).toBe(toHex(read('secret')))
     })
