@@ -22,7 +22,8 @@ import {
 } from '../attestation/fixture.ts'
 import type { SignedFiles } from './again.ts'
 import { assess } from './assess.ts'
-import { checkReport, type Proven } from './check.ts'
+import type { Proven } from './chain.ts'
+import { checkReport } from './check.ts'
 import { factsOf } from './facts.ts'
 
 // What whoever checks a report can say of a boot with a TPM, once he has what people signed: the hub's verdict follows from

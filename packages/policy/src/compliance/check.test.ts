@@ -2,7 +2,8 @@ import type { ComplianceReport, EvidenceBody, Reachability, Statement, Verdict }
 import { describe, expect, test } from 'vitest'
 import { evidenceOf, logOf, makeTpm, quoteBy, strayRecords, valuesOf } from '../attestation/fixture.ts'
 import { assess, type NodeInventory } from './assess.ts'
-import { checkReport, type Proven } from './check.ts'
+import type { Proven } from './chain.ts'
+import { checkReport } from './check.ts'
 import { factsOf } from './facts.ts'
 
 // What a file with right signatures still can get wrong. Signatures, and a database that lies, are tested on the hub.

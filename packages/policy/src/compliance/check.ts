@@ -1,28 +1,13 @@
-import type { Claim, ComplianceReport, RegistrationProof, StatementRef } from '@skerry/api'
-import { appraise } from '../attestation/appraise.ts'
-import type { AppraisalCode } from '../attestation/findings.ts'
+import type { Claim, ComplianceReport } from '@skerry/api'
 import { counted } from '../words.ts'
 import { type JudgedAgain, judgeAgain, type SignedFiles } from './again.ts'
-import { assess, type Closed, limitation, type NodeInventory } from './assess.ts'
-import { factsOf, type KnownStatement } from './facts.ts'
+import { assess, limitation, type NodeInventory } from './assess.ts'
+import { closedBy, gaps, type Proven, type ProvenStatement } from './chain.ts'
+import { factsOf } from './facts.ts'
+import { unjudgedOf, verdictFaults, verdictOf } from './verdict.ts'
 
 // Whether a report follows from what the nodes signed. Every claim is made again from the statements alone; what no
 // statement can show is taken from the report and said to be the hub's word.
-
-/** One life's statements as they were read and verified: by number, with what is not as the node made it. */
-export type Proven = {
-  /** RFC 7638 thumbprint of the key that signed them. */
-  readonly key: string
-  readonly statements: ReadonlyMap<number, ProvenStatement>
-  /** What the node signed when it registered, where that was kept and verifies. */
-  readonly proof?: RegistrationProof
-  readonly faults: readonly string[]
-}
-
-type ProvenStatement = KnownStatement & {
-  readonly nonce: string
-  readonly reached: 'signed' | 'chained' | 'not-kept'
-}
 
 /**
  * `verified`: it follows from statements of the node's key. `not-assessed`: nothing was claimed, and nothing is there;
@@ -219,134 +204,6 @@ function checkNode(
   }
 }
 
-type SaidClosed = NonNullable<Node['hubSays']['closed']>[number]
-
-// What a report calls lost is lost by the node's own word, or it is only missing.
-function closedBy(
-  said: readonly SaidClosed[],
-  statements: ReadonlyMap<number, ProvenStatement>,
-  watermark: number,
-): { closed: Closed[]; faults: string[] } {
-  const closed: Closed[] = []
-  const faults: string[] = []
-  for (const { fromSeq, toSeq, seq, reason } of said.toSorted((a, b) => a.fromSeq - b.fromSeq)) {
-    const gap = statements.get(seq)
-    const body = gap?.statement.kind === 'gap' ? gap.statement.body : undefined
-    const covers = body && toSeq < seq && body.fromSeq <= fromSeq && fromSeq <= toSeq && toSeq <= body.toSeq
-    if (gap && covers && toSeq <= watermark && body.reason === reason)
-      closed.push({ fromSeq, toSeq, reason, statement: refOf(gap) })
-    else
-      faults.push(
-        `the report says that statements ${fromSeq} to ${toSeq} are lost (${reason}); statement ${seq}, which it names for that, does not say so`,
-      )
-  }
-  return { closed, faults }
-}
-
-// What the report counts has to be there or be closed up to the watermark: above that it says itself that something is missing.
-function gaps(
-  statements: ReadonlyMap<number, ProvenStatement>,
-  closed: readonly Closed[],
-  watermark: number,
-  newestSeq: number,
-): string[] {
-  const found: string[] = []
-  let before = 0
-  const look = (first: number, last: number) => {
-    const what = before + 1 === first - 1 ? `statement ${first - 1} is` : `statements ${before + 1} to ${first - 1} are`
-    if (before + 1 < first) found.push(`${what} missing: the report counts 1 to ${watermark} without a gap`)
-    if (first <= before) found.push(`the report says that statement ${before} is lost, and it is here or lost twice`)
-    before = Math.max(before, last)
-  }
-  const numbers = [...statements.keys()].toSorted((a, b) => a - b)
-  const counted = numbers.filter((seq) => seq <= watermark).map((seq) => ({ first: seq, last: seq }))
-  const lost = closed.map(({ fromSeq, toSeq }) => ({ first: fromSeq, last: toSeq }))
-  for (const { first, last } of [...counted, ...lost].toSorted((a, b) => a.first - b.first)) look(first, last)
-  look(watermark + 1, watermark + 1)
-  const newest = numbers.at(-1) ?? 0
-  if (newest > newestSeq || (newest < newestSeq && watermark < newestSeq))
-    found.push(`the newest statement here is ${newest}, the report counts ${newestSeq}`)
-  return found
-}
-
-/** What no manifest, profile or record can mend, beside a check of the quote that fails. */
-const UNMENDABLE: ReadonlySet<string> = new Set<AppraisalCode | 'EmptyBank'>([
-  'NonceMismatch',
-  'ClassMismatch',
-  'NoQuote',
-  'EventLogMissing',
-  'EventLogReplaced',
-  'EventLogMalformed',
-  'MeasurementLogMalformed',
-  'ReplayMismatch',
-  'EmptyBank',
-])
-
-type Verdict = NonNullable<NodeInventory['verdict']>
-
-// What a TPM's quote is held against was signed by people, and only whoever has their root can say so of the copies in a
-// report. Without it such a verdict is the hub's word, but for what the evidence shows by itself: that it is not authentic,
-// or not whole.
-function verdictOf(
-  { statement, digest, nonce }: ProvenStatement,
-  as: Node['class'],
-  said: Node['hubSays']['verdict'],
-  again: (() => ReturnType<JudgedAgain>) | undefined,
-): { readonly due: Verdict; readonly byHub: string | undefined; readonly again?: boolean } | undefined {
-  if (statement.kind !== 'evidence') return undefined
-  const { verdict, reason, checks, codes } = appraise(statement.body, { nonce, class: as })
-  const { bootId } = statement.body
-  const own: Verdict = { bootId, verdict, reason, statement: refOf({ statement, digest }) }
-  if (statement.body.class !== 'tpm') return { due: own, byHub: undefined }
-  const made = again?.() ?? { why: BY_HUB }
-  if (!('why' in made))
-    return { due: { ...own, verdict: made.verdict, reason: made.reason }, byHub: undefined, again: true }
-  const refuted = checks.some(({ ok }) => !ok) || [...codes].some((code) => UNMENDABLE.has(code))
-  const saidOfIt = said?.seq === statement.seq && said.bootId === bootId ? said : undefined
-  if (refuted && (saidOfIt?.verdict === 'affirming' || saidOfIt?.verdict === 'warning'))
-    return { due: own, byHub: undefined }
-  if (saidOfIt)
-    return {
-      due: { ...own, verdict: saidOfIt.verdict, reason: saidOfIt.reason },
-      byHub: refuted ? undefined : made.why,
-    }
-  return { due: refuted ? own : { ...own, verdict: 'warning', reason: 'NoReference' }, byHub: undefined }
-}
-
-const BY_HUB = 'what that is held against was judged by the hub, not by this report'
-
-// A hub may not have come to a boot's evidence, or not know how to judge it. What it then leaves open is no more than it
-// knows, unless the evidence is bad: that is not hidden by saying nothing.
-function unjudgedOf(
-  said: Node['hubSays']['verdict'],
-  { bootId, verdict, reason, statement: { seq } }: NonNullable<NodeInventory['verdict']>,
-): string | undefined {
-  if (said?.seq === seq || said?.bootId === bootId || verdict === 'contraindicated') return undefined
-  return `statement ${seq} is evidence that the hub had not judged; judged here it is ${verdict} (${reason})`
-}
-
-// The running boot's evidence is judged whatever the report says of it: a bad verdict is not hidden by telling none, or one
-// on evidence that came before.
-function verdictFaults(
-  said: Node['hubSays']['verdict'],
-  due: NodeInventory['verdict'],
-  statements: ReadonlyMap<number, ProvenStatement>,
-): string[] {
-  if (said && statements.get(said.seq)?.statement.kind !== 'evidence')
-    return [`the verdict on boot ${said.bootId} names statement ${said.seq}, which is no evidence here`]
-  if (!due) return []
-  const { bootId, verdict, reason, statement } = due
-  if (said?.seq !== statement.seq)
-    return [
-      `boot ${bootId} has evidence in statement ${statement.seq}, ${verdict} (${reason}), and the report ${said ? `only a verdict on statement ${said.seq}` : 'no verdict on it'}; had it only just come, export again`,
-    ]
-  if (said.verdict === verdict && said.reason === reason && said.bootId === bootId) return []
-  const other = said.bootId === bootId ? '' : ` of boot ${said.bootId}`
-  return [
-    `the evidence of boot ${bootId} is ${verdict} (${reason}), the report says ${said.verdict} (${said.reason})${other}`,
-  ]
-}
-
 function judge(
   said: Claim,
   due: Claim | undefined,
@@ -408,8 +265,4 @@ function textOf({ claim, result, message, statements }: Claim): string {
     message,
     statements.map(({ cluster, node, incarnation, seq, digest }) => [cluster, node, incarnation, seq, digest]),
   ])
-}
-
-function refOf({ statement: { cluster, node, incarnation, seq }, digest }: KnownStatement): StatementRef {
-  return { cluster, node, incarnation, seq, digest }
 }
