@@ -1,7 +1,6 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { expect, onTestFinished, test } from 'vitest'
-import { buildProgram } from '../program.ts'
+import type { RequestListener } from 'node:http'
+import { expect, test } from 'vitest'
+import { printedOf } from './test-hub.ts'
 
 // The other end of the wire, between two of its moments: what a whole hub does is tested with the command itself.
 
@@ -44,30 +43,14 @@ async function printed(
   profiles: object[] = [],
 ): Promise<string> {
   let now = NOW
-  const server = createServer(({ url = '' }, response) => {
+  const answer: RequestListener = ({ url = '' }, response) => {
     const asked = url.endsWith('/heard')
     if (asked) now = JUST_AFTER
     response.writeHead(asked ? code : 200, { 'content-type': 'application/json' })
     const items = url.includes('/edgenodes') ? nodes : url.includes('/hardwareprofiles') ? profiles : []
     response.end(JSON.stringify(asked ? heard : { kind: 'List', metadata: { resourceVersion: '1' }, items }))
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(async () => {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  })
-  const out: string[] = []
-  const shell = {
-    out: (text: string) => void out.push(text),
-    err: () => {},
-    now: () => Date.parse(now),
-    env: {},
-    signal: new AbortController().signal,
-    stdin: async () => '',
   }
-  const there = ['--server', `http://127.0.0.1:${(server.address() as AddressInfo).port}`, '--token', 'secret']
-  await buildProgram(shell).parseAsync([...command, ...there], { from: 'user' })
-  return out.join('')
+  return printedOf(answer, command, { now: () => now })
 }
 
 const status = (code: number, reason: string) => ({ kind: 'Status', code, reason, message: `no: ${reason}` })

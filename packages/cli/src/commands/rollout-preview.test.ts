@@ -1,8 +1,7 @@
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { RequestListener } from 'node:http'
 import type { RolloutCluster, RolloutStatus } from '@skerry/api'
-import { describe, expect, onTestFinished, test } from 'vitest'
-import { buildProgram } from '../program.ts'
+import { describe, expect, test } from 'vitest'
+import { printedOf } from './test-hub.ts'
 
 // The other end of the wire, with a fleet that no test makes: what a whole hub foresees is tested with the command itself.
 
@@ -30,7 +29,7 @@ async function previewed(
   stored?: { readonly without: RolloutStatus },
 ): Promise<string> {
   const edited = { attestation: 'warning' }
-  const server = createServer((request, response) => {
+  const answer: RequestListener = (request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk))
     request.on('end', () => {
@@ -42,25 +41,9 @@ async function previewed(
       const missing = { kind: 'Status', code: 404, reason: 'NotFound', message: 'not found' }
       response.end(JSON.stringify(there ? told : missing))
     })
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  onTestFinished(async () => {
-    server.closeAllConnections()
-    await new Promise((resolve) => server.close(resolve))
-  })
-  const out: string[] = []
-  const shell = {
-    out: (text: string) => void out.push(text),
-    err: () => {},
-    now: () => Date.parse(NOW),
-    env: {},
-    signal: new AbortController().signal,
-    stdin: async () => JSON.stringify(rollout(edited)),
   }
-  const there = ['--server', `http://127.0.0.1:${(server.address() as AddressInfo).port}`, '--token', 'secret']
-  const command = ['rollout', 'preview', '-f', '-', ...args, ...there]
-  await buildProgram(shell).parseAsync(command, { from: 'user' })
-  return out.join('')
+  const command = ['rollout', 'preview', '-f', '-', ...args]
+  return printedOf(answer, command, { now: () => NOW, stdin: JSON.stringify(rollout(edited)) })
 }
 
 const linesOf = (text: string, like: RegExp) => text.split('\n').filter((line) => like.test(line))
