@@ -506,6 +506,13 @@ test('the way back asks for no proof of a boot; a site that refuses it all the s
   await fleet.accepts('a')
   await fleet.fails('a', 'os-2')
   await fleet.rest()
+  // It is sent the image once more before it is ordered back for good.
+  const { id } = await fleet.does('second', 'retry', { clusters: ['a'] })
+  await fleet.rest()
+  expect(await fleet.documentOf('a')).toMatchObject({ retry: { act: id, imageSha256: sha('os-2') } })
+  await fleet.accepts('a')
+  await fleet.fails('a', 'os-2')
+  await fleet.rest()
   expect((await fleet.rolloutOf('second')).status?.phase).toBe('RollingBack')
   const back = await fleet.documentOf('a')
   expect(back).toMatchObject({ attestation: 'warning', image: { target: expect.stringContaining('os-1') } })

@@ -89,16 +89,18 @@ export type Scope = {
 }
 
 /** A cluster without what failed before it was sent the image once more. */
-export function forgiven(cluster: ClusterFacts, { retryOf }: Pick<Scope, 'retryOf'>): ClusterFacts {
+export function forgiven(cluster: ClusterFacts, { retryOf, image }: Pick<Scope, 'retryOf' | 'image'>): ClusterFacts {
   const retry = retryOf(cluster.name)
   if (!retry) return cluster
   const { refused, assignment, ...rest } = cluster
   // By one clock, that of the database.
   const sentAtMs = assignment?.retry === retry.id ? assignment.atMs : Number.POSITIVE_INFINITY
+  // A refusal is of the order in force. Of an order back, which no retry sends, it is no failure of the image.
+  const stands = refused && (assignment?.manifestSha256 !== image.manifestSha256 || refused.atMs > sentAtMs)
   return {
     ...rest,
     ...(assignment ? { assignment } : {}),
-    ...(refused && refused.atMs > sentAtMs ? { refused } : {}),
+    ...(stands ? { refused } : {}),
     nodes: cluster.nodes.map(({ failure, ...node }) =>
       failure && failure.atMs > sentAtMs ? { ...node, failure } : node,
     ),

@@ -9,6 +9,7 @@ import {
   held,
   image,
   iso,
+  MINUTE,
   NOW,
   plan,
   progressive,
@@ -142,6 +143,32 @@ describe('[deviation] onBreach', () => {
     const elsewhere = { ...before, manifestSha256: '4'.repeat(64) }
     const again = plan([{ ...ordered('a', 'rolled-back', false), refused, lastGood: elsewhere }], asks('RollbackAll'))
     expect(again).toMatchObject({ phase: 'RollingBack', back: [{ cluster: 'a', to: elsewhere }] })
+  })
+
+  test('also of a site that was sent the image once more before, a refused order back is told', () => {
+    const retry: RolloutAct = {
+      ...{
+        id: '00000000-0000-4000-8000-000000000002',
+        verb: 'retry',
+        by: 'ola',
+        at: iso(NOW - MINUTE),
+        reason: 'again',
+      },
+      ...{ rolloutUid: 'r', manifestSha256: image.manifestSha256, clusters: ['a'] },
+    }
+    const look = (site: ClusterFacts, status?: RolloutStatus) =>
+      planRollout({ ...facts([site], asks('RollbackFailed'), status), acts: [retry] }, NOW)
+    const failed = known('a', 'rolled-back')
+    const assignment = failed.assignment && { ...failed.assignment, retry: retry.id }
+    const stopped = look({ ...failed, ...(assignment ? { assignment } : {}) })
+    expect(stopped).toMatchObject({ phase: 'RollingBack', back: [{ cluster: 'a' }] })
+    const waits = look(ordered('a', 'rolled-back', false), after(stopped))
+    expect(waits).toMatchObject({ phase: 'RollingBack', back: [] })
+    const refused = { code: 'ReleaseCounterTooLow', message: 'm', attestation: 'warning' as const, atMs: NOW }
+    const site = { ...ordered('a', 'rolled-back', false), refused: { ...refused, statement: said('a') } }
+    const done = look(site, after(waits))
+    expect(done).toMatchObject({ phase: 'RolledBack', back: [] })
+    expect(row(done)).toMatchObject({ state: 'RolledBack', backTo: { state: 'Impossible' } })
   })
 
   test("who is another rollout's by now is ordered nothing, whatever that one ordered", () => {
