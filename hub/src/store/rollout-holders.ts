@@ -52,6 +52,7 @@ async function some(
         confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === imageSha256),
       },
       isSettled: isSettled(assignment, nodes, ordered.get(cluster)),
+      phases: nodes.map(({ transition }) => transition?.body.to ?? 'Idle'),
       ...(position ? { position } : {}),
       ...(accepted ? { accepted } : {}),
     }

@@ -1,4 +1,4 @@
-import type { ActVerb, ClusterState, ObjectOf, RolloutAct, RolloutSpec, RolloutStatus } from '@skerry/api'
+import type { ActVerb, ClusterState, NodePhase, ObjectOf, RolloutAct, RolloutSpec, RolloutStatus } from '@skerry/api'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
@@ -283,7 +283,18 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
     position,
     accepted: { position, atMs: NOW - 4 * MINUTE, statement: said },
     isSettled: false,
+    phases: ['Staged'],
     ...more,
+  })
+  const earlier = '9'.repeat(64)
+  // Its nodes confirmed that image once: nothing of the order is left to activate, taken or not.
+  const orderedBack = (phase: NodePhase): Reached => {
+    const { assignment, accepted: _, ...told } = site('a', { isSettled: true, phases: [phase] })
+    return { ...told, ...(assignment ? { assignment: { ...assignment, manifestSha256: earlier } } : {}) }
+  }
+  const goesBack = (state: 'Ordered' | 'Accepted' | 'Impossible') => ({
+    ...row('a', 'NotStarted'),
+    backTo: { target: 'images/os/1.json', manifestSha256: earlier, version: '1', state, message: 'm' },
   })
 
   test.each([
@@ -311,6 +322,10 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
     ['dark, and dropped by the placement', site('a'), row('a', 'Removed'), true],
     ['dark, and of an image before', site('a'), row('a', 'NotStarted'), true],
     ['dark, and runs it, or gave it up', site('a', { isSettled: true }), row('a', 'WaitingForWindow'), false],
+    ['dark, ordered back, and holds the image', orderedBack('Staged'), goesBack('Ordered'), true],
+    ['dark, refused the order back, and holds the image', orderedBack('Staged'), goesBack('Impossible'), true],
+    ['dark, refused the order back, and had ended before', orderedBack('Failed'), goesBack('Impossible'), false],
+    ['dark, and took the order back', orderedBack('Staged'), goesBack('Accepted'), false],
   ] as const)('%s', (_, cluster, was, held) => {
     const { rollout } = facts({ status: { phase: 'Running', image, clusters: was ? [was] : [] } })
     expect(heldInTheDark([cluster], rollout)).toEqual(held ? ['a'] : [])

@@ -1,5 +1,6 @@
 import {
   type ActVerb,
+  type NodePhase,
   type ObjectOf,
   Refusal,
   type RolloutAct,
@@ -7,7 +8,7 @@ import {
   type RolloutSpec,
 } from '@skerry/api'
 import { durationMs } from '../duration.ts'
-import { deliveryOf, OUT_OF_REACH } from './cluster-state.ts'
+import { deliveryOf, isTrying, OUT_OF_REACH } from './cluster-state.ts'
 import type { ClusterFacts, Order } from './facts.ts'
 import { FAILURES, NOTHING_LEFT } from './states.ts'
 
@@ -148,7 +149,10 @@ export function retriesOf(manifestSha256: string, acts: readonly RolloutAct[] = 
 
 /** Of a cluster, as far as it decides whether a pause reaches it. */
 export type Reached = Pick<ClusterFacts, 'name' | 'reachability' | 'assignment' | 'position' | 'accepted'> &
-  Pick<Order, 'isSettled'>
+  Pick<Order, 'isSettled'> & {
+    /** Where each of its nodes stands, as it said last. */
+    readonly phases: readonly NodePhase[]
+  }
 
 /**
  * Clusters that hold this rollout's order and are out of reach: they may activate it in their window whatever is done now,
@@ -159,12 +163,12 @@ export function heldInTheDark(clusters: readonly Reached[], { metadata, status }
   return clusters
     .filter((cluster) => {
       const row = rows.get(cluster.name)
-      return (
-        OUT_OF_REACH.has(cluster.reachability) &&
-        cluster.assignment?.rolloutUid === metadata.uid &&
-        !cluster.isSettled &&
-        deliveryOf({ ...cluster, nodes: [] }, true, row) !== undefined
-      )
+      if (!OUT_OF_REACH.has(cluster.reachability) || cluster.assignment?.rolloutUid !== metadata.uid) return false
+      // Until it takes the order back, or after it refused that, the one that failed is in force there.
+      const { manifestSha256 } = cluster.assignment
+      const back = manifestSha256 === status?.image?.manifestSha256 ? undefined : row?.backTo
+      if (back?.manifestSha256 === manifestSha256 && back.state !== 'Accepted') return cluster.phases.some(isTrying)
+      return !cluster.isSettled && deliveryOf({ ...cluster, nodes: [] }, true, row) !== undefined
     })
     .map(({ name }) => name)
     .toSorted()

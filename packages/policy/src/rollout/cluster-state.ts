@@ -1,5 +1,6 @@
 import {
   comparePositions,
+  type NodePhase,
   type RolloutAct,
   type RolloutCluster,
   type RolloutSpec,
@@ -37,6 +38,12 @@ export const AT_WORK: ReadonlySet<string> = new Set([
   'Confirming',
   'RollingBack',
 ])
+const AT_REST: ReadonlySet<NodePhase> = new Set(['Idle', 'Failed', 'RollingBack'])
+
+/** Whether a node in this phase has an image under way that it may still run. */
+export function isTrying(phase: NodePhase): boolean {
+  return !AT_REST.has(phase)
+}
 
 /** When the site took what this rollout assigned to it; later terms for the same bytes are no new delivery. */
 export type Delivery = { readonly atMs: number; readonly statement?: StatementRef }

@@ -3,6 +3,7 @@ import { counted } from '../words.ts'
 import type { Steered } from './acts.ts'
 import { UNPROVEN } from './boots.ts'
 import { UNPROVABLE } from './cluster-state.ts'
+import type { RollBack } from './roll-back.ts'
 import type { Placed } from './rows.ts'
 import { type Gate, isAttempted, type Staged, type Standing, stageName } from './stages.ts'
 import { FAILURES, FINISHED, NOTHING_LEFT, SETTLED, UNDER_WAY } from './states.ts'
@@ -37,10 +38,12 @@ function afterFailures(name: string): string {
   return `the same image is not sent again by itself: try it again ("skerry rollout retry ${name}"), name another one in spec.image.name, or make another rollout`
 }
 
+type Back = Pick<RollBack, 'staying' | 'trying'> | undefined
+
 /** What failed in this rollout, and is counted. */
 type Failed = readonly { readonly reason: string }[]
 
-/** `dropped`: who failed, and was dropped by the placement since. `staying`: how many cannot go back after a breach. */
+/** `dropped`: who failed, and was dropped by the placement since. `back`: who goes back after a breach. */
 export function conditionsOf(
   spec: RolloutSpec,
   phase: RolloutPhase,
@@ -48,7 +51,7 @@ export function conditionsOf(
   standing: Standing,
   placed: readonly Placed[],
   dropped: Failed,
-  staying: number,
+  back: Back,
   name: string,
 ): Conditions {
   const failed = [...placed.filter(({ state }) => FAILURES.has(state)), ...dropped]
@@ -71,7 +74,7 @@ export function conditionsOf(
       : {
           type: 'Completed',
           status: 'False',
-          ...untilCompletion(phase, breached, standing, placed, failed, staying, name),
+          ...untilCompletion(phase, breached, standing, placed, failed, back, name),
         },
     { type: 'Ready', status: 'True', reason: 'Planned', message: `image and placement are known${unlimited}` },
   ]
@@ -132,13 +135,20 @@ function untilCompletion(
   { stages, current, gate }: Standing,
   placed: readonly Placed[],
   failed: Failed,
-  staying: number,
+  back: Back,
   name: string,
 ): Told {
   const where = current && stages.length > 1 ? `${stageName(current)}: ` : ''
   const turn = current && stages.length > 1 ? [`${stageName(current)} has its turn`] : []
-  const stays =
-    staying > 0 ? [`${counted(staying, 'cluster')} cannot go back, and backTo in the row of each says why`] : []
+  const { staying = 0, trying = 0 } = back ?? {}
+  const stays = [
+    ...(staying > 0 ? [`${counted(staying, 'cluster')} cannot go back, and backTo in the row of each says why`] : []),
+    ...(trying > 0
+      ? [
+          `${counted(trying, 'cluster')} refused to go back and may still activate the image: backTo in the row of each says what to do`,
+        ]
+      : []),
+  ]
   const going = { reason: phase, message: [`the rollout is ${phase}`, ...turn, ...stays].join('; ') }
   if (phase === 'WaitingForApproval' && gate) return { reason: phase, message: gateText(gate, name) }
   const { members = placed } = current ?? {}

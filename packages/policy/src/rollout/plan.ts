@@ -193,7 +193,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     byState: countByState(states),
     slowest: slowestOf(clusters),
     conditions: [
-      ...conditionsOf(spec, phase, breached, standing, placed, dropped, back?.staying ?? 0, metadata.name),
+      ...conditionsOf(spec, phase, breached, standing, placed, dropped, back, metadata.name),
       ...steeringCondition(steered),
     ],
     ...(phase === 'WaitingForApproval' && standing.gate ? { gate: standing.gate.name } : {}),

@@ -134,7 +134,7 @@ describe('[deviation] onBreach', () => {
     expect(row(done, 'a')?.backTo).toMatchObject({
       ...{ version: '1', state: 'Impossible' },
       message:
-        'the site refused the order for 1, which its nodes confirmed before (ImageFailedBefore: these bytes ended in RolledBack here); it keeps the order that it took before',
+        'the site refused the order for 1, which its nodes confirmed before (ImageFailedBefore: these bytes ended in RolledBack here); it keeps the order that it took before: roll out an image to it that it takes',
     })
     expect(condition(done, 'Completed')?.message).toBe(
       'the rollout is RolledBack; 1 cluster cannot go back, and backTo in the row of each says why',
@@ -143,6 +143,32 @@ describe('[deviation] onBreach', () => {
     const elsewhere = { ...before, manifestSha256: '4'.repeat(64) }
     const again = plan([{ ...ordered('a', 'rolled-back', false), refused, lastGood: elsewhere }], asks('RollbackAll'))
     expect(again).toMatchObject({ phase: 'RollingBack', back: [{ cluster: 'a', to: elsewhere }] })
+  })
+
+  test('of who refused the order back, and may still activate the image, that is told and the rollout is not over', () => {
+    const told = { code: 'ReleaseCounterTooLow', message: 'below 5', attestation: 'warning' as const, atMs: NOW }
+    const refused = { ...told, statement: said('b') }
+    const stopped = plan([known('a', 'rolled-back'), known('b', 'staging')], asks('RollbackAll'))
+    const sites = (now: Doing) => [ordered('a', 'rolled-back', true), { ...ordered('b', now, false), refused }]
+    const trying = plan(sites('staging'), asks('RollbackAll'), after(stopped))
+    expect(trying).toMatchObject({ phase: 'RollingBack', back: [] })
+    expect(row(trying, 'b')?.backTo).toMatchObject({
+      state: 'Impossible',
+      message:
+        'the site refused the order for 1, which its nodes confirmed before (ReleaseCounterTooLow: below 5); it may still activate 2, and no pause reaches that until it takes another order: sign what it is to go back to with a higher release counter, and roll that out',
+    })
+    expect(condition(trying, 'Completed')?.message).toBe(
+      'the rollout is RollingBack; 1 cluster refused to go back and may still activate the image: backTo in the row of each says what to do',
+    )
+    for (const [now, why] of [
+      ['activating', 'may still activate 2'],
+      ['rolled-back', 'it keeps the order that it took before: sign'],
+      ['confirmed', 'a node has confirmed 2'],
+    ] as const) {
+      const next = plan(sites(now), asks('RollbackAll'), after(trying))
+      expect(next.phase, now).toBe(now === 'activating' ? 'RollingBack' : 'RolledBack')
+      expect(row(next, 'b')?.backTo?.message).toContain(why)
+    }
   })
 
   test('also of a site that was sent the image once more before, a refused order back is told', () => {

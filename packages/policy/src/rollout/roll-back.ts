@@ -1,5 +1,6 @@
 import type { ClusterState, ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
 import { comparePositions } from '@skerry/api'
+import { isTrying } from './cluster-state.ts'
 import type { Placed } from './rows.ts'
 import { FAILURES, UNDER_WAY } from './states.ts'
 
@@ -12,8 +13,10 @@ export type RollBack = {
   /** Who is ordered back now. */
   readonly orders: readonly Back[]
   readonly told: ReadonlyMap<string, BackTo>
-  /** Of how many nothing comes of going back. */
+  /** How many nothing more is to come of, and which cannot go back. */
   readonly staying: number
+  /** How many have refused the order back and may still activate the image: no pause reaches them. */
+  readonly trying: number
   readonly phase: 'RollingBack' | 'RolledBack'
 }
 
@@ -39,6 +42,7 @@ export function rollBackOf(
   if (spec.onBreach !== 'RollbackFailed' && spec.onBreach !== 'RollbackAll') return undefined
   const orders: Back[] = []
   const told = new Map<string, BackTo>()
+  let trying = 0
   for (const { cluster, state } of placed) {
     const { assignment, lastGood, nodes, position, accepted, refused, name } = cluster
     if (assignment?.rolloutUid !== metadata.uid) continue
@@ -59,9 +63,15 @@ export function rollBackOf(
     const isDone = ordered && position && accepted && comparePositions(accepted.position, position) >= 0
     // What it refused it refused for good; but an order that was for another image says nothing about this one.
     if (!isDone && refused && assignment.manifestSha256 === manifestSha256) {
+      // The order before this one is in force there, and was not told to hold.
+      const mayActivate = nodes.some((node) => isTrying(node.phase) && !node.failure)
+      if (mayActivate) trying += 1
+      const holds = mayActivate
+        ? `it may still activate ${image.version}, and no pause reaches that until it takes another order`
+        : 'it keeps the order that it took before'
       told.set(name, {
         ...{ target, manifestSha256, version, state: 'Impossible' },
-        message: `the site refused the order for ${version}, which its nodes confirmed before (${refused.code}: ${refused.message}); it keeps the order that it took before`,
+        message: `the site refused the order for ${version}, which its nodes confirmed before (${refused.code}: ${refused.message}); ${holds}: ${wayOut(refused.code)}`,
       })
       continue
     }
@@ -74,7 +84,13 @@ export function rollBackOf(
     if (mayOrder && assignment.manifestSha256 !== manifestSha256) orders.push({ cluster: name, to: lastGood })
   }
   const states = [...told.values()].map(({ state }) => state)
-  const open = orders.length > 0 || states.includes('Ordered')
-  const staying = states.filter((state) => state === 'Impossible').length
-  return { orders, told, staying, phase: open ? 'RollingBack' : 'RolledBack' }
+  const open = orders.length > 0 || trying > 0 || states.includes('Ordered')
+  const staying = states.filter((state) => state === 'Impossible').length - trying
+  return { orders, told, staying, trying, phase: open ? 'RollingBack' : 'RolledBack' }
+}
+
+function wayOut(code: string): string {
+  return code === 'ReleaseCounterTooLow'
+    ? 'sign what it is to go back to with a higher release counter, and roll that out'
+    : 'roll out an image to it that it takes'
 }
