@@ -113,3 +113,15 @@ test.each<[choice: ClusterChoice, told: string[]]>([
 test('describe rollout: that no cluster is in a state is said', () => {
   expect(described({}, { clusters: fleet }, { limit: 0, states: ['Soaking'] })).toMatch(/^Clusters: +<none>$/m)
 })
+
+test('describe rollout: who is ordered back after a breach says to what, how far that is and what to do', () => {
+  const backTo = {
+    ...{ target: 'images/os/1.json', manifestSha256: '1'.repeat(64), version: '1', state: 'Impossible' as const },
+    message: 'the site refused the order for 1: roll out an image to it that it takes',
+  }
+  const cluster = { name: 'shop', state: 'RolledBack' as const, reason: 'FellBack', message: 'm' }
+  const text = described({}, { clusters: [{ ...cluster, backTo, since: '2026-06-01T00:00:00.000Z' }] })
+  expect(text).toMatch(
+    /^ +Back to: +1 \(Impossible\): the site refused the order for 1: roll out an image to it that it takes$/m,
+  )
+})

@@ -113,7 +113,7 @@ export function waveText({
 }
 
 function clusterEntries(cluster: RolloutCluster, nowMs: number): Entry[] {
-  const { position } = cluster
+  const { position, backTo } = cluster
   return entries(
     entry('State', cluster.state),
     entry('Back in reach', cluster.returnedAt && when(cluster.returnedAt, nowMs)),
@@ -127,6 +127,7 @@ function clusterEntries(cluster: RolloutCluster, nowMs: number): Entry[] {
     ),
     entry('Delivered', cluster.deliveredAt && when(cluster.deliveredAt, nowMs)),
     entry('Its minute', cluster.waveAt && when(cluster.waveAt, nowMs)),
+    entry('Back to', backTo && `${backTo.version} (${backTo.state}): ${backTo.message}`),
     entry('Looked at again', recheckText(cluster, nowMs)),
     entry('Rests on', statementText(cluster.statement)),
   )
