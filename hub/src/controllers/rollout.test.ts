@@ -33,6 +33,11 @@ const night: ActivationWindow = { at: '0 2 * * *', timeZone: 'UTC', durationSeco
 
 const events = async (world: World) =>
   (await world.list('Event')).map(({ spec }) => `${spec.reason} ${spec.message}`).toSorted()
+/** How loud it is told that the way back is over, and in which words. */
+const wayBackOver = async (world: World) =>
+  (await world.list('Event')).flatMap(({ spec: { reason, type, message } }) =>
+    reason === 'RolloutRolledBack' ? [`${type} ${message}`] : [],
+  )
 
 test('assignments and status are written together, and a look without news writes nothing', async () => {
   const { world, roll, rest, rolloutOf } = await fleetOf('a', 'b', 'c')
@@ -487,6 +492,7 @@ test('after a breach who failed is ordered back to what it confirmed before, whe
   await fleet.rest()
   expect([await newest(world), await generations(world)]).toEqual(before)
   expect((await events(world)).filter((told) => told.startsWith('Breached'))).toHaveLength(1)
+  expect(await wayBackOver(world)).toEqual(['Normal the rollout is RolledBack'])
 })
 
 test('the way back asks for no proof of a boot; a site that refuses it all the same is told of, and the rollout is not left waiting', async () => {
@@ -529,9 +535,23 @@ test('the way back asks for no proof of a boot; a site that refuses it all the s
     state: 'Impossible',
     message: expect.stringContaining('(ReleaseCounterTooLow: release counter 1 is below 5)'),
   })
-  expect(await events(world)).toContain(
-    'RolloutRolledBack the rollout is RolledBack; 1 cluster cannot go back, and backTo in the row of each says why',
-  )
+  expect(await wayBackOver(world)).toEqual([
+    'Warning the rollout is RolledBack; 1 cluster cannot go back, and backTo in the row of each says why',
+  ])
+})
+
+test('where nobody can go back at the first look, that the way back is over is told beside the breach', async () => {
+  const fleet = await fleetOf('a')
+  await fleet.roll('first', rolloutSpec('os-1', { ...progressive({}), onBreach: 'RollbackFailed' }))
+  await fleet.rest()
+  await fleet.accepts('a')
+  await fleet.fails('a', 'os-1')
+  await fleet.rest()
+  expect((await fleet.rolloutOf('first')).status?.phase).toBe('RolledBack')
+  expect(await wayBackOver(fleet.world)).toEqual([
+    'Warning the rollout is RolledBack; 1 cluster cannot go back, and backTo in the row of each says why',
+  ])
+  expect((await events(fleet.world)).filter((told) => told.startsWith('Breached'))).toHaveLength(1)
 })
 
 describe('a rollout in waves', () => {

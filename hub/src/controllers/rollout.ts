@@ -81,7 +81,7 @@ async function savePlan(
     if (order || changed.length > 0 || backward.length > 0) await wake(tx, 'assignment')
     const status = rolloutStatus({ rollout: current, image }, plan, nowMs)
     const news = await saveStatus(tx, 'Rollout', namespace, name, status)
-    if (news) await recordEvents(tx, eventsOf(current, status))
+    if (news) await recordEvents(tx, eventsOf(current, status, plan.staying))
     return [
       ...(order ? sent.map((one) => ({ ...order, ...one, assignedAt: new Date(nowMs) })) : []),
       ...backward.map(({ cluster, order }) => ({ ...order, cluster, assignedAt: new Date(nowMs) })),
@@ -149,7 +149,8 @@ function changedTerms(
   })
 }
 
-function eventsOf(rollout: Rollout, status: RolloutStatus): NewEvent[] {
+// `staying`: of a way back, how many could not go it.
+function eventsOf(rollout: Rollout, status: RolloutStatus, staying: number): NewEvent[] {
   const { namespace = '', name } = rollout.metadata
   const events: NewEvent[] = []
   const tell = (type: NewEvent['type'], reason: string, message: string) =>
@@ -158,14 +159,14 @@ function eventsOf(rollout: Rollout, status: RolloutStatus): NewEvent[] {
   const breached = conditionOf('Breached')
   const wasBreached = rollout.status?.conditions?.some(({ type, status }) => type === 'Breached' && status === 'True')
   // Also where a person had stopped it already.
-  if (breached?.status === 'True' && !wasBreached)
-    tell('Warning', 'Breached', `the rollout stopped: ${breached.message}`)
-  else if (rollout.status?.phase !== status.phase) {
+  const breaks = breached?.status === 'True' && !wasBreached
+  if (breaks) tell('Warning', 'Breached', `the rollout stopped: ${breached.message}`)
+  // That it stopped is told with that; that the way back is over is news of its own, also at the first look.
+  if (rollout.status?.phase !== status.phase && (!breaks || status.phase === 'RolledBack')) {
     const completed = conditionOf('Completed')
     const failures = (status.counts?.failed ?? 0) + (status.counts?.rolledBack ?? 0) > 0
     const over = failures && (status.phase === 'Completed' || status.phase === 'Paused')
-    // Of a way back that is over, who could not go it.
-    const stays = status.phase === 'RolledBack' && status.clusters?.some(({ backTo }) => backTo?.state === 'Impossible')
+    const stays = status.phase === 'RolledBack' && staying > 0
     const message = `the rollout is ${status.phase}${over && completed ? `: ${completed.message}` : ''}`
     tell(
       over || stays ? 'Warning' : 'Normal',

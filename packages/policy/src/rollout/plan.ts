@@ -49,6 +49,8 @@ export type RolloutPlan = {
   readonly waves: Waves | undefined
   /** Who is ordered back to what it confirmed before. */
   readonly back: readonly Back[]
+  /** How many were to be, and stay where they are for good. */
+  readonly staying: number
   readonly clusters: readonly RolloutCluster[]
   readonly groups: RolloutStatus['groups']
   readonly counts: NonNullable<RolloutStatus['counts']>
@@ -187,6 +189,7 @@ export function planRollout(facts: RolloutFacts, nowMs: number): RolloutPlan {
     firstSent,
     waves: firstSent && waves,
     back: back?.orders ?? [],
+    staying: back?.staying ?? 0,
     clusters,
     groups: groupsTold(groups, standing, nowMs),
     counts: count(states),
@@ -316,6 +319,7 @@ function waiting(
     firstSent: rollout.status?.firstSent,
     waves: undefined,
     back: [],
+    staying: 0,
     hold: clusters
       .filter(({ state }) => !FINISHED.has(state))
       .map(({ name }) => ({ cluster: name, reason, message, recheckAtMs: nowMs + RECHECK_MS })),

@@ -109,6 +109,11 @@ describe('[deviation] onBreach', () => {
       state: 'Impossible',
       message: 'no signed image is known that every node of it confirmed before',
     })
+    expect(stopped.staying).toBe(1)
+    // Whom the placement has dropped since is not counted, though its row is still told.
+    const dropped = plan([known('d', 'nothing')], asks('RollbackFailed'), after(stopped))
+    expect(dropped).toMatchObject({ phase: 'RolledBack', staying: 0 })
+    expect(row(dropped, 'a')?.backTo?.state).toBe('Impossible')
   })
 
   test('a site that refused the order back cannot go back: that is told with its reason, and nobody waits for it', () => {
