@@ -21,6 +21,7 @@ import { lockHeads, saveHeads, saveNodeStatuses } from '../store/heads.ts'
 import { saveIdentities } from '../store/identities.ts'
 import { acquireLease, type Lease } from '../store/leases.ts'
 import { openMirrors } from '../store/mirrors.ts'
+import { phaseOf } from '../store/refused-orders.ts'
 import { createObject, getObject, listObjects, updateObject } from '../store/resources.ts'
 import { appendBatches, appendStatements, type NewStatement } from '../store/statements.ts'
 import { type Store, write } from '../store/store.ts'
@@ -208,7 +209,7 @@ export async function addCluster(world: World, name: string, as?: WithTpm) {
       seq += 1
       const time = { wall: as.wall ?? new Date().toISOString() }
       const text = as.text ?? JSON.stringify({ ...id, seq, prev, marker: as.marker ?? START, time, ...one })
-      const phase = one.kind === 'transition' ? one.body.to : ''
+      const phase = phaseOf(one)
       const confirms = confirmedManifest(JSON.parse(text) as Statement)
       const digest = sha(text)
       rows.push({ ...id, seq, prev, kind: one.kind, phase, confirms, digest, text })

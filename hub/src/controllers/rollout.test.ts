@@ -538,6 +538,20 @@ test('the way back asks for no proof of a boot; a site that refuses it all the s
   expect(await wayBackOver(world)).toEqual([
     'Warning the rollout is RolledBack; 1 cluster cannot go back, and backTo in the row of each says why',
   ])
+
+  // An order of the past that is played to the site again takes nothing of that back.
+  const played = { document: 'DesiredState', digest: sha('played'), message: 'm' }
+  for (const [code, at] of [
+    ['OlderPosition', generation - 1],
+    ['PositionReused', generation],
+  ] as const)
+    await fleet.site('a').says({ kind: 'refused', body: { ...played, code, position: { timeline, generation: at } } })
+  await fleet.rest()
+  expect((await fleet.rolloutOf('second')).status?.phase).toBe('RolledBack')
+  expect((await fleet.stateOf('second', 'a'))?.backTo).toMatchObject({
+    state: 'Impossible',
+    message: expect.stringContaining('(ReleaseCounterTooLow: release counter 1 is below 5)'),
+  })
 })
 
 test('where nobody can go back at the first look, that the way back is over is told beside the breach', async () => {

@@ -13,6 +13,7 @@ import { type AttestationResult, listResults } from './attestations.ts'
 import { type ClosedGap, listClosedGaps } from './closed-gaps.ts'
 import { confirmationsOf } from './confirmations.ts'
 import { keyOf, listNodeStatuses } from './heads.ts'
+import { refusesOrder } from './refused-orders.ts'
 import { cameToIdle, newestStatements, type StoredStatement } from './statements.ts'
 import type { Reader } from './store.ts'
 import { shareTexts } from './texts.ts'
@@ -194,7 +195,7 @@ async function remember(tx: Reader, { nodes: memory, share }: FleetMemory, nodes
         }),
         confirmedSince: confirmed ? since(confirmed) : 0,
         accepted: newestOf<AcceptedBody>(said, 'accepted'),
-        refused: newestOf<RefusedBody>(said, 'refused', (body) => body.position !== undefined),
+        refused: newestOf<RefusedBody>(said, 'refused', refusesOrder),
         results: (results.get(key) ?? []).toSorted((a, b) => b.incarnation - a.incarnation || b.seq - a.seq),
       }),
     })

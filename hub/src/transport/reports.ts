@@ -19,6 +19,7 @@ import {
   verifyDocument,
 } from '@skerry/trust'
 import type { HeardStatus } from '../store/heads.ts'
+import { phaseOf } from '../store/refused-orders.ts'
 import type { NewStatement } from '../store/statements.ts'
 import type { Store } from '../store/store.ts'
 
@@ -142,7 +143,7 @@ function readStatement(line: string, sender: KnownNode): NewStatement {
   belongsTo(statement, sender)
   if (statement.kind === 'gap') closesWhatIsBelow(statement.seq, statement.body)
   const { cluster, node, incarnation, seq, prev, kind } = statement
-  const phase = statement.kind === 'transition' ? statement.body.to : isOrderRefused(statement) ? 'order' : ''
+  const phase = phaseOf(statement)
   const confirms = confirmedManifest(statement)
   return { cluster, node, incarnation, seq, prev, kind, phase, confirms, digest: sha256Hex(line), text: line }
 }
@@ -185,9 +186,4 @@ function belongsTo(
     'WrongSender',
     `the document speaks for ${claimed.cluster}/${claimed.node} (${claimed.incarnation}), its key belongs to ${cluster}/${node} (${incarnation})`,
   )
-}
-
-// A refusal of a desired state whose signature held, and so of one order: what else is refused must not hide it.
-function isOrderRefused(statement: Statement): boolean {
-  return statement.kind === 'refused' && statement.body.position !== undefined
 }
