@@ -1,16 +1,25 @@
 import { StatusError } from './status-error.ts'
 
-export type Gate = <T>(act: () => Promise<T>) => Promise<T>
+/** `signal`: whoever waits in line leaves it once that is aborted. */
+export type Gate = <T>(act: () => Promise<T>, signal?: AbortSignal) => Promise<T>
+
+const AGAIN_SECONDS = 5
 
 /** The line is full: nothing that the caller did. */
 export class LineFull extends StatusError {
   constructor(what: string) {
-    super(429, `too many ${what} at once`, { retryAfterSeconds: 5, code: 'TooManyRequests' })
+    super(429, `too many ${what} at once; try again in ${AGAIN_SECONDS} s`, {
+      retryAfterSeconds: AGAIN_SECONDS,
+      code: 'TooManyRequests',
+    })
   }
 }
 
-/** Of what holds a connection, of which there are twelve for everything, and a fleet. */
-const AT_ONCE = 4
+/**
+ * Of what holds a connection and a fleet. There are twelve connections for everything: reports, explanations, dry runs and
+ * facts of rollouts, two of each, hold eight, and ingest and controllers have four.
+ */
+const AT_ONCE = 2
 const MAX_WAITING = 20
 
 /**
@@ -18,20 +27,37 @@ const MAX_WAITING = 20
  * (LineFull): whoever asks for much at once must not take the database from the others. `what` is asked for, in the plural.
  */
 export function makeGate(what: string, atOnce = AT_ONCE, maxWaiting = MAX_WAITING): Gate {
-  const waiting: (() => void)[] = []
+  const waiting = new Set<() => void>()
   let inside = 0
-  return async (act) => {
+  const turn = async (signal: AbortSignal | undefined) => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>()
+    const leave = () => {
+      // Nobody reads this answer.
+      if (waiting.delete(resolve)) reject(new StatusError(400, 'whoever asked did not wait for the answer'))
+    }
+    waiting.add(resolve)
+    signal?.addEventListener('abort', leave, { once: true })
+    if (signal?.aborted) leave()
+    try {
+      await promise
+    } finally {
+      signal?.removeEventListener('abort', leave)
+    }
+  }
+  return async (act, signal) => {
     if (inside >= atOnce) {
-      if (waiting.length >= maxWaiting) throw new LineFull(what)
-      await new Promise<void>((enter) => waiting.push(enter))
+      if (waiting.size >= maxWaiting) throw new LineFull(what)
+      await turn(signal)
     } else inside += 1
     try {
       return await act()
     } finally {
       // Whoever waits takes the place over.
-      const next = waiting.shift()
-      if (next) next()
-      else inside -= 1
+      const [next] = waiting
+      if (next) {
+        waiting.delete(next)
+        next()
+      } else inside -= 1
     }
   }
 }

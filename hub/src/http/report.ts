@@ -10,6 +10,7 @@ import { listObjects } from '../store/resources.ts'
 import { type Run, runsAbove } from '../store/statements.ts'
 import { read, type Store } from '../store/store.ts'
 import { makeGate } from './gate.ts'
+import { goneSignal } from './gone.ts'
 import { flag, type Query } from './query.ts'
 import { evidenceJson } from './report-evidence.ts'
 import { type Measured, signedReferences } from './report-references.ts'
@@ -17,9 +18,6 @@ import { LARGE_ANSWER_MS } from './server.ts'
 import { StatusError } from './status-error.ts'
 
 // A read that no single object answers: policy's judgement over rows, made when it is asked for.
-
-/** Made at once: each holds a fleet with all that was signed for it. Everybody may ask for them. */
-const AT_ONCE = 2
 
 export type ReportOptions = {
   readonly store: Store
@@ -29,12 +27,12 @@ export type ReportOptions = {
 
 export function reportRoutes(app: FastifyInstance, options: ReportOptions): void {
   const ours = kindRow('Rollout')
-  const reports = makeGate('reports', AT_ONCE)
+  const reports = makeGate('reports')
   app.get<{ Querystring: Query }>(
     `/apis/${ours.group}/${ours.version}/report`,
     { config: { access: { verb: 'get', resource: `report.${ours.group}` } }, handlerTimeout: LARGE_ANSWER_MS },
     async ({ query }, reply) => {
-      const found = await reports(() => report(options, clustersOf(query)))
+      const found = await reports(() => report(options, clustersOf(query)), goneSignal(reply))
       if (!flag(query, 'evidence')) return found.report
       return reply.type('application/json').send(Readable.from(withEvidence(options.store, found)))
     },

@@ -96,7 +96,8 @@ export function apiRoutes({
     reachability: config.reachability,
     removalGuard: config.removalGuard,
     continueSecret: keys.continueSecret,
-    looks: makeGate('explanations and dry runs'),
+    explanations: makeGate('explanations'),
+    dryRuns: makeGate('dry runs'),
   }
   return [
     (app) => healthRoutes(app, { checks: [...checksOf(store, hub, keys), ...checks], metrics }),

@@ -17,8 +17,10 @@ export type KubernetesOptions = {
   /** Signs continue tokens. */
   readonly continueSecret: string
   readonly pace: WatchPace
-  /** Whoever has the hub look at a fleet: explanations of placements, dry runs of them and of rollouts, in one line. */
-  readonly looks: Gate
+  /** Whoever asks why a placement that is stored chose as it did. */
+  readonly explanations: Gate
+  /** Dry runs of placements and rollouts, and why one that is not stored would choose: they are for writers. */
+  readonly dryRuns: Gate
 }
 
 /** A request for a kind: `namespace` and `name` are empty where the path has none. */

@@ -6,6 +6,7 @@ import { factsOf } from '../../store/rollout-facts.ts'
 import { loadFleetOf } from '../../store/rollout-fleet.ts'
 import { read, type Store } from '../../store/store.ts'
 import { makeGate } from '../gate.ts'
+import { goneSignal } from '../gone.ts'
 import { type Query, single } from '../query.ts'
 import { notFound } from './call.ts'
 
@@ -22,16 +23,18 @@ export function rolloutFactsRoute(app: FastifyInstance, { store, now, reachabili
   app.get<{ Params: { namespace: string; name: string }; Querystring: Query }>(
     `/apis/${row.group}/${row.version}/namespaces/:namespace/${row.plural}/:name/facts`,
     { config: { access: { verb: 'get', resource: `${row.plural}.${row.group}` } } },
-    async ({ params: { namespace, name }, query }): Promise<StandingRollout> => {
-      const { fleet, entry, spec } = await gate(() =>
-        read(store, async (tx) => {
-          const rollout = await getObject(tx, 'Rollout', namespace, name)
-          if (!rollout) throw notFound({ row, name })
-          const { spec } = rollout
-          const image = { name: single(query, 'image') ?? spec.image.name }
-          const placementRef = { name: single(query, 'placement') ?? spec.placementRef.name }
-          return { spec, ...(await loadFleetOf(tx, { ...rollout, spec: { ...spec, image, placementRef } })) }
-        }),
+    async ({ params: { namespace, name }, query }, reply): Promise<StandingRollout> => {
+      const { fleet, entry, spec } = await gate(
+        () =>
+          read(store, async (tx) => {
+            const rollout = await getObject(tx, 'Rollout', namespace, name)
+            if (!rollout) throw notFound({ row, name })
+            const { spec } = rollout
+            const image = { name: single(query, 'image') ?? spec.image.name }
+            const placementRef = { name: single(query, 'placement') ?? spec.placementRef.name }
+            return { spec, ...(await loadFleetOf(tx, { ...rollout, spec: { ...spec, image, placementRef } })) }
+          }),
+        goneSignal(reply),
       )
       const nowMs = now()
       const { gone, orders: _, ...facts } = factsOf(fleet, entry, reachability, nowMs)

@@ -1,6 +1,7 @@
 import { KINDS, type Verb } from '@skerry/api'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { wantsDryRun } from '../change.ts'
+import { goneSignal } from '../gone.ts'
 import type { Query } from '../query.ts'
 import type { Call, KubernetesOptions } from './call.ts'
 import { isForeseen } from './foresight.ts'
@@ -40,6 +41,6 @@ export function kubernetesRoutes(app: FastifyInstance, options: KubernetesOption
 function inLine(act: Act): Act {
   return async (call, options) => {
     const isLook = isForeseen(call.row.kind) && wantsDryRun(call.query)
-    return isLook ? options.looks(() => act(call, options)) : act(call, options)
+    return isLook ? options.dryRuns(() => act(call, options), goneSignal(call.reply)) : act(call, options)
   }
 }

@@ -3,6 +3,7 @@ import { type ClusterReason, explain } from '@skerry/policy'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { turns } from '../../turns.ts'
 import type { Access } from '../auth.ts'
+import { goneSignal } from '../gone.ts'
 import { type Look, lookAt, lookAtAsked } from '../placement-look.ts'
 import { type Query, single } from '../query.ts'
 import { type KubernetesOptions, notFound } from './call.ts'
@@ -22,19 +23,21 @@ export const WHY_ACCESS = { verb: 'create', resource: `${RESOURCE}/why` } as con
  */
 export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): void {
   const path = `/apis/${row.group}/${row.version}/namespaces/:namespace/${row.plural}/:name/why`
-  const { looks } = options
+  const { explanations, dryRuns } = options
   type Asked = { Params: { namespace: string; name: string }; Querystring: Query }
   app.get<Asked>(
     path,
     { config: { access: { verb: 'get', resource: RESOURCE } } },
-    async ({ params, query, signal }) => {
+    async ({ params, query }, reply) => {
       const { name } = params
+      const signal = goneSignal(reply)
       const found = (stored: ObjectOf<'Placement'> | undefined) => {
         if (!stored) throw notFound({ row, name })
         return stored
       }
-      return looks(async () =>
-        explanationOf(await lookAt(options, params, found, signal), single(query, 'cluster'), signal),
+      return explanations(
+        async () => explanationOf(await lookAt(options, params, found, signal), single(query, 'cluster'), signal),
+        signal,
       )
     },
   )
@@ -43,15 +46,16 @@ export function whyRoutes(app: FastifyInstance, options: KubernetesOptions): voi
   }
   // kubectl create --raw does not say what it sends.
   app.post<Asked>(path, { config: { access: WHY_ACCESS }, onRequest: asJson }, async (request, reply) => {
-    const { params, query, signal } = request
+    const { params, query } = request
+    const signal = goneSignal(reply)
     const call = { row, request, reply, query, ...params }
-    return looks(async () => {
+    return dryRuns(async () => {
       const { after, dropped } = await supposed(call, options)
       const look = await lookAtAsked(options, after as unknown as ObjectOf<'Placement'>, signal)
       const told = await explanationOf(look, single(query, 'cluster'), signal)
       await warn(call, options, dropped, after, [differenceBy(look)])
       return told
-    })
+    }, signal)
   })
 }
 

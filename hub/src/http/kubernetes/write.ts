@@ -11,6 +11,7 @@ import {
 import type { Tx } from '../../store/store.ts'
 import { readBody } from '../bodies.ts'
 import { type Changed, change, tagVersion, wantsDryRun } from '../change.ts'
+import { goneSignal } from '../gone.ts'
 import { single } from '../query.ts'
 import { StatusError } from '../status-error.ts'
 import { complete, faultsOf } from './admission.ts'
@@ -148,7 +149,7 @@ async function changed(
     return done
   })
   tagVersion(reply, after)
-  return dryRun ? foreseen(options, { before, after }, by, request.signal) : { after, told: [] }
+  return dryRun ? foreseen(options, { before, after }, by, goneSignal(reply)) : { after, told: [] }
 }
 
 // A cluster is accepted and denied by a field, so that kubectl can; the audit says what it was for whoever looks for it.

@@ -1,0 +1,11 @@
+import type { FastifyReply } from 'fastify'
+
+/**
+ * Aborted once nobody waits for the answer any more. Fastify's `request.signal` is of the request instead: where that has a
+ * body, Node closes it as soon as the body is read.
+ */
+export function goneSignal({ raw }: FastifyReply): AbortSignal {
+  const gone = new AbortController()
+  raw.once('close', () => gone.abort())
+  return gone.signal
+}
