@@ -103,7 +103,7 @@ describe("the README's bad month", () => {
     }
     const text = await simulated(JSON.stringify(month), JSON.stringify(rollout))
     expect(text).toMatch(
-      /\n… and \d{4} later changes of single clusters, more than are kept: choose an earlier end, fewer clusters or fewer outages to see them\n/,
+      /\n… and \d{4} later changes of single clusters, more than are kept; fewer clusters in the file's groups show more of them\n/,
     )
   })
 

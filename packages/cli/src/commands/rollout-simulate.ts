@@ -106,7 +106,7 @@ export function simulateCommand(rollout: Command, shell: Shell): void {
       shell.out(
         options.output === 'json'
           ? toJson({ ...toldOf(rollout), from: fromOf(rollout, from, fleet.startMs), ...timed(outcome) })
-          : `${headline(rollout, from, fleet.startMs)}\n\n${textOf(outcome, options.limit ?? LINES)}`,
+          : `${headline(rollout, from, fleet.startMs)}\n\n${textOf(outcome, options.limit ?? LINES, options.fromHub === undefined)}`,
       )
     })
 }
@@ -321,7 +321,8 @@ function moreText(left: readonly { readonly atMs: number }[], one: string, many?
 /** So many clusters are named in a line; of more it says how many. */
 const NAMED = 4
 
-function textOf({ timeline, leftOut, batches, held, end }: Played, limit: number): string {
+/** `ownGroups`: the clusters are those of the file's groups, which whoever plays it may make fewer. */
+function textOf({ timeline, leftOut, batches, held, end }: Played, limit: number, ownGroups: boolean): string {
   const changes = cutAt(folded(timeline), limit)
   const rows = changes.shown.map(({ atMs, text }) => [iso(atMs), text])
   const orders = cutAt(batches, limit)
@@ -340,7 +341,7 @@ function textOf({ timeline, leftOut, batches, held, end }: Played, limit: number
     moreText(changes.left, 'line'),
     leftOut === 0
       ? ''
-      : `… and ${counted(leftOut, 'later change')} of single clusters, more than are kept: choose an earlier end, fewer clusters or fewer outages to see ${leftOut === 1 ? 'it' : 'them'}\n`,
+      : `… and ${counted(leftOut, 'later change')} of single clusters, more than are kept${ownGroups ? "; fewer clusters in the file's groups show more of them" : ''}\n`,
     batches.length === 0
       ? '\nNobody was sent the image.\n'
       : `\n${formatColumns([['BATCH', 'TIME', 'SENT', 'TO'], ...sent])}${moreText(orders.left, 'batch', 'batches')}`,
