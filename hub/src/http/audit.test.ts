@@ -73,6 +73,16 @@ describe('the audit chain', () => {
     })
   })
 
+  test('of more records than were written none is said to be missing', async () => {
+    const { ask, store } = await withRecords(5)
+    const head = await auditHead(store.sql)
+    await store.sql`update hub_state set value = ${store.sql.json({ ...head, count: 4 })} where key = 'audit-head'`
+    expect((await ask('GET', `${PATH}/verdict`)).body).toMatchObject({
+      whole: false,
+      reason: '4 records were written and 5 are there: the newest is not the one that was written last',
+    })
+  })
+
   test('records of a hub that did not keep the head yet are whole after its migration, and go on', async () => {
     const { ask, store } = await withRecords(2)
     await store.sql`delete from hub_state where key = 'audit-head'`
