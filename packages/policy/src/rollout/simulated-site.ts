@@ -2,7 +2,7 @@ import type { FailsBy, StatementRef, Waves } from '@skerry/api'
 import { reachability } from '../compliance/reachability.ts'
 import { planSite } from '../site-plan/plan-site.ts'
 import type { ClusterFacts, NodeFacts, Order } from './facts.ts'
-import { type Image, WAY_BACK_ASKS } from './roll-back.ts'
+import type { Image } from './roll-back.ts'
 import { type Doing, type Started, startedAs, type Terms } from './simulated-start.ts'
 import { edgesOf, type Pace, type SimulatedCluster, type World } from './simulated-world.ts'
 
@@ -118,23 +118,18 @@ export class SimulatedSite {
 
   /** The hub orders the image here, in waves where it has some; once more by an act, where it had failed. */
   order(atMs: number, waves: Waves | undefined, retry: string | undefined): void {
-    this.#assign(this.#world.image, this.#world.attestation, atMs, retry)
+    this.#assign(this.#world.image, atMs, retry)
     this.#send({ order: this.#orders, isBack: false, paused: false, ...(waves ? { waves } : {}) })
   }
 
   /** The hub orders it back to what it runs. */
   orderBack(to: Image, atMs: number): void {
-    this.#assign(to, WAY_BACK_ASKS, atMs, undefined)
+    this.#assign(to, atMs, undefined)
     this.#send({ order: this.#orders, isBack: true, paused: false })
   }
 
-  #assign(
-    { manifestSha256, releaseCounter }: Image,
-    attestation: World['attestation'],
-    atMs: number,
-    retry: string | undefined,
-  ): void {
-    const { rollout } = this.#world
+  #assign({ manifestSha256, releaseCounter }: Image, atMs: number, retry: string | undefined): void {
+    const { rollout, attestation } = this.#world
     this.#orders += 1
     this.#facts = {
       ...this.#facts,
