@@ -144,6 +144,9 @@ describe('[deviation] onBreach', () => {
     expect(condition(done, 'Completed')?.message).toBe(
       'the rollout is RolledBack; 1 cluster cannot go back, and backTo in the row of each says why',
     )
+    // A node that refused first and took it then has taken it.
+    const took = plan([{ ...ordered('a', 'rolled-back', true), refused }, ...rest], asks('RollbackAll'), after(waits))
+    expect(row(took, 'a')?.backTo?.state).toBe('Accepted')
     // What it refused was for another image than the one that it is to go back to now.
     const elsewhere = { ...before, manifestSha256: '4'.repeat(64) }
     const again = plan([{ ...ordered('a', 'rolled-back', false), refused, lastGood: elsewhere }], asks('RollbackAll'))
