@@ -70,6 +70,9 @@ describe('[deviation] onBreach', () => {
     const stopped = plan(fleet(), asks('RollbackFailed'))
     expect(stopped).toMatchObject({ phase: 'RollingBack', advance: [], back: [{ cluster: 'a', to: before }] })
     expect(row(stopped, 'a')).toMatchObject({ state: 'RolledBack', backTo: { version: '1', state: 'Ordered' } })
+    expect(row(stopped, 'a')?.backTo?.message).toBe(
+      'is ordered back to 1, which its nodes confirmed before; the site has not said that it took the order; what it waits for, if it said so, is among its events ("skerry describe cluster a")',
+    )
     expect(row(stopped, 'b')?.backTo).toBeUndefined()
     expect(stopped.underWay).toContainEqual({ cluster: 'b', paused: true })
     const rest = [known('b', 'staging'), known('c', 'proven'), known('d', 'nothing')]

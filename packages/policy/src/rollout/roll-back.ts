@@ -79,7 +79,7 @@ export function rollBackOf(
       ...{ target, manifestSha256, version, state: isDone ? 'Accepted' : 'Ordered' },
       message: isDone
         ? `the site has taken the order for ${version}, which its nodes confirmed before`
-        : `is ordered back to ${version}, which its nodes confirmed before; the site has not said that it took the order`,
+        : `is ordered back to ${version}, which its nodes confirmed before; the site has not said that it took the order; what it waits for, if it said so, is among its events ("skerry describe cluster ${name}")`,
     })
     if (mayOrder && assignment.manifestSha256 !== manifestSha256) orders.push({ cluster: name, to: lastGood })
   }
