@@ -18,6 +18,7 @@ import { openMirrors } from './mirrors.ts'
 import { saveSpecAuthor } from './resources.ts'
 import { factsOf } from './rollout-facts.ts'
 import { loadFleetOf, loadRolloutFleet } from './rollout-fleet.ts'
+import { holdersOf } from './rollout-holders.ts'
 import { read, write } from './store.ts'
 
 const rollout = rolloutController(LIMITS)
@@ -307,4 +308,12 @@ test('nor where the first confirmation is lost: what it told of since comes afte
     await site.says({ kind: 'transition', body: { from: 'Idle', to: 'Idle', reason: 'R', message: '', ...about } })
     expect((await factsFor(world)).clusters[0]?.nodes[0]?.bad?.statement.seq).toBe(seq)
   }
+})
+
+test('of a cluster that a pause may miss it is told where each of its nodes stands', async () => {
+  const { world, site, uid } = await oneSite()
+  const phases = async () => (await holdersOf(world.store, uid, LIMITS, world.now())).map((holder) => holder.phases)
+  expect(await phases()).toEqual([['Idle']])
+  await site.says({ kind: 'transition', body: { from: 'Staging', to: 'Staged', reason: 'R', message: 'm' } })
+  expect(await phases()).toEqual([['Staged']])
 })
