@@ -48,7 +48,7 @@ export function buildServer({
   bodyMs?: number
   /** How long the first lines of a request may take, and the handshake before them. */
   headersMs?: number
-  /** How long an answer may take altogether; a watch is none. A database that hangs is told of then. */
+  /** How long an answer to what has no body may take altogether; a watch is none. A database that hangs is told of then. */
   answerMs?: number
 }): FastifyInstance {
   const app = Fastify({

@@ -11,7 +11,7 @@ export type NewStatement = {
   readonly seq: number
   readonly prev: string
   readonly kind: StatementKind
-  /** The phase a transition went to; `order` for a refusal that names a position; empty for all else. */
+  /** The phase a transition went to; `order` for a refusal of the order in force (`phaseOf`); empty for all else. */
   readonly phase: string
   /** The manifest that the node confirms by it. */
   readonly confirms?: string | undefined
