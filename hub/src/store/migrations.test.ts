@@ -133,6 +133,37 @@ test('of a chain of which something is lost it is read where each manifest was c
   ])
 })
 
+test('of what a node refused the newest order in force is found behind what was played to it since', async () => {
+  const { sql, migrateOn } = await storeBefore('0019_orders_refused')
+  const position = { timeline: 0, generation: 2 }
+  for (const [node, bodies] of [
+    [
+      'played',
+      [{ code: 'ReleaseCounterTooLow', position }, { code: 'PositionReused', position }, { code: 'NotSigned' }],
+    ],
+    [
+      'plain',
+      [
+        { code: 'OlderPosition', position },
+        { code: 'ReleaseCounterTooLow', position },
+      ],
+    ],
+    ['never', [{ code: 'OlderPosition', position }]],
+  ] as const) {
+    for (const [at, body] of bodies.entries())
+      await sql`insert into statement (cluster, node, incarnation, seq, kind, digest, text, received_at)
+        values ('shop', ${node}, 1, ${at + 1}, 'refused', ${`${node} ${at}`}, ${JSON.stringify({ body })}, now())`
+    await sql`insert into statement_newest (cluster, node, kind, phase, incarnation, seq)
+      values ('shop', ${node}, 'refused', 'order', 1, ${node === 'never' ? 1 : 2})`
+  }
+  await migrateOn()
+  expect(await sql`select node, seq from statement_newest order by node`).toEqual([
+    { node: 'never', seq: '1' },
+    { node: 'plain', seq: '2' },
+    { node: 'played', seq: '1' },
+  ])
+})
+
 test('what nodes confirmed before it was kept by itself is read out of their statements', async () => {
   const { sql, migrateOn } = await storeBefore('0016_confirmed_manifest')
   const [first, second] = [sha256Hex('first'), sha256Hex('second')]

@@ -312,8 +312,12 @@ test('nor where the first confirmation is lost: what it told of since comes afte
 
 test('of a cluster that a pause may miss it is told where each of its nodes stands', async () => {
   const { world, site, uid } = await oneSite()
-  const phases = async () => (await holdersOf(world.store, uid, LIMITS, world.now())).map((holder) => holder.phases)
-  expect(await phases()).toEqual([['Idle']])
-  await site.says({ kind: 'transition', body: { from: 'Staging', to: 'Staged', reason: 'R', message: 'm' } })
-  expect(await phases()).toEqual([['Staged']])
+  const nodes = async () => (await holdersOf(world.store, uid, LIMITS, world.now())).map((holder) => holder.nodes)
+  expect(await nodes()).toEqual([[{ phase: 'Idle' }]])
+  const went = { from: 'Staging', to: 'Staged', reason: 'R', message: 'm' } as const
+  await site.says({ kind: 'transition', body: went })
+  expect(await nodes()).toEqual([[{ phase: 'Staged' }]])
+  await site.says({ kind: 'transition', body: { ...went, imageSha256: sha('os-0') } })
+  expect(await nodes()).toEqual([[{ phase: 'Staged', about: sha('os-0') }]])
+  expect((await factsFor(world)).clusters[0]?.nodes[0]).toMatchObject({ phase: 'Staged', about: sha('os-0') })
 })

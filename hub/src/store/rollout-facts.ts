@@ -249,6 +249,7 @@ function nodeFacts(
   return {
     node: node.node,
     phase: transition?.body.to ?? 'Idle',
+    ...(transition?.body.imageSha256 ? { about: transition.body.imageSha256 } : {}),
     reason: transition?.body.reason ?? 'NotStarted',
     message: transition?.body.message ?? 'has said nothing yet',
     ...(transition ? { statement: transition.ref } : {}),

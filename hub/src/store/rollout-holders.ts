@@ -52,7 +52,10 @@ async function some(
         confirmed: nodes.some(({ confirmed }) => confirmed?.body.imageSha256 === imageSha256),
       },
       isSettled: isSettled(assignment, nodes, ordered.get(cluster)),
-      phases: nodes.map(({ transition }) => transition?.body.to ?? 'Idle'),
+      nodes: nodes.map(({ transition }) => ({
+        phase: transition?.body.to ?? 'Idle',
+        ...(transition?.body.imageSha256 ? { about: transition.body.imageSha256 } : {}),
+      })),
       ...(position ? { position } : {}),
       ...(accepted ? { accepted } : {}),
     }

@@ -408,7 +408,7 @@ export const statementNewest = pgTable(
     cluster: text().notNull(),
     node: text().notNull(),
     kind: text().$type<StatementKind>().notNull(),
-    /** The phase a transition went to; `order` for a refusal that names a position; empty for all else. */
+    /** The phase a transition went to; `order` for a refusal of the order in force; empty for all else. */
     phase: text().notNull(),
     incarnation: integer().notNull(),
     seq: big('seq').notNull(),

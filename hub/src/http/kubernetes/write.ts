@@ -140,6 +140,7 @@ async function changed(
   const subject = { verb: (done: Changed<Stored>) => decision(done) ?? verb, kind: row.kind, namespace, name }
   const dryRun = wantsDryRun(query)
   const by = request.identity?.name ?? 'nobody'
+  const signal = goneSignal(reply)
   const { before, after } = await change(options.store, request, subject, dryRun, async (tx) => {
     const done = await act(tx)
     const { metadata } = done.after ?? {}
@@ -149,7 +150,7 @@ async function changed(
     return done
   })
   tagVersion(reply, after)
-  return dryRun ? foreseen(options, { before, after }, by, goneSignal(reply)) : { after, told: [] }
+  return dryRun ? foreseen(options, { before, after }, by, signal) : { after, told: [] }
 }
 
 // A cluster is accepted and denied by a field, so that kubectl can; the audit says what it was for whoever looks for it.

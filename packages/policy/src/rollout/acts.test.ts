@@ -283,13 +283,14 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
     position,
     accepted: { position, atMs: NOW - 4 * MINUTE, statement: said },
     isSettled: false,
-    phases: ['Staged'],
+    nodes: [{ phase: 'Staged' }],
     ...more,
   })
   const earlier = '9'.repeat(64)
   // Its nodes confirmed that image once: nothing of the order is left to activate, taken or not.
-  const orderedBack = (phase: NodePhase): Reached => {
-    const { assignment, accepted: _, ...told } = site('a', { isSettled: true, phases: [phase] })
+  const orderedBack = (phase: NodePhase, about?: string): Reached => {
+    const nodes = [{ phase, ...(about === undefined ? {} : { about }) }]
+    const { assignment, accepted: _, ...told } = site('a', { isSettled: true, nodes })
     return { ...told, ...(assignment ? { assignment: { ...assignment, manifestSha256: earlier } } : {}) }
   }
   const goesBack = (state: 'Ordered' | 'Accepted' | 'Impossible') => ({

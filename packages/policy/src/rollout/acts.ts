@@ -1,6 +1,5 @@
 import {
   type ActVerb,
-  type NodePhase,
   type ObjectOf,
   Refusal,
   type RolloutAct,
@@ -9,7 +8,7 @@ import {
 } from '@skerry/api'
 import { durationMs } from '../duration.ts'
 import { deliveryOf, isTrying, OUT_OF_REACH } from './cluster-state.ts'
-import type { ClusterFacts, Order } from './facts.ts'
+import type { ClusterFacts, NodeFacts, Order } from './facts.ts'
 import { FAILURES, NOTHING_LEFT } from './states.ts'
 
 // What people do to a rollout: whether it may be done, and what all that was done comes to. The acts of a rollout come
@@ -151,7 +150,7 @@ export function retriesOf(manifestSha256: string, acts: readonly RolloutAct[] = 
 export type Reached = Pick<ClusterFacts, 'name' | 'reachability' | 'assignment' | 'position' | 'accepted'> &
   Pick<Order, 'isSettled'> & {
     /** Where each of its nodes stands, as it said last. */
-    readonly phases: readonly NodePhase[]
+    readonly nodes: readonly Pick<NodeFacts, 'phase' | 'about'>[]
   }
 
 /**
@@ -166,8 +165,10 @@ export function heldInTheDark(clusters: readonly Reached[], { metadata, status }
       if (!OUT_OF_REACH.has(cluster.reachability) || cluster.assignment?.rolloutUid !== metadata.uid) return false
       // Until it takes the order back, or after it refused that, the one that failed is in force there.
       const { manifestSha256 } = cluster.assignment
-      const back = manifestSha256 === status?.image?.manifestSha256 ? undefined : row?.backTo
-      if (back?.manifestSha256 === manifestSha256 && back.state !== 'Accepted') return cluster.phases.some(isTrying)
+      const image = status?.image
+      const back = manifestSha256 === image?.manifestSha256 ? undefined : row?.backTo
+      if (image && back?.manifestSha256 === manifestSha256 && back.state !== 'Accepted')
+        return cluster.nodes.some((node) => isTrying(node, image.imageSha256))
       return !cluster.isSettled && deliveryOf({ ...cluster, nodes: [] }, true, row) !== undefined
     })
     .map(({ name }) => name)

@@ -40,9 +40,9 @@ export const AT_WORK: ReadonlySet<string> = new Set([
 ])
 const AT_REST: ReadonlySet<NodePhase> = new Set(['Idle', 'Failed', 'RollingBack'])
 
-/** Whether a node in this phase has an image under way that it may still run. */
-export function isTrying(phase: NodePhase): boolean {
-  return !AT_REST.has(phase)
+/** Whether a node has this image under way, as far as it said so, and may still run it. */
+export function isTrying({ phase, about }: Pick<NodeFacts, 'phase' | 'about'>, imageSha256: string): boolean {
+  return !AT_REST.has(phase) && (about === undefined || about === imageSha256)
 }
 
 /** When the site took what this rollout assigned to it; later terms for the same bytes are no new delivery. */

@@ -145,7 +145,7 @@ function untilCompletion(
     ...(staying > 0 ? [`${counted(staying, 'cluster')} cannot go back, and backTo in the row of each says why`] : []),
     ...(trying > 0
       ? [
-          `${counted(trying, 'cluster')} refused to go back and may still activate the image: backTo in the row of each says what to do`,
+          `${counted(trying, 'cluster')} cannot go back and may still activate the image: backTo in the row of each says what to do`,
         ]
       : []),
   ]

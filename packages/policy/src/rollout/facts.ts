@@ -16,6 +16,8 @@ import type { ReachabilityLimits } from '../compliance/reachability.ts'
 export type NodeFacts = {
   readonly node: string
   readonly phase: NodePhase
+  /** SHA-256 of the image that it is in this phase with; absent where it did not say. */
+  readonly about?: string | undefined
   readonly reason: string
   readonly message: string
   readonly statement?: StatementRef

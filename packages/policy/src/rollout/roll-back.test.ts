@@ -169,7 +169,7 @@ describe('[deviation] onBreach', () => {
         'the site refused the order for 1, which its nodes confirmed before (ReleaseCounterTooLow: below 5); it may still activate 2, and no pause reaches that until it takes another order: sign what it is to go back to with a higher release counter, and roll that out',
     })
     expect(condition(trying, 'Completed')?.message).toBe(
-      'the rollout is RollingBack; 1 cluster refused to go back and may still activate the image: backTo in the row of each says what to do',
+      'the rollout is RollingBack; 1 cluster cannot go back and may still activate the image: backTo in the row of each says what to do',
     )
     for (const [now, why] of [
       ['activating', 'may still activate 2'],
@@ -179,6 +179,46 @@ describe('[deviation] onBreach', () => {
       const next = plan(sites(now), asks('RollbackAll'), after(trying))
       expect(next.phase, now).toBe(now === 'activating' ? 'RollingBack' : 'RolledBack')
       expect(row(next, 'b')?.backTo?.message).toContain(why)
+    }
+  })
+
+  test('what a node has under way of another image, or of a site that is denied, is not waited for', () => {
+    const told = { code: 'ReleaseCounterTooLow', message: 'below 5', attestation: 'warning' as const, atMs: NOW }
+    const stopped = plan([known('a', 'rolled-back'), known('b', 'staging')], asks('RollbackAll'))
+    const [first] = cluster('b', 'staging').nodes
+    if (!first) throw new Error('no node')
+    const refuses = (more: Partial<ClusterFacts>) => [
+      ordered('a', 'rolled-back', true),
+      { ...ordered('b', 'staging', false), refused: { ...told, statement: said('b') }, ...more },
+    ]
+    const look = (sites: ClusterFacts[]) => plan(sites, asks('RollbackAll'), after(stopped))
+    const same = look(refuses({ nodes: [{ ...first, about: image.imageSha256 }] }))
+    expect(same).toMatchObject({ phase: 'RollingBack', staying: 0 })
+    const other = look(refuses({ nodes: [{ ...first, about: before.imageSha256 }] }))
+    expect(other).toMatchObject({ phase: 'RolledBack', staying: 1 })
+    const { refused: _, ...silent } = refuses({ denied: true })[1] ?? ordered('b', 'staging', false)
+    const denied = look([ordered('a', 'rolled-back', true), silent])
+    expect(denied).toMatchObject({ phase: 'RolledBack', staying: 1 })
+    expect(row(denied, 'b')?.backTo).toMatchObject({
+      state: 'Impossible',
+      message: expect.stringContaining('the hub does not accept this cluster'),
+    })
+  })
+
+  test('a node that may still activate the image is told also where another one has confirmed it, or nothing is left to go back to', () => {
+    const stopped = plan([known('a', 'rolled-back'), known('b', 'staging')], asks('RollbackAll'))
+    const [first] = cluster('b', 'staging').nodes
+    const [done] = cluster('b', 'confirmed').nodes
+    if (!first || !done) throw new Error('no node')
+    const { lastGood: _, ...lost } = ordered('b', 'staging', false)
+    for (const [site, why] of [
+      [{ ...ordered('b', 'staging', false), nodes: [done, { ...first, node: 'n2' }] }, 'a node has confirmed 2'],
+      [lost, 'no signed image is known'],
+    ] as const) {
+      const next = plan([ordered('a', 'rolled-back', true), site], asks('RollbackAll'), after(stopped))
+      expect(next).toMatchObject({ phase: 'RollingBack', staying: 0 })
+      expect(row(next, 'b')?.backTo?.message).toContain(why)
+      expect(row(next, 'b')?.backTo?.message).toMatch(/; a node may still activate 2$/)
     }
   })
 

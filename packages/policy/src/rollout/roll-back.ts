@@ -1,6 +1,6 @@
 import type { ClusterState, ObjectOf, RolloutCluster, RolloutStatus } from '@skerry/api'
 import { comparePositions } from '@skerry/api'
-import { isTrying } from './cluster-state.ts'
+import { DENIED, isTrying } from './cluster-state.ts'
 import type { Placed } from './rows.ts'
 import { FAILURES, UNDER_WAY } from './states.ts'
 
@@ -44,27 +44,34 @@ export function rollBackOf(
   const told = new Map<string, BackTo>()
   let trying = 0
   for (const { cluster, state } of placed) {
-    const { assignment, lastGood, nodes, position, accepted, refused, name } = cluster
+    const { assignment, denied, lastGood, nodes, position, accepted, refused, name } = cluster
     if (assignment?.rolloutUid !== metadata.uid) continue
     const ordered = assignment.manifestSha256 !== image.manifestSha256
     const wanted = FAILURES.has(state) || (spec.onBreach === 'RollbackAll' && MAY_STILL_TRY.has(state))
     if (!ordered && !(wanted && mayOrder)) continue
     const confirmed = nodes.some((node) => node.confirmed)
+    const isDone = ordered && position && accepted && comparePositions(accepted.position, position) >= 0
+    // Until it takes the order back, the one before is in force there, and was not told to hold.
+    const mayActivate = ordered && !isDone && nodes.some((node) => isTrying(node, image.imageSha256) && !node.failure)
     if (!lastGood || confirmed) {
+      if (mayActivate) trying += 1
+      const why = confirmed
+        ? `a node has confirmed ${image.version}, and a site takes no lower release than it confirmed: sign what it is to go back to with a higher release counter`
+        : 'no signed image is known that every node of it confirmed before'
       told.set(name, {
         ...{ target: image.target, manifestSha256: image.manifestSha256, version: image.version, state: 'Impossible' },
-        message: confirmed
-          ? `a node has confirmed ${image.version}, and a site takes no lower release than it confirmed: sign what it is to go back to with a higher release counter`
-          : 'no signed image is known that every node of it confirmed before',
+        message: mayActivate ? `${why}; a node may still activate ${image.version}` : why,
       })
       continue
     }
     const { target, manifestSha256, version } = lastGood
-    const isDone = ordered && position && accepted && comparePositions(accepted.position, position) >= 0
+    if (denied && !isDone) {
+      // Whatever it has under way, nothing that is sent reaches it: it is waited for no more.
+      told.set(name, { ...{ target, manifestSha256, version, state: 'Impossible' }, message: DENIED })
+      continue
+    }
     // What it refused it refused for good; but an order that was for another image says nothing about this one.
     if (!isDone && refused && assignment.manifestSha256 === manifestSha256) {
-      // The order before this one is in force there, and was not told to hold.
-      const mayActivate = nodes.some((node) => isTrying(node.phase) && !node.failure)
       if (mayActivate) trying += 1
       const holds = mayActivate
         ? `it may still activate ${image.version}, and no pause reaches that until it takes another order`
