@@ -325,6 +325,8 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
     ['dark, and runs it, or gave it up', site('a', { isSettled: true }), row('a', 'WaitingForWindow'), false],
     ['dark, ordered back, and holds the image', orderedBack('Staged'), goesBack('Ordered'), true],
     ['dark, refused the order back, and holds the image', orderedBack('Staged'), goesBack('Impossible'), true],
+    ['dark, ordered back, and holds it by name', orderedBack('Staged', image.imageSha256), goesBack('Ordered'), true],
+    ['dark, ordered back, and holds another', orderedBack('Staged', earlier), goesBack('Ordered'), false],
     ['dark, refused the order back, and had ended before', orderedBack('Failed'), goesBack('Impossible'), false],
     ['dark, and took the order back', orderedBack('Staged'), goesBack('Accepted'), false],
   ] as const)('%s', (_, cluster, was, held) => {
