@@ -14,7 +14,7 @@ import { type ClosedGap, listClosedGaps } from './closed-gaps.ts'
 import { confirmationsOf } from './confirmations.ts'
 import { keyOf, listNodeStatuses } from './heads.ts'
 import { refusesOrder } from './refused-orders.ts'
-import { cameToIdle, newestStatements, type StoredStatement } from './statements.ts'
+import { confirmedThere, newestStatements, type StoredStatement } from './statements.ts'
 import type { Reader } from './store.ts'
 import { shareTexts } from './texts.ts'
 
@@ -210,12 +210,12 @@ function presentOf(said: readonly AnySaid[], lostUpTo: number) {
   return { confirmedOnce, ...sinceLoss({ booted, confirmed: confirmedOnce, failed }, lostUpTo) }
 }
 
-// Only what goes from Idle to Idle is said anew, which is rare: of the others nothing is read.
+// Only what comes from Confirming is confirmed in that step; what is said anew otherwise is rare: of the others nothing is read.
 async function confirmedSince(
   tx: Reader,
   confirmed: readonly Said<TransitionBody>[],
 ): Promise<(one: Said<TransitionBody>) => number> {
-  const anew = confirmed.filter(({ body }) => body.from === 'Idle')
+  const anew = confirmed.filter(({ body }) => body.from !== 'Confirming')
   const of = await confirmationsOf(
     tx,
     anew.map(({ ref }) => ref),
@@ -227,9 +227,9 @@ async function confirmedSince(
       return [keyOf(ref), { ...ref, seq: Math.min(ref.seq, ...said.map(({ first }) => first)) }]
     }),
   )
-  const fresh = await cameToIdle(tx, [...firsts.values()])
+  const fresh = await confirmedThere(tx, [...firsts.values()])
   return ({ body, ref }) => {
-    const first = body.from === 'Idle' ? firsts.get(keyOf(ref))?.seq : undefined
+    const first = body.from !== 'Confirming' ? firsts.get(keyOf(ref))?.seq : undefined
     if (first === undefined) return ref.seq
     if (fresh.has(keyOf(ref))) return first
     // The first that is here says anew itself what is lost below it.

@@ -5,7 +5,8 @@ const OF_THE_PAST: ReadonlySet<string> = new Set(['OlderPosition', 'PositionReus
 
 /**
  * Whether a refusal may be of the order in force: of a desired state whose signature held, and so of one order, and not of one
- * that somebody played to the site again. What else is refused must not hide it.
+ * that somebody played to the site again. What else is refused must not hide it; a hub of an older version that takes
+ * statements in beside this one keeps such a one as the newest all the same.
  */
 export function refusesOrder({ code, position }: RefusedBody): boolean {
   return position !== undefined && !OF_THE_PAST.has(code)

@@ -303,9 +303,10 @@ test('nor where the first confirmation is lost: what it told of since comes afte
   const result = { ...place, ...made, verdict: 'contraindicated', policyId: 'p', ear: 'e' } as const
   await write(world.store, (tx) => appendResults(tx, [result]))
   const about = { imageSha256: sha('os-1'), manifestSha256: sha('manifest os-1'), bootId: 'b1' }
-  for (const lostUpTo of [undefined, 19, 29]) {
+  // It also comes back to Idle from an order that asks for what it runs.
+  for (const [from, lostUpTo] of [['Failed'], ['Idle', 19], ['Idle', 29]] as const) {
     if (lostUpTo !== undefined) await site.closes(lostUpTo)
-    await site.says({ kind: 'transition', body: { from: 'Idle', to: 'Idle', reason: 'R', message: '', ...about } })
+    await site.says({ kind: 'transition', body: { from, to: 'Idle', reason: 'R', message: '', ...about } })
     expect((await factsFor(world)).clusters[0]?.nodes[0]?.bad?.statement.seq).toBe(seq)
   }
 })

@@ -301,13 +301,16 @@ export async function newestStatements(tx: Reader, nodes: readonly NodeId[]): Pr
   }))
 }
 
-/** Of these transitions to Idle those that came there from another phase; by `cluster/node`, one a node. */
-export async function cameToIdle(tx: Reader, places: readonly Omit<StatementRef, 'digest'>[]): Promise<Set<string>> {
+/** Of these transitions to Idle those by which an image was confirmed in that step; by `cluster/node`, one a node. */
+export async function confirmedThere(
+  tx: Reader,
+  places: readonly Omit<StatementRef, 'digest'>[],
+): Promise<Set<string>> {
   if (places.length === 0) return new Set()
   const rows = await tx<{ cluster: string; node: string }[]>`
     select s.cluster, s.node from unnest(${places.map((p) => p.cluster)}::text[], ${places.map((p) => p.node)}::text[],
       ${places.map((p) => p.incarnation)}::int[], ${places.map((p) => p.seq)}::bigint[]) as u(c, n, i, s)
     join statement s on s.cluster = u.c and s.node = u.n and s.incarnation = u.i and s.seq = u.s
-    where s.text::jsonb->'body'->>'from' <> 'Idle'`
+    where s.text::jsonb->'body'->>'from' = 'Confirming'`
   return new Set(rows.map(keyOf))
 }

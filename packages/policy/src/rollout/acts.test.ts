@@ -327,6 +327,12 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
     ['dark, refused the order back, and holds the image', orderedBack('Staged'), goesBack('Impossible'), true],
     ['dark, ordered back, and holds it by name', orderedBack('Staged', image.imageSha256), goesBack('Ordered'), true],
     ['dark, ordered back, and holds another', orderedBack('Staged', earlier), goesBack('Ordered'), false],
+    [
+      'dark, ordered back, of which a node confirmed the image and another holds it',
+      orderedBack('Staged'),
+      { ...row('a', 'NotStarted'), backTo: { ...goesBack('Impossible').backTo, manifestSha256: BYTES } },
+      true,
+    ],
     ['dark, refused the order back, and had ended before', orderedBack('Failed'), goesBack('Impossible'), false],
     ['dark, and took the order back', orderedBack('Staged'), goesBack('Accepted'), false],
   ] as const)('%s', (_, cluster, was, held) => {

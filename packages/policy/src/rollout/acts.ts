@@ -167,7 +167,8 @@ export function heldInTheDark(clusters: readonly Reached[], { metadata, status }
       const { manifestSha256 } = cluster.assignment
       const image = status?.image
       const back = manifestSha256 === image?.manifestSha256 ? undefined : row?.backTo
-      if (image && back?.manifestSha256 === manifestSha256 && back.state !== 'Accepted')
+      const isBack = back?.manifestSha256 === manifestSha256 || back?.manifestSha256 === image?.manifestSha256
+      if (image && isBack && back?.state !== 'Accepted')
         return cluster.nodes.some((node) => isTrying(node, image.imageSha256))
       return !cluster.isSettled && deliveryOf({ ...cluster, nodes: [] }, true, row) !== undefined
     })

@@ -110,7 +110,7 @@ describe('[deviation] onBreach', () => {
     expect(stopped).toMatchObject({ phase: 'RolledBack', back: [] })
     expect(row(stopped, 'a')?.backTo).toMatchObject({
       state: 'Impossible',
-      message: 'no signed image is known that every node of it confirmed before',
+      message: 'no signed image is known that every node of it confirmed before: roll out an image that it is to run',
     })
     expect(stopped.staying).toBe(1)
     // Whom the placement has dropped since is not counted, though its row is still told.
@@ -215,7 +215,11 @@ describe('[deviation] onBreach', () => {
       [{ ...ordered('b', 'staging', false), nodes: [done, { ...first, node: 'n2' }] }, 'a node has confirmed 2'],
       [lost, 'no signed image is known'],
     ] as const) {
-      const next = plan([ordered('a', 'rolled-back', true), site], asks('RollbackAll'), after(stopped))
+      const look = (one: ClusterFacts) =>
+        plan([ordered('a', 'rolled-back', true), one], asks('RollbackAll'), after(stopped))
+      // Nothing reaches who is denied.
+      expect(look({ ...site, denied: true })).toMatchObject({ phase: 'RolledBack', staying: 1 })
+      const next = look(site)
       expect(next).toMatchObject({ phase: 'RollingBack', staying: 0 })
       expect(row(next, 'b')?.backTo?.message).toContain(why)
       expect(row(next, 'b')?.backTo?.message).toMatch(/; a node may still activate 2$/)

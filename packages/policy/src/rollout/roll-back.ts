@@ -15,7 +15,7 @@ export type RollBack = {
   readonly told: ReadonlyMap<string, BackTo>
   /** How many nothing more is to come of, and which cannot go back. */
   readonly staying: number
-  /** How many have refused the order back and may still activate the image: no pause reaches them. */
+  /** How many cannot go back and may still activate the image: no pause reaches them. */
   readonly trying: number
   readonly phase: 'RollingBack' | 'RolledBack'
 }
@@ -52,12 +52,13 @@ export function rollBackOf(
     const confirmed = nodes.some((node) => node.confirmed)
     const isDone = ordered && position && accepted && comparePositions(accepted.position, position) >= 0
     // Until it takes the order back, the one before is in force there, and was not told to hold.
-    const mayActivate = ordered && !isDone && nodes.some((node) => isTrying(node, image.imageSha256) && !node.failure)
+    const mayActivate =
+      ordered && !isDone && !denied && nodes.some((node) => isTrying(node, image.imageSha256) && !node.failure)
     if (!lastGood || confirmed) {
       if (mayActivate) trying += 1
       const why = confirmed
         ? `a node has confirmed ${image.version}, and a site takes no lower release than it confirmed: sign what it is to go back to with a higher release counter`
-        : 'no signed image is known that every node of it confirmed before'
+        : 'no signed image is known that every node of it confirmed before: roll out an image that it is to run'
       told.set(name, {
         ...{ target: image.target, manifestSha256: image.manifestSha256, version: image.version, state: 'Impossible' },
         message: mayActivate ? `${why}; a node may still activate ${image.version}` : why,
