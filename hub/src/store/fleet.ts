@@ -210,12 +210,12 @@ function presentOf(said: readonly AnySaid[], lostUpTo: number) {
   return { confirmedOnce, ...sinceLoss({ booted, confirmed: confirmedOnce, failed }, lostUpTo) }
 }
 
-// Only what comes from Confirming is confirmed in that step; what is said anew otherwise is rare: of the others nothing is read.
+// Only what comes from Confirming is confirmed in that step; of what is said anew, after a loss or a way back, more is read.
 async function confirmedSince(
   tx: Reader,
   confirmed: readonly Said<TransitionBody>[],
 ): Promise<(one: Said<TransitionBody>) => number> {
-  const anew = confirmed.filter(({ body }) => body.from !== 'Confirming')
+  const anew = confirmed.filter(({ body }) => body.from !== 'Confirming' && body.bootId !== undefined)
   const of = await confirmationsOf(
     tx,
     anew.map(({ ref }) => ref),

@@ -333,6 +333,24 @@ describe('a pause and an abort do not reach who holds the order in the dark', ()
       { ...row('a', 'NotStarted'), backTo: { ...goesBack('Impossible').backTo, manifestSha256: BYTES } },
       true,
     ],
+    [
+      'dark, took the order back, and what it was ordered back to is known no more',
+      { ...orderedBack('Staged'), accepted: { position, atMs: 0, statement: said } },
+      { ...row('a', 'NotStarted'), backTo: { ...goesBack('Impossible').backTo, manifestSha256: BYTES } },
+      false,
+    ],
+    [
+      'dark, and holds an image before of this rollout, from which there is no way back',
+      { ...site('a', { nodes: [{ phase: 'Staged', about: earlier }] }), assignment: orderedBack('Staged').assignment },
+      { ...row('a', 'NotStarted'), backTo: { ...goesBack('Impossible').backTo, manifestSha256: BYTES } },
+      true,
+    ],
+    [
+      'dark, holds the image, and may go back to another than it was ordered',
+      orderedBack('Staged'),
+      { ...row('a', 'NotStarted'), backTo: { ...goesBack('Ordered').backTo, manifestSha256: '8'.repeat(64) } },
+      true,
+    ],
     ['dark, refused the order back, and had ended before', orderedBack('Failed'), goesBack('Impossible'), false],
     ['dark, and took the order back', orderedBack('Staged'), goesBack('Accepted'), false],
   ] as const)('%s', (_, cluster, was, held) => {

@@ -1,5 +1,6 @@
 import {
   type ActVerb,
+  comparePositions,
   type ObjectOf,
   Refusal,
   type RolloutAct,
@@ -163,13 +164,16 @@ export function heldInTheDark(clusters: readonly Reached[], { metadata, status }
     .filter((cluster) => {
       const row = rows.get(cluster.name)
       if (!OUT_OF_REACH.has(cluster.reachability) || cluster.assignment?.rolloutUid !== metadata.uid) return false
-      // Until it takes the order back, or after it refused that, the one that failed is in force there.
-      const { manifestSha256 } = cluster.assignment
+      // Until it takes the order back, or after it refused that, the one that failed is in force there; but what it was sent
+      // before that it may hold as well.
+      const { assignment, accepted, position } = cluster
       const image = status?.image
-      const back = manifestSha256 === image?.manifestSha256 ? undefined : row?.backTo
-      const isBack = back?.manifestSha256 === manifestSha256 || back?.manifestSha256 === image?.manifestSha256
-      if (image && isBack && back?.state !== 'Accepted')
-        return cluster.nodes.some((node) => isTrying(node, image.imageSha256))
+      const back = assignment.manifestSha256 === image?.manifestSha256 ? undefined : row?.backTo
+      const isTaken = accepted && position && comparePositions(accepted.position, position) >= 0
+      if (image && back && back.state !== 'Accepted') {
+        if (!isTaken && cluster.nodes.some((node) => isTrying(node, image.imageSha256))) return true
+        if (back.manifestSha256 === assignment.manifestSha256) return false
+      }
       return !cluster.isSettled && deliveryOf({ ...cluster, nodes: [] }, true, row) !== undefined
     })
     .map(({ name }) => name)

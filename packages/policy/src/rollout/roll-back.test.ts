@@ -218,7 +218,9 @@ describe('[deviation] onBreach', () => {
       const look = (one: ClusterFacts) =>
         plan([ordered('a', 'rolled-back', true), one], asks('RollbackAll'), after(stopped))
       // Nothing reaches who is denied.
-      expect(look({ ...site, denied: true })).toMatchObject({ phase: 'RolledBack', staying: 1 })
+      const denied = look({ ...site, denied: true })
+      expect(denied).toMatchObject({ phase: 'RolledBack', staying: 1 })
+      expect(row(denied, 'b')?.backTo?.message).toContain('the hub does not accept this cluster')
       const next = look(site)
       expect(next).toMatchObject({ phase: 'RollingBack', staying: 0 })
       expect(row(next, 'b')?.backTo?.message).toContain(why)

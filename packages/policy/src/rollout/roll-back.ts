@@ -61,7 +61,7 @@ export function rollBackOf(
         : 'no signed image is known that every node of it confirmed before: roll out an image that it is to run'
       told.set(name, {
         ...{ target: image.target, manifestSha256: image.manifestSha256, version: image.version, state: 'Impossible' },
-        message: mayActivate ? `${why}; a node may still activate ${image.version}` : why,
+        message: denied && !isDone ? DENIED : mayActivate ? `${why}; a node may still activate ${image.version}` : why,
       })
       continue
     }
